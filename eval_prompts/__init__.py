@@ -1,0 +1,1 @@
+"""Everything that asks and judges: probes, the model pair, decoding, verdicts, ratings, reports."""
