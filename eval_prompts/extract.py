@@ -1,0 +1,167 @@
+"""From an answer in Markdown (or bare text) to the Python code in it. Nothing here runs that code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import warnings
+from dataclasses import dataclass
+
+PYTHON_NAMES = frozenset({"python", "python2", "python3", "py", "py3", "pycon", "ipython", "ipython3", "gyp", "sage"})
+OPENING_FENCE = re.compile(r"^(?P<before>.*?)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
+INLINE_FENCE = re.compile(r"^\s*`{3,}(?P<code>[^`]+)`{3,}\s*$")
+LIST_OR_QUOTE = re.compile(r"^(?:\s|>|[-*+]\s|\d+[.)]\s)*$")
+PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)|^In \[\d+\]: ?")
+CODE_LINE = re.compile(
+    r"""^(?:
+        (?:async\s+)?def\s+\w+\s*\( | class\s+\w+\s*[:(] | @\w[\w.]*(?:\(.*\))?\s*$
+      | import\s+\w[\w.]*(?:\s+as\s+\w+)?(?:\s*,\s*\w[\w.]*(?:\s+as\s+\w+)?)*\s*(?:\#.*)?$
+      | from\s+[\w.]+\s+import\s+[\w*(]
+      | (?:if|while|for|with|elif|except|match|case)\b.*:\s*(?:\#.*)?$ | (?:else|try|finally)\s*:
+      | (?:if|while|for|with)\b.*:\s+\w[\w.]*(?:\s*[-+*/]?=|\() | (?:return|raise|assert|del|global)\s+\S+.*[\])\w'"]$
+      | (?:pass|break|continue)\s*$
+      | [A-Za-z_][\w.]*(?:\[[^\]]*\])*(?:\s*,\s*[A-Za-z_][\w.]*)*\s*(?::\s*[\w.\[\], ]+)?
+        (?:[-+*/%&|^]|//|\*\*|>>|<<)?=(?!=)\s*\S
+      | [A-Za-z_][\w.]*\(.*\)\s*(?:\#.*)?$ | print\s*\(.* | [A-Za-z_][\w.]*\($ | \#!?.*coding | \#!/
+    )""",
+    re.VERBOSE,
+)
+CONTINUING_LINE = re.compile(r"^(?:[)\]}]|\#|'''|\"\"\"|$)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One piece of code: its ``language`` (lower case, '' where none is named) and whether its fence is ``closed``.
+
+    ``fenced`` is False for code found in an answer without fences.
+    """
+
+    language: str
+    code: str
+    closed: bool = True
+    fenced: bool = True
+
+    @property
+    def maybe_python(self) -> bool:
+        """Whether the info string names Python or nothing at all."""
+        return not self.language or self.language in PYTHON_NAMES
+
+
+def blocks(text: str) -> list[Block]:
+    """All code blocks of an answer in order: fenced ones of any language, or the bare code of an answer without fences.
+
+    A fence may stand after words on its line, inside a list or a quotation, and may be left open at the end.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    found: list[Block] = []
+    at = 0
+    while at < len(lines):
+        inline = INLINE_FENCE.match(lines[at])
+        opening = OPENING_FENCE.match(lines[at])
+        at += 1
+        if inline:
+            found.append(Block("", inline["code"].strip()))
+        elif opening and _opens(opening):
+            body, closed, at = _fence_body(lines, at, opening)
+            found.append(Block(_language(opening["info"]), _tidy(body), closed))
+    return found or [Block("", code, fenced=False) for code in _bare_code(lines)]
+
+
+def code(text: str) -> str:
+    """The Python code a reader of the answer would run, '' if there is none.
+
+    All Python blocks in their order, so that an example call in a second block finds the function of the first. Blocks
+    without a language that are no Python (shell commands, printed output) are left out where another block is Python,
+    and so is a last block that was cut off. An only block is returned as it stands, complete or not.
+    """
+    candidates = [block for block in blocks(text) if block.maybe_python and block.code.strip()]
+    kept = [block for block in candidates if parses(block.code) or (block.language and block.closed)]
+    return "\n\n".join(block.code for block in kept or candidates[:1])
+
+
+def cut_off(text: str) -> bool:
+    """Whether the answer ends inside a fence that was never closed."""
+    found = blocks(text)
+    return bool(found) and not found[-1].closed
+
+
+def has_code(text: str) -> bool:
+    """Whether an answer holds any Python code."""
+    return bool(code(text))
+
+
+def parses(source: str) -> bool:
+    """Whether ``source`` is Python syntax (of the interpreter that runs this)."""
+    return syntax_tree(source) is not None
+
+
+def syntax_tree(source: str) -> ast.Module | None:
+    """The syntax tree of ``source``; None if it has none, also for text too deep or too odd for Python's parser."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _opens(opening: re.Match[str]) -> bool:
+    """A fence opens at the start of a line, or after words if nothing but one word follows it."""
+    if LIST_OR_QUOTE.match(opening["before"]):
+        return True
+    return opening["fence"].startswith("`") and len(opening["info"].split()) <= 1 and "`" not in opening["before"]
+
+
+def _fence_body(lines: list[str], at: int, opening: re.Match[str]) -> tuple[list[str], bool, int]:
+    """The lines inside a fence, whether it closes, and the index of the line after it."""
+    mark, size = opening["fence"][0], len(opening["fence"])
+    closing = re.compile(rf"^[\s>]*{re.escape(mark)}{{{size},}}\s*$")
+    glued = re.compile(rf"^(?P<code>[^{mark}]*\S){mark}{{{size},}}\s*$")
+    body: list[str] = []
+    for index in range(at, len(lines)):
+        if closing.match(lines[index]):
+            return body, True, index + 1
+        last = glued.match(lines[index]) if mark == "`" else None
+        if last:
+            return [*body, last["code"]], True, index + 1
+        body.append(lines[index])
+    return body, False, len(lines)
+
+
+def _language(info: str) -> str:
+    words = re.findall(r"[\w+#-]+", info.lower())
+    return words[0] if words else ""
+
+
+def _tidy(body: list[str]) -> str:
+    """A block's lines without quotation marks, common indentation and interactive prompts."""
+    if body and all((line.startswith(">") and not line.startswith(">>>")) or not line.strip() for line in body):
+        body = [line[1:].removeprefix(" ") for line in body]
+    code = textwrap.dedent("\n".join(body)).strip("\n")
+    lines = code.split("\n")
+    if lines[0].startswith(">>> ") or lines[0].startswith("In ["):
+        lines = [PROMPT.sub("", line) for line in lines if PROMPT.match(line)]
+    return "\n".join(lines).rstrip()
+
+
+def _bare_code(lines: list[str]) -> list[str]:
+    """Runs of lines that look like code in text without fences."""
+    runs: list[list[str]] = []
+    inside = False
+    margin = 0
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        stripped = line.strip()
+        if inside and (not stripped or depth > margin or (depth == margin and _is_code(stripped, inside=True))):
+            runs[-1].append(line)
+            continue
+        inside = bool(stripped) and _is_code(stripped, inside=False)
+        if inside:
+            margin = depth
+            runs.append([line])
+    return [_tidy(run) for run in runs]
+
+
+def _is_code(line: str, inside: bool) -> bool:
+    return bool(CODE_LINE.match(line) or (inside and CONTINUING_LINE.match(line)))
