@@ -1,0 +1,306 @@
+"""The pair decoder: one batched step answers every row of both sides, reading shared weights once.
+
+Knows the Llama family. Rows of the base side come first in every batch, so that each shared matrix (MLP, embeddings,
+head) is multiplied once for all rows and each adapted one once per side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from eval_prompts.kv_cache import Lane, lane_capacity
+from eval_prompts.pair import SIDES
+from eval_prompts.products import SideProduct
+from tuning.chat import encode_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from eval_prompts.decode import Row
+    from eval_prompts.pair import Pair, Side
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The matrices of one decoder layer, for both sides."""
+
+    attention_norm: torch.Tensor
+    qkv: SideProduct
+    output: SideProduct
+    mlp_norm: torch.Tensor
+    gate_up: SideProduct
+    down: SideProduct
+
+
+@dataclass
+class Span:
+    """Tokens that one forward pass feeds for one row: ``count`` of them, from position ``start`` on."""
+
+    lane: Lane
+    slot: int
+    start: int
+    count: int
+
+
+@dataclass
+class Prefix:
+    """Keys and values of the tokens with which every prompt begins, for one side."""
+
+    ids: list[int] = field(default_factory=list)
+    lane: Lane | None = None
+
+
+def can_decode(model: PreTrainedModel) -> bool:
+    """True if this decoder knows the model's class and it is a plain one: no biases, quantised or odd parts."""
+    from torch import nn
+    from transformers import LlamaForCausalLM
+
+    config = model.config
+    return (
+        type(model) is LlamaForCausalLM
+        and config.hidden_act == "silu"
+        and config.rope_parameters.get("rope_type") in ("default", "linear", "llama3")
+        and all(
+            type(module) is nn.Linear and module.bias is None
+            for module in model.modules()
+            if hasattr(module, "in_features")
+        )
+    )
+
+
+class LlamaPair:
+    """Decodes rows of both sides of a Llama pair; see :class:`eval_prompts.engine.Backend`."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        base, tuned = pair.base, pair.tuned
+        config = base.config
+        self.context: int = config.max_position_embeddings
+        self._heads = config.num_attention_heads
+        self._kv_heads = config.num_key_value_heads
+        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._eps = config.rms_norm_eps
+        self._embedding = base.model.embed_tokens.weight.detach()
+        self._norm = base.model.norm.weight.detach()
+        self._head = SideProduct([base.lm_head], None if tuned is None else [tuned.lm_head])
+        counterparts = [None] * len(base.model.layers) if tuned is None else tuned.model.layers
+        self._layers = [_layer(ours, theirs) for ours, theirs in zip(base.model.layers, counterparts, strict=True)]
+        self._cos, self._sin = _rotary_tables(base, self.context)
+        self._lanes: dict[Side, dict[int, Lane]] = {"base": {}, "tuned": {}}
+        self._prefixes: dict[Side, Prefix] = {"base": Prefix(), "tuned": Prefix()}
+        with torch.inference_mode():
+            for side in SIDES[:1] if tuned is None else SIDES:
+                self._prefixes[side] = self._compute_prefix(side)
+
+    def enter(self, row: Row) -> None:
+        """Give ``row`` a slot with room for ``row.limit`` tokens, the common prefix already in it."""
+        capacity = min(lane_capacity(row.limit), self.context)
+        lane = self._lanes[row.side].get(capacity)
+        if lane is None:
+            lane = self._lanes[row.side][capacity] = self._new_lane(capacity)
+        slot = lane.add(row)
+        prefix = self._prefixes[row.side]
+        shared = _common_length(prefix.ids, row.ids[:-1])
+        if shared and prefix.lane is not None:
+            lane.copy_from(prefix.lane, slot, shared)
+        row.fed = shared
+
+    def leave(self, row: Row) -> None:
+        """Free the slot of ``row``, and its lane's memory if it was the last one in it."""
+        for capacity, lane in list(self._lanes[row.side].items()):
+            if lane.discard(row) and not lane.rows:
+                del self._lanes[row.side][capacity]
+
+    def advance(self, rows: list[Row], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:
+        """One step for all rows: a token for those under way, and as much of the new prompts as is allowed."""
+        ready: list[Row] = []
+        logits: list[torch.Tensor] = []
+        fresh = [row for row in rows if len(row.ids) - row.fed > 1]
+        if len(fresh) < len(rows):
+            done, result = self._decode()
+            ready += done
+            logits.append(result)
+        if fresh:
+            done, result = self._prefill(fresh, prefill_tokens)
+            ready += done
+            logits.append(result)
+        return ready, torch.cat(logits).float()
+
+    def _prefill(self, rows: list[Row], allowance: int) -> tuple[list[Row], torch.Tensor]:
+        """Feed prompts, first come first served, ``allowance`` tokens in all; logits of those that are complete."""
+        fed: list[tuple[Row, Span]] = []
+        for row in rows:
+            count = min(len(row.ids) - row.fed, allowance)
+            if count <= 0:
+                break
+            allowance -= count
+            lane = self._lane_of(row)
+            fed.append((row, Span(lane, lane.rows.index(row), row.fed, count)))
+        fed.sort(key=lambda item: item[0].side)  # "base" before "tuned"
+        spans = [span for _, span in fed]
+        tokens = [token for row, span in fed for token in row.ids[span.start : span.start + span.count]]
+        positions = [position for span in spans for position in range(span.start, span.start + span.count)]
+        base_tokens = sum(span.count for row, span in fed if row.side == "base")
+        hidden = self._forward(tokens, positions, base_tokens, lambda *qkv: self._attend_spans(spans, *qkv))
+        last, end = [], 0
+        for row, span in fed:
+            end += span.count
+            row.fed += span.count
+            if row.fed == len(row.ids):
+                last.append((row, end - 1))
+        done = [row for row, _ in last]
+        ends = [position for _, position in last]
+        return done, self._logits(hidden[ends], sum(row.side == "base" for row in done))
+
+    def _decode(self) -> tuple[list[Row], torch.Tensor]:
+        """One token for each row that has exactly one left to feed.
+
+        A lane's slots are multiplied as a block, so a row in the middle of its prompt takes part with a dummy token;
+        the keys and values that this writes lie behind its fed tokens and are overwritten before they are seen.
+        """
+        lanes = [lane for side in SIDES for lane in self._lanes[side].values()]
+        rows = [row for lane in lanes for row in lane.rows]
+        base_rows = sum(row.side == "base" for row in rows)
+        tokens = [row.ids[row.fed] for row in rows]
+        positions = [row.fed for row in rows]
+        for lane in lanes:
+            lane.prepare_step()
+        hidden = self._forward(tokens, positions, base_rows, lambda *qkv: self._attend_lanes(lanes, *qkv))
+        keep = [index for index, row in enumerate(rows) if len(row.ids) - row.fed == 1]
+        done = [rows[index] for index in keep]
+        for row in done:
+            row.fed += 1
+        if len(keep) != len(rows):
+            hidden = hidden[keep]
+        return done, self._logits(hidden, sum(row.side == "base" for row in done))
+
+    def _forward(
+        self, tokens: list[int], positions: list[int], base_rows: int, attend: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
+        """Hidden states [tokens, width] of flat tokens; ``attend(layer, q, k, v)`` sees [tokens, heads, head size]."""
+        device = self._embedding.device
+        x = self._embedding[torch.tensor(tokens, device=device)]
+        at = torch.tensor(positions, device=device)
+        cos, sin = self._cos[at].unsqueeze(1), self._sin[at].unsqueeze(1)
+        rotated = self._heads + self._kv_heads
+        shape = (len(tokens), rotated + self._kv_heads, self._head_size)
+        for index, layer in enumerate(self._layers):
+            qkv = layer.qkv(self._normalise(x, layer.attention_norm), base_rows).reshape(shape)
+            qk = _rotate(qkv[:, :rotated], cos, sin)
+            mixed = attend(index, qk[:, : self._heads], qk[:, self._heads :], qkv[:, rotated:])
+            x = x + layer.output(mixed, base_rows)
+            gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm), base_rows).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up, base_rows)
+        return x
+
+    def _logits(self, hidden: torch.Tensor, base_rows: int) -> torch.Tensor:
+        if not len(hidden):
+            return hidden.new_empty(0, self._embedding.shape[0])
+        return self._head(self._normalise(hidden, self._norm), base_rows)
+
+    def _normalise(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
+
+    def _attend_spans(
+        self, spans: Sequence[Span], layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention of newly fed tokens, row by row: each sees its own row up to itself."""
+        mixed, begin = [], 0
+        for span in spans:
+            end = begin + span.count
+            keys, values = span.lane.write_span(layer, span.slot, span.start, k[begin:end], v[begin:end])
+            mask = torch.ones(span.count, keys.shape[1], dtype=torch.bool, device=q.device).tril(span.start)
+            out = F.scaled_dot_product_attention(
+                q[begin:end].transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
+            )
+            mixed.append(out[0].transpose(0, 1).reshape(span.count, -1))
+            begin = end
+        return torch.cat(mixed)
+
+    def _attend_lanes(
+        self, lanes: Sequence[Lane], layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        """Attention of one new token per row, a lane at a time.
+
+        The query heads of a group share one key head, so they take the place of query positions: no key is copied.
+        """
+        mixed, begin = [], 0
+        for lane in lanes:
+            end = begin + len(lane.rows)
+            keys, values, mask = lane.write_step(layer, k[begin:end], v[begin:end])
+            grouped = q[begin:end].reshape(end - begin, self._kv_heads, -1, self._head_size)
+            out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
+            mixed.append(out.reshape(end - begin, -1))
+            begin = end
+        return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+
+    def _compute_prefix(self, side: Side) -> Prefix:
+        """Feed what all prompts begin with, once."""
+        prompts = [encode_prompt(self._pair.tokenizer, question) for question in ("A", "1")]
+        ids = prompts[0][: _common_length(*prompts)]
+        if not ids:
+            return Prefix()
+        lane = self._new_lane(len(ids))
+        lane.add(None)
+        spans = [Span(lane, 0, 0, len(ids))]
+        base_tokens = len(ids) if side == "base" else 0
+        self._forward(ids, list(range(len(ids))), base_tokens, lambda *qkv: self._attend_spans(spans, *qkv))
+        return Prefix(ids, lane)
+
+    def _new_lane(self, capacity: int) -> Lane:
+        shape = (len(self._layers), self._kv_heads, capacity, self._head_size)
+        return Lane(shape, self._embedding.dtype, self._embedding.device)
+
+    def _lane_of(self, row: Row) -> Lane:
+        return next(lane for lane in self._lanes[row.side].values() if row in lane.rows)
+
+
+def _layer(base: torch.nn.Module, tuned: torch.nn.Module | None) -> Layer:
+    def both(part: str, *names: str) -> SideProduct:
+        ours = [getattr(getattr(base, part), name) for name in names]
+        theirs = [getattr(getattr(tuned, part), name) for name in names] if tuned is not None else None
+        return SideProduct(ours, theirs)
+
+    return Layer(
+        attention_norm=base.input_layernorm.weight.detach(),
+        qkv=both("self_attn", "q_proj", "k_proj", "v_proj"),
+        output=both("self_attn", "o_proj"),
+        mlp_norm=base.post_attention_layernorm.weight.detach(),
+        gate_up=both("mlp", "gate_proj", "up_proj"),
+        down=both("mlp", "down_proj"),
+    )
+
+
+def _rotary_tables(model: PreTrainedModel, context: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines for every position, [context, head size], by the model's own rotary embedding.
+
+    The second half of the sine carries the sign of the rotation, so that rotating is one roll and two products.
+    """
+    weight = model.model.embed_tokens.weight
+    positions = torch.arange(context, device=weight.device)[None]
+    with torch.inference_mode():
+        cos, sin = model.model.rotary_emb(weight[:1, :1], positions)
+    half = sin.shape[-1] // 2
+    sign = torch.ones_like(sin[0, :1])
+    sign[:, :half] = -1
+    return cos[0], sin[0] * sign
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding (Su et al., 2021, in the half-split layout of Llama) of [tokens, heads, head size]."""
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length

@@ -1,0 +1,180 @@
+"""The model pair: base and LoRA-merged model in memory together, one tensor wherever the adapter touches nothing."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from eval_prompts.adapters import AdapterCard, check_fits, read_card, touched_modules
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tuning.device import Device
+    from tuning.weights import Weights
+
+log = logging.getLogger(__name__)
+
+Side = Literal["base", "tuned"]
+SIDES: tuple[Side, Side] = ("base", "tuned")
+
+FUSED_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both models, ready to answer. ``tuned`` is None without an adapter.
+
+    Every parameter of ``tuned`` that the adapter does not touch is the very tensor of ``base``. ``base_is_base``
+    says that the base side's logits after loading the adapter equal those of the untouched model before.
+    """
+
+    base: PreTrainedModel
+    tuned: PreTrainedModel | None
+    tokenizer: PreTrainedTokenizerBase
+    device: Device
+    adapter: AdapterCard | None
+    base_is_base: bool
+
+    def model(self, side: Side) -> PreTrainedModel:
+        """The model of one side; raises UserError for the tuned side of a pair without an adapter."""
+        if side == "base":
+            return self.base
+        if self.tuned is None:
+            raise UserError("No adapter is loaded, so there is no tuned side: choose an adapter or ask the base alone.")
+        return self.tuned
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all weights of both sides, shared tensors counted once."""
+        models = [model for model in (self.base, self.tuned) if model is not None]
+        storages = {
+            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+            for model in models
+            for tensor in (*model.parameters(), *model.buffers())
+        }
+        return sum(storages.values())
+
+
+def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: str | None = None) -> Pair:
+    """Load the base model, and the adapter (folder or Hub id) merged into a copy that shares what it can.
+
+    Raises UserError if the weights or the adapter cannot be used; the message names the reason.
+    """
+    from tuning.weights import load_model, load_tokenizer
+
+    tokenizer = load_tokenizer(weights)
+    base = load_model(weights, device, quantize)
+    fuse_projections(base)
+    alone = Pair(base, None, tokenizer, device, None, base_is_base=True)
+    return alone if adapter is None else with_adapter(alone, weights, adapter)
+
+
+def with_adapter(pair: Pair, weights: Weights, adapter: str) -> Pair:
+    """The same base with another adapter; ``pair`` stays as it is, so a refusal leaves it in use.
+
+    Raises UserError for an adapter that is missing, broken, a pickle, or made for another base.
+    """
+    card = read_card(adapter)
+    modules = touched_modules(card.path)
+    check_fits(card, modules, pair.base, weights)
+    before = fingerprint_logits(pair.base, pair.tokenizer)
+    tuned = merge(pair.base, card.path, modules)
+    after = fingerprint_logits(pair.base, pair.tokenizer)
+    same = before.equal(after)
+    if not same:
+        log.error("The base side changed while %s was loaded", card.name)
+    return Pair(pair.base, tuned, pair.tokenizer, pair.device, card, base_is_base=same)
+
+
+def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTrainedModel:
+    """A model equal to peft's ``merge_and_unload`` of ``adapter`` into ``base``; ``base`` is not touched.
+
+    ``modules`` are the dotted names of the linear layers that the adapter changes. They get weights of their own,
+    dequantised where the base is 4-bit or 8-bit and merged in fp32; all else is shared with ``base``.
+    """
+    import torch
+    from peft import PeftModel
+
+    shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    tuned = copy.deepcopy(base, shared)
+    for name in modules:
+        tuned.set_submodule(name, own_linear(base.get_submodule(name)))
+    try:
+        wrapped = PeftModel.from_pretrained(tuned, str(adapter))
+        merged = wrapped.merge_and_unload(safe_merge=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"The adapter {adapter.name} cannot be merged: {reason}") from error
+    for name in modules:
+        merged.get_submodule(name).to(dtype=compute_dtype(base))
+    merged.requires_grad_(False).eval()
+    with torch.no_grad():
+        fuse_projections(merged, only=modules)
+    return merged
+
+
+def own_linear(module: nn.Module) -> nn.Linear:
+    """A plain fp32 linear layer with a copy of ``module``'s weights, whatever precision they are held in."""
+    import torch
+    from torch import nn
+
+    weight = dequantised(module)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.to(torch.float32, copy=True), requires_grad=False)
+    if module.bias is not None:
+        linear.bias = nn.Parameter(module.bias.detach().to(torch.float32, copy=True), requires_grad=False)
+    return linear
+
+
+def dequantised(module: nn.Module) -> torch.Tensor:
+    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits."""
+    if getattr(module.weight, "quant_state", None) is not None or getattr(module.weight, "SCB", None) is not None:
+        from peft.utils.integrations import dequantize_module_weight
+
+        return dequantize_module_weight(module).detach()
+    return module.weight.detach()
+
+
+def compute_dtype(model: PreTrainedModel) -> torch.dtype:
+    """The dtype of the activations (the norms are never quantised)."""
+    return next(parameter.dtype for name, parameter in model.named_parameters() if "norm" in name)
+
+
+def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> None:
+    """Lay q/k/v, and gate/up, of each layer side by side in memory, each weight a view of its rows.
+
+    The decoder then multiplies once per group with no second copy of the weights. A group is left alone unless all
+    its members are plain linear layers without bias that are all in, or all out of, ``only`` (dotted names).
+    """
+    import torch
+    from torch import nn
+
+    for parent_name, parent in model.named_modules():
+        for group in FUSED_GROUPS:
+            members = [getattr(parent, name, None) for name in group]
+            if not all(type(member) is nn.Linear and member.bias is None for member in members):
+                continue
+            if only is not None and not all(f"{parent_name}.{name}" in only for name in group):
+                continue
+            fused = torch.cat([member.weight.detach() for member in members])
+            rows = fused.split([member.out_features for member in members])
+            for member, view in zip(members, rows, strict=True):
+                member.weight = nn.Parameter(view, requires_grad=False)
+
+
+def fingerprint_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """Logits at the last position of a fixed prompt, [vocabulary], to see whether a model has changed at all."""
+    import torch
+
+    from tuning.chat import encode_prompt
+
+    with torch.inference_mode():
+        ids = torch.tensor([encode_prompt(tokenizer, "Reverse a string.")], device=model.device)
+        return model(input_ids=ids, logits_to_keep=1).logits[0, -1].clone()

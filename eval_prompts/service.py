@@ -1,0 +1,220 @@
+"""LoRA Lens as one object: loads the pair in the background, answers questions, swaps adapters, tells its state.
+
+The page, the endpoints and the command line all talk to a :class:`Lens`. Importing this module is cheap: torch and
+transformers are imported by the loading thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from eval_prompts.adapters import AdapterCard
+from eval_prompts.decode import Settings, Stream
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.engine import Backend, Engine
+    from eval_prompts.pair import Pair, Side
+    from tuning.weights import Weights
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_REQUESTS = 64
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the app is doing, for people (``message``) and programs. ``memory_mb`` counts weights, in MiB."""
+
+    state: Literal["loading", "ready", "failed"]
+    message: str
+    progress: float | None
+    model: str
+    origin: str
+    device: str
+    adapter: AdapterCard | None
+    base_is_base: bool | None
+    memory_mb: int
+    answering: int
+    queued: int
+    uptime_seconds: float
+    version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; the adapter without its place on this machine."""
+        return asdict(self) | {"adapter": self.adapter and self.adapter.to_dict()}
+
+
+class Lens:
+    """The pair and its engine, from start-up to shutdown. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        model: str = "smollm2-135m",
+        adapter: str | None = "starter",
+        *,
+        device: str | None = None,
+        quantize: Literal["4bit", "8bit"] | None = None,
+        prefer_hub: bool = False,
+        on_progress: Callable[[str, float | None], None] | None = None,
+    ) -> None:
+        self._model, self._adapter, self._device_name = model, adapter, device
+        self._quantize, self._prefer_hub = quantize, prefer_hub
+        self._on_progress = on_progress
+        self._state: Literal["loading", "ready", "failed"] = "loading"
+        self._message, self._progress = "waiting to load", None
+        self._weights: Weights | None = None
+        self._pair: Pair | None = None
+        self._engine: Engine | None = None
+        self._streams: list[Stream] = []
+        self._lock = threading.Lock()
+        self._reloading = threading.Lock()
+        self._settled = threading.Event()
+        self._began = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to load, in a thread of its own. Returns at once."""
+        threading.Thread(target=self._load, name="load", daemon=True).start()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the pair can answer. Raises UserError if loading failed or takes longer than ``timeout`` s."""
+        if not self._settled.wait(timeout):
+            raise UserError(f"The model was not loaded after {timeout:.0f} s ({self._message}).")
+        if self._state == "failed":
+            raise UserError(self._message)
+
+    def status(self) -> Status:
+        """The state of things now. Never blocks."""
+        engine, pair = self._engine, self._pair
+        answering = engine.answering if engine else 0
+        queued = engine.queued if engine else sum(len(stream.rows) for stream in list(self._streams))
+        message = self._message
+        if self._state == "ready" and answering:
+            message = f"answering {answering}" + (f", {queued} ahead" if queued else "")
+        return Status(
+            state=self._state,
+            message=message,
+            progress=self._progress,
+            model=self._model,
+            origin=self._weights.origin if self._weights else "",
+            device=pair.device.label if pair else "",
+            adapter=pair.adapter if pair else None,
+            base_is_base=pair.base_is_base if pair else None,
+            memory_mb=round(pair.memory_bytes / 2**20) if pair else 0,
+            answering=answering,
+            queued=queued,
+            uptime_seconds=round(time.monotonic() - self._began, 1),
+            version=VERSION,
+        )
+
+    def ask(
+        self,
+        questions: Sequence[str | tuple[str, str]],
+        settings: Settings | None = None,
+        sides: Sequence[Side] = ("base", "tuned"),
+        visitor: str = "",
+    ) -> Stream:
+        """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
+
+        Raises UserError if a question cannot be asked, the queue is full, ``visitor`` has a request running, or there
+        is no tuned side to ask.
+        """
+        stream = Stream(questions, sides, settings or Settings(), visitor)
+        with self._lock:
+            if self._state == "failed":
+                raise UserError(self._message)
+            self._streams = [other for other in self._streams if not other.done]
+            if visitor and any(other.visitor == visitor and not other.cancelled for other in self._streams):
+                raise UserError("Your previous question is still being answered: stop it first.")
+            if len(self._streams) >= MAX_WAITING_REQUESTS:
+                raise UserError(f"{len(self._streams)} requests are waiting already: try again in a minute.")
+            if self._engine is not None:
+                self._submit(stream)
+            self._streams.append(stream)
+        return stream
+
+    def reload(self, adapter: str | None) -> AdapterCard | None:
+        """Put another adapter (folder, Hub id or 'starter'; None for none) on the tuned side while the app runs.
+
+        Answers under way end with the old one. Raises UserError, and keeps the old one, if the new cannot be used.
+        """
+        from eval_prompts.pair import Pair, with_adapter
+
+        self.wait_ready()
+        with self._reloading:
+            old = self._pair
+            alone = Pair(old.base, None, old.tokenizer, old.device, None, base_is_base=True)
+            pair = alone if adapter is None else with_adapter(alone, self._weights, adapter)
+            backend = make_backend(pair)
+            with self._lock:
+                self._pair, self._adapter = pair, adapter
+                self._engine.swap(backend)
+        log.info("adapter: %s", pair.adapter.name if pair.adapter else "none")
+        return pair.adapter
+
+    def close(self) -> None:
+        """End all answers and stop computing."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _submit(self, stream: Stream) -> None:
+        if "tuned" in stream.sides:
+            self._pair.model("tuned")
+        self._engine.submit(stream)
+
+    def _report(self, message: str, progress: float | None = None) -> None:
+        self._message, self._progress = message, progress
+        if self._on_progress is not None:
+            self._on_progress(message, progress)
+
+    def _load(self) -> None:
+        try:
+            self._report("loading the libraries")
+            from eval_prompts.engine import Engine
+            from eval_prompts.pair import load_pair
+            from tuning.device import pick_device
+            from tuning.weights import resolve
+
+            self._report("finding the weights")
+            self._weights = resolve(self._model, prefer_hub=self._prefer_hub, on_progress=self._report)
+            log.info("weights: %s", self._weights.origin)
+            self._report("loading the weights")
+            pair = load_pair(self._weights, pick_device(self._device_name), self._adapter, self._quantize)
+            engine = Engine(make_backend(pair), pair.tokenizer)
+        except UserError as error:
+            self._fail(str(error))
+        except Exception as error:
+            log.exception("Loading failed")
+            self._fail(f"Loading failed ({type(error).__name__}): see the log, or choose another model.")
+        else:
+            with self._lock:
+                self._pair, self._engine = pair, engine
+                for stream in self._streams:
+                    try:
+                        self._submit(stream)
+                    except UserError as error:
+                        stream.fail(str(error))
+                self._state, self._message, self._progress = "ready", "ready", None
+            self._settled.set()
+
+    def _fail(self, message: str) -> None:
+        with self._lock:
+            self._state, self._message, self._progress = "failed", message, None
+            for stream in self._streams:
+                stream.fail(message)
+        self._settled.set()
+
+
+def make_backend(pair: Pair) -> Backend:
+    """The fast decoder where it knows both models, the general one for all others."""
+    from eval_prompts.llama_pair import LlamaPair, can_decode
+    from eval_prompts.plain_pair import PlainPair
+
+    models = [model for model in (pair.base, pair.tuned) if model is not None]
+    return LlamaPair(pair) if all(can_decode(model) for model in models) else PlainPair(pair)
