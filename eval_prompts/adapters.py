@@ -39,6 +39,16 @@ class AdapterCard:
     data: str | None = None
     base_fingerprint: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """In a few words for people: 'adapter python-qa · r16 · 60 steps · loss 0.70 to 0.52'."""
+        words = [f"adapter {self.name}", f"r{self.rank}"]
+        if self.steps is not None:
+            words.append(f"{self.steps} steps")
+        if self.loss_before is not None and self.loss_after is not None:
+            words.append(f"loss {self.loss_before:.2f} to {self.loss_after:.2f}")
+        return " · ".join(words)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: everything but the folder's place on this machine."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
@@ -146,18 +156,16 @@ def touched_modules(path: Path) -> list[str]:
 
 def check_fits(card: AdapterCard, modules: list[str], base: PreTrainedModel, weights: Weights) -> None:
     """Raise UserError, naming the reason, unless the adapter's layers, shapes and base are those of ``base``."""
-    ours, theirs = short_name(weights.hub_id or weights.name), short_name(card.base)
-    if card.base and not Path(card.base).exists() and theirs != ours:
+    ours = weights.hub_id or weights.name
+    if weights.hub_id and looks_like_hub_id(card.base) and card.base.lower() != ours.lower():
         raise UserError(
-            f"The adapter {card.name} was made for {theirs}, not for {ours}: load that base or another adapter."
+            f"The adapter {card.name} was made for {card.base}, not for {ours}: load that base or another adapter."
         )
     shapes = factor_shapes(card.path)
     linears = {name: module for name, module in base.named_modules() if hasattr(module, "in_features")}
     for name in modules:
         if name not in linears:
-            raise UserError(
-                f"The adapter {card.name} changes {name}, which {ours} does not have: it is for another base."
-            )
+            raise UserError(f"The adapter {card.name} is for another base: it changes {name}, which {ours} lacks.")
         module = linears[name]
         factor_in = shapes.get(f"{PEFT_PREFIX}{name}.lora_A.weight")
         factor_out = shapes.get(f"{PEFT_PREFIX}{name}.lora_B.weight")

@@ -71,6 +71,7 @@ def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: s
 
     tokenizer = load_tokenizer(weights)
     base = load_model(weights, device, quantize)
+    keep_weight_layout(base)
     fuse_projections(base)
     alone = Pair(base, None, tokenizer, device, None, base_is_base=True)
     return alone if adapter is None else with_adapter(alone, weights, adapter)
@@ -102,7 +103,8 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
     import torch
     from peft import PeftModel
 
-    shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    states = (module.state for module in base.modules() if hasattr(module, "state"))
+    shared = {id(part): part for part in (*base.parameters(), *base.buffers(), *states)}
     tuned = copy.deepcopy(base, shared)
     for name in modules:
         tuned.set_submodule(name, own_linear(base.get_submodule(name)))
@@ -134,12 +136,35 @@ def own_linear(module: nn.Module) -> nn.Linear:
 
 
 def dequantised(module: nn.Module) -> torch.Tensor:
-    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits."""
-    if getattr(module.weight, "quant_state", None) is not None or getattr(module.weight, "SCB", None) is not None:
-        from peft.utils.integrations import dequantize_module_weight
+    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits. Changes nothing."""
+    weight = module.weight
+    if getattr(weight, "quant_state", None) is not None:
+        from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_module_weight(module).detach()
-    return module.weight.detach()
+        return dequantize_4bit(weight.data, weight.quant_state)
+    row_scales = int8_row_scales(module)
+    if row_scales is not None:
+        from bitsandbytes.functional import int8_vectorwise_dequant
+
+        return int8_vectorwise_dequant(weight.data, row_scales)
+    return weight.detach()
+
+
+def int8_row_scales(module: nn.Module) -> torch.Tensor | None:
+    """The absolute maximum of each row of an 8-bit layer, [out]: bitsandbytes moves it at the first product."""
+    state = getattr(module, "state", None)
+    kept = getattr(module.weight, "SCB", None)
+    return kept if kept is not None else getattr(state, "SCB", None)
+
+
+def keep_weight_layout(model: PreTrainedModel) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights in place at the first answer on some CPUs.
+
+    The repacked weights can no longer be decoded for a merge, and their products are rounded to bf16.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:

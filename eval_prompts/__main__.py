@@ -1,0 +1,123 @@
+"""Command line: ``python -m eval_prompts ask|compare``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval_prompts.decode import Settings
+from eval_prompts.probes import PROBES
+from eval_prompts.report import Comparison, by_question, facts, write
+from eval_prompts.service import Lens
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.decode import Answer
+
+SIDES = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", default="smollm2-135m", help="preset name, local folder or Hub id")
+    common.add_argument("--adapter", default="starter", help="adapter folder, Hub id, or 'starter'")
+    common.add_argument("--sides", choices=SIDES, default="both", help="which models answer")
+    common.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best one here")
+    common.add_argument("--prefer-hub", action="store_true", help="take preset weights from the Hub where reachable")
+    precision = common.add_mutually_exclusive_group()
+    precision.add_argument("--load-in-4bit", dest="quantize", action="store_const", const="4bit")
+    precision.add_argument("--load-in-8bit", dest="quantize", action="store_const", const="8bit")
+    common.add_argument("--max-new-tokens", type=int, default=300, help="token cap per answer")
+    common.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    common.add_argument("--top-p", type=float, default=1.0)
+    common.add_argument("--seed", type=int, default=0)
+
+    parser = argparse.ArgumentParser(prog="python -m eval_prompts", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
+    ask.add_argument("question")
+    ask.set_defaults(run=run_ask)
+    compare = commands.add_parser("compare", parents=[common], help="ask all five probes and write a report")
+    compare.add_argument("--out", type=Path, required=True, help="folder for answers.json, report.md and report.html")
+    compare.set_defaults(run=run_compare)
+    return parser
+
+
+def open_lens(options: argparse.Namespace) -> Lens:
+    """Load what the options name and wait for it; progress goes to stderr."""
+    lens = Lens(
+        options.model,
+        options.adapter if options.sides != "base" else None,
+        device=options.device,
+        quantize=options.quantize,
+        prefer_hub=options.prefer_hub,
+    )
+    lens.start()
+    lens.wait_ready()
+    status = lens.status()
+    adapter = status.adapter.summary if status.adapter else "no adapter"
+    print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
+    return lens
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Generation settings from the options."""
+    return Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
+
+
+def collect(lens: Lens, questions: list[str], options: argparse.Namespace) -> list[Answer]:
+    """Ask and wait, with a progress bar of finished answers on a terminal."""
+    from tqdm import tqdm
+
+    stream = lens.ask(questions, settings_of(options), SIDES[options.sides])
+    answers: list[Answer] = []
+    with tqdm(total=len(stream.rows), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for answers in stream.snapshots(interval=0.2):
+            bar.n = sum(answer.done for answer in answers)
+            bar.set_postfix_str(f"{sum(answer.tokens for answer in answers)} tokens")
+    return answers
+
+
+def run_ask(options: argparse.Namespace) -> None:
+    """Print the answers of both sides to one question."""
+    settings_of(options)
+    answers = collect(open_lens(options), [options.question], options)
+    for answer in answers:
+        print(f"── {answer.side} ── {facts(answer)}\n{answer.text}\n")
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """Ask the five probes and write the report."""
+    settings = settings_of(options)
+    lens = open_lens(options)
+    answers = collect(lens, [probe.question for probe in PROBES], options)
+    for path in write(Comparison(lens.status(), settings, answers), options.out):
+        print(path)
+    for question, sides in by_question(answers):
+        print(question)
+        for answer in sides:
+            print(f"  {answer.side:5} {facts(answer)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""One comparison as files: ``answers.json`` for programs, ``report.md`` and ``report.html`` for people."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.probes import PROBES
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.decode import Answer, Settings
+    from eval_prompts.service import Status
+
+PROBE_IDS = {probe.question: probe.id for probe in PROBES}
+PAGE = Path(__file__).with_name("report.html.template")
+SIDE_TITLES = {"base": "Base", "tuned": "Tuned"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was asked of whom, and what each side answered (by question, base before tuned)."""
+
+    status: Status
+    settings: Settings
+    answers: Sequence[Answer]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``answers.json``."""
+        return {
+            "model": self.status.model,
+            "origin": self.status.origin,
+            "device": self.status.device,
+            "adapter": self.status.adapter and self.status.adapter.to_dict(),
+            "settings": asdict(self.settings),
+            "answers": [answer_dict(answer) for answer in self.answers],
+        }
+
+    @property
+    def subtitle(self) -> str:
+        """Model, adapter, device and settings in one line."""
+        adapter = self.status.adapter
+        parts = [f"base {self.status.model}", adapter.summary if adapter else "no adapter", self.status.device]
+        settings = self.settings
+        sampling = (
+            "greedy"
+            if settings.temperature == 0
+            else f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
+        )
+        return " · ".join([*parts, sampling, f"at most {settings.max_new_tokens} tokens"])
+
+
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds."""
+    return {
+        "probe": PROBE_IDS.get(answer.question),
+        "question": answer.question,
+        "side": answer.side,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "seconds": round(answer.seconds, 3),
+        "stopped": answer.stopped,
+    }
+
+
+def ending(answer: Answer) -> str:
+    """How an answer ended, in words."""
+    words = {"ended": "ended by itself", "capped": "hit the token cap", "cancelled": "stopped by hand"}
+    return words.get(answer.state, answer.state)
+
+
+def facts(answer: Answer) -> str:
+    """Length, time, speed and ending of an answer in one line."""
+    return (
+        f"{answer.tokens} tokens · {answer.seconds:.1f} s · {answer.tokens_per_second:.0f} tokens/s · {ending(answer)}"
+    )
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write the three files into ``folder``, which is made if need be. Raises UserError if that cannot be done."""
+    contents = {
+        "answers.json": json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
+        "report.md": markdown(comparison),
+        "report.html": page(comparison),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            partial = folder / f".{name}.partial"
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise UserError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
+    return [folder / name for name in contents]
+
+
+def by_question(answers: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
+    """Answers grouped by question, in order."""
+    return [
+        (group[0].question, group) for _, items in groupby(answers, key=lambda a: a.index) for group in [list(items)]
+    ]
+
+
+def markdown(comparison: Comparison) -> str:
+    """The report as Markdown: per question the sides one below the other, each quoted."""
+    lines = ["# LoRA Lens comparison", "", comparison.subtitle, ""]
+    for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
+        lines += [f"## {number}. {one_line(question)}", ""]
+        for answer in answers:
+            quoted = [f"> {line}".rstrip() for line in answer.text.splitlines()]
+            lines += [f"**{SIDE_TITLES[answer.side]}** ({facts(answer)})", "", *(quoted or ["> (no text)"]), ""]
+    return "\n".join(lines)
+
+
+def one_line(text: str) -> str:
+    """Text as one line that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|" else c for c in " ".join(text.split()))
+
+
+def page(comparison: Comparison) -> str:
+    """The report as one HTML page that needs nothing else; all texts are escaped."""
+    rows = []
+    for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
+        columns = "".join(
+            f'<article class="{answer.side}"><h3>{SIDE_TITLES[answer.side]}</h3>{answer_html(answer.text)}'
+            f"<footer>{html.escape(facts(answer))}</footer></article>"
+            for answer in answers
+        )
+        rows.append(f'<section><h2>{number}. {html.escape(question)}</h2><div class="sides">{columns}</div></section>')
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(
+        subtitle=html.escape(comparison.subtitle),
+        highlight=highlight_css(),
+        rows="\n".join(rows),
+    )
+
+
+def highlight_css() -> str:
+    """Colours of highlighted code for the light and the dark theme."""
+    from pygments.formatters import HtmlFormatter
+
+    light = HtmlFormatter(style="friendly").get_style_defs("pre")
+    dark = HtmlFormatter(style="github-dark").get_style_defs("pre")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+
+
+def answer_html(text: str) -> str:
+    """A model's answer, Markdown, as HTML: no raw HTML passes, links are shown as text, code is highlighted."""
+    from markdown_it import MarkdownIt
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
+    def colour(code: str, language: str, _: str) -> str:
+        try:
+            lexer = get_lexer_by_name(language or "python")
+        except ClassNotFound:
+            return html.escape(code)
+        return highlight(code, lexer, HtmlFormatter(nowrap=True))
+
+    renderer = MarkdownIt("commonmark", {"html": False, "highlight": colour}).disable(["image", "link", "autolink"])
+    return renderer.render(text)

@@ -1,0 +1,43 @@
+"""Pairs, engines and adapters for the tests of asking."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuning.device import pick_device
+from tuning.weights import resolve
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_model_path):
+    return resolve(str(tiny_model_path))
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    return pick_device("cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_weights, tiny_adapter_path, cpu):
+    """Read only."""
+    from eval_prompts.pair import load_pair
+
+    return load_pair(tiny_weights, cpu, str(tiny_adapter_path))
+
+
+@pytest.fixture()
+def engine_for():
+    """Make engines over a pair's fast or plain decoder; they are closed after the test."""
+    from eval_prompts.engine import Engine
+    from eval_prompts.service import make_backend
+
+    engines = []
+
+    def make(pair, backend=None, **options):
+        engines.append(Engine(backend or make_backend(pair), pair.tokenizer, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.close()
