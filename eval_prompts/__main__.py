@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from eval_prompts.decode import Settings
 from eval_prompts.probes import PROBES
-from eval_prompts.report import Comparison, by_question, facts, write
+from eval_prompts.report import Comparison, by_question, check_writable, facts, write
 from eval_prompts.service import Lens
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer
+    from eval_prompts.service import Status
 
 SIDES = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
 
@@ -48,60 +49,53 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def open_lens(options: argparse.Namespace) -> Lens:
-    """Load what the options name and wait for it; progress goes to stderr."""
-    lens = Lens(
-        options.model,
-        options.adapter if options.sides != "base" else None,
-        device=options.device,
-        quantize=options.quantize,
-        prefer_hub=options.prefer_hub,
-    )
-    lens.start()
-    lens.wait_ready()
-    status = lens.status()
-    adapter = status.adapter.summary if status.adapter else "no adapter"
-    print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
-    return lens
-
-
 def settings_of(options: argparse.Namespace) -> Settings:
     """Generation settings from the options."""
     return Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
 
 
-def collect(lens: Lens, questions: list[str], options: argparse.Namespace) -> list[Answer]:
-    """Ask and wait, with a progress bar of finished answers on a terminal."""
+def answer(questions: list[str], options: argparse.Namespace) -> tuple[Status, list[Answer]]:
+    """Load what the options name, ask, and wait; the sources and a bar of finished answers go to stderr."""
     from tqdm import tqdm
 
-    stream = lens.ask(questions, settings_of(options), SIDES[options.sides])
-    answers: list[Answer] = []
-    with tqdm(total=len(stream.rows), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for answers in stream.snapshots(interval=0.2):
-            bar.n = sum(answer.done for answer in answers)
-            bar.set_postfix_str(f"{sum(answer.tokens for answer in answers)} tokens")
-    return answers
+    with Lens(
+        options.model,
+        options.adapter if options.sides != "base" else None,
+        device=options.device,
+        quantize=options.quantize,
+        prefer_hub=options.prefer_hub,
+    ) as lens:
+        stream = lens.ask(questions, settings_of(options), SIDES[options.sides])
+        lens.start()
+        lens.wait_ready()
+        status = lens.status()
+        adapter = status.adapter.summary if status.adapter else "no adapter"
+        print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
+        answers: list[Answer] = []
+        with tqdm(total=len(stream.rows), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar:
+            for answers in stream.snapshots(interval=0.2):
+                bar.n = sum(answer.done for answer in answers)
+                bar.set_postfix_str(f"{sum(answer.tokens for answer in answers)} tokens")
+    return status, answers
 
 
 def run_ask(options: argparse.Namespace) -> None:
     """Print the answers of both sides to one question."""
-    settings_of(options)
-    answers = collect(open_lens(options), [options.question], options)
-    for answer in answers:
-        print(f"── {answer.side} ── {facts(answer)}\n{answer.text}\n")
+    _, answers = answer([options.question], options)
+    for one in answers:
+        print(f"── {one.side} ── {facts(one)}\n{one.text}\n")
 
 
 def run_compare(options: argparse.Namespace) -> None:
     """Ask the five probes and write the report."""
-    settings = settings_of(options)
-    lens = open_lens(options)
-    answers = collect(lens, [probe.question for probe in PROBES], options)
-    for path in write(Comparison(lens.status(), settings, answers), options.out):
-        print(path)
+    check_writable(options.out)
+    status, answers = answer([probe.question for probe in PROBES], options)
     for question, sides in by_question(answers):
         print(question)
-        for answer in sides:
-            print(f"  {answer.side:5} {facts(answer)}")
+        for one in sides:
+            print(f"  {one.side:5} {facts(one)}")
+    for path in write(Comparison(status, settings_of(options), answers), options.out):
+        print(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -198,7 +198,7 @@ class Engine:
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         """End the requests of these rows with a message, and keep serving the others."""
-        log.exception("Answering failed", exc_info=error)
+        log.debug("Answering failed", exc_info=error)
         reason = "the memory ran out: ask fewer or shorter questions" if "memory" in str(error).lower() else str(error)
         for stream in _streams(rows):
             for row in [row for row in self._active if row.stream is stream]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -89,8 +90,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "report.md": markdown(comparison),
         "report.html": page(comparison),
     }
+    check_writable(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             partial = folder / f".{name}.partial"
             partial.write_text(content, encoding="utf-8")
@@ -98,6 +99,16 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
     return [folder / name for name in contents]
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder`` if need be. Raises UserError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"The report cannot be written to {folder}: choose a folder you may write to.")
 
 
 def by_question(answers: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:

@@ -76,11 +76,13 @@ class Lens:
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
         self._settled = threading.Event()
+        self._loading: threading.Thread | None = None
         self._began = time.monotonic()
 
     def start(self) -> None:
         """Begin to load, in a thread of its own. Returns at once."""
-        threading.Thread(target=self._load, name="load", daemon=True).start()
+        self._loading = threading.Thread(target=self._load, name="load", daemon=True)
+        self._loading.start()
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the pair can answer. Raises UserError if loading failed or takes longer than ``timeout`` s."""
@@ -159,9 +161,17 @@ class Lens:
         return pair.adapter
 
     def close(self) -> None:
-        """End all answers and stop computing."""
+        """End all answers and stop computing, so that the process can exit cleanly."""
+        if self._loading is not None:
+            self._loading.join()
         if self._engine is not None:
             self._engine.close()
+
+    def __enter__(self) -> Lens:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _submit(self, stream: Stream) -> None:
         if "tuned" in stream.sides:
@@ -190,8 +200,8 @@ class Lens:
         except UserError as error:
             self._fail(str(error))
         except Exception as error:
-            log.exception("Loading failed")
-            self._fail(f"Loading failed ({type(error).__name__}): see the log, or choose another model.")
+            log.debug("Loading failed", exc_info=True)
+            self._fail(f"Loading failed ({type(error).__name__}): choose another model, or look at the debug log.")
         else:
             with self._lock:
                 self._pair, self._engine = pair, engine

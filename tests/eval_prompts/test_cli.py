@@ -1,0 +1,52 @@
+"""``python -m eval_prompts`` as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "eval_prompts", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
+
+
+def test_compare_writes_its_three_files(tmp_path, tiny_model_path, tiny_adapter_path):
+    out = tmp_path / "out"
+    done = run(
+        "compare", "--model", tiny_model_path, "--adapter", tiny_adapter_path, "--out", out, "--max-new-tokens", 4
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["answers.json", "report.html", "report.md"]
+    assert len(json.loads((out / "answers.json").read_text())["answers"]) == 10
+
+
+def test_the_base_alone_needs_no_adapter(tiny_model_path):
+    done = run(
+        "ask", "Hello?", "--model", tiny_model_path, "--adapter", "/none", "--sides", "base", "--max-new-tokens", 3
+    )
+    assert done.returncode == 0, done.stderr
+    assert "base" in done.stdout
+    assert "tuned" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "Loading weights" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", " "),
+        ("ask", "x", "--temperature", "-1"),
+        ("ask", "x", "--model", "/no/such/model"),
+        ("ask", "x", "--adapter", "/no/such/adapter"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_two(tiny_model_path, tiny_adapter_path, arguments):
+    defaults = ["--model", tiny_model_path, "--adapter", tiny_adapter_path]
+    done = run(arguments[0], *defaults, *arguments[1:])
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr

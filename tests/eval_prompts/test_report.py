@@ -1,0 +1,78 @@
+"""The report: what answers.json holds, and that no text of a model or visitor becomes markup."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.adapters import AdapterCard
+from eval_prompts.decode import Answer, Settings
+from eval_prompts.probes import PROBES
+from eval_prompts.report import Comparison, answer_html, write
+from eval_prompts.service import Status
+from tuning.errors import UserError
+
+CARD = AdapterCard("mine", Path("/secret/place"), "base", 16, 16.0, ("q_proj",), 60, 0.7, 0.5)
+HOSTILE = "<script>alert(1)</script> ![x](http://example.com/x.png) [y](javascript:alert(1))\n\n```python\na < b\n```"
+
+
+def status(adapter=CARD):
+    return Status("ready", "ready", None, "smollm2-135m", "here", "CPU fp32", adapter, True, 600, 0, 0, 1.0, "0.1.0")
+
+
+def answers(text="```python\nprint(1)\n```"):
+    return [
+        Answer(side, index, probe.question, text, 5, 0.5, 0.1, "ended" if side == "tuned" else "capped")
+        for index, probe in enumerate(PROBES)
+        for side in ("base", "tuned")
+    ]
+
+
+def test_answers_json_has_the_agreed_layout(tmp_path):
+    write(Comparison(status(), Settings(), answers()), tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "answers.json").read_text())
+    assert set(content) >= {"model", "adapter", "settings", "answers"}
+    assert len(content["answers"]) == 10
+    assert set(content["answers"][0]) == {"probe", "question", "side", "text", "tokens", "seconds", "stopped"}
+    assert [a["stopped"] for a in content["answers"][:2]] == [False, True]
+    assert content["answers"][2]["probe"] == "fibonacci"
+    assert "/secret/place" not in json.dumps(content)
+
+
+def test_the_reports_name_both_sides_and_how_each_answer_ended(tmp_path):
+    _, markdown, page = write(Comparison(status(), Settings(temperature=0.5), answers()), tmp_path)
+    for text in (markdown.read_text(), page.read_text()):
+        assert "hit the token cap" in text
+        assert "ended by itself" in text
+        assert "mine · r16 · 60 steps · loss 0.70 to 0.50" in text
+        assert "temperature 0.5" in text
+        assert all(probe.question in text for probe in PROBES)
+
+
+def test_the_page_is_self_contained_and_escapes_everything(tmp_path):
+    _, _, page = write(Comparison(status(), Settings(), answers(HOSTILE)), tmp_path)
+    html = page.read_text()
+    for forbidden in ("<script", "<img", "href=", "src=", "@import", "url("):
+        assert forbidden not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_code_is_highlighted_whatever_its_fence_says():
+    assert '<span class="k">def</span>' in answer_html("```python\ndef f(): pass\n```")
+    assert '<span class="k">def</span>' in answer_html("```\ndef f(): pass\n```")
+    assert "a &lt; b" in answer_html("```no-such-language\na < b\n```")
+
+
+def test_one_side_alone_makes_a_report(tmp_path):
+    base_only = [answer for answer in answers() if answer.side == "base"]
+    _, _, page = write(Comparison(status(adapter=None), Settings(), base_only), tmp_path)
+    assert "no adapter" in page.read_text()
+    assert 'class="tuned"' not in page.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write(Comparison(status(), Settings(), answers()), tmp_path / "file")

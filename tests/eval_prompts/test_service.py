@@ -1,0 +1,131 @@
+"""The Lens: asking while loading, failing to load, one request per visitor, adapters swapped while it answers."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from eval_prompts.decode import Settings
+from eval_prompts.service import Lens
+from tuning.errors import UserError
+
+
+@pytest.fixture
+def lens(tiny_model_path, tiny_adapter_path):
+    lens = Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu")
+    yield lens
+    lens.close()
+
+
+def test_a_question_asked_while_loading_is_answered_when_ready(lens):
+    stream = lens.ask(["Early"], Settings(max_new_tokens=5))
+    assert lens.status().state == "loading"
+    assert {answer.state for answer in stream.answers} == {"waiting"}
+    lens.start()
+    assert all(answer.done for answer in stream.result())
+    status = lens.status()
+    assert status.state == "ready"
+    assert status.base_is_base
+    assert status.adapter.rank == 4
+    assert status.memory_mb >= 0
+    assert "path" not in status.to_dict()["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "/no/such/folder"}, "/no/such/folder"),
+        ({"adapter": "/no/such/adapter"}, "/no/such/adapter"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_in_one_line(tiny_model_path, tiny_adapter_path, options, message):
+    lens = Lens(**({"model": str(tiny_model_path), "adapter": str(tiny_adapter_path)} | options))
+    early = lens.ask(["Early"])
+    lens.start()
+    with pytest.raises(UserError, match=message):
+        lens.wait_ready(60)
+    assert lens.status().state == "failed"
+    assert "\n" not in lens.status().message
+    with pytest.raises(UserError, match=message):
+        early.result()
+    with pytest.raises(UserError, match=message):
+        lens.ask(["Late"])
+
+
+def test_an_unexpected_fault_while_loading_shows_no_traceback(lens, monkeypatch):
+    import eval_prompts.pair as pair_module
+
+    def explode(*arguments):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(pair_module, "load_pair", explode)
+    lens.start()
+    with pytest.raises(UserError, match="Loading failed") as failure:
+        lens.wait_ready(60)
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize("question", ["", " \n ", "a\x00b", "x" * 50_000])
+def test_questions_that_cannot_be_asked_are_refused(lens, question):
+    with pytest.raises(UserError):
+        lens.ask([question])
+
+
+def test_a_visitor_has_one_request_at_a_time_and_others_are_free(lens):
+    lens.start()
+    lens.wait_ready(60)
+    first = lens.ask(["One"], Settings(max_new_tokens=400), visitor="ann")
+    with pytest.raises(UserError, match="still being answered"):
+        lens.ask(["Two"], visitor="ann")
+    lens.ask(["Three"], Settings(max_new_tokens=2), visitor="bob").result()
+    first.cancel()
+    lens.ask(["Four"], Settings(max_new_tokens=2), visitor="ann").result()
+
+
+def test_a_full_queue_is_said(lens, monkeypatch):
+    monkeypatch.setattr("eval_prompts.service.MAX_WAITING_REQUESTS", 2)
+    lens.ask(["One"])
+    lens.ask(["Two"])
+    with pytest.raises(UserError, match="try again"):
+        lens.ask(["Three"])
+
+
+def test_the_adapter_is_swapped_while_answers_run_and_a_bad_one_changes_nothing(lens, tiny_adapter_path, tmp_path):
+    lens.start()
+    lens.wait_ready(60)
+    with_adapter = lens.ask(["Same?"], Settings(max_new_tokens=20)).result()
+    running = lens.ask(["Running"], Settings(max_new_tokens=200))
+    with pytest.raises(UserError):
+        lens.reload(str(tmp_path))
+    assert lens.status().adapter is not None
+    assert lens.reload(None) is None
+    assert all(answer.done for answer in running.result())
+    with pytest.raises(UserError, match="No adapter"):
+        lens.ask(["Tuned?"])
+    base_alone = lens.ask(["Same?"], Settings(max_new_tokens=20), sides=("base",)).result()
+    assert base_alone[0].text == with_adapter[0].text
+    lens.reload(str(tiny_adapter_path))
+    again = lens.ask(["Same?"], Settings(max_new_tokens=20)).result()
+    assert [answer.text for answer in again] == [answer.text for answer in with_adapter]
+
+
+def test_closing_ends_what_is_being_answered(tiny_model_path):
+    lens = Lens(str(tiny_model_path), None, device="cpu")
+    lens.start()
+    lens.wait_ready(60)
+    stream = lens.ask(["Long"], Settings(max_new_tokens=400), sides=("base",))
+    outcome: list[str] = []
+
+    def read():
+        try:
+            stream.result()
+        except UserError as error:
+            outcome.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    lens.close()
+    reader.join()
+    assert not outcome or "shutting down" in outcome[0]
