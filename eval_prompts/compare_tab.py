@@ -1,0 +1,177 @@
+"""The page's header and its Compare tab: questions in, two answers side by side out, as they are written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from eval_prompts.compare_view import Comparison, settings_from, status_view
+from eval_prompts.probes import PROBES
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.decode import Stream
+    from eval_prompts.service import Lens
+
+PAGE_FOLDER = Path(__file__).parent / "page"
+SCRIPTS = ("dom.js", "highlight.js", "markdown.js", "history.js", "row.js", "board.js", "header.js", "keys.js")
+STYLES = ("page.css", "board.css", "row.css")
+EXAMPLES = (
+    "Reverse a string without using slicing.",
+    "Count how often each word occurs in a text.",
+    "Write a function that checks whether a number is prime.",
+    "Sort a list of dictionaries by the key 'age'.",
+)
+ASKING_AT_ONCE = 16
+SERVER_FAULT = "Something went wrong on the server, and its log says what. Ask again."
+
+log = logging.getLogger(__name__)
+
+
+def head() -> str:
+    """The page's own styles and scripts for the document's head; nothing is loaded from elsewhere.
+
+    They go here because ``launch(css=...)`` rewrites style sheets, and breaks selectors such as ``:is(a, b)``.
+    """
+
+    def joined(names: tuple[str, ...]) -> str:
+        return "\n".join((PAGE_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+    return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
+
+
+def build_header(lens: Lens) -> None:
+    """The line with the name, the two models and the live status."""
+
+    def status(_: Any) -> dict[str, Any]:
+        return status_view(lens.status())
+
+    gr.HTML(
+        html_template="",
+        js_on_load="LoraLens.mountHeader(element, server)",
+        server_functions=[status],
+        elem_id="ll-header",
+        apply_default_css=False,
+    )
+
+
+class Visitors:
+    """Which answers are being written for whom, so that Stop and a closed tab end exactly those."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream] = {}
+
+    def stop(self, session: str | None) -> None:
+        """Ends what is being written for a session, if anything is."""
+        stream = self._streams.get(session or "")
+        if stream is not None:
+            stream.cancel()
+
+    def forget(self, request: gr.Request) -> None:
+        """What happens when a tab is closed or reloaded: nobody reads those answers any more."""
+        self.stop(request.session_hash)
+
+    def follow(self, stream: Stream, session: str) -> Iterator[list[Any]]:
+        """A stream's snapshots; the stream ends with its reader, whichever way that one leaves."""
+        self._streams[session] = stream
+        try:
+            yield from stream.snapshots()
+        finally:
+            stream.cancel()
+            if self._streams.get(session) is stream:
+                del self._streams[session]
+
+
+def notice(text: str, level: str = "error") -> dict[str, Any]:
+    """One line above the answers. The time makes the same line twice a change, so that it is shown again."""
+    return {"notice": {"level": level, "text": text, "at": time.time()}}
+
+
+def build(lens: Lens, visitors: Visitors) -> None:
+    """The Compare tab inside the current layout."""
+    with gr.Column(elem_id="ll-ask-bar"):
+        with gr.Row(elem_id="ll-ask-row"):
+            ask_all = gr.Button("Ask all five", variant="primary", elem_id="ll-ask-all", scale=0, min_width=140)
+            question = gr.Textbox(
+                placeholder="or your own question…",
+                label="Your own question",
+                show_label=False,
+                container=False,
+                lines=1,
+                max_lines=8,
+                elem_id="ll-question",
+                scale=1,
+                min_width=200,
+            )
+            ask_own = gr.Button("Ask", elem_id="ll-ask", scale=0, min_width=88)
+            stop = gr.Button("Stop", variant="stop", elem_id="ll-stop", scale=0, min_width=88)
+        with gr.Row(elem_id="ll-examples"):
+            for example in EXAMPLES:
+                chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
+                chip.click(None, None, question, js=f"() => {example!r}", api_visibility="private")
+        settings = _settings()
+    board = gr.HTML(
+        html_template="",
+        js_on_load="LoraLens.mountBoard(element, props, watch)",
+        elem_id="ll-board",
+        apply_default_css=False,
+        probes=[asdict(probe) for probe in PROBES],
+    )
+
+    asking = {
+        "outputs": board,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "concurrency_limit": ASKING_AT_ONCE,
+        "concurrency_id": "asking",
+    }
+    all_five = ask_all.click(_asker(lens, visitors), [gr.State(None), *settings], **asking)
+    own = gr.on([ask_own.click, question.submit], _asker(lens, visitors), [question, *settings], **asking)
+    for event in (all_five, own):
+        event.then(None, js="() => LoraLens.setBusy(false)", api_visibility="private")
+
+    def stop_mine(request: gr.Request) -> None:
+        visitors.stop(request.session_hash)
+
+    stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _settings() -> list[gr.components.Component]:
+    with gr.Accordion("Settings", open=False, elem_id="ll-settings"), gr.Row():
+        return [
+            gr.Slider(16, 1000, 300, step=1, label="Longest answer", info="in tokens, for each side"),
+            gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token"),
+            gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="1 leaves every token in play"),
+            gr.Number(0, precision=0, label="Seed", info="the same seed gives the same text"),
+        ]
+
+
+def _asker(lens: Lens, visitors: Visitors) -> Callable[..., Iterator[dict[str, Any]]]:
+    """The handler that asks one question, or all five where there is none, and streams the board's data."""
+
+    def answer_on_page(
+        question: str | None, cap: float, temperature: float, top_p: float, seed: float | None, request: gr.Request
+    ) -> Iterator[dict[str, Any]]:
+        session = request.session_hash or ""
+        questions = [probe.question for probe in PROBES] if question is None else [question]
+        view: dict[str, Any] = {}
+        try:
+            settings = settings_from(cap, temperature, top_p, seed)
+            stream = lens.ask(questions, settings, visitor=session)
+            comparison = Comparison(lens.status(), settings, questions)
+            for answers in visitors.follow(stream, session):
+                view = comparison.view(answers, stream.ahead)
+                yield view
+        except UserError as error:
+            yield {**view, "running": False, **notice(str(error))}
+        except Exception:
+            log.exception("asking failed")
+            yield {**view, "running": False, **notice(SERVER_FAULT)}
+
+    return answer_on_page

@@ -1,0 +1,176 @@
+"""What the Compare tab shows, as plain data: the page's script draws it, the tests read it.
+
+Nothing here knows gradio or HTML. Texts of visitors and models travel as strings and are only ever put on the
+page as text.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import asdict
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.code_diff import diff_lines
+from eval_prompts.extract import code
+from eval_prompts.probes import PROBES
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.decode import Answer, Settings
+    from eval_prompts.service import AdapterCard, Status
+
+code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
+PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
+
+
+class Comparison:
+    """One request as the page shows it: who was asked what, with which settings, and the answers so far."""
+
+    def __init__(self, status: Status, settings: Settings, questions: list[str]) -> None:
+        self.settings = settings
+        self._complete: dict[int, dict[str, Any]] = {}
+        self.identity = {
+            "id": uuid.uuid4().hex,
+            "asked_at": time.time(),
+            "model": status.model,
+            "adapter": adapter_words(status.adapter),
+            "settings": settings_words(settings),
+            "title": "All five probes" if len(questions) > 1 else questions[0],
+        }
+
+    def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
+        """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
+        rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
+        return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
+
+    def _row(self, answers: list[Answer]) -> dict[str, Any]:
+        """One question's data; a complete row never changes, so its code and diff are worked out once."""
+        index, question = answers[0].index, answers[0].question
+        if index in self._complete:
+            return self._complete[index]
+        probe = PROBE_BY_QUESTION.get(question)
+        row: dict[str, Any] = {
+            "title": probe.title if probe else "",
+            "question": question,
+            "sides": {answer.side: self._side(answer) for answer in answers},
+            "differs": None,
+            "diff": [],
+        }
+        if all(answer.done for answer in answers):
+            self._complete[index] = row
+            if len(answers) == 2:
+                base, tuned = row["sides"]["base"], row["sides"]["tuned"]
+                row["differs"] = base["text"].strip() != tuned["text"].strip()
+                row["diff"] = [asdict(pair) for pair in diff_lines(base["code"], tuned["code"])]
+        return row
+
+    def _side(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "text": answer.text,
+            "code": code_once(answer.text) if answer.done else "",
+            "state": answer.state,
+            "facts": facts(answer),
+            "ending": ending(answer, self.settings.max_new_tokens),
+        }
+
+
+def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Settings:
+    """Settings from what a form or a client sent; an empty seed is 0. Raises UserError for what is no number."""
+    from eval_prompts.decode import Settings
+
+    try:
+        return Settings(int(max_new_tokens), float(temperature), float(top_p), int(seed or 0))
+    except (TypeError, ValueError, OverflowError):
+        raise UserError("Each of the settings is a number: check the token cap, temperature, top-p and seed.") from None
+
+
+def facts(answer: Answer) -> list[str]:
+    """An answer's measures in words: tokens, tokens per second, time to the first token, seconds."""
+    if answer.first_token_seconds is None:
+        return []
+    return [
+        f"{answer.tokens} token{'s' if answer.tokens != 1 else ''}",
+        f"{answer.tokens_per_second:.0f} tok/s",
+        f"first token {answer.first_token_seconds:.1f} s",
+        f"{answer.seconds:.1f} s",
+    ]
+
+
+def ending(answer: Answer, cap: int) -> str:
+    """How an answer ended, in words; empty while it has not."""
+    return {
+        "ended": "ended by itself",
+        "capped": f"hit the {cap:,}-token cap",
+        "cancelled": "stopped by you",
+        "failed": "failed: ask again",
+    }.get(answer.state, "")
+
+
+def settings_words(settings: Settings) -> str:
+    """The settings of one request in words: '300 tokens at most · greedy'."""
+    words = [f"{settings.max_new_tokens:,} tokens at most"]
+    if settings.temperature == 0:
+        return " · ".join([*words, "greedy"])
+    words.append(f"temperature {settings.temperature:g}")
+    if settings.top_p < 1:
+        words.append(f"top-p {settings.top_p:g}")
+    return " · ".join([*words, f"seed {settings.seed}"])
+
+
+def adapter_words(card: AdapterCard | None) -> str:
+    """An adapter in one line: 'python-qa · r16 · 60 steps · loss 0.52'; leaves out what it does not say."""
+    if card is None:
+        return "none"
+    words = [card.name, f"r{card.rank}"]
+    if card.steps is not None:
+        words.append(f"{card.steps:,} steps")
+    if card.loss_after is not None:
+        words.append(f"loss {card.loss_after:.2f}")
+    return " · ".join(words)
+
+
+def status_view(status: Status) -> dict[str, Any]:
+    """The page header's data: base, adapter, one line of state in words, details, and when to ask again."""
+    state, words = status.state, status.message
+    if state == "loading" and status.progress is not None:
+        words = f"{status.message} {status.progress:.0%}"
+    elif state == "ready":
+        state = "answering" if status.answering else "ready"
+        words = "answering" if status.answering else "ready"
+        if status.queued:
+            words += f" · {status.queued} waiting"
+    return {
+        "state": state,
+        "words": words,
+        "progress": status.progress if state == "loading" else None,
+        "model": status.model,
+        "adapter": adapter_words(status.adapter),
+        "device": status.device,
+        "details": status_details(status),
+        "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
+    }
+
+
+def status_details(status: Status) -> list[list[str]]:
+    """What the header's details show, as pairs of a name and words."""
+    check = {
+        None: "not checked yet",
+        True: "untouched: same logits as the model without an adapter",
+        False: "NOT the base model: its logits differ from the model without an adapter",
+    }[status.base_is_base]
+    pairs = [("Base model", status.model), ("Weights from", status.origin), ("Base side", check)]
+    card = status.adapter
+    if card is not None:
+        pairs += [("Adapter", card.name), ("Trained on", card.base)]
+        pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
+        if card.loss_before is not None and card.loss_after is not None:
+            pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
+    pairs.append(("Runs on", status.device))
+    if status.memory_mb:
+        pairs.append(("Weights in memory", f"{status.memory_mb:,.0f} MB, both sides together"))
+    pairs.append(("LoRA Lens", f"version {status.version}"))
+    return [[name, words] for name, words in pairs if words]

@@ -1,0 +1,51 @@
+// The one way anything gets onto the page: elements whose texts are text nodes. No HTML is ever parsed.
+window.LoraLens = window.LoraLens || {};
+
+(function (lens) {
+	/** An element with attributes (`class`, `title`, ...; `on*` functions become listeners) and children. */
+	lens.el = function (tag, attributes, ...children) {
+		const element = document.createElement(tag);
+		for (const [name, value] of Object.entries(attributes || {})) {
+			if (value === null || value === undefined || value === false) continue;
+			if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+			else element.setAttribute(name, value === true ? "" : value);
+		}
+		element.append(...children.filter((child) => child !== null && child !== undefined));
+		return element;
+	};
+
+	/** Sets a text only where it changes, so that an idle page stays untouched. */
+	lens.setText = function (element, text) {
+		if (element.textContent !== text) element.textContent = text;
+	};
+
+	/** Copies through the clipboard API, or, where the page is not served securely, through a selection. */
+	lens.copy = async function (text) {
+		try {
+			await navigator.clipboard.writeText(text);
+			return true;
+		} catch {
+			const area = lens.el("textarea", { class: "ll-offscreen", "aria-hidden": "true" });
+			area.value = text;
+			const focused = document.activeElement;
+			document.body.append(area);
+			area.select();
+			const copied = document.execCommand("copy");
+			area.remove();
+			if (focused) focused.focus();
+			return copied;
+		}
+	};
+
+	/** A button that copies what `read()` returns and says so for a moment. */
+	lens.copyButton = function (label, read) {
+		const button = lens.el("button", { type: "button", class: "ll-quiet" }, label);
+		button.addEventListener("click", async () => {
+			const copied = await lens.copy(read());
+			lens.setText(button, copied ? "Copied" : "Not copied");
+			clearTimeout(button.resetTimer);
+			button.resetTimer = setTimeout(() => lens.setText(button, label), 1500);
+		});
+		return button;
+	};
+})(window.LoraLens);

@@ -1,0 +1,72 @@
+// The line at the top: which two models are compared, and what the server does right now, in words.
+(function (lens) {
+	const { el, setText } = lens;
+	const listeners = [];
+	lens.status = null;
+	lens.onStatus = (listener) => listeners.push(listener);
+
+	const UNREACHABLE = {
+		state: "failed",
+		words: "no answer from the server: is app.py still running?",
+		progress: null,
+		poll_seconds: 3,
+	};
+
+	/** Builds the header inside `root` and asks `server.status()` for news for as long as the page is visible. */
+	lens.mountHeader = function (root, server) {
+		const model = el("span", { class: "ll-name" }, "\u2026");
+		const adapter = el("span", { class: "ll-name" }, "\u2026");
+		const words = el("span", { class: "ll-words" }, "connecting");
+		const device = el("span", { class: "ll-device" });
+		const bar = el("span", { class: "ll-bar", hidden: true }, el("span", {}));
+		const details = el("dl", {});
+		const state = el("summary", { class: "ll-state", "data-state": "loading" }, el("span", { class: "ll-dot", "aria-hidden": "true" }), words, device);
+		root.classList.add("ll-header");
+		const card = el("details", { class: "ll-status" }, state, el("div", { class: "ll-card" }, details));
+		document.addEventListener("click", (event) => card.contains(event.target) || (card.open = false));
+		card.addEventListener("keydown", (event) => event.key === "Escape" && (card.open = false));
+		root.replaceChildren(
+			el("h1", {}, el("span", { class: "ll-logo", "aria-hidden": "true" }), "LoRA Lens"),
+			el(
+				"p",
+				{ class: "ll-pair" },
+				el("span", { class: "ll-chip", "data-side": "base" }, el("b", {}, "base"), model),
+				el("span", { class: "ll-chip", "data-side": "tuned" }, el("b", {}, "adapter"), adapter)
+			),
+			card,
+			bar
+		);
+
+		function draw(status) {
+			lens.status = status;
+			if (status.model) setText(model, status.model);
+			if (status.adapter) setText(adapter, status.adapter);
+			setText(words, status.words);
+			setText(device, status.device ? `\u00b7 ${status.device}` : "");
+			state.dataset.state = status.state;
+			bar.hidden = status.progress === null;
+			bar.firstChild.style.width = `${Math.round((status.progress || 0) * 100)}%`;
+			if (status.details) {
+				const pairs = status.details.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]);
+				details.replaceChildren(...pairs);
+			}
+			listeners.forEach((listener) => listener(status));
+		}
+
+		let timer = 0;
+		async function poll() {
+			clearTimeout(timer);
+			let status = UNREACHABLE;
+			try {
+				status = (await server.status([])) || UNREACHABLE;
+			} catch {
+				status = UNREACHABLE;
+			}
+			draw(status);
+			if (!document.hidden) timer = setTimeout(poll, status.poll_seconds * 1000);
+		}
+		lens.pollStatus = poll;
+		document.addEventListener("visibilitychange", () => document.hidden || poll());
+		poll();
+	};
+})(window.LoraLens);

@@ -1,0 +1,54 @@
+// A visitor's own comparisons, kept in this browser only (localStorage), newest first.
+(function (lens) {
+	const KEY = "lora-lens.comparisons.1";
+	const MOST = 30;
+
+	function usable(entry) {
+		return (
+			entry &&
+			typeof entry.id === "string" &&
+			Array.isArray(entry.rows) &&
+			entry.rows.every((row) => row && row.sides && Object.values(row.sides).every((side) => side && typeof side.text === "string"))
+		);
+	}
+
+	function read() {
+		try {
+			const entries = JSON.parse(localStorage.getItem(KEY) || "[]");
+			return Array.isArray(entries) ? entries.filter(usable).slice(0, MOST) : [];
+		} catch {
+			return [];
+		}
+	}
+
+	/** Writes as many of the entries as the browser takes: when its room is full, the oldest go. */
+	function write(entries) {
+		for (let kept = entries.slice(0, MOST); ; kept = kept.slice(0, -1)) {
+			try {
+				localStorage.setItem(KEY, JSON.stringify(kept));
+				return kept;
+			} catch {
+				if (!kept.length) return entries.slice(0, MOST);
+			}
+		}
+	}
+
+	lens.history = {
+		list: read,
+		/** Adds or replaces a comparison; one that was cut off in mid-answer is kept as stopped. */
+		save(view) {
+			const entry = JSON.parse(JSON.stringify(view));
+			for (const row of entry.rows) {
+				for (const side of Object.values(row.sides)) {
+					if (side.state !== "waiting" && side.state !== "streaming") continue;
+					side.state = "cancelled";
+					side.ending = "stopped by leaving the page";
+				}
+			}
+			entry.running = false;
+			return write([entry, ...read().filter((other) => other.id !== entry.id)]);
+		},
+		remove: (id) => write(read().filter((entry) => entry.id !== id)),
+		clear: () => write([]),
+	};
+})(window.LoraLens);

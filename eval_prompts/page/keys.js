@@ -1,0 +1,32 @@
+// Busy or not, and the two keys: Ctrl/Cmd+Enter asks, Esc stops.
+(function (lens) {
+	lens.busy = false;
+
+	/** While busy the page offers Stop in place of Ask. */
+	lens.setBusy = function (busy) {
+		if (lens.busy === busy) return;
+		lens.busy = busy;
+		const [gone, come] = busy ? ["ll-ask", "ll-stop"] : ["ll-stop", "ll-ask"];
+		const focused = document.activeElement?.id === gone;
+		document.documentElement.dataset.lensBusy = String(busy);
+		if (focused) document.getElementById(come)?.focus();
+		if (lens.pollStatus) lens.pollStatus();
+	};
+
+	const press = (id) => document.getElementById(id)?.click();
+
+	addEventListener(
+		"keydown",
+		(event) => {
+			if (event.key === "Escape" && lens.busy) {
+				press("ll-stop");
+			} else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+				event.preventDefault();
+				event.stopPropagation();
+				const own = document.querySelector("#ll-question textarea, #ll-question input");
+				if (!lens.busy) press(own && own.value.trim() ? "ll-ask" : "ll-ask-all");
+			}
+		},
+		{ capture: true }
+	);
+})(window.LoraLens);

@@ -1,0 +1,99 @@
+"""``app.py`` as people run it: in a process of its own, on a free port, here with the tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+START_SECONDS = 120
+
+
+class App:
+    """A running ``app.py``: its address, and the lines it has printed."""
+
+    def __init__(self, *options: str) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("LORA_LENS_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", "0", "--device", "cpu", *options],
+            cwd=PROJECT,
+            env=environment | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._arriving: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.url = self.wait_for_line("LoRA Lens is at ").rsplit(" ", 1)[1]
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self._arriving.put(line.rstrip("\n"))
+        self._arriving.put(None)
+
+    def wait_for_line(self, part: str) -> str:
+        """The next line that holds ``part``; fails with all that was printed if the app ends without it."""
+        while True:
+            line = self._arriving.get(timeout=START_SECONDS)
+            assert line is not None, "app.py ended:\n" + "\n".join(self.lines)
+            self.lines.append(line)
+            if part in line:
+                return line
+
+    def remaining_lines(self) -> list[str]:
+        """What an app that has ended printed last."""
+        while (line := self._arriving.get(timeout=START_SECONDS)) is not None:
+            self.lines.append(line)
+        return self.lines
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """The exit code after a signal."""
+        self.process.send_signal(by)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def roomy_model_path(tiny_model_path, tmp_path_factory) -> Path:
+    """The tiny model with room for long answers: rotary positions need no weights. Read only."""
+    path = tmp_path_factory.mktemp("roomy") / "tiny-llama"
+    shutil.copytree(tiny_model_path, path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
+    return path
+
+
+@pytest.fixture
+def start_app():
+    """Starts apps with options of their own; whatever still runs after the test is stopped."""
+    started: list[App] = []
+
+    def start(*options: str) -> App:
+        started.append(App(*options))
+        return started[-1]
+
+    yield start
+    for app in started:
+        if app.process.poll() is None:
+            app.stop()
+
+
+@pytest.fixture(scope="session")
+def app(roomy_model_path, tiny_adapter_path):
+    """One app for all tests that only ask; it is ready to answer."""
+    running = App("--model", str(roomy_model_path), "--adapter", str(tiny_adapter_path))
+    try:
+        running.wait_for_line("is ready on")
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()

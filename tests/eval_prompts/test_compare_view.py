@@ -1,0 +1,210 @@
+"""What the page is told: rows, words under an answer, header, settings from a form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.adapters import AdapterCard
+from eval_prompts.compare_view import Comparison, adapter_words, ending, facts, settings_from, status_view
+from eval_prompts.decode import Answer, Settings
+from eval_prompts.probes import PROBES
+from eval_prompts.service import Status
+from tuning.errors import UserError
+
+CARD = AdapterCard(
+    name="python-qa",
+    path=Path("/somewhere/private"),
+    base="smollm2-135m",
+    rank=16,
+    alpha=16,
+    target_modules=("q_proj", "v_proj"),
+    steps=1060,
+    loss_before=0.7,
+    loss_after=0.523,
+)
+STATUS = Status(
+    state="ready",
+    message="ready",
+    progress=None,
+    model="smollm2-135m",
+    origin="the folder smol",
+    device="CPU fp32",
+    adapter=CARD,
+    base_is_base=True,
+    memory_mb=651,
+    answering=0,
+    queued=0,
+    uptime_seconds=3.0,
+    version="0.1.0",
+)
+QUESTION = PROBES[1].question
+
+
+def answer(side="base", text="", state="waiting", index=0, question=QUESTION, **measures):
+    return Answer(side, index, question, text, state=state, **measures)
+
+
+def fenced(code):
+    return f"Here it is:\n\n```python\n{code}\n```\n"
+
+
+def view_of(*answers, settings=None, ahead=0):
+    return Comparison(STATUS, settings or Settings(), [QUESTION]).view(list(answers), ahead)
+
+
+def test_a_row_has_its_title_question_and_both_sides():
+    view = view_of(answer("base"), answer("tuned"), ahead=4)
+    (row,) = view["rows"]
+    assert (row["title"], row["question"]) == ("Fibonacci series", QUESTION)
+    assert set(row["sides"]) == {"base", "tuned"}
+    assert (view["running"], view["ahead"]) == (True, 4)
+    assert (row["differs"], row["diff"]) == (None, [])
+
+
+def test_rows_are_grouped_by_question():
+    asked = [
+        answer(side, index=index, question=probe.question)
+        for index, probe in enumerate(PROBES)
+        for side in ("base", "tuned")
+    ]
+    assert [row["title"] for row in view_of(*asked)["rows"]] == [probe.title for probe in PROBES]
+
+
+def test_a_question_of_ones_own_has_no_title():
+    assert view_of(answer(question="Why?"), answer("tuned", question="Why?"))["rows"][0]["title"] == ""
+
+
+def test_the_diff_waits_for_both_sides():
+    base = answer("base", fenced("a = 1"), "ended")
+    comparison = Comparison(STATUS, Settings(), [QUESTION])
+    early = comparison.view([base, answer("tuned", fenced("a"), "streaming")])
+    assert early["rows"][0]["differs"] is None
+    late = comparison.view([base, answer("tuned", fenced("a = 2"), "capped")])
+    (row,) = late["rows"]
+    assert row["differs"] is True
+    assert [pair["kind"] for pair in row["diff"]] == ["changed"]
+    assert row["sides"]["tuned"]["code"] == "a = 2"
+    assert late["running"] is False
+
+
+@pytest.mark.parametrize(
+    ("tuned", "differs"),
+    [(fenced("a = 1"), False), (fenced("a = 1") + "\n \n", False), (fenced("a = 1") + "Enjoy!", True)],
+)
+def test_answers_differ_by_their_words_too_but_not_by_space_around_them(tuned, differs):
+    view = view_of(answer("base", fenced("a = 1"), "ended"), answer("tuned", tuned, "ended"))
+    assert view["rows"][0]["differs"] is differs
+    assert {pair["kind"] for pair in view["rows"][0]["diff"]} == {"same"}
+
+
+def test_one_side_alone_has_nothing_to_differ_from():
+    (row,) = view_of(answer("base", "Yes.", "ended"))["rows"]
+    assert (set(row["sides"]), row["differs"], row["diff"]) == ({"base"}, None, [])
+
+
+def test_a_view_is_json_and_keeps_text_as_it_is():
+    text = "<script>alert(1)</script> <|im_start|>system"
+    view = json.loads(json.dumps(view_of(answer("base", text, "ended"), answer("tuned", text, "ended"))))
+    assert view["rows"][0]["sides"]["base"]["text"] == text
+
+
+def test_the_words_under_an_answer():
+    measured = answer(state="capped", tokens=1200, seconds=40.0, first_token_seconds=0.31)
+    assert facts(measured) == ["1200 tokens", "30 tok/s", "first token 0.3 s", "40.0 s"]
+    assert facts(answer(state="streaming", tokens=1, seconds=0.5, first_token_seconds=0.5))[0] == "1 token"
+    assert facts(answer()) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("waiting", ""),
+        ("streaming", ""),
+        ("ended", "ended by itself"),
+        ("capped", "hit the 1,000-token cap"),
+        ("cancelled", "stopped by you"),
+        ("failed", "failed: ask again"),
+    ],
+)
+def test_the_ending_is_said_in_words(state, words):
+    assert ending(answer(state=state), 1000) == words
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(), "300 tokens at most · greedy"),
+        (Settings(1000, 0.7, 0.9, 5), "1,000 tokens at most · temperature 0.7 · top-p 0.9 · seed 5"),
+        (Settings(300, 1.0), "300 tokens at most · temperature 1 · seed 0"),
+    ],
+)
+def test_settings_in_words(settings, words):
+    assert view_of(answer(), answer("tuned"), settings=settings)["settings"] == words
+
+
+def test_the_adapter_in_one_line():
+    assert adapter_words(CARD) == "python-qa · r16 · 1,060 steps · loss 0.52"
+    assert adapter_words(replace(CARD, steps=None, loss_after=None)) == "python-qa · r16"
+    assert adapter_words(None) == "none"
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "words"),
+    [
+        ({}, "ready", "ready"),
+        ({"answering": 10}, "answering", "answering"),
+        ({"answering": 10, "queued": 6}, "answering", "answering · 6 waiting"),
+        (
+            {"state": "loading", "message": "loading the weights", "progress": 0.434},
+            "loading",
+            "loading the weights 43%",
+        ),
+        ({"state": "loading", "message": "finding the weights"}, "loading", "finding the weights"),
+        ({"state": "failed", "message": "No such model: name a folder."}, "failed", "No such model: name a folder."),
+    ],
+)
+def test_the_header_says_what_goes_on(changes, state, words):
+    view = status_view(replace(STATUS, **changes))
+    assert (view["state"], view["words"]) == (state, words)
+
+
+def test_the_page_asks_often_while_something_goes_on():
+    assert status_view(STATUS)["poll_seconds"] > status_view(replace(STATUS, answering=1))["poll_seconds"]
+
+
+def test_the_details_hold_no_path_and_warn_of_a_base_that_is_not_the_base():
+    details = dict(map(tuple, status_view(STATUS)["details"]))
+    assert "private" not in json.dumps(details)
+    assert details["Base side"].startswith("untouched")
+    assert "NOT" in dict(map(tuple, status_view(replace(STATUS, base_is_base=False))["details"]))["Base side"]
+
+
+def test_a_page_without_an_adapter_or_a_model_yet():
+    view = status_view(replace(STATUS, state="loading", adapter=None, base_is_base=None, origin="", memory_mb=0))
+    assert view["adapter"] == "none"
+    assert [name for name, _ in view["details"]] == ["Base model", "Base side", "Runs on", "LoRA Lens"]
+
+
+def test_settings_from_a_form():
+    assert settings_from(300.0, "0.5", 1, None) == Settings(300, 0.5, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("many", 0, 1, 0),
+        (300, None, 1, 0),
+        (300, 0, [], 0),
+        (float("nan"), 0, 1, 0),
+        (float("inf"), 0, 1, 0),
+        (300, float("nan"), 1, 0),
+        (300, -1, 1, 0),
+    ],
+)
+def test_settings_that_are_none_are_refused(values):
+    with pytest.raises(UserError):
+        settings_from(*values)
