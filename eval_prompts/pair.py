@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from eval_prompts.adapters import AdapterCard, check_fits, read_card, touched_modules
 from tuning.errors import UserError
+from tuning.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -109,8 +110,8 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
     for name in modules:
         tuned.set_submodule(name, own_linear(base.get_submodule(name)))
     try:
-        wrapped = PeftModel.from_pretrained(tuned, str(adapter))
-        merged = wrapped.merge_and_unload(safe_merge=True)
+        with quiet():
+            merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The adapter {adapter.name} cannot be merged: {reason}") from error

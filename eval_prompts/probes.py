@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuning.probe_questions import PROBE_QUESTIONS
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -14,23 +16,11 @@ class Probe:
     question: str
 
 
-PROBES: tuple[Probe, ...] = (
-    Probe("knn", "KNN classifier", "Implement a KNN classifier in Python."),
-    Probe("fibonacci", "Fibonacci series", "Write a function in Python to print the Fibonacci series."),
-    Probe(
-        "average",
-        "Average of a list",
-        "Generate a function for calculating the average of a list of numbers in Python.",
-    ),
-    Probe(
-        "membership",
-        "Element in a list",
-        "Write a Python program to check if an element exists within a given list of integers.",
-    ),
-    Probe(
-        "circle",
-        "Area of a circle",
-        "Edit the following python code to prompt the user to enter the value of radius "
-        "to calculate the area of a circle.",
-    ),
-)
+TITLES = {
+    "knn": "KNN classifier",
+    "fibonacci": "Fibonacci series",
+    "average": "Average of a list",
+    "membership": "Element in a list",
+    "circle": "Area of a circle",
+}
+PROBES: tuple[Probe, ...] = tuple(Probe(id, TITLES[id], question) for id, question in PROBE_QUESTIONS.items())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tuning import wheel
 from tuning.errors import UserError
+from tuning.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -119,7 +118,8 @@ def from_hub(name: str, repo_id: str, report: Progress) -> Weights:
     report(f"fetching {repo_id} from the Hub", None)
     instead = f"use --model {EMBEDDED} or a local folder" if name != EMBEDDED else "use the embedded weights"
     try:
-        path = Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS, ignore_patterns=HUB_IGNORES))
+        with quiet():
+            path = Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS, ignore_patterns=HUB_IGNORES))
     except GatedRepoError as error:
         raise UserError(f"{repo_id} is gated: accept its terms on the Hub and set HF_TOKEN, or {instead}.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -203,29 +203,6 @@ def first_line(error: Exception) -> str:
     """The first line of an exception's text, or its name."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the progress bars, warnings and log lines that loading a model prints for developers."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    bitsandbytes_log = logging.getLogger("bitsandbytes")
-    bitsandbytes_level = bitsandbytes_log.level
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    bitsandbytes_log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        bitsandbytes_log.setLevel(bitsandbytes_level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

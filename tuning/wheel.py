@@ -22,6 +22,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from tuning.errors import UserError
+from tuning.quiet import quiet
 
 Progress = Callable[[str, float | None], None]
 
@@ -167,8 +168,6 @@ def convert(gguf: Path, target: Path, on_progress: Progress) -> None:
     """Write a GGUF's tokenizer, chat template and dequantised fp32 weights to ``target`` in transformers' format."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
-
-    from tuning.weights import quiet
 
     def follow(tensors: Sequence[Any], desc: str = "") -> Iterator[Any]:
         """Stands in for the bar that transformers prints while it decodes, so that the page shows it too."""

@@ -1,0 +1,76 @@
+"""``python -m tuning data describe|export``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tuning.errors import UserError
+
+
+def add_data_commands(commands: argparse._SubParsersAction) -> None:
+    """Hang ``data`` with its subcommands under ``python -m tuning``; each sets ``run(options)``."""
+    data = commands.add_parser("data", help="look at a data set, or export it")
+    subcommands = data.add_subparsers(dest="data_command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, or a Hub data set")
+    common.add_argument("--empty-input-only", action="store_true", help="keep only questions without an input")
+    common.add_argument("--limit", type=int, help="keep this many training rows")
+
+    describe = subcommands.add_parser("describe", parents=[common], help="counts, lengths, what was dropped, samples")
+    describe.add_argument("--model", default="smollm2-135m", help="whose tokenizer counts")
+    describe.add_argument("--max-tokens", type=int, default=1024, help="longer examples are dropped")
+    describe.set_defaults(run=run_describe)
+
+    export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")
+    export.add_argument("--out", type=Path, required=True, help="the file, compressed with zstd at its highest level")
+    export.set_defaults(run=run_export)
+
+
+def run_describe(options: argparse.Namespace) -> None:
+    """Print what is in a data set."""
+    from tuning.data import load
+    from tuning.describe import describe
+    from tuning.weights import load_tokenizer, resolve
+
+    if options.max_tokens < 1:
+        raise UserError(f"--max-tokens is {options.max_tokens}, but must be positive.")
+    tokenizer = load_tokenizer(resolve(options.model))
+    dataset = load(
+        options.source,
+        empty_input_only=options.empty_input_only,
+        limit=options.limit,
+        tokenizer=tokenizer,
+        max_tokens=options.max_tokens,
+    )
+    print(describe(dataset, tokenizer, options.max_tokens, colour=sys.stdout.isatty()))
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Write the training rows as instruction, input and output."""
+    from tuning.data import load
+
+    dataset = load(options.source, empty_input_only=options.empty_input_only, limit=options.limit)
+    count = export_parquet(dataset.train, options.out)
+    print(f"{options.out}: {count} rows")
+
+
+def export_parquet(rows: list, out: Path) -> int:
+    """Write rows to a zstd parquet at its highest level, in one step. Raises UserError if that cannot be done."""
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {
+        "instruction": [row.question for row in rows],
+        "input": [row.input for row in rows],
+        "output": [row.answer for row in rows],
+    }
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        parquet.write_table(pyarrow.table(columns), partial, compression="zstd", compression_level=22)
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
+    return len(rows)
