@@ -65,19 +65,37 @@ def blocks(text: str) -> list[Block]:
         elif opening and _opens(opening):
             body, closed, at = _fence_body(lines, at, opening)
             found.append(Block(_language(opening["info"]), _tidy(body), closed))
-    return found or [Block("", code, fenced=False) for code in _bare_code(lines)]
+    return found or [Block("", code, fenced=False) for code in _bare_code(lines) or _expression(text)]
 
 
-def code(text: str) -> str:
+def code(text: str, capped: bool = False) -> str:
     """The Python code a reader of the answer would run, '' if there is none.
 
     All Python blocks in their order, so that an example call in a second block finds the function of the first. Blocks
-    without a language that are no Python (shell commands, printed output) are left out where another block is Python,
-    and so is a last block that was cut off. An only block is returned as it stands, complete or not.
+    without a language that are no Python (shell commands, printed output) are left out where another block is Python.
+    Of a last block that was cut off (its fence is open, or ``capped`` says that the answer was) the complete statements
+    are kept. An only block with no complete statement is returned as it stands.
     """
-    candidates = [block for block in blocks(text) if block.maybe_python and block.code.strip()]
-    kept = [block for block in candidates if parses(block.code) or (block.language and block.closed)]
-    return "\n\n".join(block.code for block in kept or candidates[:1])
+    found = blocks(text)
+    candidates = [block for block in found if block.maybe_python and block.code.strip()]
+    kept: list[str] = []
+    for block in candidates:
+        cut = not block.closed or (capped and block is found[-1] and not block.fenced)
+        if parses(block.code) or (block.language and not cut):
+            kept.append(block.code)
+        elif cut:
+            kept.append(complete_statements(block.code))
+    joined = "\n\n".join(part for part in kept if part)
+    return joined or (candidates[0].code if candidates else "")
+
+
+def complete_statements(source: str) -> str:
+    """``source`` without its last top-level statement where that was cut off; '' if the rest is no Python either."""
+    lines = source.split("\n")
+    for at in range(len(lines) - 1, 0, -1):
+        if lines[at][:1].strip() and not CONTINUING_LINE.match(lines[at]) and parses("\n".join(lines[:at])):
+            return "\n".join(lines[:at]).rstrip()
+    return ""
 
 
 def cut_off(text: str) -> bool:
@@ -161,6 +179,15 @@ def _bare_code(lines: list[str]) -> list[str]:
             margin = depth
             runs.append([line])
     return [_tidy(run) for run in runs]
+
+
+def _expression(text: str) -> list[str]:
+    """The whole text, if it is one Python expression that computes something."""
+    tree = syntax_tree(text.strip())
+    computing = (ast.Call, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript, ast.Lambda)
+    if tree and any(isinstance(node, computing) for node in ast.walk(tree)):
+        return [text.strip()]
+    return []
 
 
 def _is_code(line: str, inside: bool) -> bool:

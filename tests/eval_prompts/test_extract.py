@@ -68,6 +68,17 @@ def test_broken_bare_code_is_kept():
     assert extract.code("def f(x)\n    return x\n") == "def f(x)\n    return x"
 
 
+def test_of_a_cut_answer_the_complete_statements_are_kept():
+    text = f"```python\n{CODE}\n\nprint(f(1))\nprint(f(2"
+    assert extract.code(text) == f"{CODE}\n\nprint(f(1))"
+    assert extract.code(text.removeprefix("```python\n"), capped=True) == f"{CODE}\n\nprint(f(1))"
+    assert extract.code(f"{CODE}\n\nprint(f(2") == f"{CODE}\n\nprint(f(2"
+
+
+def test_a_lone_expression_is_code():
+    assert extract.code("[i * i for i in range(1, 11)]") == "[i * i for i in range(1, 11)]"
+
+
 def test_blocks_name_language_and_end():
     found = extract.blocks("```Bash\nls\n```\n```python\nx = 1")
     assert [(block.language, block.code, block.closed) for block in found] == [

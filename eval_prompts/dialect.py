@@ -1,0 +1,222 @@
+"""From Python as people write it to the part of Python that the sandboxed interpreter knows, with the same meaning.
+
+What cannot be put so is named, so that code is called "not run" rather than wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+SPECIAL_METHODS = frozenset(
+    [
+        "init",
+        "str",
+        "repr",
+        "eq",
+        "ne",
+        "hash",
+        "call",
+        "iter",
+        "next",
+        "getitem",
+        "contains",
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "radd",
+        "rsub",
+        "rmul",
+        "neg",
+        "pos",
+        "abs",
+        "int",
+        "index",
+        "and",
+        "or",
+        "xor",
+    ]
+)
+LAZY_CALLS = frozenset({"map", "filter", "zip", "enumerate", "reversed"})
+NUMBERED_GROUP = re.compile(r"\\([1-9])(?![0-9])")
+EXITS = {("sys", "exit"), ("os", "_exit")}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``source`` for the sandbox (its lines are those of the original), stand-ins to run before it, what it ``lacks``
+    in words, and the names of functions that return a ``lazy`` iterator, which the sandbox hands over as a list."""
+
+    source: str
+    prelude: str = ""
+    lacks: tuple[str, ...] = ()
+    lazy: frozenset[str] = frozenset()
+
+
+def prepare(source: str, tree: ast.Module) -> Prepared:
+    """Rewrite a program that parses as ``tree``; a program that needs no change comes back as it is."""
+    edits: list[tuple[ast.AST, str]] = []
+    modules: set[str] = set()
+    lacks: list[str] = []
+    for node in ast.walk(tree):
+        lacks += _lacks(node)
+        edits += _edits(node, modules)
+    prelude = "".join(_stand_in(module)[0] for module in sorted(modules))
+    return Prepared(_apply(source, edits), prelude, tuple(dict.fromkeys(lacks)), _lazy_functions(tree))
+
+
+def _lacks(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Yield | ast.YieldFrom):
+        return ["generators (yield)"]
+    if not isinstance(node, ast.ClassDef):
+        return []
+    lacks = []
+    if node.keywords or any(not _is_name(base, "object") for base in node.bases):
+        lacks.append("class inheritance")
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            if item.decorator_list:
+                lacks.append("decorated methods")
+            if re.fullmatch(r"__\w+__", item.name) and item.name.strip("_") not in SPECIAL_METHODS:
+                lacks.append(f"the special method {item.name}")
+    return lacks
+
+
+def _edits(node: ast.AST, modules: set[str]) -> list[tuple[ast.AST, str]]:
+    """New texts for a node or parts of it; stand-ins that they need are added to ``modules``."""
+    text = None
+    if isinstance(node, ast.ClassDef):
+        return [(base, "") for base in node.bases if _is_name(base, "object") and len(node.bases) == 1]
+    if isinstance(node, ast.Call):
+        return _template(node)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in EXITS:
+        text = "exit"
+    elif isinstance(node, ast.Delete):
+        text = _deletion(node)
+    elif isinstance(node, ast.Import) and any(_exports(alias.name) for alias in node.names):
+        text = _import(node, modules)
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+        text = _import_from(node, modules)
+    return [] if text is None else [(node, text)]
+
+
+def _template(call: ast.Call) -> list[tuple[ast.AST, str]]:
+    r"""``\1`` as ``\g<1>`` in the replacement of ``re.sub``: the sandbox reads ``\1_x`` as a group named ``1_x``."""
+    if not (isinstance(call.func, ast.Attribute) and call.func.attr in ("sub", "subn") and len(call.args) > 1):
+        return []
+    replacement = call.args[1 if _is_name(call.func.value, "re") else 0]
+    if not isinstance(replacement, ast.Constant) or not isinstance(replacement.value, str):
+        return []
+    changed = NUMBERED_GROUP.sub(r"\\g<\1>", replacement.value)
+    return [(replacement, repr(changed))] if changed != replacement.value else []
+
+
+def _deletion(node: ast.Delete) -> str | None:
+    parts = []
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            parts.append("pass")
+        elif isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Slice):
+            parts.append(f"{ast.unparse(target.value)}.pop({ast.unparse(target.slice)})")
+        else:
+            return None
+    return "; ".join(parts)
+
+
+def _import(node: ast.Import, modules: set[str]) -> str:
+    parts = []
+    for alias in node.names:
+        if _exports(alias.name):
+            modules.add(alias.name)
+            parts.append(f"{alias.asname or alias.name} = _std_{alias.name}")
+        else:
+            parts.append("import " + alias.name + (f" as {alias.asname}" if alias.asname else ""))
+    return "; ".join(parts)
+
+
+def _import_from(node: ast.ImportFrom, modules: set[str]) -> str | None:
+    if node.module == "sys" and any(alias.name == "exit" and not alias.asname for alias in node.names):
+        others = [alias for alias in node.names if alias.name != "exit"]
+        return ast.unparse(ast.ImportFrom(module="sys", names=others, level=0)) if others else "pass"
+    exports = _exports(node.module or "")
+    names = exports if [alias.name for alias in node.names] == ["*"] else [alias.name for alias in node.names]
+    if not exports or not set(names) <= set(exports):
+        return None
+    modules.add(node.module)
+    asnames = [alias.asname for alias in node.names] if len(names) == len(node.names) else [None] * len(names)
+    return "; ".join(f"{other or name} = _std_{node.module}.{name}" for name, other in zip(names, asnames, strict=True))
+
+
+def _apply(source: str, edits: list[tuple[ast.AST, str]]) -> str:
+    """Replace nodes by texts, from the last to the first, keeping the number of lines; columns are UTF-8 bytes."""
+    lines = [line.encode() for line in source.split("\n")]
+    start_of_later = (len(lines), 0)
+    for node, text in sorted(edits, key=lambda edit: (edit[0].end_lineno, edit[0].end_col_offset), reverse=True):
+        first, last = node.lineno - 1, node.end_lineno - 1
+        if (last, node.end_col_offset) > start_of_later:
+            continue
+        tail = lines[last][node.end_col_offset :]
+        lines[first] = lines[first][: node.col_offset] + text.encode() + tail
+        lines[first + 1 : last + 1] = [b""] * (last - first)
+        start_of_later = (first, node.col_offset)
+    return b"\n".join(lines).decode()
+
+
+def _lazy_functions(tree: ast.Module) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            lazy_names = {
+                target.id
+                for assign in ast.walk(node)
+                if isinstance(assign, ast.Assign) and _is_lazy(assign.value)
+                for target in assign.targets
+                if isinstance(target, ast.Name)
+            }
+            returned = [item.value for item in ast.walk(node) if isinstance(item, ast.Return)]
+            if any(_is_lazy(value) or (isinstance(value, ast.Name) and value.id in lazy_names) for value in returned):
+                found.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and _is_lazy(node.value.body):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return frozenset(found)
+
+
+def _is_lazy(node: ast.AST | None) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in LAZY_CALLS
+    return isinstance(node, ast.GeneratorExp)
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
+
+
+@cache
+def _stand_in(module: str) -> tuple[str, tuple[str, ...]]:
+    """The text that builds a module's stand-in as ``_std_<module>``, and the names it exports; ('', ()) if none."""
+    path = STAND_INS / f"{module}.py"
+    if not module.isidentifier() or not path.is_file():
+        return "", ()
+    source = path.read_text(encoding="utf-8")
+    functions = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    exports = tuple(name for name in functions if not name.startswith("_"))
+    bindings = "\n".join(f"module.{name} = {name}" for name in exports)
+    body = textwrap.indent(f"{source}\nmodule = _Module()\n{bindings}\nreturn module\n", "    ")
+    return f"class _Module: pass\ndef _make_{module}():\n{body}\n_std_{module} = _make_{module}()\n", exports
+
+
+def _exports(module: str) -> tuple[str, ...]:
+    return _stand_in(module)[1]
+
+
+STRING_CONSTANTS = {name: getattr(string, name) for name in string.__all__ if isinstance(getattr(string, name), str)}
