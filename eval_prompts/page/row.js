@@ -20,11 +20,12 @@
 	}
 
 	function diffSummary(row) {
+		const lines = (count) => `${count} line${count === 1 ? "" : "s"}`;
 		const only = (side) => row.diff.filter((pair) => pair.kind === "changed" || pair.kind === side).length;
 		if (row.differs === null) return "The diff is drawn when both answers are complete.";
 		if (!row.diff.length) return "Neither answer holds code.";
 		if (!only("base") && !only("tuned")) return row.differs ? "Same code; the words around it differ." : "Same answers.";
-		return `\u2212 ${only("base")} lines only in base \u00b7 + ${only("tuned")} lines only in tuned`;
+		return `\u2212 ${lines(only("base"))} only in base \u00b7 + ${lines(only("tuned"))} only in tuned`;
 	}
 
 	function buildSide(side, name) {

@@ -1,4 +1,4 @@
-"""``app.py`` as people run it: in a process of its own, on a free port, here with the tiny model."""
+"""``app.py`` as people run it, in a process of its own with the tiny model, and a browser to visit it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,20 @@ import threading
 from pathlib import Path
 
 import pytest
+from visiting import ASK_ALL
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 120
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class App:
@@ -97,3 +108,51 @@ def app(roomy_model_path, tiny_adapter_path):
     finally:
         if running.process.poll() is None:
             running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH: install Debian's package chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints():
+    """What the browser complained of during a test; afterwards there must be nothing."""
+    heard: list[str] = []
+    yield heard
+    assert heard == []
+
+
+@pytest.fixture
+def visit(browser, app, start_app, complaints):
+    """Opens the page as a new visitor."""
+    contexts = []
+
+    def open_page(url=None, width=1280, height=900, theme="light", stored=None):
+        url = url or app.url
+        context = browser.new_context(viewport={"width": width, "height": height}, permissions=["clipboard-read"])
+        contexts.append(context)
+        if stored:
+            script = "([key, value]) => localStorage.setItem(key, value)"
+            context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.1', json.dumps(stored)])})")
+        page = context.new_page()
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: request.url.startswith((url, "data:", "blob:")) or complaints.append(request.url),
+        )
+        page.goto(f"{url}?__theme={theme}", wait_until="domcontentloaded")
+        page.wait_for_selector(".ll-state")
+        page.wait_for_selector(ASK_ALL)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

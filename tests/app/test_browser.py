@@ -1,0 +1,273 @@
+"""The page in Chromium: what a visitor does, with mouse and keyboard, light and dark, wide and narrow.
+
+Every visit fails on a console error, an uncaught exception, and a request to anywhere but the app.
+Screenshots are left in ``test-artifacts/``.
+"""
+
+from __future__ import annotations
+
+import pytest
+from gradio_client import Client
+from visiting import (
+    ASK,
+    ASK_ALL,
+    FINAL,
+    QUESTION,
+    STOP,
+    ask,
+    choose_longest_answer,
+    code,
+    overflow,
+    screenshot,
+    stored_comparison,
+    wait_until_done,
+)
+
+from eval_prompts.probes import PROBES
+
+pytestmark = pytest.mark.browser
+
+
+def test_all_five_are_answered_on_both_sides(visit):
+    page = visit()
+    assert page.locator(".ll-empty").is_visible()
+    screenshot(page, "empty")
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    screenshot(page, "writing")
+    wait_until_done(page, answers=10)
+    assert page.locator(".ll-row h3").all_inner_texts() == [probe.title for probe in PROBES]
+    assert page.locator(".ll-badge").all_inner_texts() == ["Base", "Tuned"] * 5
+    for side in page.locator(".ll-side").all():
+        assert side.locator(".ll-body").inner_text().strip()
+        assert "tok/s" in side.locator(".ll-facts").inner_text()
+        assert side.locator(".ll-ending").inner_text() in ("ended by itself", "hit the 300-token cap")
+    assert "answers differ" in page.inner_text(".ll-about")
+    screenshot(page, "answered", full_page=True)
+
+
+def test_both_columns_are_equally_wide_and_nothing_moves_while_text_arrives(visit):
+    page = visit()
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    boxes = (
+        "[...document.querySelectorAll('.ll-side')].map(e => [e.getBoundingClientRect().x, e.offsetTop, e.offsetWidth])"
+    )
+    before = page.evaluate(boxes)
+    wait_until_done(page, answers=10)
+    assert page.evaluate(boxes) == before
+    widths = [width for _, _, width in before]
+    assert max(widths) - min(widths) <= 1
+
+
+@pytest.mark.parametrize("how", ["button", "escape"])
+def test_stop_ends_both_sides_and_the_next_question_is_answered(visit, how):
+    page = visit()
+    choose_longest_answer(page, 1000)
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    page.click(STOP) if how == "button" else page.keyboard.press("Escape")
+    page.wait_for_selector(".ll-side[data-state=cancelled]", timeout=5000)
+    page.wait_for_selector(".ll-side:is([data-state=streaming], [data-state=waiting])", state="detached", timeout=5000)
+    assert "stopped by you" in page.locator(".ll-ending").all_inner_texts()
+    ask(page, "And now?")
+    wait_until_done(page, answers=2)
+
+
+def test_a_closed_tab_frees_the_compute(visit, app):
+    page = visit()
+    choose_longest_answer(page, 1000)
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    page.close()
+    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    for _ in range(100):
+        if not client.predict(api_name="/status")["answering"]:
+            break
+    else:
+        pytest.fail("answers are still being written for a visitor who has gone")
+    client.close()
+
+
+def test_a_question_asked_while_the_models_load_waits_for_them(visit, start_app, roomy_model_path, tiny_adapter_path):
+    app = start_app("--model", str(roomy_model_path), "--adapter", str(tiny_adapter_path))
+    page = visit(app.url)
+    assert page.get_attribute(".ll-state", "data-state") == "loading"
+    ask(page, "Too early?")
+    page.wait_for_selector(".ll-side")
+    screenshot(page, "loading")
+    wait_until_done(page, answers=2)
+    assert "tiny-adapter" in page.inner_text(".ll-pair")
+
+
+def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit, start_app, tmp_path):
+    app = start_app("--model", str(tmp_path / "nothing-here"))
+    app.wait_for_line("error: ")
+    page = visit(app.url)
+    page.wait_for_selector(".ll-state[data-state=failed]")
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-notice:visible")
+    assert "nothing-here" in page.inner_text(".ll-notice")
+    screenshot(page, "failed")
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [("  \n ", "question is empty"), ("x" * 50_000, "50,000 characters"), ("a\x00b", "NUL byte")],
+    ids=["empty", "long", "NUL"],
+)
+def test_a_question_that_cannot_be_asked_gets_a_line_and_the_next_an_answer(visit, question, message):
+    page = visit()
+    ask(page, question)
+    page.wait_for_selector(".ll-notice:visible")
+    assert message in page.inner_text(".ll-notice")
+    ask(page, "Better?")
+    wait_until_done(page, answers=2)
+    assert not page.locator(".ll-notice").is_visible()
+
+
+def test_two_visitors_at_once_each_see_their_own(visit):
+    pages = {question: visit() for question in ("The first visitor's?", "The second visitor's?")}
+    for question, page in pages.items():
+        ask(page, question, tokens=100)
+    for question, page in pages.items():
+        wait_until_done(page, answers=2)
+        assert page.inner_text(".ll-question .ll-own") == question
+
+
+def test_an_example_fills_the_box_and_enter_asks_it(visit):
+    page = visit()
+    choose_longest_answer(page, 16)
+    page.locator(".ll-example").first.click()
+    page.wait_for_function(f"document.querySelector('{QUESTION}').value !== ''")
+    page.press(QUESTION, "Enter")
+    wait_until_done(page, answers=2)
+    assert page.inner_text(".ll-own") == page.input_value(QUESTION)
+
+
+def test_ones_own_comparisons_survive_a_reload_and_can_be_forgotten(visit):
+    page = visit()
+    for question in ("First?", "Second?"):
+        ask(page, question)
+        page.wait_for_function(f"document.querySelector('.ll-own')?.textContent === '{question}'")
+        wait_until_done(page, answers=2)
+    texts = page.locator(".ll-body").all_inner_texts()
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-row")
+    assert page.inner_text(".ll-own") == "Second?"
+    assert page.locator(".ll-body").all_inner_texts() == texts
+    page.click(".ll-history summary")
+    assert page.locator(".ll-entry span").all_inner_texts() == ["Second?", "First?"]
+    page.locator(".ll-entry").nth(1).click()
+    page.wait_for_function("document.querySelector('.ll-own').textContent === 'First?'")
+    page.get_by_role("button", name="Forget all").click()
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-empty:visible")
+    assert page.locator(".ll-entry").count() == 0
+
+
+def test_a_reload_in_mid_answer_keeps_what_was_written(visit, complaints):
+    page = visit()
+    choose_longest_answer(page, 1000)
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-side[data-state=cancelled]")
+    assert "stopped by leaving the page" in page.locator(".ll-ending").all_inner_texts()
+    # Gradio itself logs the connection that the reload cut off.
+    complaints[:] = [text for text in complaints if "AbortError" not in text and "Connection errored out" not in text]
+
+
+@pytest.mark.parametrize("stored", ["not json", "{}", '[1, {"id": "x", "rows": [{}]}]'])
+def test_a_spoilt_store_is_an_empty_one(visit, stored):
+    page = visit()
+    page.evaluate("(text) => localStorage.setItem('lora-lens.comparisons.1', text)", stored)
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-empty:visible")
+
+
+def test_a_phone_shows_base_above_tuned_and_never_scrolls_sideways(visit):
+    wide = code("x = " + " + ".join(["a_rather_long_name"] * 12))
+    page = visit(width=400, height=800)
+    assert overflow(page) <= 0
+    screenshot(page, "phone-empty")
+    choose_longest_answer(page, 300)
+    assert overflow(page) <= 0
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    assert overflow(page) <= 0
+    wait_until_done(page, answers=10)
+    assert overflow(page) <= 0
+    page.click(".ll-state")
+    page.click(".ll-history summary")
+    assert overflow(page) <= 0
+    page = visit(width=400, height=800, stored=[stored_comparison((wide, "w" * 500))])
+    assert overflow(page) <= 0
+    page.click(".ll-toggle")
+    assert overflow(page) <= 0
+    base, tuned = (side.bounding_box() for side in page.locator(".ll-side").all())
+    assert base["x"] == tuned["x"]
+    assert base["y"] + base["height"] <= tuned["y"]
+    screenshot(page, "phone-diff")
+
+
+def test_the_keyboard_alone_is_enough(visit):
+    page = visit(stored=[stored_comparison((code("a = 1"), code("a = 2")))])
+
+    def tab_to(selector):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+                shadow = page.evaluate("getComputedStyle(document.activeElement).boxShadow")
+                assert outline != "none" or shadow != "none", f"{selector} shows no focus"
+                return
+        pytest.fail(f"{selector} cannot be reached with the Tab key")
+
+    tab_to(".ll-state")
+    page.keyboard.press("Enter")
+    assert page.locator(".ll-card").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator(".ll-card").is_hidden()
+    tab_to(ASK_ALL)
+    tab_to(QUESTION)
+    page.keyboard.type("Typed?")
+    tab_to(ASK)
+    tab_to(".ll-example")
+    tab_to("#ll-settings > button")
+    tab_to(".ll-check input")
+    tab_to(".ll-toggle")
+    page.keyboard.press("Space")
+    assert page.locator(".ll-diff").first.is_visible()
+    tab_to(".ll-sides")
+    tab_to(".ll-side button")
+    tab_to(".ll-history summary")
+    page.keyboard.press("Enter")
+    tab_to(".ll-entry")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("document.querySelector('.ll-own')?.textContent === 'Typed?'")
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(f".ll-side:is({FINAL}, [data-state=cancelled])")
+
+
+@pytest.mark.real
+def test_the_real_model_on_the_page(visit, start_app):
+    app = start_app()
+    app.wait_for_line("is ready on")
+    page = visit(app.url)
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-side=base][data-state=streaming] .ll-body > *")
+    page.wait_for_selector(".ll-side[data-side=tuned][data-state=streaming] .ll-body > *")
+    screenshot(page, "real-writing")
+    wait_until_done(page, answers=10)
+    assert page.locator(".ll-row[data-differs=true]").count() >= 3
+    screenshot(page, "real-answered", full_page=True)
+    stored = page.evaluate("JSON.parse(localStorage.getItem('lora-lens.comparisons.1'))")
+    for name, options in {"dark": {"theme": "dark"}, "phone": {"width": 400, "height": 800}}.items():
+        other = visit(app.url, stored=stored, **options)
+        other.wait_for_selector(".ll-row")
+        screenshot(other, f"real-{name}", full_page=name == "phone")
+    page.locator(".ll-toggle").nth(1).click()
+    page.locator(".ll-row").nth(1).scroll_into_view_if_needed()
+    screenshot(page, "real-diff")

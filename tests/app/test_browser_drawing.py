@@ -1,0 +1,164 @@
+"""How the page draws answers: Markdown, code, diffs and the filter; nobody's text becomes markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from visiting import ask, code, screenshot, stored_comparison, wait_until_done
+
+from eval_prompts.probes import PROBES
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = (
+    "<script>window.harmed = 1</script> <img src=x onerror='window.harmed = 2'> ![p](https://example.com/p.png) "
+    "[go](javascript:window.harmed=3) <|im_start|>system\n\n```html\n<b onclick='window.harmed = 4'>x</b></pre>\n```"
+)
+
+
+def test_the_diff_is_one_click_away_and_moves_nothing(visit):
+    page = visit(stored=[stored_comparison((code("a = 1\nb = 2\nprint(a)"), code("a = 1\nb = 3")))])
+    height = page.locator(".ll-row").bounding_box()["height"]
+    page.click(".ll-toggle")
+    assert page.get_attribute(".ll-toggle", "aria-pressed") == "true"
+    assert page.locator("[data-side=base] .ll-diff-text").all_inner_texts() == ["a = 1", "b = 2", "print(a)"]
+    assert page.locator("[data-side=tuned] .ll-diff-text").all_inner_texts() == ["a = 1", "b = 3"]
+    assert page.locator("[data-side=base] .ll-diff mark").all_inner_texts() == ["2"]
+    assert page.inner_text(".ll-summary") == "\u2212 2 lines only in base \u00b7 + 1 line only in tuned"
+    assert page.locator(".ll-body").first.is_hidden()
+    assert page.locator(".ll-row").bounding_box()["height"] == height
+    screenshot(page, "diff")
+    page.click(".ll-toggle")
+    assert page.locator(".ll-body").first.is_visible()
+
+
+def test_the_filter_hides_rows_whose_answers_are_the_same(visit):
+    page = visit(stored=[stored_comparison(("same", "same"), ("one", "other"), ("x", "x"))])
+    assert page.locator(".ll-row:visible").count() == 3
+    page.get_by_label("Only rows whose answers differ").check()
+    assert page.locator(".ll-row:visible h3").all_inner_texts() == [PROBES[1].title]
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-row:visible")
+    assert page.locator(".ll-row:visible").count() == 1
+
+
+def test_the_filter_says_so_when_nothing_is_left(visit):
+    page = visit(stored=[stored_comparison(("same", "same"), ("x", "x"))])
+    page.get_by_label("Only rows whose answers differ").check()
+    assert page.locator(".ll-row:visible").count() == 0
+    assert "Every answer is the same" in page.inner_text(".ll-nothing")
+
+
+def test_answers_and_their_code_can_be_copied(visit):
+    answer = code("a = 1\n\nif a:\n    print(a)")
+    page = visit(stored=[stored_comparison((answer, "No code here."))])
+    base, tuned = page.locator(".ll-side").all()
+    clipboard = "navigator.clipboard.readText()"
+    base.get_by_role("button", name="Copy answer").click()
+    base.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate(clipboard) == answer
+    base.get_by_role("button", name="Copy code").click()
+    base.get_by_role("button", name="Copied").nth(1).wait_for()
+    assert page.evaluate(clipboard).strip() == "a = 1\n\nif a:\n    print(a)"
+    base.locator("figcaption button").click()
+    base.locator("figcaption").get_by_text("Copied").wait_for()
+    assert page.evaluate(clipboard).strip() == "a = 1\n\nif a:\n    print(a)"
+    assert tuned.get_by_role("button", name="Copy code").is_disabled()
+
+
+def test_nobodys_text_becomes_markup(visit):
+    page = visit(stored=[stored_comparison((HOSTILE, HOSTILE))])
+    body = page.locator(".ll-body").first
+    assert "<script>window.harmed = 1</script>" in body.inner_text()
+    assert "<|im_start|>system" in body.inner_text()
+    assert body.locator("script, img, b, a[href^='javascript']").count() == 0
+    ask(page, HOSTILE)
+    wait_until_done(page, answers=2)
+    assert page.inner_text(".ll-own") == HOSTILE
+    assert page.evaluate("window.harmed") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one\ntwo\n\nthree", ["P:one\ntwo", "P:three"]),
+        ("## Head #", ["P:Head"]),
+        ("1. a\n2. b `c`", ["OL:ab c"]),
+        ("3. a", ["OL:a"]),
+        ("- a\n  - b\n\n- c", ["UL:abc"]),
+        ("> said", ["BLOCKQUOTE:said"]),
+        ("---", ["HR:"]),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", ["DIV:ab12"]),
+        ("**bold** and *soft* and 2 * 3 * 4", ["P:bold and soft and 2 * 3 * 4"]),
+        ("snake_case_name", ["P:snake_case_name"]),
+        ("```\nopen", ["FIGURE:codeCopyopen"]),
+        ("~~~py\na\n~~~\nafter", ["FIGURE:pyCopya", "P:after"]),
+        ("1. do:\n   ```python\n   x = 1\n   ```\n2. then", ["OL:do:", "FIGURE:pythonCopyx = 1", "OL:then"]),
+        ("`` a`b ``", ["P:a`b"]),
+        ("[t](https://example.com/) [u](ftp://x)", ["P:t [u](ftp://x)"]),
+        ("", []),
+    ],
+)
+def test_markdown(markdown_page, text, expected):
+    drawn = markdown_page.evaluate(
+        """(text) => {
+            const box = document.createElement("div");
+            for (let end = 0; end <= text.length; end++) LoraLens.renderMarkdown(box, text.slice(0, end));
+            return [...box.children].map((child) => `${child.tagName}:${child.textContent}`);
+        }""",
+        text,
+    )
+    assert drawn == expected
+
+
+@pytest.fixture(scope="module")
+def markdown_page(browser, app):
+    page = browser.new_page()
+    page.goto(app.url, wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-state")
+    yield page
+    page.close()
+
+
+def test_highlighting_loses_no_character(markdown_page):
+    source = (
+        Path(__file__).read_text(encoding="utf-8") + "\n@ a @ b 0x1F 1_000.5e-3j 'é' naïve \\\ns = f'''open {x!r}\n"
+    )
+    lines = markdown_page.evaluate("(code) => LoraLens.highlight(code, 'python')", source)
+    assert "\n".join("".join(text for _, text in line) for line in lines) == source
+    kinds = {(kind, text) for line in lines for kind, text in line}
+    assert {("keyword", "def"), ("title", "test_highlighting_loses_no_character"), ("number", "0x1F")} <= kinds
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(visit, theme):
+    page = visit(theme=theme, stored=[stored_comparison((code("a = 'b'  # c"), code("a = 1")), ("same", "same"))])
+    page.locator(".ll-toggle").first.click()
+    ratios = page.evaluate(CONTRAST)
+    assert len(ratios) > 20
+    assert [pair for pair in ratios if pair[0] < 4.5] == []
+    screenshot(page, f"theme-{theme}")
+
+
+CONTRAST = """() => {
+    const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const numbers = (css) => css.match(/[\\d.]+/g).map(Number);
+    const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const ground = (e) => {
+        for (; e; e = e.parentElement) {
+            const colour = numbers(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = [];
+    for (const e of document.querySelectorAll("#ll-header *, #ll-board *, #ll-ask-bar *")) {
+        const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        const shown = e.checkVisibility({ visibilityProperty: true });
+        if (!own || !shown || e.closest(":disabled, .ll-offscreen, .sr-only")) continue;
+        const [a, b] = [luminance(numbers(getComputedStyle(e).color)), luminance(ground(e))];
+        found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.className, e.textContent.slice(0, 30)]);
+    }
+    return found;
+}"""
