@@ -1,0 +1,328 @@
+"""Whole runs on the tiny model: their folder, their events, stopping, dying, and going on exactly."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tuning import checkpoint, events, loop, run, worker
+from tuning.errors import UserError
+from tuning.parallel import Ranks
+from tuning.presets import configure
+
+ROOT = Path(__file__).parents[2]
+FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "run_record.json"}
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """Sixty small questions."""
+    path = tmp_path_factory.mktemp("data") / "questions.jsonl"
+    source = random.Random(4)
+    verbs = ["reverse", "sort", "count", "join", "split", "merge", "rotate", "filter", "group", "sum"]
+    rows = [
+        {
+            "instruction": f"{verb} the {source.choice('abcdefgh')}-list number {index}",
+            "input": "",
+            "output": f"```python\n{verb}({index})\n```" + "!" * source.randint(0, 9),
+        }
+        for index in range(6)
+        for verb in verbs
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def settings(tiny_model_path, data_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
+    return {
+        "model": str(tiny_model_path),
+        "data": str(data_file),
+        "max_steps": 9,
+        "batch_size": 4,
+        "save_every": 2,
+        "validate_every": 3,
+        "sample_every": 0,
+        "threads": 1,
+        "rank": 4,
+    }
+
+
+def new_run(settings, **changes):
+    return run.create("smoke", configure("smoke", settings | changes))
+
+
+def of_kind(found, kind):
+    return [event for event in found if event["event"] == kind]
+
+
+def losses(found):
+    return [(event["step"], event["loss"], event["grad_norm"]) for event in of_kind(found, "step")]
+
+
+@pytest.fixture
+def whole(settings):
+    """An uninterrupted run."""
+    finished = new_run(settings)
+    assert worker.work(finished, Ranks(), quiet=True) == "finished"
+    return finished
+
+
+def test_a_run_leaves_all_its_parts(whole, capsys):
+    assert {path.name for path in whole.adapter.iterdir()} == FILES
+    assert [path.name for path in checkpoint.found(whole.path / "checkpoints")] == ["step-000009", "step-000008"]
+    history = whole.history()
+    steps = of_kind(history, "step")
+    assert [event["step"] for event in steps] == list(range(1, 10))
+    figures = {"epoch", "loss", "learning_rate", "grad_norm", "trained_tokens", "tokens_per_second", "memory_mb"}
+    assert all(figures | {"eta_seconds", "tokens", "seconds"} <= event.keys() for event in steps)
+    assert [event["step"] for event in of_kind(history, "validation")] == [0, 3, 6, 9]
+    assert history[-1]["event"] == "finished"
+    result = of_kind(history, "result")[0]
+    assert result["test_loss_after"] < result["test_loss_before"]
+    record = json.loads((whole.adapter / "run_record.json").read_text())
+    assert record["loss_after"] == result["best_loss"] < record["loss_before"]
+    card = (whole.adapter / "README.md").read_text()
+    assert "| validation loss |" in card
+    assert "None" not in card
+    assert "step 9/9" in whole.log_path.read_text()
+    state = whole.state()
+    assert (state.state, state.step, state.best_loss) == ("finished", 9, result["best_loss"])
+
+
+def test_the_saved_adapter_has_the_loss_that_its_record_says(whole):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from tuning.forward import reference_loss
+
+    config = whole.config()
+    tokenizer = loop.load_tokenizer(Path(config.model))
+    rows = loop.data.load(config.data, limit=config.limit, tokenizer=tokenizer, max_tokens=config.max_tokens)
+    examples = loop.held_out(tokenizer, rows.validation, config)
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.model), whole.adapter)
+    labels = sum(len(example.answer_ids) for example in examples)
+    record = json.loads((whole.adapter / "run_record.json").read_text())
+    assert reference_loss(tuned.eval(), examples) / labels == pytest.approx(record["loss_after"], rel=1e-4)
+
+
+def test_a_run_killed_at_any_step_and_resumed_equals_one_that_was_not(whole, settings):
+    broken = new_run(settings)
+    command = [sys.executable, "-m", "tuning", "resume", str(broken.path), "--quiet"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    kill_after = random.randint(1, 8)
+    offset, seen = 0, 0
+    while seen < kill_after and process.poll() is None:
+        news, offset = broken.follow(offset)
+        seen += len(of_kind(news, "step"))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    dead = broken.state()
+    assert dead.state == "failed"
+    assert "Resume" in dead.message
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    assert losses(broken.history()) == losses(whole.history()), f"killed after step {kill_after}"
+    for name in ("adapter_model.safetensors",):
+        assert (broken.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+    validations = [event["validation_loss"] for event in of_kind(broken.history(), "validation")]
+    assert validations == [event["validation_loss"] for event in of_kind(whole.history(), "validation")]
+
+
+def test_sigterm_saves_and_resume_goes_on(whole, settings, monkeypatch):
+    stopped = new_run(settings)
+    plain = loop.train_step
+
+    def step_with_signal(session, step, stop=False):
+        stats = plain(session, step, stop)
+        if step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return stats
+
+    monkeypatch.setattr(loop, "train_step", step_with_signal)
+    assert worker.work(stopped, Ranks(), quiet=True) == "stopped"
+    state = stopped.state()
+    assert (state.state, state.step) == ("stopped", 6)
+    assert "SIGTERM" in state.message
+    assert checkpoint.found(stopped.path / "checkpoints")[0].name == "step-000006"
+    monkeypatch.setattr(loop, "train_step", plain)
+    assert worker.work(stopped, Ranks(), quiet=True) == "finished"
+    assert losses(stopped.history()) == losses(whole.history())
+
+
+def interrupted(settings, steps, monkeypatch):
+    """A run that ended with an error before step ``steps`` + 1."""
+    broken = new_run(settings)
+    plain = loop.train_step
+
+    def failing(session, step, stop=False):
+        if step == steps:
+            raise UserError("enough")
+        return plain(session, step, stop)
+
+    monkeypatch.setattr(loop, "train_step", failing)
+    with pytest.raises(UserError, match="enough"):
+        worker.work(broken, Ranks(), quiet=True)
+    monkeypatch.setattr(loop, "train_step", plain)
+    return broken
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(whole, settings, monkeypatch):
+    broken = interrupted(settings, 5, monkeypatch)
+    newest = checkpoint.found(broken.path / "checkpoints")[0]
+    content = bytearray((newest / "state.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / "state.pt").write_bytes(content)
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    told = [event["message"] for event in of_kind(broken.follow()[0], "log")]
+    assert any("step-000004 is damaged" in message for message in told)
+    assert of_kind(broken.follow()[0], "resumed")[0]["step"] == 2
+    assert losses(broken.history()) == losses(whole.history())
+
+
+def test_when_all_checkpoints_are_damaged_the_adapter_stays(settings, monkeypatch):
+    broken = interrupted(settings, 5, monkeypatch)
+    adapter = (broken.adapter / "adapter_model.safetensors").read_bytes()
+    for path in checkpoint.found(broken.path / "checkpoints"):
+        (path / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"checkpoints.*damaged"):
+        worker.work(broken, Ranks(), quiet=True)
+    assert (broken.adapter / "adapter_model.safetensors").read_bytes() == adapter
+
+
+def test_a_run_is_not_resumed_on_other_data(settings, data_file, tmp_path, monkeypatch):
+    copy = tmp_path / "copy.jsonl"
+    shutil.copy(data_file, copy)
+    broken = interrupted(settings | {"data": str(copy)}, 3, monkeypatch)
+    copy.write_text("\n".join(copy.read_text().splitlines()[:-9]) + "\n")
+    with pytest.raises(UserError, match="cannot be resumed: its data was"):
+        worker.work(broken, Ranks(), quiet=True)
+
+
+def test_a_full_disk_ends_the_run_with_a_clear_line_and_keeps_what_was_saved(settings, monkeypatch):
+    full = new_run(settings)
+    plain = torch.save
+
+    def save(state, path):
+        plain(state, path)
+        if state["progress"]["step"] == 4:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(UserError, match=r"disk .* is full: free some space"):
+        worker.work(full, Ranks(), quiet=True)
+    assert [path.name for path in (full.path / "checkpoints").iterdir()] == ["step-000002"]
+    assert {path.name for path in full.adapter.iterdir()} == FILES
+    assert full.state().state == "failed"
+    assert "is full" in full.state().message
+    monkeypatch.setattr(torch, "save", plain)
+    assert worker.work(full, Ranks(), quiet=True) == "finished"
+
+
+def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch):
+    doomed = new_run(settings)
+    plain = loop.train_step
+
+    def step(session, number, stop=False):
+        if number == 2:
+            shutil.rmtree(doomed.path)
+        return plain(session, number, stop)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(UserError, match="was removed while it was in use"):
+        worker.work(doomed, Ranks(), quiet=True)
+    assert not doomed.path.exists()
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_adapter(settings, monkeypatch):
+    wild = interrupted(settings, 4, monkeypatch)
+    adapter = (wild.adapter / "adapter_model.safetensors").read_bytes()
+    monkeypatch.setattr("tuning.step.one_pass", lambda *arguments: torch.tensor(float("nan")))
+    with pytest.raises(UserError, match="not a finite number"):
+        worker.work(wild, Ranks(), quiet=True)
+    assert (wild.adapter / "adapter_model.safetensors").read_bytes() == adapter
+    assert wild.state().state == "failed"
+
+
+def test_early_stopping_keeps_the_best(settings, monkeypatch):
+    found = iter([3.0, 2.0, 2.5, 2.6, 1.0, 1.0])
+    monkeypatch.setattr(loop, "mean_loss", lambda session, examples: next(found))
+    stopped = new_run(settings, patience=2, validate_every=1)
+    assert worker.work(stopped, Ranks(), quiet=True) == "finished"
+    history = stopped.history()
+    assert of_kind(history, "result")[0]["best_step"] == 1
+    assert len(of_kind(history, "step")) == 3
+    assert any("Stopped early" in event["message"] for event in of_kind(history, "log"))
+
+
+def test_without_validation_rows_the_newest_adapter_is_kept(settings):
+    blind = new_run(settings, validation_rows=0)
+    assert worker.work(blind, Ranks(), quiet=True) == "finished"
+    record = json.loads((blind.adapter / "run_record.json").read_text())
+    assert record["steps"] == 9
+    assert record["loss_after"] is None
+
+
+def test_samples_show_the_answer_before_and_after(settings):
+    shown = new_run(settings, sample_every=9, sample_tokens=5)
+    worker.work(shown, Ranks(), quiet=True)
+    samples = of_kind(shown.history(), "sample")
+    assert [event["step"] for event in samples] == [0, 9]
+    assert all(event["tokens"] <= 5 and event["question"].startswith("Write a function") for event in samples)
+
+
+def test_sampling_and_saving_change_no_loss(whole, settings):
+    other = new_run(settings, sample_every=2, sample_tokens=3, save_every=1)
+    worker.work(other, Ranks(), quiet=True)
+    assert losses(other.history()) == losses(whole.history())
+
+
+def test_the_8_bit_optimizer_trains_and_resumes_exactly(settings, monkeypatch):
+    settings = settings | {"optimizer": "adamw8bit"}
+    straight = new_run(settings)
+    worker.work(straight, Ranks(), quiet=True)
+    broken = interrupted(settings, 5, monkeypatch)
+    worker.work(broken, Ranks(), quiet=True)
+    assert losses(broken.history()) == losses(straight.history())
+
+
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_a_quantised_base_trains(settings, quantize):
+    small = new_run(settings, quantize=quantize, max_steps=2)
+    assert worker.work(small, Ranks(), quiet=True) == "finished"
+    history = small.history()
+    result = of_kind(history, "result")[0]
+    assert result["best_loss"] < result["loss_before"]
+
+
+def test_the_event_stream_survives_a_torn_line(tmp_path):
+    path = tmp_path / "events.jsonl"
+    stream = events.Events(path)
+    stream.emit("step", step=1, loss=float("nan"))
+    with path.open("ab") as file:
+        file.write(b'{"event": "step", "st')
+    found, offset = events.read(path)
+    assert [event["step"] for event in found] == [1]
+    assert found[0]["loss"] is None
+    events.Events(path).emit("step", step=2)
+    assert [event["step"] for event in events.read(path, offset)[0]] == [2]
+    assert [event["step"] for event in events.tail(path)] == [1, 2]
+
+
+def test_a_clock_that_jumps_back_changes_nothing_but_the_times(settings, monkeypatch):
+    jumpy = new_run(settings)
+    times = iter(range(2_000_000_000, 0, -10_000))
+    monkeypatch.setattr(time, "time", lambda: float(next(times)))
+    worker.work(jumpy, Ranks(), quiet=True)
+    monkeypatch.undo()
+    assert [event["step"] for event in of_kind(jumpy.history(), "step")] == list(range(1, 10))
+    assert all(event["eta_seconds"] >= 0 for event in of_kind(jumpy.history(), "step"))

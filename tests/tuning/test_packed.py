@@ -1,0 +1,104 @@
+"""The packed pass against the model's own forward: same loss, same gradients, no row sees another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tuning.rows import gradients, make_examples, peft_model
+from tuning.forward import PackedForward, PaddedForward, choose_forward, reference_loss
+from tuning.noise import Noise
+from tuning.presets import Config
+
+
+@pytest.fixture
+def tuned(tiny_model_path):
+    noise = Noise()
+    return peft_model(tiny_model_path, Config(dropout=0.0, rank=4), noise), noise
+
+
+def test_loss_and_gradients_equal_the_plain_peft_models(tuned, tiny_tokenizer):
+    model, noise = tuned
+    examples = make_examples(tiny_tokenizer, 5, seed=1)
+    model.eval()
+    expected = reference_loss(model, examples)
+    losses, found = [], []
+    for forward in (PackedForward(model, noise, 0), PackedForward(model, noise, 30), PaddedForward(model, noise, 0)):
+        loss, gradient = gradients(model, lambda f=forward: f.loss(examples, range(5), key=3))
+        losses.append(loss)
+        found.append(gradient)
+    assert losses == pytest.approx([expected] * 3, rel=1e-5)
+    logits_gradient = gradients(model, lambda: plain_loss(model, examples))[1]
+    assert logits_gradient.norm() > 1
+    for gradient in found:
+        torch.testing.assert_close(gradient, logits_gradient, rtol=1e-4, atol=1e-4)
+
+
+def plain_loss(model, examples):
+    total = 0
+    for example in examples:
+        ids = torch.tensor([example.prompt_ids + example.answer_ids])
+        labels = ids.clone()
+        labels[0, : len(example.prompt_ids)] = -100
+        total = total + model(input_ids=ids, labels=labels).loss * len(example.answer_ids)
+    return total
+
+
+@given(lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5), data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_any_rows_packed_or_padded_give_the_same_loss(tiny_model_path, tiny_tokenizer, lengths, data):
+    noise = Noise()
+    model = peft_model(tiny_model_path, Config(dropout=0.4, rank=4), noise).train()
+    examples = make_examples(tiny_tokenizer, len(lengths), seed=2, lengths=lengths)
+    prefix = data.draw(st.integers(0, min(len(example.prompt_ids) for example in examples) - 1))
+    prefix = min(prefix, 40)
+    packed = PackedForward(model, noise, prefix).loss(examples, range(len(examples)), key=5)
+    padded = PaddedForward(model, noise, prefix).loss(examples, range(len(examples)), key=5)
+    assert packed.item() == pytest.approx(padded.item(), rel=1e-4)
+
+
+def test_no_row_sees_another(tuned, tiny_tokenizer):
+    model, noise = tuned
+    examples = make_examples(tiny_tokenizer, 4, seed=3)
+    forward = PackedForward(model, noise, 20)
+    alone = [forward.loss([example], [0], key=0).item() for example in examples]
+    changed = dataclasses.replace(examples[0], answer_ids=[9] * len(examples[0].answer_ids))
+    together = forward.loss(examples, range(4), key=0).item()
+    disturbed = forward.loss([changed, *examples[1:]], range(4), key=0).item()
+    assert together == pytest.approx(sum(alone), rel=1e-5)
+    assert disturbed - forward.loss([changed], [0], key=0).item() == pytest.approx(sum(alone[1:]), rel=1e-4)
+
+
+def test_checkpointing_changes_no_gradient_even_with_dropout(tiny_model_path, tiny_tokenizer):
+    noise = Noise()
+    model = peft_model(tiny_model_path, Config(dropout=0.3, rank=4), noise).train()
+    examples = make_examples(tiny_tokenizer, 3, seed=4)
+    for kind in (PackedForward, PaddedForward):
+        forward = kind(model, noise, 10)
+        plain = gradients(model, lambda f=forward: f.loss(examples, range(3), key=7))
+        forward.checkpointing = True
+        again = gradients(model, lambda f=forward: f.loss(examples, range(3), key=7))
+        forward.checkpointing = False
+        assert plain[0] == again[0]
+        torch.testing.assert_close(plain[1], again[1])
+
+
+def test_llama_gets_the_packed_pass_and_another_family_the_padded_one(tuned, tiny_tokenizer, monkeypatch):
+    model, noise = tuned
+    examples = make_examples(tiny_tokenizer, 3, seed=5)
+    assert choose_forward(model.eval(), noise, examples, 10).name == "packed"
+    monkeypatch.setattr(model.get_base_model().config, "model_type", "unknown")
+    assert choose_forward(model.eval(), noise, examples, 10).name == "padded"
+
+
+def test_a_packed_pass_that_disagrees_is_not_used(tuned, tiny_tokenizer, monkeypatch):
+    model, noise = tuned
+    examples = make_examples(tiny_tokenizer, 3, seed=5)
+    with torch.no_grad():
+        model.get_base_model().model.layers[0].input_layernorm.variance_epsilon = 0.5
+    monkeypatch.setattr("tuning.llama.rotate", lambda x, cosine, sine: x)
+    assert choose_forward(model.eval(), noise, examples, 10).name == "padded"

@@ -1,0 +1,139 @@
+"""A run's event stream: one JSON object per line, only ever appended to.
+
+The file is the one channel between the process that trains and everyone who watches. A line is written whole or, if
+the process dies in the middle of it, ignored by every reader and closed off by the next writer.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+RESERVE_BYTES = 1 << 16
+TAIL_BYTES = 1 << 16
+Event = dict[str, Any]
+
+
+class Events:
+    """Appends events to ``path``; a small reserve file beside it lets the last words be written on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reserve = path.with_name("reserve")
+        with translated(path):
+            end_torn_line(path)
+            self.reserve.write_bytes(b"\0" * RESERVE_BYTES)
+
+    def emit(self, kind: str, **fields: Any) -> Event:
+        """Append one event with the wall time. Raises UserError if the disk is full or the folder is gone."""
+        event = {"event": kind, "time": round(time.time(), 3), **{k: finite(v) for k, v in fields.items()}}
+        with translated(self.path):
+            append(self.path, event)
+        return event
+
+    def last_words(self, kind: str, **fields: Any) -> None:
+        """Append the event that ends a run; on a full disk the reserve makes room. Never raises."""
+        event = {"event": kind, "time": round(time.time(), 3), **{k: finite(v) for k, v in fields.items()}}
+        self.reserve.unlink(missing_ok=True)
+        try:
+            append(self.path, event)
+        except OSError:
+            return
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """A context in which a full disk, or a run folder (``path``'s parent) that has gone, becomes a UserError."""
+    folder = path.parent
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.exists():
+            raise UserError(f"The run folder {folder} was removed while it was in use: start a new run.") from error
+        if error.errno in FULL:
+            raise UserError(
+                f"The disk that holds {folder} is full: free some space, then resume the run. "
+                "The last checkpoint and the best adapter are kept."
+            ) from error
+        raise
+
+
+def append(path: Path, event: Event) -> None:
+    """One line in one write, so that lines of a dying process never mix."""
+    line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def end_torn_line(path: Path) -> None:
+    """Close a line that a killed writer left open."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def read(path: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """The events after byte ``offset`` and the offset behind the last whole line. A missing file holds none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    return list(parse(data[:end].splitlines())), offset + end
+
+
+def parse(lines: Iterable[bytes]) -> Iterator[Event]:
+    """Events of whole lines; torn or foreign ones are left out."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
+
+
+def tail(path: Path) -> list[Event]:
+    """The last events of a file of any length, read from its last 64 KiB."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return list(parse(lines[1:-1] if size > TAIL_BYTES else lines[:-1]))
+
+
+def history(events: Iterable[Event]) -> list[Event]:
+    """The events as of an uninterrupted run: what a resume from an earlier checkpoint did again counts once."""
+    kept: list[Event] = []
+    for event in events:
+        if event["event"] == "resumed":
+            kept = [old for old in kept if not ("step" in old and old["step"] > event["step"])]
+            kept = [old for old in kept if old["event"] not in ("stopped", "failed", "finished")]
+        kept.append(event)
+    return kept

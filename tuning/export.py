@@ -1,0 +1,96 @@
+"""A run's result for use elsewhere: the adapter as a folder or a zip, or the base with the adapter merged in."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zipfile
+from pathlib import Path
+
+from tuning import tiny
+from tuning.errors import UserError
+from tuning.lora import recover_folder
+from tuning.run import Run
+
+
+def export_adapter(run: Run, out: Path) -> Path:
+    """Copy the best adapter to the folder ``out``, or into the zip ``out``. Raises UserError if there is no adapter yet
+    or ``out`` exists."""
+    adapter = best_adapter(run)
+    refuse_existing(out)
+    fresh = out.with_name(f".{out.name}.new")
+    try:
+        if out.suffix == ".zip":
+            write_zip(adapter, fresh)
+        else:
+            shutil.copytree(adapter, fresh)
+        fresh.rename(out)
+    except OSError as error:
+        remove(fresh)
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
+    return out
+
+
+def export_merged(run: Run, out: Path) -> Path:
+    """Write base and adapter as one model in transformers' layout to the folder ``out``, merged in fp32.
+
+    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+    """
+    adapter = best_adapter(run)
+    refuse_existing(out)
+
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    from peft import PeftModel
+
+    from tuning.device import pick_device
+    from tuning.quiet import quiet
+    from tuning.weights import load_model, load_tokenizer, resolve
+
+    config = run.config()
+    weights = resolve(str(tiny.build())) if config.model == tiny.NAME else resolve(config.model)
+    fresh = out.with_name(f".{out.name}.new")
+    try:
+        with quiet():
+            tuned = PeftModel.from_pretrained(load_model(weights, pick_device("cpu")), adapter)
+            tuned.merge_and_unload().save_pretrained(fresh)
+        load_tokenizer(weights).save_pretrained(fresh)
+        shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
+        fresh.rename(out)
+    except UserError:
+        remove(fresh)
+        raise
+    except Exception as error:
+        remove(fresh)
+        raise UserError(f"{out} cannot be written ({error}): free some space or choose another place.") from error
+    return out
+
+
+def write_zip(folder: Path, target: Path) -> None:
+    """Pack a folder's files under the folder's own name, weights stored as they are."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"{folder.name}/{path.name}")
+
+
+def best_adapter(run: Run) -> Path:
+    """The run's adapter folder. Raises UserError if none has been saved yet."""
+    recover_folder(run.adapter)
+    if not (run.adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"Run {run.name} has saved no adapter yet: let it reach its first validation.")
+    return run.adapter
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise UserError if ``out`` exists or its folder does not."""
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another name.")
+    if not out.parent.is_dir():
+        raise UserError(f"The folder {out.parent} does not exist: make it first.")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder that was only half written."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

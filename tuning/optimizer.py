@@ -1,0 +1,43 @@
+"""AdamW in two precisions of state, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tuning.errors import UserError
+from tuning.presets import Config
+
+if TYPE_CHECKING:
+    import torch
+
+BETAS = (0.9, 0.999)
+
+
+def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: Config) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), or bitsandbytes' with an 8-bit state. Raises UserError if that is absent."""
+    settings = {"lr": config.learning_rate, "betas": BETAS, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        import torch
+
+        return torch.optim.AdamW(parameters, **settings)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise UserError("--optimizer adamw8bit needs the package bitsandbytes: install it, or use adamw.") from error
+    return AdamW8bit(parameters, **settings)
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """The rate of a step counted from 0: up to the peak over the warm-up steps, then along the schedule towards 0,
+    which the step after the last one would reach."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    shape = {
+        "constant": 1.0,
+        "linear": 1 - progress,
+        "cosine": (1 + math.cos(math.pi * progress)) / 2,
+    }[config.schedule]
+    return config.learning_rate * shape

@@ -1,0 +1,110 @@
+"""A micro-batch laid out flat: one sequence of real tokens, no padding, the rows' common prefix held once.
+
+Every row starts with the same system prompt. Under causal attention its states depend on nothing that follows, so
+one copy serves all rows of the micro-batch exactly; gradients from every row flow into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tuning.chat import Example
+from tuning.noise import SHARED_ROW, token_keys
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Flat tokens [tokens] (the prefix, then each row's rest) and how they lie in a padded grid [rows, width].
+
+    ``to_grid`` [rows * width] names the flat token of every grid slot (padding slots name token 0), ``from_grid``
+    [tokens] the grid slot of every flat token. ``label_at`` [labels] are the flat tokens whose states predict
+    ``labels``. ``keys`` are the tokens' dropout keys.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    keys: torch.Tensor
+    prefix: int
+    rows: int
+    width: int
+    to_grid: torch.Tensor
+    from_grid: torch.Tensor
+    label_at: torch.Tensor
+    labels: torch.Tensor
+
+
+def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: int, device: str = "cpu") -> Packed:
+    """Lay out ``examples``, which all start with the same ``prefix`` tokens; ``places`` are their rows in the step.
+
+    ``key`` is the step's dropout key. ``prefix`` must leave every prompt a token, because the last prompt token
+    predicts the first label.
+    """
+    width = max(len(example) for example in examples)
+    ids = list(examples[0].prompt_ids[:prefix])
+    positions = list(range(prefix))
+    rows = [SHARED_ROW] * prefix
+    to_grid, from_grid, label_at, labels = [], list(range(prefix)), [], []
+    for row, (example, place) in enumerate(zip(examples, places, strict=True)):
+        start = len(ids)
+        ids += example.prompt_ids[prefix:] + example.answer_ids
+        length = len(example)
+        positions += range(prefix, length)
+        rows += [place] * (length - prefix)
+        to_grid += [*range(prefix), *range(start, len(ids)), *[0] * (width - length)]
+        from_grid += range(row * width + prefix, row * width + length)
+        first_label = len(ids) - len(example.answer_ids)
+        label_at += range(first_label - 1, len(ids) - 1)
+        labels += example.answer_ids
+
+    def tensor(values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
+
+    position_tensor = tensor(positions)
+    return Packed(
+        ids=tensor(ids),
+        positions=position_tensor,
+        keys=token_keys(key, tensor(rows), position_tensor),
+        prefix=prefix,
+        rows=len(examples),
+        width=width,
+        to_grid=tensor(to_grid),
+        from_grid=tensor(from_grid),
+        label_at=tensor(label_at),
+        labels=tensor(labels),
+    )
+
+
+class ToGrid(torch.autograd.Function):
+    """Flat [tokens, features] -> grid [rows * width, features]; every row gets the prefix, padding gets anything."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, flat: torch.Tensor, packed: Packed) -> torch.Tensor:
+        ctx.packed = packed
+        return flat.index_select(0, packed.to_grid)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        packed = ctx.packed
+        flat = gradient.index_select(0, packed.from_grid)
+        if packed.prefix and packed.rows > 1:
+            grid = gradient.view(packed.rows, packed.width, -1)
+            torch.sum(grid[:, : packed.prefix], dim=0, out=flat[: packed.prefix])
+        return flat, None
+
+
+class FromGrid(torch.autograd.Function):
+    """Grid [rows * width, features] -> flat [tokens, features]; the prefix is taken from the first row."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, grid: torch.Tensor, packed: Packed) -> torch.Tensor:
+        ctx.packed = packed
+        return grid.index_select(0, packed.from_grid)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        packed = ctx.packed
+        grid = gradient.new_zeros(packed.rows * packed.width, gradient.shape[1])
+        return grid.index_copy_(0, packed.from_grid, gradient), None

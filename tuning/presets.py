@@ -1,0 +1,224 @@
+"""What a training run does, all of it, in one frozen dataclass; and the named recipes.
+
+The command line is derived from the fields of :class:`Config`: a field is an option, its metadata the help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuning.errors import UserError
+
+HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
+FIBONACCI = "Write a function in Python to print the Fibonacci series."
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of :class:`Config` with its one-line help."""
+    return field(default=default, metadata={"help": help})
+
+
+def require(holds: bool, name: str, value: Any, rule: str) -> None:
+    """Raise UserError naming the option, the value it has, and the rule it breaks."""
+    if not holds:
+        raise UserError(f"--{name.replace('_', '-')} is {value!r}, but {rule}.")
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """'did you mean X?' or the whole list, for an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(known)}."
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run does. Lengths are in tokens, intervals in optimizer steps (0 means never).
+
+    Raises UserError on construction if a value cannot work, so that a Config that exists can be run.
+    """
+
+    model: str = option("smollm2-135m", "base model: smollm2-135m, smollm2-360m, tiny (random, for tests) or a folder")
+    data: str = option("python_qa", "data set: python_qa (embedded), a local file or a Hub id")
+    empty_input_only: bool = option(False, "keep only questions without an input")
+    limit: int | None = option(None, "use at most this many training rows")
+    max_tokens: int = option(1024, "longest example; longer ones are dropped and counted")
+    max_steps: int = option(60, "optimizer steps")
+    batch_size: int = option(16, "examples per optimizer step, over all micro-batches and devices")
+    micro_batch_tokens: int = option(2048, "tokens that one forward pass may hold; halved when memory runs out")
+    micro_batch_rows: int | None = option(None, "examples that one forward pass may hold")
+    learning_rate: float = option(1e-3, "peak learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    warmup_steps: int = option(6, "steps of linear warm-up")
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay")
+    clip_norm: float = option(1.0, "largest gradient norm; 0 for no clipping")
+    optimizer: Literal["adamw", "adamw8bit"] = option("adamw", "AdamW, or bitsandbytes' with an 8-bit state")
+    rank: int = option(16, "LoRA rank")
+    alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / rank")
+    dropout: float = option(0.05, "LoRA dropout")
+    target_modules: tuple[str, ...] = option(
+        ("q_proj", "k_proj", "v_proj", "o_proj"), "linear layers that get an adapter, comma-separated"
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = option("auto", "where to train")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "of the frozen base; adapters are always fp32")
+    quantize: Literal["none", "8bit", "4bit"] = option("none", "hold the frozen base in 8 or 4 bits (bitsandbytes)")
+    gradient_checkpointing: bool = option(False, "recompute activations: less memory, about a third slower")
+    threads: int | None = option(None, "CPU threads; all cores unless given")
+    validate_every: int = option(10, "steps between validations; 0: only before and after")
+    validation_rows: int = option(64, "rows of the validation split that are used")
+    patience: int = option(0, "stop after this many validations without a better loss; 0: never")
+    save_every: int = option(10, "steps between checkpoints; 0: only at the end or when stopped")
+    keep_checkpoints: int = option(2, "newest checkpoints that are kept")
+    sample_every: int = option(0, "steps between answers to the sample question; 0: none")
+    sample_question: str = option(FIBONACCI, "question answered while training")
+    sample_tokens: int = option(120, "longest sample answer")
+    seed: int = option(3825, "of data order, adapter initialisation and dropout")
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_steps", "batch_size", "micro_batch_tokens", "rank", "keep_checkpoints"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
+        for name in ("limit", "micro_batch_rows", "threads"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be 1 or more")
+        for name in ("warmup_steps", "validate_every", "patience", "save_every", "sample_every", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        require(self.validation_rows >= 0, "validation_rows", self.validation_rows, "must be 0 or more")
+        require(self.sample_tokens >= 1, "sample_tokens", self.sample_tokens, "must be 1 or more")
+        for name in ("learning_rate", "alpha"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, name, value, "must be a number above 0")
+        for name in ("weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "must be a number, 0 or more")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "must be at least 0 and below 1")
+        require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
+        require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
+        require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")
+        if self.sample_every and not self.sample_question.strip():
+            raise UserError("--sample-question is empty: give a question, or set --sample-every 0.")
+
+
+PRESETS: dict[str, Config] = {
+    "smoke": Config(
+        model="tiny",
+        limit=48,
+        max_tokens=512,
+        max_steps=8,
+        batch_size=4,
+        warmup_steps=1,
+        validate_every=4,
+        validation_rows=8,
+        save_every=4,
+        sample_every=4,
+        sample_tokens=12,
+    ),
+    "quick": Config(sample_every=20),
+    "original-small": Config(
+        limit=300,
+        max_steps=20,
+        warmup_steps=1,
+        schedule="linear",
+        sample_every=20,
+        sample_tokens=300,
+    ),
+    "original": Config(
+        model="smollm2-360m",
+        data=HUB_DATA,
+        empty_input_only=True,
+        limit=3000,
+        max_tokens=2048,
+        max_steps=1000,
+        warmup_steps=100,
+        schedule="linear",
+        micro_batch_tokens=4096,
+        validate_every=100,
+        validation_rows=200,
+        save_every=100,
+        sample_every=250,
+        sample_tokens=300,
+    ),
+}
+
+DESCRIPTIONS: dict[str, str] = {
+    "smoke": "seconds: a tiny random model, to see that everything works",
+    "quick": "minutes on two cores: the embedded questions on the 135M model, the starter adapter's recipe",
+    "original-small": "the original experiment's small test: 300 examples, 20 steps, the Fibonacci question around it",
+    "original": "the original experiment: 3,000 examples from the Hub, 1,000 steps on the 360M model",
+}
+
+
+def preset(name: str) -> Config:
+    """The recipe of that name; raises UserError naming the nearest if there is none."""
+    if name not in PRESETS:
+        raise UserError(f"There is no preset {name!r}: {nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def configure(name: str, overrides: dict[str, Any] | None = None) -> Config:
+    """A preset with some fields replaced; raises UserError for an unknown field or a value that cannot work."""
+    base = preset(name)
+    kinds = field_types()
+    cleaned = {}
+    for key, value in (overrides or {}).items():
+        if key not in kinds:
+            raise UserError(f"There is no setting {key!r}: {nearest(key, kinds)}")
+        cleaned[key] = convert(key, value, kinds[key])
+    return dataclasses.replace(base, **cleaned)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The Config that :func:`to_dict` wrote; raises UserError if a setting is unknown or cannot work."""
+    return configure("quick", values)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """For JSON."""
+    return dataclasses.asdict(config) | {"target_modules": list(config.target_modules)}
+
+
+def field_types() -> dict[str, Any]:
+    """Type of every field, resolved."""
+    return typing.get_type_hints(Config)
+
+
+def convert(name: str, value: Any, kind: Any) -> Any:
+    """A field's value from what a command line, a form or JSON holds; raises UserError if it is of another kind."""
+    option_name = "--" + name.replace("_", "-")
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        if value not in arguments:
+            raise UserError(f"{option_name} is {value!r}: choose one of {', '.join(arguments)}.")
+        return value
+    if typing.get_origin(kind) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(str(part).strip() for part in parts if str(part).strip())
+    if type(None) in arguments:
+        if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
+            return None
+        kind = arguments[0]
+    if kind is bool:
+        return to_bool(option_name, value)
+    try:
+        if kind is int and not isinstance(value, str) and float(value) != int(value):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        wanted = {"int": "a whole number", "float": "a number"}.get(kind.__name__, "text")
+        raise UserError(f"{option_name} is {value!r}, but must be {wanted}.") from None
+
+
+def to_bool(option_name: str, value: Any) -> bool:
+    """True or False from a switch or its text."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "yes", "1", "on"):
+        return True
+    if text in ("false", "no", "0", "off"):
+        return False
+    raise UserError(f"{option_name} is {value!r}, but must be true or false.")
