@@ -19,6 +19,11 @@ def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.linear(x, weight)
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """Half precision as fp32; anything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 class FrozenProduct(torch.autograd.Function):
     """``x @ weight.T`` with a gradient for ``x`` alone, in ``x``'s dtype whatever the weight's."""
 

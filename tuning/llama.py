@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tuning.frozen import frozen_product
-from tuning.packed import FromGrid, Packed, ToGrid
+from tuning.attention import attention
+from tuning.frozen import frozen_product, wide
+from tuning.packed import Packed
 
 ADAPTER = "default"
 
@@ -27,16 +28,16 @@ class Normed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-        rate = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + epsilon)
+        rate = torch.rsqrt(wide(x).pow(2).mean(-1, keepdim=True) + epsilon)
         ctx.save_for_backward(x, weight, rate)
         return (x * rate).to(x.dtype) * weight
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         x, weight, rate = ctx.saved_tensors
-        weighted = (gradient * weight).float()
+        weighted = wide(gradient * weight)
         along = (weighted * x).mean(-1, keepdim=True) * rate.pow(3)
-        return (weighted * rate).addcmul_(x.float(), along, value=-1).to(x.dtype), None, None
+        return (weighted * rate).addcmul_(wide(x), along, value=-1).to(x.dtype), None, None
 
 
 class Gated(torch.autograd.Function):
@@ -103,19 +104,13 @@ def base_product(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return layer(x)
 
 
-def attend(attention: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> Any:
+def attend(layer: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> Any:
     """Causal grouped-query attention of every row over itself: [tokens, width] -> [tokens, heads * size]."""
-    size = attention.head_dim
-    query, key, value = project([attention.q_proj, attention.k_proj, attention.v_proj], x)
+    size = layer.head_dim
+    query, key, value = project([layer.q_proj, layer.k_proj, layer.v_proj], x)
     query = Rotated.apply(query.view(len(x), -1, size), *angles)
     key = Rotated.apply(key.view(len(x), -1, size), *angles)
-    grids = []
-    for states in (query, key, value):
-        grid = ToGrid.apply(states.reshape(len(x), -1), packed)
-        grids.append(grid.view(packed.rows, packed.width, -1, size).transpose(1, 2))
-    # Rows are padded on the right, where causal attention looks at nothing that matters: no mask is needed.
-    mixed = F.scaled_dot_product_attention(*grids, is_causal=True, scale=attention.scaling, enable_gqa=True)
-    return FromGrid.apply(mixed.transpose(1, 2).reshape(packed.rows * packed.width, -1), packed)
+    return attention(query, key, value.view(len(x), -1, size), packed, layer.scaling)
 
 
 def block(layer: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -134,7 +129,7 @@ def hidden_states(body: nn.Module, packed: Packed, checkpointing: bool = False) 
     On the CPU the residual stream is fp32 whatever the weights' precision.
     """
     x = body.embed_tokens(packed.ids)
-    x = x.float() if x.is_cpu else x
+    x = wide(x) if x.is_cpu else x
     cosine, sine = body.rotary_emb(x, packed.positions.unsqueeze(0))
     half = cosine.shape[-1] // 2
     angles = (cosine[0, :, None, :half].contiguous(), sine[0, :, None, :half].contiguous())

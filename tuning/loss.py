@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tuning.frozen import multiply
+from tuning.frozen import multiply, wide
 
 CHUNK_BYTES = 48 * 2**20
 
@@ -22,12 +22,12 @@ class LabelLoss(torch.autograd.Function):
         chunk: int,
     ) -> torch.Tensor:
         wants_gradient = ctx.needs_input_grad[0]
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        total = wide(hidden.new_zeros(()))
         gradient = torch.empty_like(hidden) if wants_gradient else None
         for start in range(0, hidden.shape[0], chunk):
             part = slice(start, start + chunk)
             wanted = labels[part].unsqueeze(1)
-            scores = multiply(hidden[part].to(head.dtype), head).float()
+            scores = wide(multiply(hidden[part].to(head.dtype), head))
             scores -= scores.gather(1, wanted)
             peak = scores.amax(1, keepdim=True)
             scores.sub_(peak).exp_()
@@ -49,7 +49,7 @@ class LabelLoss(torch.autograd.Function):
 
 
 def label_loss(hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32.
+    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better.
 
     ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
     [labels] are token ids. At most 48 MiB of logits exist at a time.

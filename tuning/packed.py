@@ -16,12 +16,37 @@ from tuning.noise import SHARED_ROW, token_keys
 
 
 @dataclass(frozen=True)
+class Span:
+    """One row's own tokens, ``start`` to ``stop`` of the flat sequence, which see the first ``prefix`` tokens as well.
+
+    ``mask`` [own tokens, prefix + own tokens] is 0 where a token may look and -inf where it may not.
+    """
+
+    start: int
+    stop: int
+    prefix: int
+    mask: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        """Tokens that the row's last token sees, itself included."""
+        return self.prefix + self.stop - self.start
+
+
+def span_of(start: int, stop: int, prefix: int) -> Span:
+    """A span with its causal mask."""
+    own = stop - start
+    return Span(start, stop, prefix, torch.full((own, prefix + own), -torch.inf).triu_(prefix + 1))
+
+
+@dataclass(frozen=True)
 class Packed:
     """Flat tokens [tokens] (the prefix, then each row's rest) and how they lie in a padded grid [rows, width].
 
     ``to_grid`` [rows * width] names the flat token of every grid slot (padding slots name token 0), ``from_grid``
     [tokens] the grid slot of every flat token. ``label_at`` [labels] are the flat tokens whose states predict
-    ``labels``. ``keys`` are the tokens' dropout keys.
+    ``labels``. ``keys`` are the tokens' dropout keys. ``spans`` say the same to attention on the CPU: the prefix by
+    itself, if there is one, then every row.
     """
 
     ids: torch.Tensor
@@ -34,6 +59,7 @@ class Packed:
     from_grid: torch.Tensor
     label_at: torch.Tensor
     labels: torch.Tensor
+    spans: tuple[Span, ...]
 
 
 def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: int, device: str = "cpu") -> Packed:
@@ -47,9 +73,11 @@ def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: i
     positions = list(range(prefix))
     rows = [SHARED_ROW] * prefix
     to_grid, from_grid, label_at, labels = [], list(range(prefix)), [], []
+    bounds = [(0, prefix, 0)] if prefix else []
     for row, (example, place) in enumerate(zip(examples, places, strict=True)):
         start = len(ids)
         ids += example.prompt_ids[prefix:] + example.answer_ids
+        bounds.append((start, len(ids), prefix))
         length = len(example)
         positions += range(prefix, length)
         rows += [place] * (length - prefix)
@@ -74,6 +102,7 @@ def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: i
         from_grid=tensor(from_grid),
         label_at=tensor(label_at),
         labels=tensor(labels),
+        spans=tuple(span_of(*each) for each in bounds) if device == "cpu" else (),
     )
 
 

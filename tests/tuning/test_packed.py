@@ -23,8 +23,8 @@ def tuned(tiny_model_path):
 
 def test_loss_and_gradients_equal_the_plain_peft_models(tuned, tiny_tokenizer):
     model, noise = tuned
-    examples = make_examples(tiny_tokenizer, 5, seed=1)
     model.eval()
+    examples = make_examples(tiny_tokenizer, 5, seed=1)
     expected = reference_loss(model, examples)
     losses, found = [], []
     for forward in (PackedForward(model, noise, 0), PackedForward(model, noise, 30), PaddedForward(model, noise, 0)):
@@ -35,7 +35,35 @@ def test_loss_and_gradients_equal_the_plain_peft_models(tuned, tiny_tokenizer):
     logits_gradient = gradients(model, lambda: plain_loss(model, examples))[1]
     assert logits_gradient.norm() > 1
     for gradient in found:
-        torch.testing.assert_close(gradient, logits_gradient, rtol=1e-4, atol=1e-4)
+        assert distance(gradient, logits_gradient) < 1e-5
+
+
+def test_long_rows_recompute_their_attention_to_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):
+    model, noise = tuned
+    examples = make_examples(tiny_tokenizer, 3, seed=6)
+    forward = PackedForward(model.eval(), noise, 20)
+    kept = gradients(model, lambda: forward.loss(examples, range(3), key=0))
+    monkeypatch.setattr("tuning.attention.KEPT_WIDTH", 60)
+    again = gradients(model, lambda: forward.loss(examples, range(3), key=0))
+    assert kept[0] == again[0]
+    torch.testing.assert_close(kept[1], again[1])
+
+
+def test_the_grid_pass_of_other_devices_gives_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):
+    model, noise = tuned
+    model.double().eval()
+    examples = make_examples(tiny_tokenizer, 4, seed=7)
+    forward = PackedForward(model, noise, 20)
+    rows = gradients(model, lambda: forward.loss(examples, range(4), key=0))
+    monkeypatch.setattr("tuning.attention.runs_by_rows", lambda query: False)
+    grid = gradients(model, lambda: forward.loss(examples, range(4), key=0))
+    assert rows[0] == pytest.approx(grid[0], rel=1e-6)
+    torch.testing.assert_close(rows[1], grid[1], rtol=1e-5, atol=1e-5)
+
+
+def distance(found, expected):
+    """Relative to the expected vector's length."""
+    return ((found - expected).norm() / expected.norm()).item()
 
 
 def plain_loss(model, examples):
