@@ -98,7 +98,7 @@ def _edits(node: ast.AST, modules: set[str]) -> list[tuple[ast.AST, str]]:
     if isinstance(node, ast.ClassDef):
         return [(base, "") for base in node.bases if _is_name(base, "object") and len(node.bases) == 1]
     if isinstance(node, ast.Call):
-        return _template(node)
+        return [*_template(node), *_method_values(node)]
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in EXITS:
         text = "exit"
     elif isinstance(node, ast.Delete):
@@ -119,6 +119,20 @@ def _template(call: ast.Call) -> list[tuple[ast.AST, str]]:
         return []
     changed = NUMBERED_GROUP.sub(r"\\g<\1>", replacement.value)
     return [(replacement, repr(changed))] if changed != replacement.value else []
+
+
+def _method_values(call: ast.Call) -> list[tuple[ast.AST, str]]:
+    """Methods given as functions (``key=votes.get``, ``map(str.lower, words)``): the sandbox can only call methods."""
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "key"]
+    if isinstance(call.func, ast.Name) and call.func.id in ("map", "filter") and len(call.args) == 2:
+        given.append(call.args[0])
+    edits: list[tuple[ast.AST, str]] = []
+    for node in given:
+        if isinstance(node, ast.Attribute):
+            unbound = isinstance(node.value, ast.Name) and node.value.id in ("str", "list", "dict", "set", "tuple")
+            called = f"_of.{node.attr}()" if unbound else f"{ast.unparse(node)}(_of)"
+            edits.append((node, f"(lambda _of: {called})"))
+    return edits
 
 
 def _deletion(node: ast.Delete) -> str | None:

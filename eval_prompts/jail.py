@@ -66,12 +66,12 @@ def unavailable() -> str:
     return "bwrap may not create namespaces here" + (f": {jail.complaint}" if jail.complaint else "")
 
 
-def open_jail() -> Jail:
-    """A jail for one program. Raises UserError where there is none."""
+def open_jail(seconds: float = SECONDS) -> Jail:
+    """A jail for one program, for so many seconds at most. Raises UserError where there is none."""
     reason = unavailable()
     if reason:
         raise UserError(f"The local jail cannot be used: {reason}. Code stays judged without running it.")
-    return Jail()
+    return Jail(min(seconds, SECONDS))
 
 
 class Jail:

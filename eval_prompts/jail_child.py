@@ -1,4 +1,4 @@
-"""Runs inside the jail: takes commands as lines of JSON on stdin and answers them on stdout. Needs the standard library only.
+"""Runs inside the jail: takes commands as lines of JSON on stdin, answers on stdout. Needs the standard library only.
 
 It shares its process with the code under test, so whatever it says may be forged. It therefore says nothing but data:
 no verdict, no expected value and no secret is ever here. ``encode`` and ``decode`` are the one format of both ends.

@@ -33,7 +33,7 @@ class Outcome:
     """The end of one step in a sandbox.
 
     ``state``: 'ok'; 'raised' an error of the code's own; 'exited' (it ended the program); 'limit' (time, memory,
-    output or the like); 'lacking' (the code needs something that this sandbox does not have, so nothing is known of it).
+    output or the like); 'lacking' (the code needs something that this sandbox does not have: nothing is known of it).
     ``value`` is plain data or ``Opaque``; ``reason`` says in words why the state is not 'ok'; ``asked`` counts the
     lines of input that the code asked for.
     """

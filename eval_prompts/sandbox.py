@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,11 @@ END_OF_INPUT = "EOF when reading a line"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a session may use: ``seconds`` per step, memory, depth of calls, exchanges with this process."""
+    """What a session may use: ``seconds`` per step and ``total_seconds`` (after which no further step starts), memory,
+    depth of calls, exchanges with this process."""
 
     seconds: float = 2.0
+    total_seconds: float = 6.0
     memory_mb: int = 128
     recursion: int = 1000
     exchanges: int = 2000
@@ -51,6 +54,7 @@ class MontySandbox:
         self._stack = contextlib.ExitStack()
         self._session: MontySession | None = None
         self._broken: Outcome | None = None
+        self._left = self._limits.total_seconds
         self.prepared = Prepared("")
         self.lazy: frozenset[str] = frozenset()
 
@@ -103,6 +107,7 @@ class MontySandbox:
         monty = _monty()
         printed = Printed()
         typist = _Typist(typing, printed)
+        started = time.monotonic()
         lookup = names if names is not None else {"input": typist, "exit": _exit, "quit": _exit}
         try:
             value = self._session.feed_run(
@@ -113,6 +118,10 @@ class MontySandbox:
             state, reason = _explain(error, source)
         except (RecursionError, ValueError, OverflowError) as error:
             state, reason = "limit", f"a value that cannot be handed over ({type(error).__name__})"
+        finally:
+            self._left -= time.monotonic() - started
+            if self._left <= 0:
+                self._broken = Outcome("limit", reason="took too long and was stopped")
         if printed.full:
             state, reason = "limit", f"printed more than {printed.limit:,} characters"
         outcome = Outcome(state, None, printed.text, reason, typist.asked)
@@ -176,7 +185,7 @@ _pools_lock = threading.Lock()
 def _checkout(pool: str, limits: Limits) -> MontySession:
     """A fresh session of a warm worker; pools are started on first use. Programs and the tests that call them use
     different pools, so that neither can wait for a worker that the other holds."""
-    return _started(pool, limits.seconds).checkout(
+    return _started(pool).checkout(
         limits={
             "max_feed_duration_secs": limits.seconds,
             "max_memory": limits.memory_mb << 20,
@@ -189,7 +198,7 @@ def _checkout(pool: str, limits: Limits) -> MontySession:
     )
 
 
-def _started(name: str, seconds: float) -> Monty:
+def _started(name: str) -> Monty:
     with _pools_lock:
         if name not in _pools:
             if not _pools:

@@ -1,4 +1,5 @@
-# ruff: noqa: E501 - one attack, one line
+# ruff: noqa: E501
+# One attack, one line.
 """Snippets that attack whoever runs them. Each is a whole program; none may reach anything outside its sandbox."""
 
 from __future__ import annotations

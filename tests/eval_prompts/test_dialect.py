@@ -39,6 +39,8 @@ def printed(source):
         ("import re\nprint(re.sub(r'(a)(b)', r'\\2_\\1', 'ab'))", "b_a"),
         ("import re\nprint(re.compile('(a)').sub(r'\\1_', 'a'))", "a_"),
         ("x = 'ä'; del x; y = [1]; del y[0]; print('ü', y)", "ü []"),
+        ("votes = {'a': 1, 'b': 2}\nprint(max(votes, key=votes.get))", "b"),
+        ("import math\nprint(sorted(['b', 'A'], key=str.lower), list(map(math.floor, [1.5])))", "['A', 'b'] [1]"),
         ("from sys import exit, maxsize\nprint(maxsize > 0)", "True"),
     ],
 )

@@ -110,6 +110,14 @@ def test_after_a_limit_the_session_is_over():
         assert box.evaluate("1 + 1").state == "limit"
 
 
+def test_many_steps_have_one_limit_together():
+    with MontySandbox(Limits(seconds=1.0, total_seconds=0.2)) as box:
+        box.run("def f():\n    for _ in range(1_000_000): pass")
+        outcomes = [box.evaluate("f()") for _ in range(50)]
+    assert outcomes[0].ok
+    assert outcomes[-1].state == "limit"
+
+
 def test_a_worker_that_hangs_is_killed_and_replaced():
     outcome = run("import math\nmath.isqrt(10 ** 6_000_000)", limits=Limits(seconds=0.2))
     assert outcome.state == "limit"
