@@ -141,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     threading.Thread(target=announce, args=(lens,), daemon=True).start()
     asked_to_stop.wait()
     page.close(verbose=False)
+    if lens.status().state == "loading":
+        os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     lens.close()
     return 0
 

@@ -164,7 +164,7 @@ def _asker(lens: Lens, visitors: Visitors) -> Callable[..., Iterator[dict[str, A
         try:
             settings = settings_from(cap, temperature, top_p, seed)
             stream = lens.ask(questions, settings, visitor=session)
-            comparison = Comparison(lens.status(), settings, questions)
+            comparison = Comparison(lens.status, settings, questions)
             for answers in visitors.follow(stream, session):
                 view = comparison.view(answers, stream.ahead)
                 yield view

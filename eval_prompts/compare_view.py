@@ -11,6 +11,7 @@ import uuid
 from dataclasses import asdict
 from functools import lru_cache
 from itertools import groupby
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.code_diff import diff_lines
@@ -19,8 +20,10 @@ from eval_prompts.probes import PROBES
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eval_prompts.decode import Answer, Settings
-    from eval_prompts.service import AdapterCard, Status
+    from eval_prompts.service import Status
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}
@@ -30,20 +33,23 @@ BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
 class Comparison:
     """One request as the page shows it: who was asked what, with which settings, and the answers so far."""
 
-    def __init__(self, status: Status, settings: Settings, questions: list[str]) -> None:
+    def __init__(self, status: Callable[[], Status], settings: Settings, questions: list[str]) -> None:
+        """``status`` is asked who answers until the first answer begins: models may still be loading before that."""
+        self.status = status
         self.settings = settings
         self._complete: dict[int, dict[str, Any]] = {}
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "id": uuid.uuid4().hex,
             "asked_at": time.time(),
-            "model": status.model,
-            "adapter": adapter_words(status.adapter),
             "settings": settings_words(settings),
             "title": "All five probes" if len(questions) > 1 else questions[0],
         }
 
     def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
         """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
+        if "adapter" not in self.identity or all(answer.state == "waiting" for answer in answers):
+            status = self.status()
+            self.identity |= {"model": model_words(status.model), "adapter": adapter_words(status)}
         rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
         return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
 
@@ -121,10 +127,16 @@ def settings_words(settings: Settings) -> str:
     return " · ".join([*words, f"seed {settings.seed}"])
 
 
-def adapter_words(card: AdapterCard | None) -> str:
-    """An adapter in one line: 'python-qa · r16 · 60 steps · loss 0.52'; leaves out what it does not say."""
+def model_words(model: str) -> str:
+    """A model's own name, without the folder or the owner that it comes from."""
+    return PurePath(model).name
+
+
+def adapter_words(status: Status) -> str:
+    """The adapter in one line: 'python-qa · r16 · 60 steps · loss 0.52'; leaves out what it does not say."""
+    card = status.adapter
     if card is None:
-        return "none"
+        return "loading\u2026" if status.state == "loading" else "none"
     words = [card.name, f"r{card.rank}"]
     if card.steps is not None:
         words.append(f"{card.steps:,} steps")
@@ -143,12 +155,15 @@ def status_view(status: Status) -> dict[str, Any]:
         words = "answering" if status.answering else "ready"
         if status.queued:
             words += f" · {status.queued} waiting"
+    elif state == "failed":
+        words = "not loaded"
     return {
         "state": state,
         "words": words,
+        "problem": status.message if state == "failed" else "",
         "progress": status.progress if state == "loading" else None,
-        "model": status.model,
-        "adapter": adapter_words(status.adapter),
+        "model": model_words(status.model),
+        "adapter": adapter_words(status),
         "device": status.device,
         "details": status_details(status),
         "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
@@ -162,7 +177,7 @@ def status_details(status: Status) -> list[list[str]]:
         True: "untouched: same logits as the model without an adapter",
         False: "NOT the base model: its logits differ from the model without an adapter",
     }[status.base_is_base]
-    pairs = [("Base model", status.model), ("Weights from", status.origin), ("Base side", check)]
+    pairs = [("Base model", model_words(status.model)), ("Weights from", status.origin), ("Base side", check)]
     card = status.adapter
     if card is not None:
         pairs += [("Adapter", card.name), ("Trained on", card.base)]

@@ -55,6 +55,7 @@
 		let drawnId = null;
 		let frame = 0;
 
+		const problem = el("div", { class: "ll-notice", role: "alert", hidden: true });
 		const notice = el("div", { class: "ll-notice", role: "status", hidden: true });
 		const spoken = el("div", { class: "ll-offscreen", "aria-live": "polite" });
 		const title = el("h2", {});
@@ -72,7 +73,7 @@
 		);
 		const empty = el("div", { class: "ll-empty" });
 		root.classList.add("ll-board");
-		root.replaceChildren(notice, spoken, empty, tools, list, nothing, history);
+		root.replaceChildren(problem, notice, spoken, empty, tools, list, nothing, history);
 		drawEmpty();
 
 		function drawEmpty() {
@@ -117,7 +118,7 @@
 		}
 
 		function showNotice(level, text) {
-			notice.hidden = !text;
+			notice.hidden = !text || text === problem.textContent;
 			notice.dataset.level = level;
 			setText(notice, text);
 		}
@@ -166,7 +167,11 @@
 
 		tools.addEventListener("change", () => draw());
 		watch("value", received);
-		lens.onStatus(() => view && view.running && draw());
+		lens.onStatus((status) => {
+			problem.hidden = !status.problem;
+			setText(problem, status.problem);
+			if (view && view.running) draw();
+		});
 		addEventListener("pagehide", () => view && view.running && lens.history.save(view));
 		const [latest] = lens.history.list();
 		drawHistory();

@@ -7,7 +7,8 @@
 
 	const UNREACHABLE = {
 		state: "failed",
-		words: "no answer from the server: is app.py still running?",
+		words: "no connection",
+		problem: "The server does not answer: is app.py still running? The page goes on by itself once it does.",
 		progress: null,
 		poll_seconds: 3,
 	};

@@ -74,12 +74,54 @@ class App:
 
 
 @pytest.fixture(scope="session")
-def roomy_model_path(tiny_model_path, tmp_path_factory) -> Path:
-    """The tiny model with room for long answers: rotary positions need no weights. Read only."""
-    path = tmp_path_factory.mktemp("roomy") / "tiny-llama"
-    shutil.copytree(tiny_model_path, path)
-    config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}))
+def page_model_path(tiny_tokenizer, tmp_path_factory) -> Path:
+    """A small random Llama for the page: slow enough to be seen writing, and it never ends an answer greedily.
+
+    The row of the end token in the tied head is zero, so its logit is 0 and some other token's is higher. Read only.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=16,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+        bos_token_id=tiny_tokenizer.bos_token_id,
+        eos_token_id=tiny_tokenizer.eos_token_id,
+        pad_token_id=tiny_tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[tiny_tokenizer.eos_token_id] = 0
+    path = tmp_path_factory.mktemp("page") / "page-model"
+    model.save_pretrained(path)
+    tiny_tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def page_adapter_path(page_model_path, tmp_path_factory) -> Path:
+    """A random LoRA adapter for the page's model. Read only."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(6)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(page_model_path), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    path = tmp_path_factory.mktemp("page") / "page-adapter"
+    model.save_pretrained(path)
     return path
 
 
@@ -99,9 +141,9 @@ def start_app():
 
 
 @pytest.fixture(scope="session")
-def app(roomy_model_path, tiny_adapter_path):
+def app(page_model_path, page_adapter_path):
     """One app for all tests that only ask; it is ready to answer."""
-    running = App("--model", str(roomy_model_path), "--adapter", str(tiny_adapter_path))
+    running = App("--model", str(page_model_path), "--adapter", str(page_adapter_path))
     try:
         running.wait_for_line("is ready on")
         yield running

@@ -89,15 +89,15 @@ def test_a_closed_tab_frees_the_compute(visit, app):
     client.close()
 
 
-def test_a_question_asked_while_the_models_load_waits_for_them(visit, start_app, roomy_model_path, tiny_adapter_path):
-    app = start_app("--model", str(roomy_model_path), "--adapter", str(tiny_adapter_path))
+def test_a_question_asked_while_the_models_load_waits_for_them(visit, start_app, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
     page = visit(app.url)
     assert page.get_attribute(".ll-state", "data-state") == "loading"
     ask(page, "Too early?")
     page.wait_for_selector(".ll-side")
     screenshot(page, "loading")
     wait_until_done(page, answers=2)
-    assert "tiny-adapter" in page.inner_text(".ll-pair")
+    assert "page-adapter" in page.inner_text(".ll-pair")
 
 
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit, start_app, tmp_path):
@@ -105,10 +105,21 @@ def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit, start_app, tmp
     app.wait_for_line("error: ")
     page = visit(app.url)
     page.wait_for_selector(".ll-state[data-state=failed]")
-    page.click(ASK_ALL)
     page.wait_for_selector(".ll-notice:visible")
-    assert "nothing-here" in page.inner_text(".ll-notice")
+    page.click(ASK_ALL)
+    page.wait_for_function("document.documentElement.dataset.lensBusy !== 'true'")
+    (said,) = page.locator(".ll-notice:visible").all_inner_texts()
+    assert "nothing-here" in said
     screenshot(page, "failed")
+
+
+def test_an_app_that_goes_away_is_noticed(visit, complaints, start_app, page_model_path):
+    app = start_app("--model", str(page_model_path), "--adapter", "none-of-these")
+    page = visit(app.url)
+    app.stop()
+    page.wait_for_selector(".ll-state[data-state=failed] >> text=no connection", timeout=30_000)
+    assert "is app.py still running?" in page.inner_text(".ll-notice:visible")
+    complaints.clear()  # the browser logs each of the refused connections
 
 
 @pytest.mark.parametrize(
@@ -120,10 +131,10 @@ def test_a_question_that_cannot_be_asked_gets_a_line_and_the_next_an_answer(visi
     page = visit()
     ask(page, question)
     page.wait_for_selector(".ll-notice:visible")
-    assert message in page.inner_text(".ll-notice")
+    assert message in page.inner_text(".ll-notice:visible")
     ask(page, "Better?")
     wait_until_done(page, answers=2)
-    assert not page.locator(".ll-notice").is_visible()
+    assert not page.locator(".ll-notice:visible").count()
 
 
 def test_two_visitors_at_once_each_see_their_own(visit):

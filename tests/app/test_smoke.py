@@ -46,8 +46,8 @@ def test_the_page_names_nobody_elses_address(app):
 
 
 @pytest.mark.parametrize(("by", "when"), [(signal.SIGTERM, "is ready on"), (signal.SIGINT, "LoRA Lens is at")])
-def test_a_signal_ends_the_app_cleanly_also_while_it_loads(by, when, start_app, roomy_model_path, tiny_adapter_path):
-    app = start_app("--model", str(roomy_model_path), "--adapter", str(tiny_adapter_path))
+def test_a_signal_ends_the_app_cleanly_also_while_it_loads(by, when, start_app, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
     assert when in app.lines[-1] or app.wait_for_line(when)
     assert app.stop(by) == 0
     assert not [line for line in app.remaining_lines() if "Traceback" in line]

@@ -53,7 +53,7 @@ def overflow(page):
 def stored_comparison(*rows, ident="stored"):
     """What the page keeps of a comparison with these (base, tuned) texts."""
     questions = [probe.question for probe in PROBES][: len(rows)]
-    comparison = Comparison(Lens("a-model").status(), Settings(), questions)
+    comparison = Comparison(Lens("a-model").status, Settings(), questions)
     answers = [
         Answer(side, index, questions[index], text, 9, 1.0, 0.2, "ended")
         for index, texts in enumerate(rows)

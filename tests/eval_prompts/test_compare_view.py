@@ -53,7 +53,7 @@ def fenced(code):
 
 
 def view_of(*answers, settings=None, ahead=0):
-    return Comparison(STATUS, settings or Settings(), [QUESTION]).view(list(answers), ahead)
+    return Comparison(lambda: STATUS, settings or Settings(), [QUESTION]).view(list(answers), ahead)
 
 
 def test_a_row_has_its_title_question_and_both_sides():
@@ -63,6 +63,28 @@ def test_a_row_has_its_title_question_and_both_sides():
     assert set(row["sides"]) == {"base", "tuned"}
     assert (view["running"], view["ahead"]) == (True, 4)
     assert (row["differs"], row["diff"]) == (None, [])
+
+
+def test_who_answers_is_known_once_the_models_are_loaded_and_then_stays():
+    moments = [
+        replace(STATUS, state="loading", adapter=None),
+        STATUS,
+        replace(STATUS, adapter=replace(CARD, name="next")),
+    ]
+    comparison = Comparison(lambda: moments[0], Settings(), [QUESTION])
+    pair = [answer("base"), answer("tuned")]
+    assert comparison.view(pair)["adapter"] == "loading…"
+    del moments[0]
+    assert comparison.view(pair)["adapter"].startswith("python-qa")
+    del moments[0]
+    assert comparison.view([replace(side, state="streaming") for side in pair])["adapter"].startswith("python-qa")
+
+
+@pytest.mark.parametrize("model", ["/home/someone/models/smol", "owner/smol", "smol"])
+def test_a_model_is_shown_by_its_own_name(model):
+    status = replace(STATUS, model=model)
+    assert status_view(status)["model"] == "smol"
+    assert "someone" not in json.dumps(status_view(status))
 
 
 def test_rows_are_grouped_by_question():
@@ -80,7 +102,7 @@ def test_a_question_of_ones_own_has_no_title():
 
 def test_the_diff_waits_for_both_sides():
     base = answer("base", fenced("a = 1"), "ended")
-    comparison = Comparison(STATUS, Settings(), [QUESTION])
+    comparison = Comparison(lambda: STATUS, Settings(), [QUESTION])
     early = comparison.view([base, answer("tuned", fenced("a"), "streaming")])
     assert early["rows"][0]["differs"] is None
     late = comparison.view([base, answer("tuned", fenced("a = 2"), "capped")])
@@ -147,9 +169,9 @@ def test_settings_in_words(settings, words):
 
 
 def test_the_adapter_in_one_line():
-    assert adapter_words(CARD) == "python-qa · r16 · 1,060 steps · loss 0.52"
-    assert adapter_words(replace(CARD, steps=None, loss_after=None)) == "python-qa · r16"
-    assert adapter_words(None) == "none"
+    assert adapter_words(STATUS) == "python-qa · r16 · 1,060 steps · loss 0.52"
+    assert adapter_words(replace(STATUS, adapter=replace(CARD, steps=None, loss_after=None))) == "python-qa · r16"
+    assert adapter_words(replace(STATUS, adapter=None)) == "none"
 
 
 @pytest.mark.parametrize(
@@ -164,12 +186,18 @@ def test_the_adapter_in_one_line():
             "loading the weights 43%",
         ),
         ({"state": "loading", "message": "finding the weights"}, "loading", "finding the weights"),
-        ({"state": "failed", "message": "No such model: name a folder."}, "failed", "No such model: name a folder."),
+        ({"state": "failed", "message": "No such model: name a folder."}, "failed", "not loaded"),
     ],
 )
 def test_the_header_says_what_goes_on(changes, state, words):
     view = status_view(replace(STATUS, **changes))
     assert (view["state"], view["words"]) == (state, words)
+
+
+def test_a_problem_is_told_in_full():
+    assert status_view(STATUS)["problem"] == ""
+    failed = replace(STATUS, state="failed", message="No such model: name a folder.")
+    assert status_view(failed)["problem"] == "No such model: name a folder."
 
 
 def test_the_page_asks_often_while_something_goes_on():
@@ -185,7 +213,7 @@ def test_the_details_hold_no_path_and_warn_of_a_base_that_is_not_the_base():
 
 def test_a_page_without_an_adapter_or_a_model_yet():
     view = status_view(replace(STATUS, state="loading", adapter=None, base_is_base=None, origin="", memory_mb=0))
-    assert view["adapter"] == "none"
+    assert view["adapter"] == "loading…"
     assert [name for name, _ in view["details"]] == ["Base model", "Base side", "Runs on", "LoRA Lens"]
 
 
