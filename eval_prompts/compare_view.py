@@ -151,8 +151,7 @@ def status_view(status: Status) -> dict[str, Any]:
     if state == "loading" and status.progress is not None:
         words = f"{status.message} {status.progress:.0%}"
     elif state == "ready":
-        state = "answering" if status.answering else "ready"
-        words = "answering" if status.answering else "ready"
+        state = words = "answering" if status.answering or status.queued else "ready"
         if status.queued:
             words += f" · {status.queued} waiting"
     elif state == "failed":

@@ -179,6 +179,7 @@ def test_the_adapter_in_one_line():
     [
         ({}, "ready", "ready"),
         ({"answering": 10}, "answering", "answering"),
+        ({"queued": 9}, "answering", "answering · 9 waiting"),
         ({"answering": 10, "queued": 6}, "answering", "answering · 6 waiting"),
         (
             {"state": "loading", "message": "loading the weights", "progress": 0.434},
