@@ -41,14 +41,13 @@ class PackedForward:
     padded = False
 
     def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
-        self.model, self.noise, self.prefix = model, noise, prefix
+        self.model, self.prefix = model, prefix
         self.checkpointing = False
         self.body = model.get_base_model().model
         self.head = model.get_base_model().get_output_embeddings().weight
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         packed = pack(examples, places, self.prefix, key, self.head.device.type)
-        self.noise.keys = packed.keys
         hidden = llama.hidden_states(self.body, packed, self.checkpointing)
         return label_loss(hidden, self.head, packed.labels)
 

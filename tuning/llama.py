@@ -78,8 +78,11 @@ def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.T
     return turned
 
 
-def project(modules: Sequence[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
-    """Outputs of linear layers that read the same ``x`` [tokens, in], each with its adapter where it has one."""
+def project(modules: Sequence[nn.Module], x: torch.Tensor, keys: torch.Tensor) -> list[torch.Tensor]:
+    """Outputs of linear layers that read the same ``x`` [tokens, in], each with its adapter where it has one.
+
+    ``keys`` [tokens] are the tokens' dropout keys.
+    """
     outputs = [base_product(getattr(module, "base_layer", module), x) for module in modules]
     adapted = [
         (module, output)
@@ -89,7 +92,7 @@ def project(modules: Sequence[nn.Module], x: torch.Tensor) -> list[torch.Tensor]
     if adapted:
         dropout = adapted[0][0].lora_dropout[ADAPTER]
         reduce = torch.cat([module.lora_A[ADAPTER].weight for module, _ in adapted]).to(x.dtype)
-        reduced = F.linear(dropout(x), reduce)
+        reduced = F.linear(dropout(x, keys), reduce)
         ranks = [module.r[ADAPTER] for module, _ in adapted]
         for (module, output), part in zip(adapted, reduced.split(ranks, dim=1), strict=True):
             output.addmm_(part, module.lora_B[ADAPTER].weight.to(x.dtype).t(), alpha=module.scaling[ADAPTER])
@@ -107,20 +110,30 @@ def base_product(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def attend(layer: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> Any:
     """Causal grouped-query attention of every row over itself: [tokens, width] -> [tokens, heads * size]."""
     size = layer.head_dim
-    query, key, value = project([layer.q_proj, layer.k_proj, layer.v_proj], x)
+    query, key, value = project([layer.q_proj, layer.k_proj, layer.v_proj], x, packed.keys)
     query = Rotated.apply(query.view(len(x), -1, size), *angles)
     key = Rotated.apply(key.view(len(x), -1, size), *angles)
     return attention(query, key, value.view(len(x), -1, size), packed, layer.scaling)
 
 
-def block(layer: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """One decoder layer over ``x`` [tokens, width]."""
+def block(
+    layer: nn.Module,
+    x: torch.Tensor,
+    packed: Packed,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    wanted: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """One decoder layer over ``x`` [tokens, width]; after attention only the tokens ``wanted``, where given, go on."""
+    keys = packed.keys
     norm = layer.input_layernorm
     mixed = attend(layer.self_attn, Normed.apply(x, norm.weight, norm.variance_epsilon), packed, angles)
-    x = x + project([layer.self_attn.o_proj], mixed)[0]
+    if wanted is not None:
+        x, mixed, keys = x.index_select(0, wanted), mixed.index_select(0, wanted), keys.index_select(0, wanted)
+    x = x + project([layer.self_attn.o_proj], mixed, keys)[0]
     norm = layer.post_attention_layernorm
-    gate, up = project([layer.mlp.gate_proj, layer.mlp.up_proj], Normed.apply(x, norm.weight, norm.variance_epsilon))
-    return x + project([layer.mlp.down_proj], Gated.apply(gate, up))[0]
+    normed = Normed.apply(x, norm.weight, norm.variance_epsilon)
+    gate, up = project([layer.mlp.gate_proj, layer.mlp.up_proj], normed, keys)
+    return x + project([layer.mlp.down_proj], Gated.apply(gate, up), keys)[0]
 
 
 def hidden_states(body: nn.Module, packed: Packed, checkpointing: bool = False) -> torch.Tensor:
@@ -134,11 +147,12 @@ def hidden_states(body: nn.Module, packed: Packed, checkpointing: bool = False) 
     half = cosine.shape[-1] // 2
     angles = (cosine[0, :, None, :half].contiguous(), sine[0, :, None, :half].contiguous())
     for layer in body.layers:
+        wanted = packed.label_at if layer is body.layers[-1] else None
         if checkpointing and torch.is_grad_enabled():
-            x = checkpoint(block, layer, x, packed, angles, use_reentrant=False, preserve_rng_state=False)
+            x = checkpoint(block, layer, x, packed, angles, wanted, use_reentrant=False, preserve_rng_state=False)
         else:
-            x = block(layer, x, packed, angles)
-    return Normed.apply(x.index_select(0, packed.label_at), body.norm.weight, body.norm.variance_epsilon)
+            x = block(layer, x, packed, angles, wanted)
+    return Normed.apply(x, body.norm.weight, body.norm.variance_epsilon)
 
 
 def supported(model: nn.Module) -> bool:

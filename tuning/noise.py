@@ -8,6 +8,7 @@ SplitMix64, Steele, Lea and Flood 2014), so a step gives the same gradient howev
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,9 +43,25 @@ def token_keys(key: int, rows: torch.Tensor, positions: torch.Tensor) -> torch.T
 
 
 class Noise:
-    """What the dropout layers of one model need to know of the micro-batch that is passing through them."""
+    """The keys of the micro-batch that is passing through a model's own forward, for its dropout layers."""
 
     keys: torch.Tensor | None = None
+
+
+class Dropped(torch.autograd.Function):
+    """``x`` times ``scale`` where the mask bytes reach ``threshold``, else 0; keeps one byte per value."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor, threshold: int, scale: float) -> torch.Tensor:
+        kept = mask >= threshold
+        ctx.save_for_backward(kept)
+        ctx.scale = scale
+        return kept.to(x.dtype).mul_(x).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (kept,) = ctx.saved_tensors
+        return kept.to(gradient.dtype).mul_(gradient).mul_(ctx.scale), None, None, None
 
 
 class KeyedDropout(nn.Module):
@@ -60,22 +77,19 @@ class KeyedDropout(nn.Module):
         self.salt = salt
         self.noise = noise
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` [..., features] with about ``rate`` of its values zeroed and the others scaled up, in training."""
+    def forward(self, x: torch.Tensor, keys: torch.Tensor | None = None) -> torch.Tensor:
+        """``x`` [..., features] with about ``rate`` of its values zeroed and the others scaled up, in training.
+
+        ``keys`` [...] are the tokens' keys; those of ``noise`` unless given.
+        """
         if not self.training or not self.threshold:
             return x
-        if self.noise.keys is None:
-            raise RuntimeError("KeyedDropout needs Noise.keys in training mode")
-        return x.masked_fill(self.dropped(x), 0) * self.scale
+        keys = self.noise.keys if keys is None else keys
+        if keys is None:
+            raise RuntimeError("KeyedDropout needs keys in training mode")
+        return Dropped.apply(x, self.mask(keys, x.shape[-1]), self.threshold, CHANCES / (CHANCES - self.threshold))
 
-    @property
-    def scale(self) -> float:
-        """What survivors are multiplied by."""
-        return CHANCES / (CHANCES - self.threshold)
-
-    def dropped(self, x: torch.Tensor) -> torch.Tensor:
-        """The mask of ``x``'s shape: true where a value is dropped."""
-        features = x.shape[-1]
-        words = torch.arange(-(-features // 8), device=x.device, dtype=torch.int64) + (self.salt << 20)
-        bits = mix(self.noise.keys.view(*x.shape[:-1], 1) + words * COUNTER)
-        return bits.view(torch.uint8)[..., :features] < self.threshold
+    def mask(self, keys: torch.Tensor, features: int) -> torch.Tensor:
+        """A random byte for every feature of every token."""
+        words = torch.arange(-(-features // 8), device=keys.device, dtype=torch.int64) + (self.salt << 20)
+        return mix(keys.unsqueeze(-1) + words * COUNTER).view(torch.uint8)[..., :features]
