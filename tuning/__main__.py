@@ -109,14 +109,15 @@ def run_resume(options: argparse.Namespace) -> int:
     """Go on with a run in this process."""
     found = run.find(options.name)
     found.config()
-    state = found.state().state
+    ranks = parallel.from_environment()
+    state = found.state().state if ranks.first else ""
     if state == "finished":
         raise UserError(f"Run {found.name} has finished already: start a new one.")
     if state == "running":
         raise UserError(f"Run {found.name} is running already: python -m tuning watch {found.name}")
     if options.quiet and hasattr(os, "nice"):
         os.nice(NICENESS)
-    return work(found, parallel.from_environment(), options.quiet)
+    return work(found, ranks, options.quiet)
 
 
 def work(chosen: run.Run, ranks: parallel.Ranks, quiet: bool) -> int:

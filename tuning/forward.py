@@ -77,9 +77,9 @@ class PaddedForward:
     def checkpointing(self, on: bool) -> None:
         base = self.model.get_base_model()
         if on:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
+            base.activation_checkpointing_enable({"use_reentrant": False})
         elif self._checkpointing:
-            base.gradient_checkpointing_disable()
+            base.activation_checkpointing_disable()
         self._checkpointing = on
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
