@@ -62,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="a run's best adapter, or the base with it merged in")
     export.add_argument("name", help="the run's id or folder")
     export.add_argument("out", type=Path, help="a folder, or for adapters a file ending in .zip; must not exist")
-    export.add_argument("--merged", action="store_true", help="the whole model as safetensors, adapter merged in")
+    form = export.add_mutually_exclusive_group()
+    form.add_argument("--merged", action="store_true", help="the whole model as safetensors, adapter merged in")
+    form.add_argument("--half", action="store_true", help="the adapter in bfloat16: half the size")
     export.set_defaults(run=run_export)
 
     add_data_commands(commands)
@@ -179,7 +181,10 @@ def run_export(options: argparse.Namespace) -> int:
     from tuning.export import export_adapter, export_merged
 
     chosen = run.find(options.name)
-    written = export_merged(chosen, options.out) if options.merged else export_adapter(chosen, options.out)
+    if options.merged:
+        written = export_merged(chosen, options.out)
+    else:
+        written = export_adapter(chosen, options.out, half=options.half)
     print(written)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -12,18 +13,26 @@ from tuning.errors import UserError
 from tuning.lora import recover_folder
 from tuning.run import Run
 
+WEIGHTS_FILE = "adapter_model.safetensors"
 
-def export_adapter(run: Run, out: Path) -> Path:
-    """Copy the best adapter to the folder ``out``, or into the zip ``out``. Raises UserError if there is no adapter yet
-    or ``out`` exists."""
+
+def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
+    """Copy the best adapter to the folder ``out``, or into the zip ``out``; ``half`` stores its factors in bfloat16.
+
+    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+    """
     adapter = best_adapter(run)
     refuse_existing(out)
     fresh = out.with_name(f".{out.name}.new")
     try:
-        if out.suffix == ".zip":
-            write_zip(adapter, fresh)
-        else:
-            shutil.copytree(adapter, fresh)
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(shutil.copytree(adapter, Path(scratch) / adapter.name))
+            if half:
+                halve(copy / WEIGHTS_FILE)
+            if out.suffix == ".zip":
+                write_zip(copy, fresh)
+            else:
+                shutil.copytree(copy, fresh)
         fresh.rename(out)
     except OSError as error:
         remove(fresh)
@@ -65,6 +74,15 @@ def export_merged(run: Run, out: Path) -> Path:
     return out
 
 
+def halve(weights: Path) -> None:
+    """Rewrite a safetensors file in bfloat16, which takes half the space."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    factors = {name: factor.to(torch.bfloat16) for name, factor in load_file(weights).items()}
+    save_file(factors, weights, metadata={"format": "pt"})
+
+
 def write_zip(folder: Path, target: Path) -> None:
     """Pack a folder's files under the folder's own name, weights stored as they are."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
@@ -75,7 +93,7 @@ def write_zip(folder: Path, target: Path) -> None:
 def best_adapter(run: Run) -> Path:
     """The run's adapter folder. Raises UserError if none has been saved yet."""
     recover_folder(run.adapter)
-    if not (run.adapter / "adapter_model.safetensors").is_file():
+    if not (run.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"Run {run.name} has saved no adapter yet: let it reach its first validation.")
     return run.adapter
 
