@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from tuning.weights import Weights, load_model, load_tokenizer, resolve
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LIBRARIES = ("torch", "transformers", "peft", "datasets")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Emit = Callable[..., Any]
 
@@ -242,6 +244,7 @@ def keep_adapter(job: Job, **tested: float) -> None:
         **job.facts,
         "system_prompt": SYSTEM_PROMPT,
         "user_prefix": USER_PREFIX,
+        "versions": {name: version(name) for name in LIBRARIES},
         "config": presets.to_dict(job.config),
     }
     base = job.weights.hub_id or job.config.model
