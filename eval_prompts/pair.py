@@ -102,7 +102,6 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
     dequantised where the base is 4-bit or 8-bit and merged in fp32; all else is shared with ``base``.
     """
     import torch
-    from peft import PeftModel
 
     states = (module.state for module in base.modules() if hasattr(module, "state"))
     shared = {id(part): part for part in (*base.parameters(), *base.buffers(), *states)}
@@ -111,6 +110,8 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
         tuned.set_submodule(name, own_linear(base.get_submodule(name)))
     try:
         with quiet():
+            from peft import PeftModel
+
             merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

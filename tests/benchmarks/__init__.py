@@ -1,0 +1,1 @@
+"""Measured comparisons with what people use instead. Run by hand; never part of the tests."""
