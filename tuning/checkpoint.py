@@ -7,6 +7,7 @@ place whole, so a kill or a full disk leaves the ones before untouched; a damage
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -63,7 +64,7 @@ def save(folder: Path, session: Session, progress: Progress, identity: dict[str,
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         fresh.mkdir()
-        torch.save(state, fresh / STATE)
+        (fresh / STATE).write_bytes(packed(state))
         manifest = {"step": progress.step, "sha256": digest(fresh / STATE), "version": VERSION}
         (fresh / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
         for path in (fresh / STATE, fresh / MANIFEST, fresh):
@@ -71,9 +72,6 @@ def save(folder: Path, session: Session, progress: Progress, identity: dict[str,
         shutil.rmtree(final, ignore_errors=True)
         fresh.rename(final)
         flush_to_disk(folder)
-    except RuntimeError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise disk_error(error, folder) from error
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -82,13 +80,13 @@ def save(folder: Path, session: Session, progress: Progress, identity: dict[str,
     return final
 
 
-def disk_error(error: RuntimeError, folder: Path) -> Exception:
-    """torch.save reports a full disk as a RuntimeError of its archive writer: as the OSError it is."""
-    if "PytorchStreamWriter" in str(error) or "file write failed" in str(error):
-        import errno
+def packed(state: dict[str, Any]) -> bytes:
+    """The state in torch's format. Made in memory, because torch reports a full disk as an error of its archive."""
+    import torch
 
-        return OSError(errno.ENOSPC, "no space left for the checkpoint", str(folder))
-    return error
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def found(folder: Path) -> list[Path]:

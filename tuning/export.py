@@ -8,7 +8,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from tuning import tiny
 from tuning.errors import UserError
 from tuning.lora import recover_folder
 from tuning.run import Run
@@ -52,11 +51,11 @@ def export_merged(run: Run, out: Path) -> Path:
     from peft import PeftModel
 
     from tuning.device import pick_device
+    from tuning.job import find_weights
     from tuning.quiet import quiet
-    from tuning.weights import load_model, load_tokenizer, resolve
+    from tuning.weights import load_model, load_tokenizer
 
-    config = run.config()
-    weights = resolve(str(tiny.build())) if config.model == tiny.NAME else resolve(config.model)
+    weights = find_weights(run.config())
     fresh = out.with_name(f".{out.name}.new")
     try:
         with quiet():

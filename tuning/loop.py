@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuning import checkpoint, data, lora, presets, sample, tiny
-from tuning.batches import Encoded, encode_rows
-from tuning.chat import SYSTEM_PROMPT, USER_PREFIX, Example
-from tuning.checkpoint import Progress
-from tuning.device import Device, pick_device
-from tuning.memory import used_megabytes
+from tuning import checkpoint, data, lora, sample
+from tuning.batches import encode_rows
+from tuning.errors import UserError
+from tuning.job import Emit, Job, choose_device, describe, find_weights, held_out, identity, keep_adapter
+from tuning.memory import is_out_of_memory, used_megabytes
 from tuning.parallel import Ranks, join
 from tuning.presets import Config
-from tuning.step import Session, StepStats, mean_loss, open_session, train_step, try_longest
-from tuning.weights import Weights, load_model, load_tokenizer, resolve
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-LIBRARIES = ("torch", "transformers", "peft", "datasets")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Emit = Callable[..., Any]
-
-
-@dataclass
-class Job:
-    """A run in one process: where it writes, what it trains, how far it is."""
-
-    folder: Path
-    config: Config
-    emit: Emit
-    session: Session
-    tokenizer: PreTrainedTokenizerBase
-    weights: Weights
-    validation: Sequence[Example]
-    test: Sequence[Example]
-    facts: dict[str, Any]
-    identity: dict[str, str]
-    progress: Progress = field(default_factory=Progress)
-    started: float = field(default_factory=time.monotonic)
-    first_step: int = 0
-
-    @property
-    def adapter(self) -> Path:
-        """Where the best adapter lies."""
-        return self.folder / "adapter"
+from tuning.step import StepStats, mean_loss, open_session, train_step, try_longest
+from tuning.weights import load_model, load_tokenizer
 
 
 def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     """Load model and data, put adapters on, restore the newest checkpoint. Raises UserError for whatever is amiss."""
+    lora.recover_folder(folder / "adapter")
     device = choose_device(config)
     join(ranks, device.name)
     torch.set_flush_denormal(True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    weights = resolve(str(tiny.build())) if config.model == tiny.NAME else resolve(config.model)
+    weights = find_weights(config)
     tokenizer = load_tokenizer(weights)
     rows = data.load(
         config.data,
@@ -73,32 +39,16 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         max_tokens=config.max_tokens,
     )
     train = encode_rows(tokenizer, rows.train, config.max_tokens, "training")
-    validation = held_out(tokenizer, rows.validation, config)
+    validation, test = (held_out(tokenizer, part, config) for part in (rows.validation, rows.test))
     base = load_model(weights, device, None if config.quantize == "none" else config.quantize)
 
     def say(message: str) -> None:
         emit("log", message=message)
 
     session = open_session(base, config, train.examples, ranks=ranks, say=say)
-    facts = {
-        "model": weights.origin,
-        "data": rows.source,
-        "data_fingerprint": rows.fingerprint,
-        "base_fingerprint": weights.fingerprint,
-        "train_rows": len(train.examples),
-        "validation_rows": len(validation),
-        "dropped": rows.dropped | {"without a label": train.unlabelled},
-        "device": f"{device.label} x {ranks.count}" if ranks.count > 1 else device.label,
-        "threads": torch.get_num_threads(),
-        "forward": session.forward.name,
-        "shared_prefix": session.forward.prefix,
-        "trainable": sum(factor.numel() for factor in lora.trainable(session.model).values()),
-    }
-    identity = {"base model": weights.fingerprint, "data": rows.fingerprint, "settings": settings_text(config)}
-    test = held_out(tokenizer, rows.test, config)
-    job = Job(folder, config, emit, session, tokenizer, weights, validation, test, facts, identity)
-    restored = checkpoint.restore(folder / "checkpoints", session, identity, say)
-    job.progress = restored or job.progress
+    facts = describe(session, weights, rows, train, len(validation), device)
+    job = Job(folder, emit, session, tokenizer, weights, validation, test, facts, identity(config, weights, rows))
+    job.progress = checkpoint.restore(folder / "checkpoints", session, job.identity, say) or job.progress
     job.first_step = job.progress.step
     # What exists now lives as long as the run: the garbage collector need not look at it again.
     gc.collect()
@@ -113,6 +63,7 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         try_longest(job.session)
         validate(job)
         show_sample(job)
+    job.steps_began = time.monotonic()
     for step in range(progress.step, config.max_steps):
         stats = train_step(job.session, step, should_stop())
         report(job, stats)
@@ -144,6 +95,11 @@ def validate(job: Job) -> None:
         return
     began = time.monotonic()
     loss = mean_loss(job.session, job.validation)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The validation loss after step {progress.step} is not a finite number: lower --learning-rate (now "
+            f"{job.config.learning_rate:g}). The last good adapter is kept."
+        )
     if progress.step == 0:
         progress.loss_before = loss
     best = progress.best_loss is None or loss < progress.best_loss
@@ -161,7 +117,7 @@ def report(job: Job, stats: StepStats) -> None:
     progress.step = stats.step
     progress.trained_tokens += stats.trained_tokens
     progress.seconds += stats.seconds
-    per_step = (time.monotonic() - job.started) / (stats.step - job.first_step)
+    per_step = (time.monotonic() - job.steps_began) / (stats.step - job.first_step)
     job.emit(
         "step",
         step=stats.step,
@@ -185,7 +141,13 @@ def show_sample(job: Job) -> None:
     config = job.config
     if not config.sample_every or not job.session.ranks.first:
         return
-    found = sample.answer(job.session.model, job.tokenizer, config.sample_question, config.sample_tokens)
+    try:
+        found = sample.answer(job.session.model, job.tokenizer, config.sample_question, config.sample_tokens)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        job.session.say("No memory for a sample answer: training goes on without it.")
+        return
     job.emit(
         "sample",
         step=job.progress.step,
@@ -230,48 +192,6 @@ def finish(job: Job) -> None:
     )
 
 
-def keep_adapter(job: Job, **tested: float) -> None:
-    """Write the adapter as it is, with its card; only the first process does."""
-    if not job.session.ranks.first:
-        return
-    progress = job.progress
-    record = {
-        "name": job.folder.name,
-        "steps": progress.best_step if job.validation else progress.step,
-        "loss_before": progress.loss_before,
-        "loss_after": progress.best_loss,
-        **tested,
-        **job.facts,
-        "system_prompt": SYSTEM_PROMPT,
-        "user_prefix": USER_PREFIX,
-        "versions": {name: version(name) for name in LIBRARIES},
-        "config": presets.to_dict(job.config),
-    }
-    base = job.weights.hub_id or job.config.model
-    lora.save_adapter(job.session.model, job.adapter, base, record)
-
-
 def due(every: int, step: int) -> bool:
     """Whether something that happens every so many steps (0: never) happens after this one."""
     return bool(every) and step % every == 0
-
-
-def held_out(tokenizer: PreTrainedTokenizerBase, rows: Sequence[data.Row], config: Config) -> Sequence[Example]:
-    """Encoded rows of a held-out split, at most ``validation_rows``; none if there are none."""
-    chosen = rows[: config.validation_rows]
-    encoded = encode_rows(tokenizer, chosen, config.max_tokens, "held-out") if chosen else Encoded([])
-    return encoded.examples
-
-
-def choose_device(config: Config) -> Device:
-    """The device of a config, in its precision."""
-    device = pick_device(None if config.device == "auto" else config.device)
-    if config.precision == "auto":
-        return device
-    return dataclasses.replace(device, dtype=PRECISIONS[config.precision])
-
-
-def settings_text(config: Config) -> str:
-    """The settings that decide a run's numbers, as text to compare; how often it saves or samples is not among them."""
-    free = ("save_every", "keep_checkpoints", "sample_every", "sample_question", "sample_tokens", "threads", "device")
-    return ", ".join(f"{name}={value}" for name, value in presets.to_dict(config).items() if name not in free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -97,8 +98,11 @@ def save_adapter(model: PeftModel, folder: Path, base: str, record: dict[str, An
         (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (fresh / "README.md").write_text(model_card(base, record), encoding="utf-8")
         replace_folder(fresh, folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
+        if "No space left" in str(error):
+            # safetensors has an exception of its own for it
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
         raise
 
 

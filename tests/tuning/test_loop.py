@@ -208,24 +208,55 @@ def test_a_run_is_not_resumed_on_other_data(settings, data_file, tmp_path, monke
         worker.work(broken, Ranks(), quiet=True)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_ends_the_run_with_a_clear_line_and_keeps_what_was_saved(settings, monkeypatch):
     full = new_run(settings)
-    plain = torch.save
+    plain = loop.train_step
 
-    def save(state, path):
-        plain(state, path)
-        if state["progress"]["step"] == 4:
-            raise OSError(28, "No space left on device")
+    def step(session, number, stop=False):
+        if number == 3:
+            monkeypatch.setattr(checkpoint, "STATE", "/dev/full")
+        return plain(session, number, stop)
 
-    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(loop, "train_step", step)
     with pytest.raises(UserError, match=r"disk .* is full: free some space"):
         worker.work(full, Ranks(), quiet=True)
     assert [path.name for path in (full.path / "checkpoints").iterdir()] == ["step-000002"]
     assert {path.name for path in full.adapter.iterdir()} == FILES
     assert full.state().state == "failed"
     assert "is full" in full.state().message
-    monkeypatch.setattr(torch, "save", plain)
+    monkeypatch.setattr(checkpoint, "STATE", "state.pt")
+    monkeypatch.setattr(loop, "train_step", plain)
     assert worker.work(full, Ranks(), quiet=True) == "finished"
+
+
+def test_a_disk_that_is_full_when_the_adapter_is_written_keeps_the_one_before(whole, settings, monkeypatch):
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    full = new_run(settings)
+    plain = PeftModel.save_pretrained
+
+    def save(model, folder, **options):
+        if full.adapter.exists():
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        plain(model, folder, **options)
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", save)
+    with pytest.raises(UserError, match=r"disk .* is full: free some space"):
+        worker.work(full, Ranks(), quiet=True)
+    assert {path.name for path in full.adapter.iterdir()} == FILES
+    assert not list(full.path.glob("adapter.*"))
+    monkeypatch.setattr(PeftModel, "save_pretrained", plain)
+    assert worker.work(full, Ranks(), quiet=True) == "finished"
+    assert losses(full.history()) == losses(whole.history())
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run(settings, monkeypatch):
+    found = iter([3.0, float("nan")])
+    monkeypatch.setattr(loop, "mean_loss", lambda session, examples: next(found))
+    with pytest.raises(UserError, match="validation loss after step 3 is not a finite number"):
+        worker.work(new_run(settings), Ranks(), quiet=True)
 
 
 def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch):

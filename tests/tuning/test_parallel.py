@@ -16,7 +16,7 @@ from tuning.presets import configure
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(tiny_model_path, tmp_path, monkeypatch):
     monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
     data = tmp_path / "rows.csv"
