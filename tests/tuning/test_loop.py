@@ -335,6 +335,16 @@ def test_a_quantised_base_trains(settings, quantize):
     assert result["best_loss"] < result["loss_before"]
 
 
+def test_a_bf16_base_trains_close_to_the_fp32_one(whole, settings):
+    half = new_run(settings, precision="bf16")
+    assert worker.work(half, Ranks(), quiet=True) == "finished"
+    assert of_kind(half.history(), "start")[0]["device"] == "CPU bf16"
+    for found, expected in zip(losses(half.history()), losses(whole.history()), strict=True):
+        assert found[1] == pytest.approx(expected[1], rel=0.02)
+    weights = checkpoint.load(checkpoint.found(half.path / "checkpoints")[0])["adapter"]
+    assert {factor.dtype for factor in weights.values()} == {torch.float32}
+
+
 def test_the_event_stream_survives_a_torn_line(tmp_path):
     path = tmp_path / "events.jsonl"
     stream = events.Events(path)

@@ -130,3 +130,20 @@ def test_a_packed_pass_that_disagrees_is_not_used(tuned, tiny_tokenizer, monkeyp
         model.get_base_model().model.layers[0].input_layernorm.variance_epsilon = 0.5
     monkeypatch.setattr("tuning.llama.rotate", lambda x, cosine, sine: x)
     assert choose_forward(model.eval(), noise, examples, 10).name == "padded"
+
+
+@pytest.mark.real
+def test_the_packed_pass_gives_the_real_models_loss_and_gradients(smollm_path):
+    from tuning import data
+    from tuning.batches import encode_rows
+    from tuning.weights import load_tokenizer
+
+    noise = Noise()
+    model = peft_model(smollm_path, Config(dropout=0.0), noise).eval()
+    examples = encode_rows(load_tokenizer(smollm_path), data.load().train[:3], 512, "training").examples
+    forward = choose_forward(model, noise, examples, 40)
+    assert forward.name == "packed"
+    found = gradients(model, lambda: forward.loss(examples, range(3), key=0))
+    expected = gradients(model, lambda: plain_loss(model, examples))
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert distance(found[1], expected[1]) < 1e-4
