@@ -1,17 +1,18 @@
-"""Command line: ``python -m eval_prompts ask|compare``."""
+"""Command line: ``python -m eval_prompts ask|compare|score``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.decode import Settings
 from eval_prompts.probes import PROBES
-from eval_prompts.report import Comparison, by_question, check_writable, facts, write
+from eval_prompts.report import Comparison, by_question, check_writable, facts, write, write_text
 from eval_prompts.service import Lens
 from tuning.errors import UserError
 
@@ -46,6 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", parents=[common], help="ask all five probes and write a report")
     compare.add_argument("--out", type=Path, required=True, help="folder for answers.json, report.md and report.html")
     compare.set_defaults(run=run_compare)
+    score = commands.add_parser("score", parents=[common], help="ask both sides a suite of questions with tests")
+    score.add_argument("--suite", type=Path, required=True, help="JSON lines in the format of MBPP or HumanEval")
+    score.add_argument("--limit", type=int, help="only the first questions")
+    score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
+    score.add_argument("--out", type=Path, help="write the score as JSON to this file")
+    score.set_defaults(run=run_score)
     return parser
 
 
@@ -54,23 +61,34 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
 
 
-def answer(questions: list[str], options: argparse.Namespace) -> tuple[Status, list[Answer]]:
-    """Load what the options name, ask, and wait; the sources and a bar of finished answers go to stderr."""
-    from tqdm import tqdm
-
-    with Lens(
+def new_lens(options: argparse.Namespace) -> Lens:
+    """What the options name, not loaded yet."""
+    return Lens(
         options.model,
         options.adapter if options.sides != "base" else None,
         device=options.device,
         quantize=options.quantize,
         prefer_hub=options.prefer_hub,
-    ) as lens:
+    )
+
+
+def load(lens: Lens) -> Status:
+    """Load, and say on stderr what was loaded from where."""
+    lens.start()
+    lens.wait_ready()
+    status = lens.status()
+    adapter = status.adapter.summary if status.adapter else "no adapter"
+    print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
+    return status
+
+
+def answer(questions: list[str], options: argparse.Namespace) -> tuple[Status, list[Answer]]:
+    """Load what the options name, ask, and wait, with a bar of finished answers on a terminal."""
+    from tqdm import tqdm
+
+    with new_lens(options) as lens:
         stream = lens.ask(questions, settings_of(options), SIDES[options.sides])
-        lens.start()
-        lens.wait_ready()
-        status = lens.status()
-        adapter = status.adapter.summary if status.adapter else "no adapter"
-        print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
+        status = load(lens)
         answers: list[Answer] = []
         with tqdm(total=len(stream.rows), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar:
             for answers in stream.snapshots(interval=0.2):
@@ -96,6 +114,38 @@ def run_compare(options: argparse.Namespace) -> None:
             print(f"  {one.side:5} {facts(one)}")
     for path in write(Comparison(status, settings_of(options), answers), options.out):
         print(path)
+
+
+def run_score(options: argparse.Namespace) -> None:
+    """Score both sides on a suite; the table goes to stdout, the figures to ``--out``."""
+    from tqdm import tqdm
+
+    from eval_prompts import suite
+
+    if options.sides != "both":
+        raise UserError("A score compares both sides: leave out --sides.")
+    items = suite.load_suite(options.suite, options.limit)
+    settings = settings_of(options)
+    if options.out is not None:
+        check_writable(options.out.parent)
+    with (
+        new_lens(options) as lens,
+        tqdm(total=2 * len(items), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar,
+    ):
+
+        def ask(questions: list[tuple[str, str]]) -> Iterator[suite.Reply]:
+            return suite.finished(lens.ask(questions, settings).snapshots(interval=1.0))
+
+        def show(progress: suite.Progress) -> None:
+            bar.n = progress.done
+            bar.set_postfix_str(", ".join(f"{side} {passed} passed" for side, passed in progress.passed.items()))
+
+        load(lens)
+        figures = suite.score(items, ask, name=options.suite.name, jail=options.jail, on_progress=show)
+    print(suite.as_table(figures))
+    if options.out is not None:
+        write_text(options.out, json.dumps(figures, indent=2) + "\n")
+        print(options.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

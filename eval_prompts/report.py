@@ -91,14 +91,19 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
         "report.html": page(comparison),
     }
     check_writable(folder)
-    try:
-        for name, content in contents.items():
-            partial = folder / f".{name}.partial"
-            partial.write_text(content, encoding="utf-8")
-            partial.replace(folder / name)
-    except OSError as error:
-        raise UserError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
+    for name, content in contents.items():
+        write_text(folder / name, content)
     return [folder / name for name in contents]
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file in one step: a reader sees the old one or the new one. Raises UserError if that fails."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(content, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def check_writable(folder: Path) -> None:

@@ -21,6 +21,7 @@ from eval_prompts.dialect import STRING_CONSTANTS, Prepared, prepare
 from eval_prompts.extract import syntax_tree
 from eval_prompts.outcome import Outcome, Printed, Typing, plain
 from eval_prompts.shortfalls import shortfall
+from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,7 +98,13 @@ class MontySandbox:
 
     def feed(self, source: str, names: Mapping[str, Any]) -> Outcome:
         """Run trusted test code; ``names`` may hold callables of this process, which get and return plain data."""
-        return self._feed(source, {}, None, names)
+        tree = syntax_tree(source)
+        prepared = prepare(source, tree) if tree else Prepared(source)
+        if prepared.lacks:
+            return Outcome("lacking", reason="needs " + " and ".join(prepared.lacks))
+        if prepared.prelude:
+            self._feed(prepared.prelude, {}, None)
+        return self._feed(prepared.source, {}, None, names)
 
     def _feed(
         self, source: str, values: dict[str, Any], typing: Typing | None, names: Mapping[str, Any] | None = None
@@ -203,13 +210,18 @@ def _started(name: str) -> Monty:
         if name not in _pools:
             if not _pools:
                 atexit.register(close)
-            pool = _monty().Monty(
-                min_processes=1,
-                max_processes=MAX_WORKERS,
-                feed_duration_limit_grace=KILL_AFTER_SECONDS,
-                max_checkouts_per_worker=1000,
-            )
-            _pools[name] = pool.__enter__()
+            try:
+                pool = _monty().Monty(
+                    min_processes=1,
+                    max_processes=MAX_WORKERS,
+                    feed_duration_limit_grace=KILL_AFTER_SECONDS,
+                    max_checkouts_per_worker=1000,
+                )
+                _pools[name] = pool.__enter__()
+            except (ImportError, OSError) as error:
+                raise UserError(
+                    f"The sandbox cannot start ({error}): reinstall it with pip install pydantic-monty."
+                ) from error
         return _pools[name]
 
 

@@ -50,3 +50,27 @@ def test_mistakes_are_one_line_and_exit_code_two(tiny_model_path, tiny_adapter_p
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_model_path, tiny_adapter_path):
+    questions = [
+        {"task_id": n, "text": f"Add {n}.", "code": "", "test_list": [f"assert add({n}) == {n}"]} for n in range(3)
+    ]
+    suite, out = tmp_path / "suite.jsonl", tmp_path / "score.json"
+    suite.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    done = run(
+        *("score", "--model", tiny_model_path, "--adapter", tiny_adapter_path, "--max-new-tokens", 4),
+        *("--suite", suite, "--limit", 2, "--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert set(figures) >= {"suite", "n", "base", "tuned", "p_value"}
+    assert figures["n"] == 2
+    assert figures["base"]["passed"] == figures["tuned"]["passed"] == 0
+    assert figures["p_value"] == 1.0
+
+
+def test_a_suite_that_is_missing_is_one_line(tmp_path, tiny_model_path):
+    done = run("score", "--model", tiny_model_path, "--suite", tmp_path / "none.jsonl")
+    assert done.returncode == 2
+    assert "There is no suite file" in done.stderr
