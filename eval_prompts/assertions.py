@@ -23,11 +23,9 @@ INNER_SCOPES = (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp, ast.L
 CHECKING = Limits(seconds=5.0, exchanges=20_000)
 
 
-def run_assertions(
-    session: Session, tests: Sequence[str], names: frozenset[str], lazy: frozenset[str] = frozenset(), setup: str = ""
-) -> list[Check]:
-    """One Check per test. ``session`` has run the tested code and ``setup``, which bind ``names``; functions named in
-    ``lazy`` return iterators that only a test which draws from them may take for a list."""
+def run_assertions(session: Session, tests: Sequence[str], names: frozenset[str], setup: str = "") -> list[Check]:
+    """One Check per test. ``session`` has run the tested code and ``setup``, which bind ``names``; of its functions
+    that return lazy iterators only a test which draws from these may take them for lists."""
     checks = []
     with MontySandbox(CHECKING, pool="tests") as judge:
         imports = [node for node in _statements(setup) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -38,7 +36,7 @@ def run_assertions(
             if tree is None:
                 checks.append(Check(label, None, "the test itself does not parse"))
             elif len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
-                checks.append(_Assertion(session, judge, names, lazy).check(label, tree.body[0].test))
+                checks.append(_Assertion(session, judge, names).check(label, tree.body[0].test))
             else:
                 checks.append(run_script(session, judge, test, names, label))
     return checks
@@ -67,7 +65,11 @@ def run_script(
     label: str,
     renamed: dict[str, str] | None = None,
 ) -> Check:
-    """Run trusted test code in ``judge``; functions among ``names`` are called across, with plain data both ways."""
+    """Run trusted test code in ``judge``; functions among ``names`` are called across, with plain data both ways.
+
+    What a test script does with a lazy iterator is not known, and the sandbox hands such over as lists: a call of a
+    function that returns one makes the check None.
+    """
     failures: list[Outcome] = []
 
     def caller(name: str) -> Callable[..., Any]:
@@ -75,7 +77,11 @@ def run_script(
             values = {f"_arg{at}_": value for at, value in enumerate(args)}
             values |= {f"_key_{key}_": value for key, value in keywords.items()}
             given = [*(f"_arg{at}_" for at in range(len(args))), *(f"{key}=_key_{key}_" for key in keywords)]
-            outcome = session.evaluate(f"{(renamed or {}).get(name, name)}({', '.join(given)})", values)
+            own_name = (renamed or {}).get(name, name)
+            if own_name in session.lazy:
+                outcome = Outcome("lacking", reason="returns a lazy iterator, which the sandbox does not have")
+            else:
+                outcome = session.evaluate(f"{own_name}({', '.join(given)})", values)
             if outcome.ok and not isinstance(outcome.value, Opaque):
                 return outcome.value
             failures.append(outcome)
@@ -96,8 +102,8 @@ def run_script(
 class _Assertion:
     """One assertion, taken apart."""
 
-    def __init__(self, session: Session, judge: MontySandbox, names: frozenset[str], lazy: frozenset[str]) -> None:
-        self.session, self.judge, self.names, self.lazy = session, judge, names, lazy
+    def __init__(self, session: Session, judge: MontySandbox, names: frozenset[str]) -> None:
+        self.session, self.judge, self.names = session, judge, names
         self.values: dict[str, Any] = {}
         self.failure: Outcome | None = None
 
@@ -139,7 +145,7 @@ class _Assertion:
         """Evaluate ``node`` in the tested code's session; None, with ``failure`` set, if no plain value comes back."""
         outcome = self.session.evaluate(ast.unparse(node))
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-        if outcome.ok and called in self.lazy and not inside_call:
+        if outcome.ok and called in self.session.lazy and not inside_call:
             outcome = Outcome("ok", Opaque("a lazy iterator, not a list"))
         if not outcome.ok or isinstance(outcome.value, Opaque):
             self.failure = outcome

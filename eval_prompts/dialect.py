@@ -98,7 +98,7 @@ def _edits(node: ast.AST, modules: set[str]) -> list[tuple[ast.AST, str]]:
     if isinstance(node, ast.ClassDef):
         return [(base, "") for base in node.bases if _is_name(base, "object") and len(node.bases) == 1]
     if isinstance(node, ast.Call):
-        return [*_template(node), *_method_values(node)]
+        return [*_template(node), *_method_values(node), *_exit_code(node)]
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in EXITS:
         text = "exit"
     elif isinstance(node, ast.Delete):
@@ -133,6 +133,13 @@ def _method_values(call: ast.Call) -> list[tuple[ast.AST, str]]:
             called = f"_of.{node.attr}()" if unbound else f"{ast.unparse(node)}(_of)"
             edits.append((node, f"(lambda _of: {called})"))
     return edits
+
+
+def _exit_code(call: ast.Call) -> list[tuple[ast.AST, str]]:
+    """The code of ``SystemExit(0)`` as text: the sandbox's exceptions take nothing else."""
+    if not _is_name(call.func, "SystemExit") or len(call.args) != 1 or not isinstance(call.args[0], ast.Constant):
+        return []
+    return [(call.args[0], repr(str(call.args[0].value)))]
 
 
 def _deletion(node: ast.Delete) -> str | None:

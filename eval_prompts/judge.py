@@ -150,7 +150,7 @@ def _assertions(session: Session, program: Program, task: Assignment, outcome: O
     if task.function_test:
         return [run_function_check(session, task.function_test, task.entry_point, task.context)]
     names = bound_names(program.tree) | _names(task.setup)
-    return run_assertions(session, task.tests, names, session.lazy, task.setup)
+    return run_assertions(session, task.tests, names, task.setup)
 
 
 def _names(source: str) -> frozenset[str]:

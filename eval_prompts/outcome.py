@@ -62,6 +62,9 @@ class Check:
 class Session(Protocol):
     """One sandboxed program: ``run`` it once, then ``evaluate`` expressions in its namespace."""
 
+    lazy: frozenset[str]
+    """Functions whose lazy iterators this sandbox hands over as lists."""
+
     def run(self, source: str, typing: Typing | None = None) -> Outcome:
         """Run a program, or a further piece of it, from its top."""
 
