@@ -133,7 +133,8 @@ def history(events: Iterable[Event]) -> list[Event]:
     kept: list[Event] = []
     for event in events:
         if event["event"] == "resumed":
-            kept = [old for old in kept if not ("step" in old and old["step"] > event["step"])]
+            done = event["step"] or -1  # with no checkpoint, the measurements before the first step come again too
+            kept = [old for old in kept if not ("step" in old and old["step"] > done)]
             kept = [old for old in kept if old["event"] not in ("stopped", "failed", "finished")]
         kept.append(event)
     return kept

@@ -271,3 +271,16 @@ def test_overrides_are_converted_and_unknown_ones_named():
     assert (config.max_steps, config.target_modules, config.limit) == (7, ("q_proj", "v_proj"), None)
     with pytest.raises(UserError, match="did you mean 'max_steps'"):
         presets.configure("quick", {"max_step": 7})
+
+
+def test_what_a_resume_does_again_counts_once():
+    from tuning.events import history
+
+    def event(kind, **fields):
+        return {"event": kind, **fields}
+
+    first = [event("validation", step=0), event("step", step=1), event("step", step=2), event("step", step=3)]
+    from_two = [*first, event("failed"), event("resumed", step=2), event("step", step=3)]
+    assert [e.get("step") for e in history(from_two) if e["event"] != "resumed"] == [0, 1, 2, 3]
+    from_scratch = [*first, event("resumed", step=0), *first]
+    assert [e for e in history(from_scratch) if e["event"] != "resumed"] == first
