@@ -97,7 +97,8 @@ def test_a_question_asked_while_the_models_load_waits_for_them(visit, start_app,
     page.wait_for_selector(".ll-side")
     screenshot(page, "loading")
     wait_until_done(page, answers=2)
-    assert "page-adapter" in page.inner_text(".ll-pair")
+    assert "page-adapter" in page.inner_text("[data-side=tuned] .ll-who")
+    page.wait_for_selector(".ll-pair >> text=page-adapter")
 
 
 def test_a_model_that_cannot_be_loaded_is_said_on_the_page(visit, start_app, tmp_path):
