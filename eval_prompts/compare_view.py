@@ -37,6 +37,7 @@ class Comparison:
         """``status`` is asked who answers until the first answer begins: models may still be loading before that."""
         self.status = status
         self.settings = settings
+        self._begun = False
         self._complete: dict[int, dict[str, Any]] = {}
         self.identity: dict[str, Any] = {
             "id": uuid.uuid4().hex,
@@ -47,7 +48,8 @@ class Comparison:
 
     def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
         """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
-        if "adapter" not in self.identity or all(answer.state == "waiting" for answer in answers):
+        if not self._begun:
+            self._begun = any(answer.state != "waiting" for answer in answers)
             status = self.status()
             self.identity |= {"model": model_words(status.model), "adapter": adapter_words(status)}
         rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]

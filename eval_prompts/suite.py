@@ -141,7 +141,7 @@ def mcnemar(only_base: int, only_tuned: int) -> float:
 
 
 def judge_answer(item: Item, text: str, stopped: bool | None = None, *, jail: bool = False) -> Verdict:
-    """The verdict on an answer to a suite's question; a HumanEval answer may be the whole function or its body alone."""
+    """The verdict on an answer to a suite's question; a HumanEval answer may be the whole function or its body."""
     if not item.prompt:
         return judge_task(text, item.task, stopped=stopped, jail=jail)
     source = code(text, capped=stopped is False)

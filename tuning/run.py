@@ -25,6 +25,7 @@ from tuning.lock import WORKER_FILE, data_root, refuse_second
 from tuning.presets import Config
 
 START_SECONDS = 20.0
+COLLECT_SECONDS = 2.0
 LOG_LINES = 12
 ENDINGS = ("finished", "stopped", "failed")
 _children: dict[Path, subprocess.Popen[bytes]] = {}
@@ -128,7 +129,6 @@ class Run:
 
     def working(self) -> bool:
         """Whether a living process works on this run."""
-        reap(self.path)
         return process.alive(self.worker())
 
     def state(self) -> RunState:
@@ -197,8 +197,7 @@ def judge(run: Run, working: bool, ending: events.Event | None) -> tuple[str, st
 
 def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     """Why a worker is gone without a last word."""
-    child = _children.get(run.path)
-    code = child.returncode if child else None
+    code = exit_code(run)
     text = "\n".join(run.log_tail()).lower()
     if worker.get("boot") and worker["boot"] != process.boot():
         cause = "the machine was restarted"
@@ -211,6 +210,14 @@ def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     else:
         cause = "it was killed, or the machine ran out of memory"
     return f"The worker is gone: {cause}. Resume continues from the last checkpoint."
+
+
+def exit_code(run: Run) -> int | None:
+    """What a dead worker left with, if this process started it. The thread that collects it may be a moment behind."""
+    try:
+        return _children[run.path].wait(timeout=COLLECT_SECONDS) if run.path in _children else None
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def best_loss(adapter: Path) -> float | None:
@@ -282,12 +289,6 @@ def spawn(run: Run) -> None:
         return
     lines = [line for line in run.log_tail() if line.strip()]
     raise UserError(lines[-1].removeprefix("error: ") if lines else f"The worker of {run.name} ended at once.")
-
-
-def reap(path: Path) -> None:
-    """Collect the exit status of a worker that this process started, so that no zombie stays."""
-    if path in _children:
-        _children[path].poll()
 
 
 def all_runs() -> list[Run]:

@@ -26,7 +26,7 @@ def tiny_pair(tiny_weights, tiny_adapter_path, cpu):
     return load_pair(tiny_weights, cpu, str(tiny_adapter_path))
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine_for():
     """Make engines over a pair's fast or plain decoder; they are closed after the test."""
     from eval_prompts.engine import Engine

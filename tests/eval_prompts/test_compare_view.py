@@ -65,7 +65,7 @@ def test_a_row_has_its_title_question_and_both_sides():
     assert (row["differs"], row["diff"]) == (None, [])
 
 
-def test_who_answers_is_known_once_the_models_are_loaded_and_then_stays():
+def test_who_answers_is_known_once_an_answer_begins_and_then_stays():
     moments = [
         replace(STATUS, state="loading", adapter=None),
         STATUS,
@@ -73,11 +73,12 @@ def test_who_answers_is_known_once_the_models_are_loaded_and_then_stays():
     ]
     comparison = Comparison(lambda: moments[0], Settings(), [QUESTION])
     pair = [answer("base"), answer("tuned")]
+    begun = [replace(side, state="streaming") for side in pair]
     assert comparison.view(pair)["adapter"] == "loading…"
     del moments[0]
-    assert comparison.view(pair)["adapter"].startswith("python-qa")
+    assert comparison.view(begun)["adapter"].startswith("python-qa")
     del moments[0]
-    assert comparison.view([replace(side, state="streaming") for side in pair])["adapter"].startswith("python-qa")
+    assert comparison.view(begun)["adapter"].startswith("python-qa")
 
 
 @pytest.mark.parametrize("model", ["/home/someone/models/smol", "owner/smol", "smol"])
