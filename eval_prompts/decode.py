@@ -111,6 +111,11 @@ class Row:
         end = len(self.ids) - (1 if self.ended_by_token else 0)
         return self.ids[self.prompt_length : end]
 
+    @property
+    def cancelled(self) -> bool:
+        """True once someone has asked this answer, or all of its request, to end."""
+        return self.stream.cancelled or self.stream.is_stopped(self.index)
+
 
 class Stream:
     """One visitor's request: its rows while they are answered. Safe to read from any thread."""
@@ -135,12 +140,28 @@ class Stream:
         self._changed = threading.Condition()
         self._version = 0
         self._cancelled = False
+        self._stopped: set[int] = set()
         self._error: str | None = None
 
     def cancel(self) -> None:
         """End all answers of this request as soon as the step now being computed is over."""
         self._cancelled = True
         self.notify()
+
+    def stop(self, index: int) -> None:
+        """End the answers to question number ``index`` alone; the others go on."""
+        self._stopped.add(index)
+        self.notify()
+
+    def is_stopped(self, index: int) -> bool:
+        """True once someone has asked the answers to this one question to end."""
+        return index in self._stopped
+
+    def wait(self, index: int, timeout: float) -> bool:
+        """Wait until the answers to question number ``index`` are over; False if they are not after ``timeout`` s."""
+        rows = [row for row in self.rows if row.index == index]
+        with self._changed:
+            return self._changed.wait_for(lambda: all(row.state in FINAL_STATES for row in rows), timeout)
 
     def fail(self, message: str) -> None:
         """End the request with a message for the visitor."""

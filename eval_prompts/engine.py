@@ -146,7 +146,7 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._max_rows and self._next_backend is None:
             row = self._waiting.popleft()
-            if row.stream.cancelled or row.stream.done:
+            if row.cancelled or row.stream.done:
                 self._finish(row, "cancelled")
                 continue
             try:
@@ -158,12 +158,12 @@ class Engine:
             self._active.append(row)
 
     def _drop_cancelled(self) -> None:
-        for row in [row for row in self._active if row.stream.cancelled]:
+        for row in [row for row in self._active if row.cancelled]:
             self._retire(row, "cancelled")
-        if any(row.stream.cancelled for row in list(self._waiting)):
+        if any(row.cancelled for row in list(self._waiting)):
             with self._work:
-                gone = [row for row in self._waiting if row.stream.cancelled]
-                self._waiting = deque(row for row in self._waiting if not row.stream.cancelled)
+                gone = [row for row in self._waiting if row.cancelled]
+                self._waiting = deque(row for row in self._waiting if not row.cancelled)
             for row in gone:
                 self._finish(row, "cancelled")
 

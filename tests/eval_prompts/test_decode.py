@@ -175,6 +175,17 @@ def test_cancelling_ends_a_stream_and_spares_the_others(tiny_pair, engine_for):
         assert_same_text(tiny_pair, row, 30)
 
 
+def test_stopping_one_question_ends_both_its_answers_and_spares_the_others(tiny_pair, engine_for):
+    stream = ask(engine_for(tiny_pair, max_rows=4), QUESTIONS[:3], max_new_tokens=60)
+    stream.stop(0)
+    stream.stop(2)
+    assert stream.wait(2, timeout=60)
+    answers = stream.result()
+    assert [answer.state for answer in answers if answer.index != 1] == ["cancelled"] * 4
+    for row in stream.rows[2:4]:
+        assert_same_text(tiny_pair, row, 60)
+
+
 def test_two_hundred_questions_are_served_in_order(tiny_pair, engine_for):
     engine = engine_for(tiny_pair)
     finished: list[int] = []
