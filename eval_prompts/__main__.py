@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.decode import Settings
+from eval_prompts.loss_curve import read_curve
 from eval_prompts.probes import PROBES
-from eval_prompts.report import Comparison, by_question, check_writable, facts, write, write_text
+from eval_prompts.report import Comparison, by_question, check_writable, facts, judged, write, write_text
 from eval_prompts.service import Lens
 from tuning.errors import UserError
 
@@ -112,7 +113,10 @@ def run_compare(options: argparse.Namespace) -> None:
         print(question)
         for one in sides:
             print(f"  {one.side:5} {facts(one)}")
-    for path in write(Comparison(status, settings_of(options), answers), options.out):
+    curve = read_curve(status.adapter.path) if status.adapter else None
+    comparison = Comparison(status, settings_of(options), answers, judged(answers), curve=curve)
+    print(comparison.tally)
+    for path in write(comparison, options.out):
         print(path)
 
 

@@ -5,32 +5,44 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.loss_curve import LossCurve, svg
 from eval_prompts.probes import PROBES
+from eval_prompts.verdict import summary
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer, Settings
     from eval_prompts.service import Status
+    from eval_prompts.verdict import Badge, Verdict
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}
 PAGE = Path(__file__).with_name("report.html.template")
 SIDE_TITLES = {"base": "Base", "tuned": "Tuned"}
+SIGNS = {"good": "✓", "bad": "✗", "neutral": "○"}
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was asked of whom, and what each side answered (by question, base before tuned)."""
+    """What was asked of whom, and what each side answered (by question, base before tuned).
+
+    ``verdicts`` are by side and question number; ``votes`` says in lines what people voted on this adapter's answers;
+    ``curve`` is the loss of the adapter's run.
+    """
 
     status: Status
     settings: Settings
     answers: Sequence[Answer]
+    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
+    votes: Sequence[str] = ()
+    curve: LossCurve | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``answers.json``."""
@@ -41,7 +53,29 @@ class Comparison:
             "adapter": self.status.adapter and self.status.adapter.to_dict(),
             "settings": asdict(self.settings),
             "answers": [answer_dict(answer) for answer in self.answers],
+            "verdicts": [
+                {"probe": PROBE_IDS.get(answer.question), "side": answer.side, **self.verdict(answer).to_dict()}
+                for answer in self.answers
+                if self.verdict(answer)
+            ],
+            "summary": summary((side, verdict) for (side, _), verdict in self.verdicts.items()),
+            "votes": list(self.votes),
         }
+
+    def verdict(self, answer: Answer) -> Verdict | None:
+        """What the machine found about an answer, if it was judged."""
+        return self.verdicts.get((answer.side, answer.index))
+
+    @property
+    def tally(self) -> str:
+        """How many answers of each side do their task, in one line; '' where none was judged."""
+        counts = summary((side, verdict) for (side, _), verdict in self.verdicts.items())
+        words = [
+            f"{side}: {count['passes']} of {count['answers']} do the task, {count['ended']} ended by themselves"
+            for side in ("tuned", "base")
+            if (count := counts.get(side))
+        ]
+        return " · ".join(words)
 
     @property
     def subtitle(self) -> str:
@@ -81,6 +115,17 @@ def facts(answer: Answer) -> str:
     return (
         f"{answer.tokens} tokens · {answer.seconds:.1f} s · {answer.tokens_per_second:.0f} tokens/s · {ending(answer)}"
     )
+
+
+def judged(answers: Sequence[Answer]) -> dict[Key, Verdict]:
+    """The verdict on each complete answer, by side and question number. Runs their code in the sandbox."""
+    from eval_prompts.judge import judge
+
+    return {
+        (answer.side, answer.index): judge(answer.text, probe_id=PROBE_IDS.get(answer.question), stopped=answer.stopped)
+        for answer in answers
+        if answer.state in ("ended", "capped")
+    }
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
@@ -126,12 +171,27 @@ def by_question(answers: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
 def markdown(comparison: Comparison) -> str:
     """The report as Markdown: per question the sides one below the other, each quoted."""
     lines = ["# LoRA Lens comparison", "", comparison.subtitle, ""]
+    if comparison.tally:
+        lines += [f"**{comparison.tally}**", ""]
+    for line in comparison.votes:
+        lines += [one_line(line), ""]
     for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
         lines += [f"## {number}. {one_line(question)}", ""]
         for answer in answers:
             quoted = [f"> {line}".rstrip() for line in answer.text.splitlines()]
             lines += [f"**{SIDE_TITLES[answer.side]}** ({facts(answer)})", "", *(quoted or ["> (no text)"]), ""]
+            lines += findings(comparison.verdict(answer))
     return "\n".join(lines)
+
+
+def findings(verdict: Verdict | None) -> list[str]:
+    """A verdict as Markdown: the badges in one line, and why for those that are not good."""
+    if verdict is None:
+        return []
+    lines = [" · ".join(f"{SIGNS[badge.state]} {one_line(badge.label)}" for badge in verdict.badges), ""]
+    reasons = [badge for badge in verdict.badges if badge.state != "good" and badge.reason]
+    lines += [f"- {one_line(badge.label)}: {one_line(badge.reason)}" for badge in reasons]
+    return [*lines, ""] if reasons else lines
 
 
 def one_line(text: str) -> str:
@@ -145,14 +205,52 @@ def page(comparison: Comparison) -> str:
     for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
         columns = "".join(
             f'<article class="{answer.side}"><h3>{SIDE_TITLES[answer.side]}</h3>{answer_html(answer.text)}'
-            f"<footer>{html.escape(facts(answer))}</footer></article>"
+            f"<footer>{html.escape(facts(answer))}{badges_html(comparison.verdict(answer))}</footer></article>"
             for answer in answers
         )
         rows.append(f'<section><h2>{number}. {html.escape(question)}</h2><div class="sides">{columns}</div></section>')
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         subtitle=html.escape(comparison.subtitle),
         highlight=highlight_css(),
+        tally=paragraphs("tally", [comparison.tally]),
+        votes=paragraphs("votes", comparison.votes),
+        curve=curve_html(comparison),
         rows="\n".join(rows),
+    )
+
+
+def paragraphs(name: str, lines: Sequence[str]) -> str:
+    """Lines of text as paragraphs of a class."""
+    return "".join(f'<p class="{name}">{html.escape(line)}</p>' for line in lines if line)
+
+
+def badges_html(verdict: Verdict | None) -> str:
+    """A verdict as badges; the reason and what the code printed open on a click, without a script."""
+    if verdict is None:
+        return ""
+    return f'<div class="badges">{"".join(map(badge_html, verdict.badges))}</div>'
+
+
+def badge_html(badge: Badge) -> str:
+    """One badge: sign, words, and what is behind them, all escaped."""
+    label = f"{SIGNS[badge.state]} {html.escape(badge.label)}"
+    if not badge.reason and not badge.output:
+        return f'<span class="badge {badge.state}">{label}</span>'
+    printed = f"<pre>{html.escape(badge.output)}</pre>" if badge.output else ""
+    return (
+        f'<details class="badge {badge.state}"><summary>{label}</summary>'
+        f"<p>{html.escape(badge.reason)}</p>{printed}</details>"
+    )
+
+
+def curve_html(comparison: Comparison) -> str:
+    """The figure with the loss curve of the adapter's run; '' where it is not known."""
+    if comparison.curve is None:
+        return ""
+    return (
+        "<figure><figcaption>How the adapter was trained: loss by step, "
+        '<span class="training">training</span> and <span class="validation">validation</span></figcaption>'
+        f"{svg(comparison.curve)}</figure>"
     )
 
 

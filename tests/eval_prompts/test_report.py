@@ -9,8 +9,9 @@ import pytest
 
 from eval_prompts.adapters import AdapterCard
 from eval_prompts.decode import Answer, Settings
+from eval_prompts.loss_curve import read_curve
 from eval_prompts.probes import PROBES
-from eval_prompts.report import Comparison, answer_html, write
+from eval_prompts.report import Comparison, answer_html, judged, write
 from eval_prompts.service import Status
 from tuning.errors import UserError
 
@@ -76,3 +77,58 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write(Comparison(status(), Settings(), answers()), tmp_path / "file")
+
+
+FIBONACCI = "```python\na, b = 0, 1\nfor _ in range(10):\n    print(a)\n    a, b = b, a + b\n```"
+
+
+def test_the_reports_tell_the_verdicts_with_their_reasons(tmp_path):
+    told = answers(FIBONACCI)
+    files = write(Comparison(status(), Settings(), told, judged(told)), tmp_path)
+    content, markdown, page = (file.read_text() for file in files)
+    assert json.loads(content)["summary"]["tuned"]["passes"] == 1
+    assert len(json.loads(content)["verdicts"]) == 10
+    tally = "tuned: 1 of 5 do the task, 5 ended by themselves · base: 1 of 5 do the task, 0 ended by themselves"
+    assert tally in markdown
+    assert tally in page
+    assert "✓ does the task · ✗ hit the cap" in markdown
+    assert "✗ fails the task" in page
+    assert page.count('<details class="badge bad">') >= 8
+    assert "0\n1\n1\n2\n3\n5\n8\n13\n21\n34" in page
+
+
+def test_answers_that_were_stopped_are_not_judged():
+    told = [Answer("base", 0, PROBES[0].question, "```python\nprint(", state="cancelled")]
+    assert judged(told) == {}
+
+
+def test_what_the_code_printed_is_escaped_too(tmp_path):
+    told = answers("```python\nprint('<script>alert(1)</script>')\n```")
+    *_, page = write(Comparison(status(), Settings(), told, judged(told)), tmp_path)
+    assert "<script" not in page.read_text()
+    assert "<pre>&lt;script&gt;alert(1)&lt;/script&gt;" in page.read_text()
+
+
+def test_the_loss_curve_of_the_adapters_run_is_drawn(tmp_path):
+    lines = [{"event": "validation", "step": 0, "validation_loss": 1.25}]
+    lines += [{"event": "step", "step": step, "loss": 1.5 / step} for step in range(1, 9)]
+    lines += [
+        {"event": "stopped", "step": 8},
+        {"event": "resumed", "step": 4},
+        {"event": "step", "step": 5, "loss": None},
+    ]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curve = read_curve(tmp_path / "adapter")
+    assert curve.training == ((1, 1.5), (2, 0.75), (3, 0.5), (4, 0.375))
+    assert curve.validation == ((0, 1.25),)
+    *_, page = write(Comparison(status(), Settings(), answers(), curve=curve), tmp_path / "out")
+    html = page.read_text()
+    assert '<polyline class="training"' in html
+    assert "from 1.50 to 0.38" in html
+    assert "step 4" in html
+
+
+def test_an_adapter_from_elsewhere_has_no_curve(tmp_path):
+    assert read_curve(tmp_path / "adapter") is None
+    *_, page = write(Comparison(status(), Settings(), answers()), tmp_path / "out")
+    assert "<svg" not in page.read_text()
