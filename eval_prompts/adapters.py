@@ -38,6 +38,7 @@ class AdapterCard:
     loss_after: float | None = None
     data: str | None = None
     base_fingerprint: str | None = None
+    fingerprint: str = ""
 
     @property
     def summary(self) -> str:
@@ -92,6 +93,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_card(adapter: str) -> AdapterCard:
     """Read an adapter's configuration and run record. Raises UserError if it is not a safetensors LoRA adapter."""
+    from tuning.weights import fingerprint
+
     path = find(adapter)
     if not (path / CONFIG_FILE).is_file():
         raise UserError(f"{path.name} is not an adapter: it has no {CONFIG_FILE}.")
@@ -122,6 +125,7 @@ def read_card(adapter: str) -> AdapterCard:
             loss_after=record.get("loss_after"),
             data=record.get("data"),
             base_fingerprint=record.get("base_fingerprint"),
+            fingerprint=fingerprint(path),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {error}.") from error

@@ -45,6 +45,8 @@ class Status:
     queued: int
     uptime_seconds: float
     version: str
+    fingerprint: str = ""
+    """Tells the base model's weights from all others."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; the adapter without its place on this machine."""
@@ -113,6 +115,7 @@ class Lens:
             queued=queued,
             uptime_seconds=round(time.monotonic() - self._began, 1),
             version=VERSION,
+            fingerprint=self._weights.fingerprint if self._weights else "",
         )
 
     def ask(

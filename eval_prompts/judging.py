@@ -1,0 +1,109 @@
+"""Verdicts on answers while people watch them: a cheap look while they stream, the whole judgement once they are over.
+
+Judging a finished answer runs its code in a sandbox and may take seconds, so it is done by a few threads that all
+visitors share; nobody who streams waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.judge import judge, judge_partial
+
+if TYPE_CHECKING:
+    from eval_prompts.decode import Answer
+    from eval_prompts.verdict import Verdict
+
+WORKERS = 2
+PARTIAL_SECONDS = 0.5
+"""How often the same streaming answer is looked at again."""
+CHECKING = {"checking": True, "badges": []}
+UNJUDGED = {"checking": False, "badges": []}
+
+log = logging.getLogger(__name__)
+
+
+class Judges:
+    """The threads that judge finished answers, first come, first served."""
+
+    def __init__(self, workers: int = WORKERS) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+
+    def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
+        """The verdict on a finished answer, as soon as a thread has come to it."""
+        return self._pool.submit(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+
+    def close(self) -> None:
+        """Take up nothing more; what is being judged now ends within its own limits."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Verdicts:
+    """The verdicts on the answers of one request, as they become known."""
+
+    def __init__(self, judges: Judges, probes: Sequence[str | None]) -> None:
+        """``probes`` holds, for each question of the request, the id of the probe that it is, or None."""
+        self._judges = judges
+        self._probes = probes
+        self._final: dict[tuple[str, int], Future[Verdict]] = {}
+        self._partial: dict[tuple[str, int], tuple[float, str, dict[str, Any]]] = {}
+
+    def of(self, answer: Answer) -> dict[str, Any]:
+        """What to show for an answer now: whether it is still being checked, and its badges. Never waits.
+
+        An answer that was stopped is not judged, since it is not all that the model had to say.
+        """
+        if answer.state in ("ended", "capped"):
+            future = self.begin(answer)
+            if not future.done():
+                return CHECKING
+            verdict = outcome(future)
+            return shown(verdict) if verdict else UNJUDGED
+        if answer.state in ("streaming", "cancelled") and answer.text:
+            return self._look(answer)
+        return UNJUDGED
+
+    def begin(self, answer: Answer) -> Future[Verdict]:
+        """Have a finished answer judged, once."""
+        key = answer.side, answer.index
+        if key not in self._final:
+            self._final[key] = self._judges.judge(answer, self._probes[answer.index])
+        return self._final[key]
+
+    def final(self, index: int) -> dict[str, Verdict]:
+        """The verdicts that are known on the answers to one question, by side."""
+        futures = {side: future for (side, at), future in self._final.items() if at == index and future.done()}
+        return {side: verdict for side, future in futures.items() if (verdict := outcome(future))}
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all that is being judged is known; False if it is not after that many seconds."""
+        return not wait(list(self._final.values()), seconds).not_done
+
+    def _look(self, answer: Answer) -> dict[str, Any]:
+        key, now = (answer.side, answer.index), time.monotonic()
+        seen = self._partial.get(key)
+        if seen and (seen[1] == answer.text or (now - seen[0] < PARTIAL_SECONDS and not answer.done)):
+            return seen[2]
+        found = shown(judge_partial(answer.text))
+        self._partial[key] = now, answer.text, found
+        return found
+
+
+def shown(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the page shows it."""
+    return {"checking": False, "badges": [asdict(badge) for badge in verdict.badges]}
+
+
+def outcome(future: Future[Verdict]) -> Verdict | None:
+    """What a judge found; None, with the reason in the log, if the judging itself failed or was called off."""
+    if future.cancelled():
+        return None
+    if error := future.exception():
+        log.error("An answer could not be judged", exc_info=error)
+        return None
+    return future.result()
