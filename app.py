@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -14,9 +15,11 @@ import gradio as gr
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from eval_prompts import compare_tab, endpoints_tab
+from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
+from eval_prompts.shown_pairs import ShownPairs
 from tuning.errors import UserError
+from tuning.lock import data_root
 
 
 class Settings(BaseSettings):
@@ -37,7 +40,15 @@ class Settings(BaseSettings):
     prefer_hub: bool = Field(False, description="take a preset's weights from the Hub where it is reachable")
     load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
     load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
+    ratings: str | None = Field(
+        None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
+    )
     open_browser: bool = Field(False, description="open the page in the browser")
+
+    def ratings_url(self) -> str:
+        """Where votes are kept, as a database URL."""
+        where = self.ratings or os.environ.get("DATABASE_URL") or str(data_root() / "ratings.sqlite")
+        return where if "://" in where else f"sqlite:///{Path(where).expanduser().absolute()}"
 
     def lens(self) -> Lens:
         """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
@@ -58,14 +69,17 @@ def read_settings(arguments: list[str]) -> Settings:
         raise UserError(" ".join(str(error).split())) from None
 
 
-def build_page(lens: Lens) -> gr.Blocks:
+def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
     """The whole page; each tab adds itself."""
     visitors = compare_tab.Visitors()
     with gr.Blocks(title="LoRA Lens", fill_width=True) as page:
         compare_tab.build_header(lens)
-        with gr.Tabs(elem_id="ll-tabs"), gr.Tab("Compare"):
-            compare_tab.build(lens, visitors)
-        endpoints_tab.build(lens, visitors)
+        with gr.Tabs(elem_id="ll-tabs"):
+            with gr.Tab("Compare"):
+                compare_tab.build(lens, visitors, pairs)
+            with gr.Tab("Results"):
+                results_tab.build(pairs)
+        endpoints_tab.build(lens, visitors, pairs)
         page.unload(visitors.forget)
     return page.queue(max_size=64)
 
@@ -131,7 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         lens = settings.lens()
-        page = build_page(lens)
+        pairs = ShownPairs(settings.ratings_url())
+        page = build_page(lens, pairs)
         url = serve(page, settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -144,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     if lens.status().state == "loading":
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     lens.close()
+    pairs.close()
     return 0
 
 

@@ -26,26 +26,26 @@ class Pair:
     """What stands at one height of the side-by-side view; a side that has no line there is None."""
 
     kind: str
-    base: Line | None
-    tuned: Line | None
+    left: Line | None
+    right: Line | None
 
 
-def diff_lines(base: str, tuned: str) -> list[Pair]:
+def diff_lines(left: str, right: str) -> list[Pair]:
     """Both codes aligned by :class:`difflib.SequenceMatcher`, at most the first ``MAX_LINES`` lines of each.
 
-    ``kind`` is 'same', 'changed' (both have a line there), 'base' or 'tuned' (only that side has one). Trailing
+    ``kind`` is 'same', 'changed' (both have a line there), 'left' or 'right' (only that side has one). Trailing
     white space does not count as a difference. Two empty codes give no pairs.
     """
-    left, right = _lines(base), _lines(tuned)
+    before, after = _lines(left), _lines(right)
     pairs: list[Pair] = []
-    for tag, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
             pairs += [
-                Pair("same", _whole(i, left), _whole(j, right))
+                Pair("same", _whole(i, before), _whole(j, after))
                 for i, j in zip(range(i1, i2), range(j1, j2), strict=True)
             ]
         else:
-            pairs += _replaced(left, right, range(i1, i2), range(j1, j2))
+            pairs += _replaced(before, after, range(i1, i2), range(j1, j2))
     return pairs
 
 
@@ -57,26 +57,26 @@ def _whole(index: int, lines: list[str]) -> Line:
     return Line(index + 1, ((lines[index], False),))
 
 
-def _replaced(left: list[str], right: list[str], base: range, tuned: range) -> Iterator[Pair]:
+def _replaced(before: list[str], after: list[str], left: range, right: range) -> Iterator[Pair]:
     """One replaced stretch, its lines next to each other in their order; what is left over stands alone."""
-    for i, j in zip_longest(base, tuned):
+    for i, j in zip_longest(left, right):
         if j is None:
-            yield Pair("base", _whole(i, left), None)
+            yield Pair("left", _whole(i, before), None)
         elif i is None:
-            yield Pair("tuned", None, _whole(j, right))
+            yield Pair("right", None, _whole(j, after))
         else:
-            yield _changed(i, j, left, right)
+            yield _changed(i, j, before[i], after[j])
 
 
-def _changed(i: int, j: int, left: list[str], right: list[str]) -> Pair:
+def _changed(i: int, j: int, before: str, after: str) -> Pair:
     """Two lines next to each other, with their differing words marked where they have enough in common."""
-    before, after = WORDS.findall(left[i]), WORDS.findall(right[j])
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    old, new = WORDS.findall(before), WORDS.findall(after)
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
     if matcher.ratio() < ALIKE:
-        return Pair("changed", _whole(i, left), _whole(j, right))
-    base: list[tuple[str, bool]] = []
-    tuned: list[tuple[str, bool]] = []
+        return Pair("changed", Line(i + 1, ((before, False),)), Line(j + 1, ((after, False),)))
+    left: list[tuple[str, bool]] = []
+    right: list[tuple[str, bool]] = []
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        base += [("".join(before[i1:i2]), tag != "equal")] if i2 > i1 else []
-        tuned += [("".join(after[j1:j2]), tag != "equal")] if j2 > j1 else []
-    return Pair("changed", Line(i + 1, tuple(base)), Line(j + 1, tuple(tuned)))
+        left += [("".join(old[i1:i2]), tag != "equal")] if i2 > i1 else []
+        right += [("".join(new[j1:j2]), tag != "equal")] if j2 > j1 else []
+    return Pair("changed", Line(i + 1, tuple(left)), Line(j + 1, tuple(right)))

@@ -13,15 +13,20 @@ import gradio as gr
 
 from eval_prompts.compare_view import Comparison, settings_from, status_view
 from eval_prompts.probes import PROBES
+from eval_prompts.ratings import REASONS
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Stream
     from eval_prompts.service import Lens
+    from eval_prompts.shown_pairs import ShownPairs
 
 PAGE_FOLDER = Path(__file__).parent / "page"
-SCRIPTS = ("dom.js", "highlight.js", "markdown.js", "history.js", "row.js", "board.js", "header.js", "keys.js")
-STYLES = ("page.css", "board.css", "row.css")
+SCRIPTS = (
+    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "row.js", "board.js",
+    "results.js", "header.js", "keys.js",
+)  # fmt: skip
+STYLES = ("page.css", "board.css", "row.css", "votes.css", "results.css")
 EXAMPLES = (
     "Reverse a string without using slicing.",
     "Count how often each word occurs in a text.",
@@ -29,6 +34,8 @@ EXAMPLES = (
     "Sort a list of dictionaries by the key 'age'.",
 )
 ASKING_AT_ONCE = 16
+VERDICT_SECONDS = 0.6
+"""How long complete answers wait for their verdicts; those that take longer are asked for by the page."""
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Ask again."
 
 log = logging.getLogger(__name__)
@@ -93,7 +100,7 @@ def notice(text: str, level: str = "error") -> dict[str, Any]:
     return {"notice": {"level": level, "text": text, "at": time.time()}}
 
 
-def build(lens: Lens, visitors: Visitors) -> None:
+def build(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
     """The Compare tab inside the current layout."""
     with gr.Column(elem_id="ll-ask-bar"):
         with gr.Row(elem_id="ll-ask-row"):
@@ -115,13 +122,26 @@ def build(lens: Lens, visitors: Visitors) -> None:
             for example in EXAMPLES:
                 chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
                 chip.click(None, None, question, js=f"() => {example!r}", api_visibility="private")
-        settings = _settings()
+        with gr.Row(elem_id="ll-options"):
+            settings = _settings()
+            blind = gr.Checkbox(
+                label="Blind: names are hidden until you vote",
+                container=False,
+                elem_id="ll-blind",
+                scale=0,
+                min_width=200,
+            )
+    blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
+    page = gr.context.Context.root_block
+    page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
     board = gr.HTML(
         html_template="",
-        js_on_load="LoraLens.mountBoard(element, props, watch)",
+        js_on_load="LoraLens.mountBoard(element, props, watch, server)",
+        server_functions=voting(pairs),
         elem_id="ll-board",
         apply_default_css=False,
         probes=[asdict(probe) for probe in PROBES],
+        reasons=[{"id": reason, "label": label} for reason, label in REASONS.items()],
     )
 
     asking = {
@@ -131,8 +151,9 @@ def build(lens: Lens, visitors: Visitors) -> None:
         "concurrency_limit": ASKING_AT_ONCE,
         "concurrency_id": "asking",
     }
-    all_five = ask_all.click(_asker(lens, visitors), [gr.State(None), *settings], **asking)
-    own = gr.on([ask_own.click, question.submit], _asker(lens, visitors), [question, *settings], **asking)
+    asker = _asker(lens, visitors, pairs)
+    all_five = ask_all.click(asker, [gr.State(None), *settings, blind], **asking)
+    own = gr.on([ask_own.click, question.submit], asker, [question, *settings, blind], **asking)
     for event in (all_five, own):
         event.then(None, js="() => LoraLens.setBusy(false)", api_visibility="private")
 
@@ -152,11 +173,17 @@ def _settings() -> list[gr.components.Component]:
         ]
 
 
-def _asker(lens: Lens, visitors: Visitors) -> Callable[..., Iterator[dict[str, Any]]]:
+def _asker(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> Callable[..., Iterator[dict[str, Any]]]:
     """The handler that asks one question, or all five where there is none, and streams the board's data."""
 
     def answer_on_page(
-        question: str | None, cap: float, temperature: float, top_p: float, seed: float | None, request: gr.Request
+        question: str | None,
+        cap: float,
+        temperature: float,
+        top_p: float,
+        seed: float | None,
+        blind: bool,
+        request: gr.Request,
     ) -> Iterator[dict[str, Any]]:
         session = request.session_hash or ""
         questions = [probe.question for probe in PROBES] if question is None else [question]
@@ -164,9 +191,13 @@ def _asker(lens: Lens, visitors: Visitors) -> Callable[..., Iterator[dict[str, A
         try:
             settings = settings_from(cap, temperature, top_p, seed)
             stream = lens.ask(questions, settings, visitor=session)
-            comparison = Comparison(lens.status, settings, questions)
+            showing = pairs.show(stream, lens.status, session, bool(blind))
+            comparison = Comparison(lens.status, settings, questions, showing)
             for answers in visitors.follow(stream, session):
-                view = comparison.view(answers, stream.ahead)
+                view = comparison.view(showing.shown(answers), stream.ahead)
+                pairs.keep(showing)
+                if not view["running"] and showing.verdicts.wait(VERDICT_SECONDS):
+                    view = comparison.view(showing.shown(answers))
                 yield view
         except UserError as error:
             yield {**view, "running": False, **notice(str(error))}
@@ -175,3 +206,31 @@ def _asker(lens: Lens, visitors: Visitors) -> Callable[..., Iterator[dict[str, A
             yield {**view, "running": False, **notice(SERVER_FAULT)}
 
     return answer_on_page
+
+
+def voting(pairs: ShownPairs) -> list[Callable[[Any], dict[str, Any]]]:
+    """What the page's script calls: a vote, its undoing, and verdicts that were not known in time."""
+
+    def answered(work: Callable[[dict[str, Any]], dict[str, Any]], sent: Any) -> dict[str, Any]:
+        try:
+            return work(sent if isinstance(sent, dict) else {})
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("voting failed")
+            return {"error": SERVER_FAULT}
+
+    def rate(sent: Any) -> dict[str, Any]:
+        def work(vote: dict[str, Any]) -> dict[str, Any]:
+            said = [vote.get(key) for key in ("pair", "visitor", "choice")]
+            return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "")
+
+        return answered(work, sent)
+
+    def undo(sent: Any) -> dict[str, Any]:
+        return answered(lambda vote: {"undone": pairs.undo(vote.get("pair"), vote.get("visitor"))}, sent)
+
+    def judged(sent: Any) -> dict[str, Any]:
+        return answered(lambda asked: pairs.judged(asked.get("pairs")), sent)
+
+    return [rate, undo, judged]

@@ -24,26 +24,39 @@ if TYPE_CHECKING:
 
     from eval_prompts.decode import Answer, Settings
     from eval_prompts.service import Status
+    from eval_prompts.shown_pairs import Showing
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}
+PLACES = ("left", "right")
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
 
 
 class Comparison:
-    """One request as the page shows it: who was asked what, with which settings, and the answers so far."""
+    """One request as the page shows it: who was asked what, with which settings, and the answers so far.
 
-    def __init__(self, status: Callable[[], Status], settings: Settings, questions: list[str]) -> None:
-        """``status`` is asked who answers until the first answer begins: models may still be loading before that."""
+    Answers stand left and right. ``names`` says which model that is, and is None for a blind pair before its vote;
+    nothing else in the data depends on it.
+    """
+
+    def __init__(
+        self, status: Callable[[], Status], settings: Settings, questions: list[str], showing: Showing | None = None
+    ) -> None:
+        """``status`` is asked who answers until the first answer begins: models may still be loading before that.
+
+        ``showing`` knows the places of the pairs and their verdicts; without it base stands left.
+        """
         self.status = status
         self.settings = settings
+        self.showing = showing
         self._begun = False
-        self._complete: dict[int, dict[str, Any]] = {}
+        self._diffs: dict[int, dict[str, Any]] = {}
         self.identity: dict[str, Any] = {
             "id": uuid.uuid4().hex,
             "asked_at": time.time(),
             "settings": settings_words(settings),
             "title": "All five probes" if len(questions) > 1 else questions[0],
+            "blind": showing is not None and showing.blind,
         }
 
     def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
@@ -56,24 +69,26 @@ class Comparison:
         return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
 
     def _row(self, answers: list[Answer]) -> dict[str, Any]:
-        """One question's data; a complete row never changes, so its code and diff are worked out once."""
+        """One question's data; its diff, which never changes, is worked out once."""
         index, question = answers[0].index, answers[0].question
-        if index in self._complete:
-            return self._complete[index]
+        pair = self.showing.pairs[index] if self.showing else None
+        left = pair.left if pair else "base"
+        placed = dict(zip(PLACES, sorted(answers, key=lambda answer: answer.side != left), strict=False))
+        names = {place: answer.side for place, answer in placed.items()}
         probe = PROBE_BY_QUESTION.get(question)
         row: dict[str, Any] = {
             "title": probe.title if probe else "",
             "question": question,
-            "sides": {answer.side: self._side(answer) for answer in answers},
+            "pair": pair.id if pair else None,
+            "names": names if pair is None or pair.revealed else None,
+            "sides": {place: self._side(answer) for place, answer in placed.items()},
             "differs": None,
             "diff": [],
         }
-        if all(answer.done for answer in answers):
-            self._complete[index] = row
-            if len(answers) == 2:
-                base, tuned = row["sides"]["base"], row["sides"]["tuned"]
-                row["differs"] = base["text"].strip() != tuned["text"].strip()
-                row["diff"] = [asdict(pair) for pair in diff_lines(base["code"], tuned["code"])]
+        if len(answers) == 2 and all(answer.done for answer in answers):
+            if index not in self._diffs:
+                self._diffs[index] = difference(row["sides"]["left"], row["sides"]["right"])
+            row |= self._diffs[index]
         return row
 
     def _side(self, answer: Answer) -> dict[str, Any]:
@@ -83,7 +98,16 @@ class Comparison:
             "state": answer.state,
             "facts": facts(answer),
             "ending": ending(answer, self.settings.max_new_tokens),
+            "verdict": self.showing.verdict(answer) if self.showing else None,
         }
+
+
+def difference(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Whether two complete sides differ, and the diff of their code."""
+    return {
+        "differs": left["text"].strip() != right["text"].strip(),
+        "diff": [asdict(pair) for pair in diff_lines(left["code"], right["code"])],
+    }
 
 
 def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Settings:
@@ -97,11 +121,13 @@ def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) 
 
 
 def facts(answer: Answer) -> list[str]:
-    """An answer's measures in words: tokens, tokens per second, time to the first token, seconds."""
+    """An answer's measures in words: tokens, tokens per second, time to the first token, seconds; the times where
+    they are known."""
+    tokens = f"{answer.tokens} token{'s' if answer.tokens != 1 else ''}"
     if answer.first_token_seconds is None:
-        return []
+        return [tokens] if answer.tokens else []
     return [
-        f"{answer.tokens} token{'s' if answer.tokens != 1 else ''}",
+        tokens,
         f"{answer.tokens_per_second:.0f} tok/s",
         f"first token {answer.first_token_seconds:.1f} s",
         f"{answer.seconds:.1f} s",

@@ -1,4 +1,5 @@
-"""The page's named endpoints, for scripts: ``/ask``, ``/ask_probes`` and ``/status``."""
+"""The page's named endpoints, for scripts: asking (``/ask``, ``/ask_probes``, ``/ask_pairs``), voting (``/rate``,
+``/undo``), ``/results`` and ``/status``."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -6,18 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, Visitors
+from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors
 from eval_prompts.compare_view import settings_from
 from eval_prompts.probes import PROBES
 from eval_prompts.report import answer_dict
+from eval_prompts.results_view import results as results_of
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from eval_prompts.decode import Answer
     from eval_prompts.service import Lens
+    from eval_prompts.shown_pairs import Showing, ShownPairs
+
+Rows = list[dict]
 
 
-def build(lens: "Lens", visitors: Visitors) -> None:
+def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
+
+    def stream_rows(
+        questions: list[str], settings: tuple, session: str, blind: bool, row: Callable[..., Rows]
+    ) -> Iterator[Rows]:
+        """Asks, and yields ``row(showing, answers)`` as the answers grow and once more when they are judged."""
+        stream = lens.ask(questions, settings_from(*settings), visitor=session)
+        showing = pairs.show(stream, lens.status, session, blind)
+        for answers in visitors.follow(stream, session):
+            pairs.keep(showing)
+            if all(answer.done for answer in answers):
+                showing.verdicts.wait(VERDICT_SECONDS)
+            yield row(showing, showing.shown(answers))
 
     def ask(
         question: str,
@@ -61,30 +79,121 @@ def build(lens: "Lens", visitors: Visitors) -> None:
             seed: the same seed gives the same text twice.
 
         Returns:
-            Ten objects with probe, question, side ('base' or 'tuned'), text, tokens, seconds, and stopped, which is
-            true once the model has ended the answer itself.
+            Ten objects with probe, question, side ('base' or 'tuned'), text, tokens, seconds, stopped, which is true
+            once the model has ended the answer itself, verdict, what the machine found so far ('checking' and
+            'badges'), and pair, by which the answer and its counterpart can be voted on with /rate; base stands left.
         """
-        settings = settings_from(max_new_tokens, temperature, top_p, seed)
-        session = request.session_hash or ""
-        stream = lens.ask([probe.question for probe in PROBES], settings, visitor=session)
-        for answers in visitors.follow(stream, session):
-            yield [answer_dict(answer) for answer in answers]
+        questions = [probe.question for probe in PROBES]
+        settings = (max_new_tokens, temperature, top_p, seed)
+        yield from stream_rows(questions, settings, request.session_hash or "", False, _answer_rows)
+
+    def ask_pairs(
+        request: gr.Request,
+        question: str = "",
+        blind: bool = True,
+        max_new_tokens: int = 300,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[list[dict]]:
+        """Asks both models one question, or the five probes, and streams pairs of answers to be voted on with /rate.
+
+        Args:
+            question: a question about Python; empty for the five probe questions.
+            blind: whether to hide which model stands left and which right until the pair is voted on.
+            max_new_tokens: where an answer is cut off at the latest.
+            temperature: 0 always takes the likeliest token; higher is more varied.
+            top_p: the share of probability that stays in play when the temperature is above 0.
+            seed: the same seed gives the same text twice.
+
+        Returns:
+            One object for each question with pair (its id), question, blind, names (which model stands 'left' and
+            'right'; null while that is hidden), left and right, each with text, tokens, state and verdict (null while
+            the pair is hidden).
+        """
+        questions = [question] if question else [probe.question for probe in PROBES]
+        settings = (max_new_tokens, temperature, top_p, seed)
+        yield from stream_rows(questions, settings, request.session_hash or "", blind, _pair_rows)
+
+    def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
+        """Votes on a pair of answers, or changes the vote; one vote counts for each pair and session.
+
+        A vote on answers that are still being written ends them. When this returns, the vote is on disk.
+
+        Args:
+            pair: the id that /ask_pairs or /ask_probes gave.
+            choice: 'left', 'right', 'tie' or 'both_bad'.
+            reasons: why, in tags; the message on an unknown one lists those there are.
+            comment: why, in words.
+
+        Returns:
+            The vote as it is kept, and what it reveals: which model stood left and right, and the verdicts.
+        """
+        return pairs.rate(pair, request.session_hash or "", choice, reasons or (), comment)
+
+    def undo(request: gr.Request, pair: str) -> bool:
+        """Takes this session's vote on a pair back.
+
+        Args:
+            pair: the id that /ask_pairs or /ask_probes gave.
+
+        Returns:
+            Whether there was a vote to take back.
+        """
+        return pairs.undo(pair, request.session_hash or "")
+
+    def results(adapter: str = "") -> dict:
+        """What people and the machine found so far.
+
+        Args:
+            adapter: the name of one adapter; empty for the one that was asked last.
+
+        Returns:
+            One object with adapter, adapters, comparisons, votes (counts of outcomes, 'blind' and 'open' apart),
+            statistics (win rate with its interval and test, position, agreement, lengths) and probes.
+        """
+        return results_of(pairs.ratings, adapter or None)
 
     def status() -> dict:
         """What is loaded, from where, and what the server does right now.
 
         Returns:
             One object with state ('loading', 'ready' or 'failed'), message, progress, model, origin, device, adapter,
-            base_is_base, memory_mb, answering, queued, uptime_seconds and version.
+            base_is_base, memory_mb, answering, queued, uptime_seconds, version and fingerprint.
         """
         return lens.status().to_dict()
 
-    _add(ask, tuple[str, str])
-    _add(ask_probes, list[dict])
+    _add_stream(ask, tuple[str, str])
+    _add_stream(ask_probes, Rows)
+    _add_stream(ask_pairs, Rows)
+    for answer_at_once in (rate, undo, results):
+        _add(answer_at_once, queue=False)
     gr.api(status, api_name="status", queue=False)
 
 
-def _add(stream: Callable[..., Iterator[Any]], step: Any) -> None:
+def _answer_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
+    return [
+        answer_dict(answer) | {"pair": showing.pairs[answer.index].id, "verdict": showing.verdict(answer)}
+        for answer in answers
+    ]
+
+
+def _pair_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
+    rows = []
+    for pair in showing.pairs:
+        sides = {answer.side: answer for answer in answers if answer.index == pair.index}
+        names = pair.names
+        row = {"pair": pair.id, "question": sides["base"].question, "blind": showing.blind}
+        row["names"] = names if pair.revealed else None
+        for place, side in names.items():
+            answer = sides[side]
+            row[place] = {"text": answer.text, "tokens": answer.tokens, "state": answer.state}
+            row[place]["verdict"] = showing.verdict(answer)
+        rows.append(row)
+    return rows
+
+
+def _add_stream(stream: Callable[..., Iterator[Any]], step: Any) -> None:
     """A streaming endpoint named after its function. Gradio takes the return annotation for that of one step."""
 
     def endpoint(*values: Any, **named: Any) -> Iterator[Any]:
@@ -93,12 +202,24 @@ def _add(stream: Callable[..., Iterator[Any]], step: Any) -> None:
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    endpoint.__name__, endpoint.__doc__ = stream.__name__, inspect.getdoc(stream)
-    endpoint.__annotations__ = {**stream.__annotations__, "return": step}
-    endpoint.__signature__ = inspect.signature(stream).replace(return_annotation=step)  # type: ignore[attr-defined]
-    gr.api(
-        endpoint,
-        api_name=stream.__name__,
-        concurrency_limit=ASKING_AT_ONCE,
-        concurrency_id="asking",
-    )
+    _named_after(endpoint, stream, step)
+    gr.api(endpoint, api_name=stream.__name__, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
+
+
+def _add(answer: Callable[..., Any], **options: Any) -> None:
+    """An endpoint with one answer, named after its function."""
+
+    def endpoint(*values: Any, **named: Any) -> Any:
+        try:
+            return answer(*values, **named)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    _named_after(endpoint, answer, inspect.signature(answer).return_annotation)
+    gr.api(endpoint, api_name=answer.__name__, **options)
+
+
+def _named_after(endpoint: Callable[..., Any], function: Callable[..., Any], result: Any) -> None:
+    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
+    endpoint.__annotations__ = {**function.__annotations__, "return": result}
+    endpoint.__signature__ = inspect.signature(function).replace(return_annotation=result)  # type: ignore[attr-defined]

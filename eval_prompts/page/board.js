@@ -18,12 +18,30 @@
 	function outcome(view) {
 		if (view.running) return "";
 		const compared = view.rows.filter((row) => row.differs !== null);
-		const ended = (side) => view.rows.filter((row) => row.sides[side] && row.sides[side].state === "ended").length;
 		const differing = compared.filter((row) => row.differs).length;
 		const words = [];
 		if (compared.length > 1) words.push(`${differing} of ${compared.length} answers differ`);
-		if (view.rows.length > 1) words.push(`ended by itself: base ${ended("base")}, tuned ${ended("tuned")} of ${view.rows.length}`);
+		const told = view.rows.filter((row) => row.names);
+		const placeOf = (row, side) => Object.keys(row.names).find((place) => row.names[place] === side);
+		const ended = (side) => told.filter((row) => row.sides[placeOf(row, side)]?.state === "ended").length;
+		if (view.rows.length > 1 && told.length === view.rows.length) words.push(`ended by itself: base ${ended("base")}, tuned ${ended("tuned")} of ${view.rows.length}`);
 		return words.join(" \u00b7 ");
+	}
+
+	/** One line on which side does more of its tasks, as far as blind rows have been revealed. */
+	function drawTally(line, view) {
+		const done = lens.tasksDone(view);
+		const hidden = view.rows.filter((row) => !row.names).length;
+		const parts = [];
+		if (done) {
+			const said = (side, words) => el("span", { "data-side": side }, `${side}: `, el("b", {}, `${done[side]} of ${done.of}`), words);
+			parts.push(said("tuned", done.of === 1 ? " does the task" : " do the task"), ", ", said("base", ""));
+		}
+		if (hidden) parts.push(done ? " \u00b7 " : "", `blind: ${hidden === 1 ? "this answer is" : `${hidden} of ${view.rows.length} are`} revealed by your vote`);
+		const key = JSON.stringify([done, hidden]);
+		if (line.dataset.key === key) return;
+		line.dataset.key = key;
+		line.replaceChildren(...parts);
 	}
 
 	function toggle(label, key, apply) {
@@ -49,9 +67,11 @@
 	};
 
 	/** Builds the board inside `root`; `props.value` holds the comparison the server streams. */
-	lens.mountBoard = function (root, props, watch) {
+	lens.mountBoard = function (root, props, watch, server) {
 		let view = null;
 		let rows = [];
+		let checkTimer = 0;
+		const votes = {}; // by pair: what this visitor said and what it revealed, over and above what the server streams
 		let drawnId = null;
 		let frame = 0;
 
@@ -60,6 +80,7 @@
 		const spoken = el("div", { class: "ll-offscreen", "aria-live": "polite" });
 		const title = el("h2", {});
 		const about = el("p", {});
+		const tally = el("p", { class: "ll-tally" });
 		const list = el("div", { class: "ll-rows" });
 		const nothing = el("p", { class: "ll-nothing" }, "Every answer is the same on both sides. Clear the filter to read them.");
 		const history = el("details", { class: "ll-history" });
@@ -67,7 +88,7 @@
 		const tools = el(
 			"div",
 			{ class: "ll-tools" },
-			el("div", { class: "ll-about" }, title, about),
+			el("div", { class: "ll-about" }, title, about, tally),
 			onlyDiffering,
 			toggle("Full height", "full-height", (on) => (list.dataset.height = on ? "full" : "fixed"))
 		);
@@ -82,7 +103,7 @@
 				el("h2", {}, "See what the adapter changed"),
 				el("p", {}, "Press \u201cAsk all five\u201d and both models answer these questions next to each other, or type a question of your own."),
 				el("ol", {}, ...items),
-				el("p", { class: "ll-keys" }, el("kbd", {}, "Ctrl"), " ", el("kbd", {}, "Enter"), " asks, ", el("kbd", {}, "Esc"), " stops")
+				el("p", { class: "ll-keys" }, el("kbd", {}, "Ctrl"), " ", el("kbd", {}, "Enter"), " asks, ", el("kbd", {}, "Esc"), " stops, ", el("kbd", {}, "1"), "\u2013", el("kbd", {}, "4"), " vote")
 			);
 		}
 
@@ -95,6 +116,7 @@
 				open.addEventListener("click", () => {
 					if (view && view.running) return showNotice("info", "Both models are still writing: wait for them or press Stop.");
 					show(entry);
+					check();
 					root.scrollIntoView({ block: "start" });
 				});
 				const remove = el("button", { type: "button", class: "ll-quiet", "aria-label": `Forget \u201c${entry.title}\u201d` }, "Forget");
@@ -117,6 +139,81 @@
 			);
 		}
 
+		/** What the visitor did to a pair: their vote, and what it revealed. */
+		function merge(row) {
+			const own = votes[row.pair];
+			if (!own) return;
+			row.vote = own.vote;
+			if (!own.reveals) return;
+			row.wasHidden = own.reveals.blind;
+			if (row.names) return;
+			row.names = own.reveals.names;
+			for (const [place, told] of Object.entries(own.reveals.sides)) Object.assign(row.sides[place], told);
+		}
+
+		/** Takes the server's word on a vote into the view and, once nothing streams any more, into the history. */
+		function settle(pair, change) {
+			votes[pair] = { ...votes[pair], ...change };
+			const row = view && view.rows.find((row) => row.pair === pair);
+			if (!row) return;
+			merge(row);
+			if (!view.running) lens.history.save(view);
+			show(view);
+		}
+
+		const voting = {
+			reasons: props.reasons || [],
+			async send(pair, choice, reasons, comment) {
+				const answer = await server.rate({ pair, choice, reasons, comment, visitor: lens.visitor() });
+				if (answer.error) return answer.error;
+				const { reveals, ...vote } = answer;
+				settle(pair, { vote, reveals });
+				lens.votesChanged?.();
+				return "";
+			},
+			async undo(pair) {
+				const answer = await server.undo({ pair, visitor: lens.visitor() });
+				if (answer.error) return answer.error;
+				settle(pair, { vote: null });
+				lens.votesChanged?.();
+				return "";
+			},
+		};
+
+		/** Asks for the verdicts that were not known when the answers were complete. */
+		async function check() {
+			clearTimeout(checkTimer);
+			if (!view || view.running) return;
+			const id = view.id;
+			const open = view.rows.filter((row) => Object.values(row.sides).some((side) => side.verdict && side.verdict.checking));
+			if (!open.length) return;
+			let known = {};
+			try {
+				known = await server.judged({ pairs: open.map((row) => row.pair) });
+			} catch {
+				// No connection: the header says so, and the next round asks again.
+			}
+			if (!view || view.id !== id) return;
+			for (const row of open) for (const [place, verdict] of Object.entries(known[row.pair] || {})) row.sides[place].verdict = verdict;
+			lens.history.save(view);
+			show(view);
+			checkTimer = setTimeout(check, 400);
+		}
+
+		/** The row that a number key votes on: the one with the focus, else under the pointer, else the first without a vote. */
+		function keyedRow() {
+			const at = (element) => rows.find((row) => element && row.root.contains(element));
+			const focused = at(document.activeElement);
+			const hovered = rows.find((row) => row.root.matches(":hover"));
+			const shown = rows.filter((row) => row.root.checkVisibility());
+			return [focused, hovered].find((row) => row && row.votes.open) || focused || hovered || shown.find((row) => row.votes.open);
+		}
+		lens.voteByKey = function (number) {
+			const row = root.checkVisibility() && view ? keyedRow() : null;
+			if (row) row.votes.vote(lens.CHOICES[number - 1]);
+			return Boolean(row);
+		};
+
 		function showNotice(level, text) {
 			notice.hidden = !text || text === problem.textContent;
 			notice.dataset.level = level;
@@ -130,7 +227,7 @@
 			nothing.hidden = true;
 			if (!view) return;
 			if (drawnId !== view.id) {
-				rows = view.rows.map((row, index) => lens.buildRow(row, index, view.rows.length === 1));
+				rows = view.rows.map((row, index) => lens.buildRow(row, index, view.rows.length === 1, voting));
 				list.replaceChildren(...rows.map((row) => row.root));
 				drawnId = view.id;
 			}
@@ -138,6 +235,7 @@
 			view.rows.forEach((row, index) => rows[index].update(row, view, waiting));
 			setText(title, view.rows.length === 1 ? "Your own question" : view.title);
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
+			drawTally(tally, view);
 			list.dataset.running = String(view.running);
 			onlyDiffering.hidden = view.rows.length === 1;
 			nothing.hidden = view.running || view.rows.length === 1 || list.dataset.filter !== "differs" || view.rows.some((row) => row.differs !== false);
@@ -145,6 +243,7 @@
 
 		function show(next) {
 			view = next;
+			view.rows.forEach(merge);
 			lens.setBusy(Boolean(view && view.running));
 			if (!frame) frame = requestAnimationFrame(draw);
 		}
@@ -162,7 +261,9 @@
 			showNotice(value.notice ? value.notice.level : "info", value.notice ? value.notice.text : "");
 			if (!asked) return lens.setBusy(false);
 			show(asked);
-			if (!asked.running) finished();
+			if (asked.running) return;
+			finished();
+			check();
 		}
 
 		tools.addEventListener("change", () => draw());
@@ -175,7 +276,9 @@
 		addEventListener("pagehide", () => view && view.running && lens.history.save(view));
 		const [latest] = lens.history.list();
 		drawHistory();
-		if (latest) show(latest);
-		else draw();
+		if (latest) {
+			show(latest);
+			check();
+		} else draw();
 	};
 })(window.LoraLens);

@@ -1,6 +1,6 @@
 // A visitor's own comparisons, kept in this browser only (localStorage), newest first.
 (function (lens) {
-	const KEY = "lora-lens.comparisons.1";
+	const KEY = "lora-lens.comparisons.2";
 	const MOST = 30;
 
 	function usable(entry) {
@@ -8,7 +8,7 @@
 			entry &&
 			typeof entry.id === "string" &&
 			Array.isArray(entry.rows) &&
-			entry.rows.every((row) => row && row.sides && Object.values(row.sides).every((side) => side && typeof side.text === "string"))
+			entry.rows.every((row) => row && row.sides && row.sides.left && Object.values(row.sides).every((side) => side && typeof side.text === "string"))
 		);
 	}
 
@@ -35,7 +35,7 @@
 
 	lens.history = {
 		list: read,
-		/** Adds or replaces a comparison; one that was cut off in mid-answer is kept as stopped. */
+		/** Adds a comparison, or replaces it where it stands; one that was cut off in mid-answer is kept as stopped. */
 		save(view) {
 			const entry = JSON.parse(JSON.stringify(view));
 			for (const row of entry.rows) {
@@ -46,7 +46,11 @@
 				}
 			}
 			entry.running = false;
-			return write([entry, ...read().filter((other) => other.id !== entry.id)]);
+			const entries = read();
+			const at = entries.findIndex((other) => other.id === entry.id);
+			if (at < 0) entries.unshift(entry);
+			else entries[at] = entry;
+			return write(entries);
 		},
 		remove: (id) => write(read().filter((entry) => entry.id !== id)),
 		clear: () => write([]),

@@ -1,4 +1,4 @@
-// Busy or not, and the two keys: Ctrl/Cmd+Enter asks, Esc stops.
+// Busy or not, and the keys: Ctrl/Cmd+Enter asks, Esc stops, 1 to 4 vote.
 (function (lens) {
 	lens.busy = false;
 
@@ -14,6 +14,13 @@
 	};
 
 	const press = (id) => document.getElementById(id)?.click();
+
+	const typing = (target) => target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName) || (target.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(target.type));
+
+	addEventListener("keydown", (event) => {
+		if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !/^[1-4]$/.test(event.key) || typing(event.target)) return;
+		if (lens.voteByKey && lens.voteByKey(Number(event.key))) event.preventDefault();
+	});
 
 	addEventListener(
 		"keydown",

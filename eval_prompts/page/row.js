@@ -1,8 +1,8 @@
 // One question with its two answers, or with the diff of their code, in a frame whose height does not change.
 (function (lens) {
 	const { el, setText } = lens;
-	const NAMES = { base: "Base", tuned: "Tuned" };
 	const SIGNS = { ended: "\u25cf", capped: "\u26a0\ufe0e", cancelled: "\u25a0", failed: "\u2715" };
+	const HIDDEN = { left: "a", right: "b" };
 
 	function diffLine(line, mark) {
 		const text = el("span", { class: "ll-diff-text" });
@@ -10,26 +10,31 @@
 		return el("div", { class: "ll-diff-line", "data-mark": mark }, el("span", { class: "ll-diff-number" }, String(line.number)), text);
 	}
 
-	function drawDiff(container, row, side) {
-		const has = row.diff.some((pair) => pair[side]);
+	/** The sign of a line that only this place has: minus for base, plus for tuned, the same for both while hidden. */
+	const markAt = (row, place) => (row.names ? { base: "\u2212", tuned: "+" }[row.names[place]] : "\u2022");
+
+	function drawDiff(container, row, place) {
+		const has = row.diff.some((pair) => pair[place]);
 		const lines = row.diff.map((pair) => {
-			if (!pair[side]) return el("div", { class: "ll-diff-line", "data-mark": "gap" });
-			return diffLine(pair[side], pair.kind === "same" ? " " : side === "base" ? "\u2212" : "+");
+			if (!pair[place]) return el("div", { class: "ll-diff-line", "data-mark": "gap" });
+			return diffLine(pair[place], pair.kind === "same" ? " " : markAt(row, place));
 		});
 		container.replaceChildren(...(has ? lines : [el("p", { class: "ll-hint" }, "No code in this answer.")]));
 	}
 
 	function diffSummary(row) {
 		const lines = (count) => `${count} line${count === 1 ? "" : "s"}`;
-		const only = (side) => row.diff.filter((pair) => pair.kind === "changed" || pair.kind === side).length;
+		const only = (place) => row.diff.filter((pair) => pair.kind === "changed" || pair.kind === place).length;
+		const said = (place) => `${markAt(row, place)} ${lines(only(place))} only in ${row.names ? row.names[place] : lens.nameAt(row, place)}`;
 		if (row.differs === null) return "The diff is drawn when both answers are complete.";
 		if (!row.diff.length) return "Neither answer holds code.";
-		if (!only("base") && !only("tuned")) return row.differs ? "Same code; the words around it differ." : "Same answers.";
-		return `\u2212 ${lines(only("base"))} only in base \u00b7 + ${lines(only("tuned"))} only in tuned`;
+		if (!only("left") && !only("right")) return row.differs ? "Same code; the words around it differ." : "Same answers.";
+		return `${said("left")} \u00b7 ${said("right")}`;
 	}
 
-	function buildSide(side, name) {
+	function buildSide(name) {
 		const part = {};
+		part.label = el("span", { class: "ll-badge" });
 		part.who = el("span", { class: "ll-who" });
 		part.body = el("div", { class: "ll-body" });
 		part.diff = el("div", { class: "ll-diff" });
@@ -37,6 +42,8 @@
 		part.facts = el("span", { class: "ll-facts" });
 		part.sign = el("span", { class: "ll-sign", "aria-hidden": "true" });
 		part.ending = el("span", { class: "ll-ending" });
+		part.badges = lens.buildBadges();
+		part.name = name;
 		part.text = part.code = "";
 		const copies = el(
 			"span",
@@ -46,16 +53,28 @@
 		);
 		part.root = el(
 			"article",
-			{ class: "ll-side", "data-side": side, "aria-label": `${NAMES[side]} answer to ${name}` },
-			el("header", { class: "ll-label" }, el("span", { class: "ll-badge" }, NAMES[side]), part.who, copies),
+			{ class: "ll-side" },
+			el("header", { class: "ll-label" }, part.label, part.who, copies),
 			el("div", { class: "ll-answer" }, part.hint, part.body, part.diff),
-			el("footer", { class: "ll-foot" }, part.facts, el("span", { class: "ll-end" }, part.sign, part.ending))
+			el(
+				"footer",
+				{ class: "ll-foot" },
+				el("span", { class: "ll-measures" }, part.facts, el("span", { class: "ll-end" }, part.sign, part.ending)),
+				part.badges.bar,
+				part.badges.panel
+			)
 		);
 		return part;
 	}
 
-	function updateSide(part, answer, who, waiting) {
-		setText(part.who, who);
+	function updateSide(part, row, place, who, waiting) {
+		const answer = row.sides[place];
+		const side = row.names ? row.names[place] : HIDDEN[place];
+		const label = lens.nameAt(row, place);
+		part.root.dataset.side = side;
+		part.root.setAttribute("aria-label", `${label} answer to ${part.name}`);
+		setText(part.label, label);
+		setText(part.who, who[side] || "");
 		const shown = answer.state === "waiting" ? waiting : answer.text ? "" : answer.state === "streaming" ? "" : "No text: the model ended at once.";
 		setText(part.hint, shown);
 		part.root.dataset.state = answer.state;
@@ -70,17 +89,24 @@
 		setText(part.facts, answer.facts.join(" \u00b7 "));
 		setText(part.sign, SIGNS[answer.state] || "");
 		setText(part.ending, answer.ending || (answer.state === "streaming" ? "writing\u2026" : ""));
+		part.badges.update(answer.verdict);
 	}
 
 	/** A row for question number `index`; `update(row, view, waiting)` brings it up to date. */
-	lens.buildRow = function (row, index, single) {
+	lens.buildRow = function (row, index, single, voting) {
 		const name = row.title || "your question";
 		const diffButton = el("button", { type: "button", class: "ll-toggle", "aria-pressed": "false" }, "Diff");
 		const summary = el("span", { class: "ll-summary" });
 		const parts = {};
-		for (const side of Object.keys(row.sides)) parts[side] = buildSide(side, name);
+		for (const place of Object.keys(row.sides)) parts[place] = buildSide(name);
 		const sides = el("div", { class: "ll-sides", tabindex: "0", role: "group", "aria-label": `Answers to ${name}, scrolling together` });
 		sides.append(...Object.values(parts).map((part) => part.root));
+		const votes = lens.buildVotes(
+			name,
+			voting.reasons,
+			(choice, reasons, comment) => voting.send(row.pair, choice, reasons, comment),
+			() => voting.undo(row.pair)
+		);
 		const root = el(
 			"section",
 			{ class: "ll-row", "data-single": single || null, "data-view": "answers" },
@@ -91,31 +117,33 @@
 				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question)),
 				el("div", { class: "ll-actions" }, summary, diffButton)
 			),
-			sides
+			sides,
+			votes.root
 		);
-		let drawnDiff = null;
+		let drawnDiff = "";
 		let current = row;
 
 		function showDiff(on) {
 			diffButton.setAttribute("aria-pressed", String(on));
 			root.dataset.view = on ? "diff" : "answers";
 			setText(summary, on ? diffSummary(current) : current.differs === false ? "same answer" : "");
-			if (!on) return;
-			if (drawnDiff === current.differs) return;
-			for (const [side, part] of Object.entries(parts)) drawDiff(part.diff, current, side);
-			drawnDiff = current.differs;
+			const key = `${current.differs} ${Boolean(current.names)}`;
+			if (!on || drawnDiff === key) return;
+			for (const [place, part] of Object.entries(parts)) drawDiff(part.diff, current, place);
+			drawnDiff = key;
 		}
 		diffButton.addEventListener("click", () => showDiff(root.dataset.view !== "diff"));
 		diffButton.hidden = Object.keys(row.sides).length < 2;
 
 		function update(next, view, waiting) {
 			current = next;
-			for (const [side, part] of Object.entries(parts)) {
-				updateSide(part, next.sides[side], side === "base" ? view.model : view.adapter, waiting);
-			}
+			const who = { base: view.model, tuned: view.adapter };
+			for (const [place, part] of Object.entries(parts)) updateSide(part, next, place, who, waiting);
 			root.dataset.differs = String(next.differs);
+			root.dataset.left = next.names ? next.names.left : "hidden";
 			showDiff(root.dataset.view === "diff");
+			votes.update(next);
 		}
-		return { root, update };
+		return { root, update, votes };
 	};
 })(window.LoraLens);

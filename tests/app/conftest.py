@@ -32,12 +32,14 @@ CHROMIUM_OPTIONS = [
 class App:
     """A running ``app.py``: its address, and the lines it has printed."""
 
-    def __init__(self, *options: str) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("LORA_LENS_")}
+    def __init__(self, data: Path, *options: str) -> None:
+        """``data`` is the app's data folder, where it keeps votes and runs."""
+        foreign = ("LORA_LENS_", "DATABASE_URL")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         self.process = subprocess.Popen(
             [sys.executable, "app.py", "--port", "0", "--device", "cpu", *options],
             cwd=PROJECT,
-            env=environment | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env=environment | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "LORA_LENS_DATA": str(data)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -126,12 +128,13 @@ def page_adapter_path(page_model_path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def start_app():
-    """Starts apps with options of their own; whatever still runs after the test is stopped."""
+def start_app(tmp_path_factory):
+    """Starts apps with options of their own, each with a fresh data folder unless one is given; whatever still runs
+    after the test is stopped."""
     started: list[App] = []
 
-    def start(*options: str) -> App:
-        started.append(App(*options))
+    def start(*options: str, data: Path | None = None) -> App:
+        started.append(App(data or tmp_path_factory.mktemp("data"), *options))
         return started[-1]
 
     yield start
@@ -141,9 +144,9 @@ def start_app():
 
 
 @pytest.fixture(scope="session")
-def app(page_model_path, page_adapter_path):
-    """One app for all tests that only ask; it is ready to answer."""
-    running = App("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+def app(page_model_path, page_adapter_path, tmp_path_factory):
+    """One app for all tests that only ask and vote; it is ready to answer."""
+    running = App(tmp_path_factory.mktemp("data"), "--model", str(page_model_path), "--adapter", str(page_adapter_path))
     try:
         running.wait_for_line("is ready on")
         yield running
@@ -182,7 +185,7 @@ def visit(browser, app, start_app, complaints):
         contexts.append(context)
         if stored:
             script = "([key, value]) => localStorage.setItem(key, value)"
-            context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.1', json.dumps(stored)])})")
+            context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.2', json.dumps(stored)])})")
         page = context.new_page()
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))

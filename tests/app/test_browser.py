@@ -193,7 +193,7 @@ def test_a_reload_in_mid_answer_keeps_what_was_written(visit, complaints):
 @pytest.mark.parametrize("stored", ["not json", "{}", '[1, {"id": "x", "rows": [{}]}]'])
 def test_a_spoilt_store_is_an_empty_one(visit, stored):
     page = visit()
-    page.evaluate("(text) => localStorage.setItem('lora-lens.comparisons.1', text)", stored)
+    page.evaluate("(text) => localStorage.setItem('lora-lens.comparisons.2', text)", stored)
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".ll-empty:visible")
 
@@ -275,7 +275,7 @@ def test_the_real_model_on_the_page(visit, start_app):
     wait_until_done(page, answers=10)
     assert page.locator(".ll-row[data-differs=true]").count() >= 3
     screenshot(page, "real-answered", full_page=True)
-    stored = page.evaluate("JSON.parse(localStorage.getItem('lora-lens.comparisons.1'))")
+    stored = page.evaluate("JSON.parse(localStorage.getItem('lora-lens.comparisons.2'))")
     for name, options in {"dark": {"theme": "dark"}, "phone": {"width": 400, "height": 800}}.items():
         other = visit(app.url, stored=stored, **options)
         other.wait_for_selector(".ll-row")

@@ -19,7 +19,7 @@ from eval_prompts.probes import PROBES
 
 PROJECT = Path(__file__).parents[2]
 
-RECORD_KEYS = {"probe", "question", "side", "text", "tokens", "seconds", "stopped"}
+RECORD_KEYS = {"probe", "question", "side", "text", "tokens", "seconds", "stopped", "pair", "verdict"}
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ def test_bad_options_are_refused_in_words(options, part):
 
 def test_the_endpoints_explain_themselves(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/ask", "/ask_probes", "/status"}
+    assert set(endpoints) == {"/ask", "/ask_probes", "/ask_pairs", "/rate", "/undo", "/results", "/status"}
+    assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
     assert "streams their answers" in endpoints["/ask"]["description"]
     parameters = {each["parameter_name"]: each for each in endpoints["/ask"]["parameters"]}
     assert parameters["question"]["python_type"]["type"] == "str"

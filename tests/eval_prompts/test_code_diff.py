@@ -20,13 +20,13 @@ def side(pairs, name):
 
 
 @given(CODE, CODE)
-def test_both_codes_can_be_read_back(base, tuned):
-    pairs = diff_lines(base, tuned)
-    assert side(pairs, "base") == [line.rstrip() for line in base.splitlines()]
-    assert side(pairs, "tuned") == [line.rstrip() for line in tuned.splitlines()]
+def test_both_codes_can_be_read_back(left, right):
+    pairs = diff_lines(left, right)
+    assert side(pairs, "left") == [line.rstrip() for line in left.splitlines()]
+    assert side(pairs, "right") == [line.rstrip() for line in right.splitlines()]
     for pair in pairs:
-        present = {"same": (True, True), "changed": (True, True), "base": (True, False), "tuned": (False, True)}
-        assert (pair.base is not None, pair.tuned is not None) == present[pair.kind]
+        present = {"same": (True, True), "changed": (True, True), "left": (True, False), "right": (False, True)}
+        assert (pair.left is not None, pair.right is not None) == present[pair.kind]
 
 
 @given(CODE)
@@ -35,30 +35,30 @@ def test_equal_codes_have_no_differences(code):
 
 
 @given(CODE, CODE)
-def test_marked_pieces_are_what_differs(base, tuned):
-    for pair in diff_lines(base, tuned):
+def test_marked_pieces_are_what_differs(left, right):
+    for pair in diff_lines(left, right):
         if pair.kind != "changed":
             continue
-        plain = ["".join(text for text, changed in line.pieces if not changed) for line in (pair.base, pair.tuned)]
-        alike = any(changed for line in (pair.base, pair.tuned) for _, changed in line.pieces)
+        plain = ["".join(text for text, changed in line.pieces if not changed) for line in (pair.left, pair.right)]
+        alike = any(changed for line in (pair.left, pair.right) for _, changed in line.pieces)
         assert not alike or plain[0] == plain[1]
 
 
 def test_a_changed_word_is_marked_alone():
     (pair,) = diff_lines("for x in range(n):", "for x in range(10):")
-    assert [text for text, changed in pair.base.pieces if changed] == ["n"]
-    assert [text for text, changed in pair.tuned.pieces if changed] == ["10"]
+    assert [text for text, changed in pair.left.pieces if changed] == ["n"]
+    assert [text for text, changed in pair.right.pieces if changed] == ["10"]
 
 
 def test_unlike_lines_stand_next_to_each_other_unmarked():
     (pair,) = diff_lines("import numpy", "x = [1, 2, 3, 4]")
     assert pair.kind == "changed"
-    assert not any(changed for line in (pair.base, pair.tuned) for _, changed in line.pieces)
+    assert not any(changed for line in (pair.left, pair.right) for _, changed in line.pieces)
 
 
-@pytest.mark.parametrize(("base", "tuned", "kind"), [("a = 1", "", "base"), ("", "a = 1", "tuned")])
-def test_a_side_without_code_leaves_its_place_empty(base, tuned, kind):
-    assert [pair.kind for pair in diff_lines(base, tuned)] == [kind]
+@pytest.mark.parametrize(("left", "right", "kind"), [("a = 1", "", "left"), ("", "a = 1", "right")])
+def test_a_side_without_code_leaves_its_place_empty(left, right, kind):
+    assert [pair.kind for pair in diff_lines(left, right)] == [kind]
 
 
 def test_trailing_white_space_is_no_difference():

@@ -60,7 +60,8 @@ def test_a_row_has_its_title_question_and_both_sides():
     view = view_of(answer("base"), answer("tuned"), ahead=4)
     (row,) = view["rows"]
     assert (row["title"], row["question"]) == ("Fibonacci series", QUESTION)
-    assert set(row["sides"]) == {"base", "tuned"}
+    assert row["names"] == {"left": "base", "right": "tuned"}
+    assert list(row["sides"]) == ["left", "right"]
     assert (view["running"], view["ahead"]) == (True, 4)
     assert (row["differs"], row["diff"]) == (None, [])
 
@@ -110,7 +111,7 @@ def test_the_diff_waits_for_both_sides():
     (row,) = late["rows"]
     assert row["differs"] is True
     assert [pair["kind"] for pair in row["diff"]] == ["changed"]
-    assert row["sides"]["tuned"]["code"] == "a = 2"
+    assert row["sides"]["right"]["code"] == "a = 2"
     assert late["running"] is False
 
 
@@ -126,19 +127,20 @@ def test_answers_differ_by_their_words_too_but_not_by_space_around_them(tuned, d
 
 def test_one_side_alone_has_nothing_to_differ_from():
     (row,) = view_of(answer("base", "Yes.", "ended"))["rows"]
-    assert (set(row["sides"]), row["differs"], row["diff"]) == ({"base"}, None, [])
+    assert (row["names"], set(row["sides"]), row["differs"]) == ({"left": "base"}, {"left"}, None)
 
 
 def test_a_view_is_json_and_keeps_text_as_it_is():
     text = "<script>alert(1)</script> <|im_start|>system"
     view = json.loads(json.dumps(view_of(answer("base", text, "ended"), answer("tuned", text, "ended"))))
-    assert view["rows"][0]["sides"]["base"]["text"] == text
+    assert view["rows"][0]["sides"]["left"]["text"] == text
 
 
 def test_the_words_under_an_answer():
     measured = answer(state="capped", tokens=1200, seconds=40.0, first_token_seconds=0.31)
     assert facts(measured) == ["1200 tokens", "30 tok/s", "first token 0.3 s", "40.0 s"]
     assert facts(answer(state="streaming", tokens=1, seconds=0.5, first_token_seconds=0.5))[0] == "1 token"
+    assert facts(answer(state="streaming", tokens=30)) == ["30 tokens"]
     assert facts(answer()) == []
 
 

@@ -1,0 +1,183 @@
+// The Results tab: what people said, with how sure that is, what the machine found, the comparisons, and the exports.
+(function (lens) {
+	const { el, setText } = lens;
+	const OUTCOMES = [
+		["base", "base is better"],
+		["tie", "tie"],
+		["both_bad", "both are bad"],
+		["tuned", "tuned is better"],
+	];
+	const percent = (share) => `${Math.round(share * 100)}%`;
+	const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+
+	function countsBar(counts) {
+		const parts = OUTCOMES.filter(([outcome]) => counts[outcome]).map(([outcome, words]) => {
+			const part = el("span", { "data-outcome": outcome, title: `${words}: ${counts[outcome]}` }, String(counts[outcome]));
+			part.style.flexGrow = counts[outcome];
+			return part;
+		});
+		const said = OUTCOMES.map(([outcome, words]) => `${words} ${counts[outcome]}`).join(", ");
+		return el("div", { class: "ll-counts", role: "img", "aria-label": said }, ...parts);
+	}
+
+	/** The share of decided votes that tuned won, with its 95% interval, on a scale from 0 to 100%. */
+	function interval(group) {
+		const track = el("div", { class: "ll-interval", role: "img", "aria-label": group.words });
+		if (group.rate === null) return track;
+		const bar = el("span", { class: "ll-range" });
+		bar.style.left = percent(group.low);
+		bar.style.width = percent(group.high - group.low);
+		const dot = el("span", { class: "ll-rate" });
+		dot.style.left = percent(group.rate);
+		track.append(bar, dot);
+		return track;
+	}
+
+	function votesCard(view) {
+		const rows = view.groups.flatMap((group) => [
+			el("strong", {}, group.name, el("small", {}, count(group.counts.total, "vote"))),
+			group.counts.total ? countsBar(group.counts) : el("span", { class: "ll-none" }, "none yet"),
+			interval(group),
+			el("p", {}, group.words),
+		]);
+		const legend = OUTCOMES.map(([outcome, words]) => el("span", { "data-outcome": outcome }, el("i", {}), words));
+		return card(
+			"Which side people prefer",
+			el("div", { class: "ll-legend" }, ...legend),
+			el(
+				"div",
+				{ class: "ll-groups" },
+				el("span", {}),
+				el("small", {}, "votes"),
+				el("small", { class: "ll-scale" }, el("span", {}, "0%"), el("span", {}, "tuned wins"), el("span", {}, "100%")),
+				el("span", {}),
+				...rows
+			),
+			...view.notes.map((note) => el("p", { class: "ll-note" }, note))
+		);
+	}
+
+	const card = (title, ...children) => el("section", { class: "ll-panel" }, el("h3", {}, title), ...children);
+
+	function cell(text, attributes) {
+		return el("td", attributes || {}, text);
+	}
+
+	function probesCard(view) {
+		const sides = ["base", "tuned"];
+		const head = el(
+			"thead",
+			{},
+			el("tr", {}, el("th", { rowspan: "2", scope: "col" }, "Question"), ...["does the task", "ended by itself", "tokens, median"].map((name) => el("th", { colspan: "2", scope: "colgroup" }, name)), el("th", { rowspan: "2", scope: "col" }, "votes")),
+			el("tr", {}, ...[0, 1, 2].flatMap(() => sides.map((side) => el("th", { scope: "col", "data-side": side }, side))))
+		);
+		const body = view.probes.map((probe) =>
+			el(
+				"tr",
+				{},
+				el("th", { scope: "row" }, probe.title),
+				...["tasks", "ended", "tokens"].flatMap((key) => sides.map((side) => cell(probe[side][key] || "\u2013", { "data-side": side }))),
+				el("td", { class: "ll-cell-votes" }, probe.counts.total ? countsBar(probe.counts) : "\u2013")
+			)
+		);
+		return card("By question, base against tuned", el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "Figures by question" }, el("table", {}, head, el("tbody", {}, ...body))));
+	}
+
+	function historyCard(view) {
+		const items = view.history.map((item) =>
+			el(
+				"details",
+				{ class: "ll-past" },
+				el(
+					"summary",
+					{},
+					el("span", { class: "ll-past-question" }, item.question),
+					el("span", { class: "ll-past-outcome", "data-outcome": item.outcome || null }, item.outcome_words),
+					el("small", {}, item.when)
+				),
+				el("p", { class: "ll-note" }, item.about),
+				el(
+					"div",
+					{ class: "ll-past-sides" },
+					...["base", "tuned"].map((side) => el("article", { "data-side": side }, el("h4", {}, `${item[side].label} \u00b7 ${item[side].words}`), el("pre", { tabindex: "0" }, item[side].text)))
+				)
+			)
+		);
+		const more = view.more ? el("p", { class: "ll-note" }, view.more) : null;
+		return card(`Comparisons with ${view.adapter}`, ...items, more);
+	}
+
+	function download(name, type, encoded) {
+		const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+		const link = el("a", { download: name, href: URL.createObjectURL(new Blob([bytes], { type })) });
+		document.body.append(link);
+		link.click();
+		link.remove();
+		setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+	}
+
+	/** Builds the Results tab inside `root`; it is fetched anew whenever it comes into view and after each vote. */
+	lens.mountResults = function (root, server) {
+		let adapter = "";
+		let drawn = "";
+		const problem = el("div", { class: "ll-notice", role: "alert", hidden: true });
+		const choose = el("select", { "aria-label": "Adapter" });
+		const head = el("div", { class: "ll-results-head" }, el("label", {}, "Adapter ", choose));
+		const verdict = el("p", { class: "ll-headline", role: "status" });
+		const body = el("div", { class: "ll-panels" });
+		const said = el("span", { class: "ll-note", role: "status" });
+		const exports = el("div", { class: "ll-exports" }, el("span", {}, "Take the votes with you:"));
+		for (const [format, name] of [["csv", "CSV"], ["jsonl", "JSONL"], ["parquet", "Parquet"]]) {
+			const button = el("button", { type: "button", class: "ll-toggle", "data-format": format }, name);
+			button.addEventListener("click", () => save(format));
+			exports.append(button);
+		}
+		exports.append(said);
+		root.classList.add("ll-results");
+		root.replaceChildren(problem, head, verdict, body, exports);
+
+		async function save(format) {
+			setText(said, "preparing\u2026");
+			try {
+				const file = await server.export_votes({ format });
+				setText(said, file.error || `${file.name} \u00b7 ${count(file.rows, "row")}`);
+				if (!file.error) download(file.name, file.type, file.content);
+			} catch {
+				setText(said, "The server does not answer: try again.");
+			}
+		}
+
+		function draw(view) {
+			const key = JSON.stringify(view);
+			if (key === drawn) return;
+			drawn = key;
+			problem.hidden = !view.problem;
+			setText(problem, view.problem);
+			head.hidden = verdict.hidden = body.hidden = exports.hidden = Boolean(view.problem);
+			if (view.problem) return;
+			head.hidden = view.adapters.length < 1;
+			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));
+			setText(verdict, view.headline);
+			const cards = view.empty ? [] : [votesCard(view), probesCard(view), historyCard(view)];
+			body.replaceChildren(...cards);
+			exports.hidden = !view.exportable;
+		}
+
+		async function refresh() {
+			let view = null;
+			try {
+				view = await server.results({ adapter });
+			} catch {
+				// No connection: the header says so, and the next look at this tab asks again.
+			}
+			if (view) draw(view);
+		}
+		choose.addEventListener("change", () => {
+			adapter = choose.value;
+			refresh();
+		});
+		lens.votesChanged = () => root.checkVisibility() && refresh();
+		new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && refresh()).observe(root);
+		document.addEventListener("visibilitychange", () => !document.hidden && lens.votesChanged());
+	};
+})(window.LoraLens);

@@ -1,0 +1,305 @@
+"""Where pairs of answers and people's votes on them are kept: SQLite by default, any SQLAlchemy URL.
+
+A vote is on disk when ``vote`` returns. There is one vote for each pair and session; a further one changes it. Four
+different things can be said of a pair, and they are kept as four different things.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+Choice = Literal["left", "right", "tie", "both_bad"]
+"""What was clicked."""
+Outcome = Literal["base", "tuned", "tie", "both_bad"]
+"""What that means, by the places in which the pair was shown."""
+SideName = Literal["base", "tuned"]
+REASONS = {
+    "correct": "more correct",
+    "runs": "its code runs",
+    "clear": "clearer",
+    "complete": "more complete",
+    "concise": "shorter",
+    "explains": "explains better",
+    "wrong": "wrong",
+    "off_topic": "off topic",
+    "unfinished": "cut off or repeats",
+}
+MAX_COMMENT = 2000
+BUSY_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One side of a pair: its answer, its measures (``seconds`` of computation), and who gave it.
+
+    ``state`` is that of ``decode.Answer``; ``fingerprint`` tells the weights from all others; ``verdict`` is
+    ``Verdict.to_dict()``, once it is known.
+    """
+
+    text: str
+    tokens: int
+    seconds: float
+    state: str
+    label: str
+    fingerprint: str
+    verdict: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """Two answers to one question as they were shown; ``created`` in Unix seconds."""
+
+    id: str
+    created: float
+    session: str
+    question: str
+    probe: str | None
+    base: Answered
+    tuned: Answered
+    left: SideName
+    blind: bool
+    settings: dict[str, Any]
+
+    @property
+    def right(self) -> SideName:
+        """Who stood on the right."""
+        return "tuned" if self.left == "base" else "base"
+
+    def outcome(self, choice: Choice) -> Outcome:
+        """What a choice on this pair means."""
+        return {"left": self.left, "right": self.right}.get(choice, choice)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one session said of a pair. ``streaming``: while the answers were still being written. ``blind``: without
+    knowing the sides, which a blind pair's first vote reveals. Times in Unix seconds."""
+
+    pair_id: str
+    session: str
+    choice: Choice
+    outcome: Outcome
+    streaming: bool
+    blind: bool
+    reasons: tuple[str, ...]
+    comment: str
+    created: float
+    changed: float
+
+
+@dataclass(frozen=True)
+class VotedPair:
+    """A vote with the pair that it is about."""
+
+    pair: ShownPair
+    vote: Vote
+
+
+def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[str, ...], str]:
+    """A vote's parts, checked; reasons without repetition in their order. Raises UserError naming what is wrong."""
+    if choice not in get_args(Choice):
+        raise UserError(f"A vote is one of {', '.join(get_args(Choice))}: choose one of them.")
+    if not isinstance(reasons, list | tuple) or not all(isinstance(reason, str) for reason in reasons):
+        raise UserError("The reasons of a vote are a list of words.")
+    unknown = next((reason for reason in reasons if reason not in REASONS), None)
+    if unknown is not None:
+        raise UserError(f"There is no reason {unknown[:40]!r}: the reasons are {', '.join(REASONS)}.")
+    if not isinstance(comment, str):
+        raise UserError("A comment is a text.")
+    if len(comment) > MAX_COMMENT:
+        raise UserError(f"The comment is too long ({len(comment):,} characters): {MAX_COMMENT:,} are kept at most.")
+    if "\0" in comment or (not comment.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in comment)):
+        raise UserError("The comment holds a character that is no text: remove it.")
+    return choice, tuple(reason for reason in REASONS if reason in reasons), comment
+
+
+class Ratings:
+    """The store. All methods may be called from any thread; each raises UserError, in one line, if the database
+    cannot be read or written."""
+
+    def __init__(self, url: str) -> None:
+        """Opens the database, and makes it if need be; ``url`` is SQLAlchemy's (``sqlite:////folder/file``)."""
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        from eval_prompts import ratings_tables
+
+        try:
+            self._url = make_url(url)
+        except ArgumentError:
+            raise UserError("The ratings database's address is no URL such as sqlite:////folder/file.") from None
+        self._writing = threading.Lock()
+        with self._translated():
+            self._engine = ratings_tables.open_engine(self._url, BUSY_SECONDS)
+            ratings_tables.metadata.create_all(self._engine)
+        self._pairs, self._votes = ratings_tables.pairs, ratings_tables.votes
+
+    def add_pair(self, pair: ShownPair) -> None:
+        """Keep a pair; one that is kept already stays as it is."""
+        values = asdict(pair) | {"adapter": pair.tuned.label}
+        with self._write() as connection:
+            connection.execute(self._insert(self._pairs).values(values).on_conflict_do_nothing())
+
+    def set_verdicts(self, pair_id: str, base: dict[str, Any], tuned: dict[str, Any]) -> None:
+        """Add what the machine found about both answers of a pair that is kept."""
+        table = self._pairs.c
+        with self._write() as connection:
+            row = connection.execute(self._pairs.select().where(table.id == pair_id)).first()
+            if row is None:
+                return
+            sides = {"base": row.base | {"verdict": base}, "tuned": row.tuned | {"verdict": tuned}}
+            connection.execute(self._pairs.update().where(table.id == pair_id).values(sides))
+
+    def pair(self, pair_id: str) -> ShownPair:
+        """A pair that is kept. Raises UserError if there is none of that id."""
+        with self._read() as connection:
+            return self._find(connection, pair_id)
+
+    def vote(
+        self,
+        pair_id: str,
+        session: str,
+        choice: Choice,
+        *,
+        streaming: bool = False,
+        reasons: Sequence[str] = (),
+        comment: str = "",
+    ) -> Vote:
+        """Record a session's vote on a pair, or change it; durable when this returns.
+
+        A choice made after the session has seen who is who is not blind. Raises UserError for an unknown pair, choice
+        or reason and for a comment that is too long.
+        """
+        choice, reasons, comment = check_vote(choice, reasons, comment)
+        now = time.time()
+        with self._write() as connection:
+            pair = self._find(connection, pair_id)
+            old = connection.execute(self._votes.select().where(self._of(pair_id, session))).first()
+            same = old is not None and old.choice == choice
+            values = {
+                "pair_id": pair_id,
+                "session": session,
+                "choice": choice,
+                "outcome": pair.outcome(choice),
+                "streaming": streaming or (old is not None and old.streaming),
+                "blind": old.blind if same else pair.blind and old is None,
+                "reasons": list(reasons),
+                "comment": comment,
+                "created": old.created if old is not None else now,
+                "changed": now,
+                "withdrawn": False,
+            }
+            statement = self._insert(self._votes).values(values)
+            keys = ["pair_id", "session"]
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+        return _vote(values)
+
+    def undo(self, pair_id: str, session: str) -> bool:
+        """Take a session's vote back; False if it has none. That it knows a blind pair's sides is remembered."""
+        where = self._of(pair_id, session) & ~self._votes.c.withdrawn
+        values = {"withdrawn": True, "blind": False, "comment": "", "reasons": [], "choice": "", "outcome": ""}
+        with self._write() as connection:
+            return connection.execute(self._votes.update().where(where).values(values)).rowcount > 0
+
+    def votes(self, *, adapter: str | None = None, blind: bool | None = None) -> list[VotedPair]:
+        """All votes in force, oldest first: those on one adapter's answers, or given blind or not, where asked."""
+        pairs, votes = self._pairs, self._votes
+        joined = pairs.join(votes, pairs.c.id == votes.c.pair_id)
+        columns = [column.label(f"vote_{column.name}") for column in votes.c]
+        query = pairs.select().add_columns(*columns).select_from(joined).where(~votes.c.withdrawn)
+        if adapter is not None:
+            query = query.where(pairs.c.adapter == adapter)
+        if blind is not None:
+            query = query.where(votes.c.blind == blind)
+        query = query.order_by(votes.c.created, votes.c.pair_id)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        return [VotedPair(_pair(row), _vote({name: row._mapping[f"vote_{name}"] for name in VOTE})) for row in rows]
+
+    def pairs(self, *, adapter: str | None = None, limit: int = 50, offset: int = 0) -> list[ShownPair]:
+        """Pairs that may be told of, newest first: open ones, and blind ones that have been voted on."""
+        pairs, votes = self._pairs, self._votes
+        voted = votes.select().where(votes.c.pair_id == pairs.c.id).exists()
+        query = pairs.select().where(~pairs.c.blind | voted)
+        if adapter is not None:
+            query = query.where(pairs.c.adapter == adapter)
+        query = query.order_by(pairs.c.created.desc(), pairs.c.id).limit(limit).offset(offset)
+        with self._read() as connection:
+            return [_pair(row) for row in connection.execute(query)]
+
+    def adapters(self) -> list[str]:
+        """The adapters whose answers may be told of, the one that was asked last first."""
+        from sqlalchemy import func, select
+
+        pairs, votes = self._pairs, self._votes
+        voted = votes.select().where(votes.c.pair_id == pairs.c.id).exists()
+        query = select(pairs.c.adapter).where(~pairs.c.blind | voted).group_by(pairs.c.adapter)
+        with self._read() as connection:
+            return list(connection.scalars(query.order_by(func.max(pairs.c.created).desc())))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def _find(self, connection: Connection, pair_id: str) -> ShownPair:
+        row = connection.execute(self._pairs.select().where(self._pairs.c.id == pair_id)).first()
+        if row is None:
+            raise UserError("There is no such pair of answers: ask again and vote on what you get.")
+        return _pair(row)
+
+    def _of(self, pair_id: str, session: str) -> Any:
+        return (self._votes.c.pair_id == pair_id) & (self._votes.c.session == session)
+
+    def _insert(self, table: Any) -> Any:
+        if self._engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert
+        return insert(table)
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """One transaction; on disk at the end. This process writes one at a time, others are waited for."""
+        writer = self._engine.execution_options(writes=True)
+        with self._translated(), self._writing, writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, OSError, ImportError) as error:
+            where = PurePath(self._url.database or "").name or self._url.host
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise UserError(f"The ratings database {where} cannot be used ({reason}): mend it or choose another with "
+                            "--ratings.") from error  # fmt: skip
+
+
+VOTE = tuple(Vote.__dataclass_fields__)
+
+
+def _pair(row: Row[Any]) -> ShownPair:
+    values = {name: getattr(row, name) for name in ShownPair.__dataclass_fields__}
+    return ShownPair(**values | {side: Answered(**values[side]) for side in ("base", "tuned")})
+
+
+def _vote(values: dict[str, Any]) -> Vote:
+    return Vote(**{name: values[name] for name in VOTE} | {"reasons": tuple(values["reasons"])})

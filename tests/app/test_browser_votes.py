@@ -1,0 +1,260 @@
+"""Verdicts and votes in Chromium: badges, votes by click and by key, blind mode, undo, the Results tab, exports."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from visiting import ASK_ALL, ask, choose_longest_answer, overflow, screenshot, wait_until_done
+
+pytestmark = pytest.mark.browser
+
+SAVED = "✓ saved"
+
+
+def said(page, row=0):
+    return page.locator(".ll-said").nth(row)
+
+
+def wait_until_saved(page, row=0):
+    page.wait_for_function(f"document.querySelectorAll('.ll-said')[{row}].textContent.startsWith('{SAVED}')")
+
+
+def pressed(page, row=0):
+    return (
+        page.locator(".ll-row")
+        .nth(row)
+        .locator(".ll-choice[aria-pressed=true]")
+        .evaluate_all("(all) => all.map((button) => button.dataset.choice)")
+    )
+
+
+def go_blind(page):
+    page.get_by_label("Blind: names are hidden until you vote").check()
+
+
+def open_results(page):
+    page.get_by_role("tab", name="Results").click()
+    page.wait_for_selector("#ll-results .ll-headline:not(:empty)")
+
+
+def counted(page):
+    """The counts of all votes that the Results tab shows."""
+    label = page.locator("#ll-results .ll-groups .ll-counts").first.get_attribute("aria-label")
+    return {words.rsplit(" ", 1)[0]: int(words.rsplit(" ", 1)[1]) for words in label.split(", ")}
+
+
+@pytest.fixture
+def fresh(start_app, page_model_path, page_adapter_path):
+    """An app with no votes yet."""
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app.wait_for_line("is ready on")
+    return app
+
+
+def test_badges_say_in_words_what_was_found_and_why_on_a_click(visit):
+    page = visit()
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=10)
+    page.wait_for_selector(".ll-verdict[data-state=checking]", state="detached")
+    for side in page.locator(".ll-side").all():
+        labels = side.locator(".ll-verdict").all_inner_texts()
+        assert labels
+        assert all(label[0] in "✓✗○" and len(label) > 3 for label in labels)
+    badge = page.locator("button.ll-verdict").first
+    side = page.locator(".ll-side:has(button.ll-verdict)").first
+    height = page.locator(".ll-row").first.bounding_box()["height"]
+    badge.click()
+    assert badge.get_attribute("aria-expanded") == "true"
+    assert side.locator(".ll-finding p").first.inner_text()
+    assert page.locator(".ll-row").first.bounding_box()["height"] == height
+    assert "of 5 do the task" in page.inner_text(".ll-tally")
+    badge.click()
+    assert side.locator(".ll-finding").is_hidden()
+
+
+def test_a_vote_by_click_is_saved_changed_undone_and_survives_a_reload(visit):
+    page = visit()
+    ask(page, "Which?")
+    wait_until_done(page, answers=2)
+    page.get_by_role("button", name="Tuned is better").click()
+    wait_until_saved(page)
+    assert pressed(page) == ["right"]
+    page.get_by_role("button", name="Tie").click()
+    page.wait_for_selector(".ll-choice[data-choice=tie][aria-pressed=true]")
+    wait_until_saved(page)
+    page.get_by_role("button", name="Say why").click()
+    page.locator(".ll-tag").first.click()
+    page.wait_for_selector(".ll-tag[aria-pressed=true]")
+    page.get_by_label("Comment on your vote").fill("<b>Both</b> are fine")
+    page.keyboard.press("Enter")
+    page.wait_for_function("JSON.parse(localStorage['lora-lens.comparisons.2'])[0].rows[0].vote.comment")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-choice[data-choice=tie][aria-pressed=true]")
+    page.get_by_role("button", name="Say why").click()
+    assert page.input_value(".ll-why input") == "<b>Both</b> are fine"
+    assert page.locator(".ll-tag[aria-pressed=true]").count() == 1
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector(".ll-choice[aria-pressed=true]", state="detached")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-choice")
+    assert pressed(page) == []
+
+
+def test_keys_vote_row_by_row_and_not_while_typing(visit):
+    page = visit()
+    choose_longest_answer(page, 16)
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=10)
+    page.mouse.move(0, 0)
+    page.locator("body").evaluate("() => document.activeElement.blur()")
+    for row, (key, choice) in enumerate([("1", "left"), ("2", "right"), ("3", "tie")]):
+        page.keyboard.press(key)
+        wait_until_saved(page, row)
+        assert pressed(page, row) == [choice]
+    page.locator(".ll-sides").nth(4).focus()
+    page.keyboard.press("4")
+    wait_until_saved(page, 4)
+    assert pressed(page, 4) == ["both_bad"]
+    page.click("#ll-question textarea")
+    page.keyboard.type("1234")
+    assert page.input_value("#ll-question textarea") == "1234"
+    assert pressed(page, 3) == []
+
+
+def test_a_vote_while_the_answers_stream_stops_these_two_and_is_recorded_so(visit):
+    page = visit()
+    choose_longest_answer(page, 1000)
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-choice:enabled")
+    page.locator(".ll-choice[data-choice=left]").first.click()
+    wait_until_saved(page)
+    assert "given while they were writing" in said(page).inner_text()
+    states = "[...document.querySelectorAll('.ll-side')].map((side) => side.dataset.state)"
+    page.wait_for_function(f"{states}.slice(0, 2).every((state) => state === 'cancelled')")
+    assert "streaming" in page.evaluate(states)[2:]
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
+    wait_until_saved(page)
+
+
+def test_a_vote_that_the_store_refuses_is_told_on_its_row(visit, complaints):
+    page = visit()
+    ask(page, "Lost?")
+    wait_until_done(page, answers=2)
+    page.evaluate("localStorage.setItem('lora-lens.visitor', 'x'.repeat(1000))")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-choice:enabled")
+    page.get_by_role("button", name="Tie").click()
+    page.wait_for_selector(".ll-trouble:visible")
+    assert "whose it is" in page.inner_text(".ll-trouble")
+    assert pressed(page) == []
+    assert said(page).inner_text() == ""
+
+
+LISTEN = """() => {
+    window.heard = [];
+    const parse = JSON.parse;
+    JSON.parse = (text, ...rest) => (window.heard.push(String(text)), parse(text, ...rest));
+}"""
+"""Keeps each message that reaches the page's script, as it was sent."""
+
+
+def hidden_everything(page):
+    """Whatever a curious visitor could read before the vote: the board, the store and the last data received."""
+    return page.evaluate(
+        """() => {
+            const board = document.querySelector("#ll-board .ll-rows").outerHTML;
+            return [board, localStorage["lora-lens.comparisons.2"] || ""].join("\\n");
+        }"""
+    )
+
+
+def test_blind_hides_who_is_who_until_the_vote(visit):
+    page = visit()
+    page.evaluate(LISTEN)
+    go_blind(page)
+    ask(page, "Who am I?", tokens=40)
+    page.wait_for_selector(".ll-side")
+    assert page.locator(".ll-badge").all_inner_texts() == ["A", "B"]
+    wait_until_done(page, answers=2)
+    left, right = page.locator(".ll-side").all()
+    style = "(side) => [getComputedStyle(side.querySelector('.ll-badge')).color, side.dataset.side.length]"
+    assert left.evaluate(style) == right.evaluate(style)
+    assert left.locator(".ll-verdict").count() == right.locator(".ll-verdict").count() == 0
+    seen = hidden_everything(page)
+    stored = json.loads(page.evaluate("localStorage['lora-lens.comparisons.2']"))[0]
+    for row in stored["rows"]:
+        assert row["names"] is None
+        assert list(row["sides"]["left"]) == list(row["sides"]["right"])
+        assert "tuned" not in json.dumps(row)
+        assert "tok/s" not in json.dumps(row)
+    assert "tuned" not in seen.lower().replace(json.dumps(stored["adapter"]), "")
+    heard = page.evaluate("window.heard.join('')")
+    assert "process_generating" in heard
+    assert '"pair"' in heard
+    for word in ('"base"', '"tuned"', "tok/s", "seconds"):
+        assert word not in heard
+    page.click(".ll-toggle")
+    assert "only in A" in page.inner_text(".ll-summary") or "code" in page.inner_text(".ll-summary")
+    screenshot(page, "blind")
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("1")
+    wait_until_saved(page)
+    assert sorted(page.locator(".ll-badge").all_inner_texts()) == ["Base", "Tuned"]
+    assert "A was" in said(page).inner_text()
+    assert "tok/s" in page.locator(".ll-facts").first.inner_text()
+    page.wait_for_selector(".ll-verdict:not([data-state=checking])")
+    names = page.locator(".ll-badge").all_inner_texts()
+    screenshot(page, "revealed")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".ll-row")
+    assert page.locator(".ll-badge").all_inner_texts() == names
+    assert page.get_by_label("Blind: names are hidden until you vote").is_checked()
+
+
+def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
+    page = visit(fresh.url)
+    open_results(page)
+    assert "No votes yet: ask, then press 1-4" in page.inner_text(".ll-headline")
+    screenshot(page, "results-empty")
+    page.get_by_role("tab", name="Compare").click()
+    choose_longest_answer(page, 24)
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=10)
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    for row, key in enumerate("2213"):
+        page.keyboard.press(key)
+        wait_until_saved(page, row)
+    open_results(page)
+    page.wait_for_selector("#ll-results .ll-counts")
+    assert counted(page) == {"base is better": 1, "tie": 1, "both are bad": 0, "tuned is better": 2}
+    assert "Not enough votes to tell" in page.inner_text(".ll-headline")
+    assert page.locator("#ll-results tbody tr").count() >= 5
+    assert page.locator(".ll-past").count() >= 4
+    for theme in ("light", "dark"):
+        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        screenshot(page, f"results-{theme}", full_page=True)
+    for name, start in {"CSV": b"", "JSONL": b"{", "Parquet": b"PAR1"}.items():
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name, exact=True).click()
+        content = download.value.path().read_bytes()
+        assert content.startswith(start)
+        assert len(content) > 100
+        assert download.value.suggested_filename.endswith(name.lower())
+    assert overflow(page) <= 0
+
+
+def test_results_fit_a_phone(visit, app):
+    page = visit(width=400, height=800)
+    ask(page, "On the phone?")
+    wait_until_done(page, answers=2)
+    page.get_by_role("button", name="Both are bad").click()
+    wait_until_saved(page)
+    assert overflow(page) <= 0
+    open_results(page)
+    page.wait_for_selector("#ll-results .ll-counts")
+    assert overflow(page) <= 0
+    screenshot(page, "results-phone", full_page=True)

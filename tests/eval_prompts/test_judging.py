@@ -1,0 +1,93 @@
+"""Verdicts while people watch: cheap while an answer streams, whole once it is over, never in anybody's way."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+
+from eval_prompts import judging
+from eval_prompts.decode import Answer
+from eval_prompts.judging import CHECKING, UNJUDGED, Judges, Verdicts
+from eval_prompts.verdict import Verdict
+
+GOOD = "```python\ndef average(numbers):\n    return sum(numbers) / len(numbers)\n```"
+
+
+def answer(text=GOOD, state="ended", side="base"):
+    return Answer(side, 0, "?", text, tokens=9, state=state)
+
+
+def labels(shown):
+    return [badge["label"] for badge in shown["badges"]]
+
+
+@pytest.fixture
+def judges():
+    judges = Judges(workers=1)
+    yield judges
+    judges.close()
+
+
+@pytest.fixture
+def verdicts(judges):
+    return Verdicts(judges, ["average"])
+
+
+def test_a_finished_answer_is_judged_once_and_its_probe_is_known(verdicts):
+    first = verdicts.of(answer())
+    assert first["checking"] or "does the task" in labels(first)
+    assert verdicts.wait(30)
+    assert "does the task" in labels(verdicts.of(answer()))
+    assert verdicts.begin(answer()) is verdicts.begin(answer())
+    assert set(verdicts.final(0)) == {"base"}
+
+
+def test_nobody_waits_for_an_answer_that_takes_long_to_judge(monkeypatch, verdicts):
+    release = threading.Event()
+    monkeypatch.setattr(judging, "judge", lambda *_, **__: release.wait(60) and Verdict(code="x", parses=True))
+    assert verdicts.of(answer()) == CHECKING
+    assert not verdicts.wait(0)
+    assert verdicts.final(0) == {}
+    release.set()
+    assert verdicts.wait(30)
+    assert "parses" in labels(verdicts.of(answer()))
+
+
+def test_an_answer_that_streams_is_looked_at_now_and_then(monkeypatch, verdicts):
+    looked = []
+    partial = judging.judge_partial
+    monkeypatch.setattr(judging, "judge_partial", lambda text: looked.append(text) or partial(text))
+    clock = SimpleNamespace(monotonic=iter([10.0, 10.1, 10.2, 10.6, 10.7]).__next__)
+    monkeypatch.setattr(judging, "time", clock)
+    for length in (20, 30, 40, 50, 60):
+        shown = verdicts.of(answer("```python\n" + "x = 1\n" * length, state="streaming"))
+        assert labels(shown) == ["parses so far"] or "repeats itself" in labels(shown)
+    assert len(looked) == 2
+
+
+def test_an_answer_that_was_stopped_is_not_held_against_the_model(verdicts):
+    shown = verdicts.of(answer("```python\ndef average(", state="cancelled"))
+    assert shown["checking"] is False
+    assert not {"task", "runs"} & {badge["kind"] for badge in shown["badges"]}
+    assert verdicts.of(answer("", state="waiting")) == UNJUDGED
+
+
+def test_a_judge_that_fails_leaves_the_answer_unjudged(monkeypatch, verdicts, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("the judge is ill")
+
+    monkeypatch.setattr(judging, "judge", fail)
+    verdicts.of(answer())
+    assert verdicts.wait(30)
+    assert verdicts.of(answer()) == UNJUDGED
+    assert "could not be judged" in caplog.text
+
+
+def test_what_was_called_off_has_no_verdict():
+    future: Future[Verdict] = Future()
+    future.cancel()
+    future.set_running_or_notify_cancel()
+    assert judging.outcome(future) is None
