@@ -11,20 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.ratings import REASONS, Answered, Ratings, ShownPair
+from eval_prompts.ratings import REASONS, Ratings
+from tests.eval_prompts.kept_pairs import shown
 from tuning.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script> **b** '; DROP TABLE votes; --"
-
-
-def answered(label="base", text="An answer.", tokens=5, verdict=None):
-    return Answered(text, tokens, 1.0, "ended", label, "f" * 16, verdict)
-
-
-def shown(ident="p", *, left="base", blind=False, label="mine", created=1.0, probe=None, **sides):
-    sides = {"base": answered(), "tuned": answered(label)} | sides
-    return ShownPair(ident, created, "asker", "Why?", probe, left=left, blind=blind, settings={"seed": 0}, **sides)
 
 
 @pytest.fixture

@@ -1,0 +1,154 @@
+"""Statistics of votes, against published worked examples and by properties; exports; what the Results tab is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from eval_prompts.ratings import Ratings, Vote, VotedPair
+from eval_prompts.results_view import EMPTY, headline, results, results_view
+from eval_prompts.vote_export import COLUMNS, export
+from eval_prompts.vote_statistics import proportion, summarise
+from tests.eval_prompts.kept_pairs import answered, shown
+from tuning.errors import UserError
+
+CHOICES = st.sampled_from(["left", "right", "tie", "both_bad"])
+PASSES, FAILS = {"task": "passes"}, {"task": "fails"}
+
+
+def voted(choice="left", *, comment="", blind=False, session="me", **pair):
+    about = shown(**pair)
+    vote = Vote(about.id, session, choice, about.outcome(choice), False, blind, (), comment, 1.0, 1.0)
+    return VotedPair(about, vote)
+
+
+def test_the_interval_is_wilsons():
+    """Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I: 81 of 263, 15 of 148 and
+    1 of 29 by the score method without continuity correction."""
+    for wins, of, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (1, 29, 0.0061, 0.1718)):
+        found = proportion(wins, of)
+        assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_the_sign_test_is_exact():
+    assert proportion(5, 5)["p_value"] == pytest.approx(0.0625)
+    assert proportion(9, 10)["p_value"] == pytest.approx(22 / 1024)
+    assert proportion(5, 10)["p_value"] == 1.0
+
+
+@given(st.lists(st.tuples(CHOICES, st.sampled_from(["base", "tuned"])), max_size=20))
+def test_every_vote_is_counted_once_and_swapping_the_sides_swaps_the_rate(cast):
+    votes = [voted(choice, left=left) for choice, left in cast]
+    found = summarise(votes)
+    assert sum(found["counts"][key] for key in ("base", "tuned", "tie", "both_bad")) == found["counts"]["total"]
+    assert found["counts"]["total"] == len(votes)
+    swapped = summarise([voted(choice, left="tuned" if left == "base" else "base") for choice, left in cast])
+    assert swapped["counts"]["base"] == found["counts"]["tuned"]
+    assert swapped["position"] == found["position"]
+    wins = found["tuned_wins"]
+    if wins["of"]:
+        assert 0 <= wins["low"] <= wins["rate"] <= wins["high"] <= 1
+        assert swapped["tuned_wins"]["rate"] == pytest.approx(1 - wins["rate"])
+
+
+def test_five_of_five_is_not_enough_and_six_of_six_is():
+    assert summarise([voted("right")] * 5)["enough"] is False
+    assert summarise([voted("right")] * 6)["enough"] is True
+    assert "Not enough votes to tell" in headline(summarise([voted("right")] * 5))
+    assert "People prefer tuned" in headline(summarise([voted("right")] * 6))
+    assert "People prefer base" in headline(summarise([voted("left")] * 6))
+    assert headline(summarise([])) == EMPTY
+    assert "Nobody has preferred a side" in headline(summarise([voted("tie")]))
+
+
+def test_agreement_counts_only_where_one_answer_alone_does_its_task():
+    good, bad = answered(verdict=PASSES), answered(verdict=FAILS)
+    votes = [
+        voted("right", base=bad, tuned=good),
+        voted("left", base=bad, tuned=good),
+        voted("right", base=good, tuned=good),
+        voted("right", base=answered(), tuned=good),
+        voted("tie", base=bad, tuned=good),
+    ]
+    found = summarise(votes)["agreement"]
+    assert (found["wins"], found["of"]) == (1, 2)
+
+
+def test_length_is_told_beside_the_win_rate():
+    votes = [voted("right", tuned=answered("mine", tokens=50)), voted("left", tuned=answered("mine", tokens=2))]
+    lengths = summarise(votes)["lengths"]
+    assert lengths["median_tokens"] == {"base": 5, "tuned": 26}
+    assert (lengths["longer_wins"]["wins"], lengths["longer_wins"]["of"]) == (2, 2)
+
+
+HOSTILE = ["=1+1", "+1", "-1", "@cmd", "\t=1", "plain", "<script>alert(1)</script>", 'a "quoted", cell\nwith lines']
+
+
+def test_a_csv_holds_every_text_and_no_formula():
+    votes = [voted("right", comment=text, tuned=answered("mine", text)) for text in HOSTILE]
+    content, count = export(votes, "csv")
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
+    assert count == len(rows) == len(HOSTILE)
+    for text, row in zip(HOSTILE, rows, strict=True):
+        assert row["chosen"].removeprefix("'") == text
+        assert not row["chosen"].startswith(("=", "+", "-", "@", "\t"))
+        assert not row["comment"].startswith(("=", "+", "-", "@", "\t"))
+        assert row["rejected"] == "An answer."
+
+
+def test_jsonl_and_parquet_hold_preference_pairs_as_they_are():
+    votes = [voted("left", tuned=answered("mine", text)) for text in HOSTILE] + [voted("tie"), voted("both_bad")]
+    lines = [json.loads(line) for line in export(votes, "jsonl")[0].decode().splitlines()]
+    table = parquet.read_table(io.BytesIO(export(votes, "parquet")[0])).to_pylist()
+    assert lines == table
+    assert [row["rejected"] for row in table] == HOSTILE
+    assert {row["chosen_side"] for row in table} == {"base"}
+    assert list(table[0]) == list(COLUMNS)
+    assert parquet.read_table(io.BytesIO(export([], "parquet")[0])).column_names == list(COLUMNS)
+
+
+def test_no_other_format_is_written():
+    with pytest.raises(UserError, match="csv, jsonl, parquet"):
+        export([], "pickle")
+
+
+@pytest.fixture
+def ratings(tmp_path):
+    ratings = Ratings(f"sqlite:///{tmp_path / 'ratings.sqlite'}")
+    yield ratings
+    ratings.close()
+
+
+def test_results_of_nothing(ratings):
+    view = results_view(ratings)
+    assert (view["headline"], view["empty"], view["exportable"], view["adapters"]) == (EMPTY, True, False, [])
+    assert results(ratings)["votes"]["blind"]["total"] == 0
+
+
+def test_results_keep_adapters_probes_blind_and_open_apart(ratings):
+    ratings.add_pair(shown("a", probe="knn", blind=True, base=answered(verdict=FAILS)))
+    ratings.add_pair(shown("b", probe="knn"))
+    ratings.add_pair(shown("c", label="newer", created=9.0))
+    ratings.add_pair(shown("hidden", blind=True, created=99.0))
+    ratings.vote("a", "me", "left")
+    ratings.vote("b", "me", "tie", comment=HOSTILE[6])
+    ratings.vote("c", "me", "right")
+    found = results(ratings, "mine")
+    assert (found["votes"]["blind"]["base"], found["votes"]["open"]["tie"], found["comparisons"]) == (1, 1, 2)
+    knn = found["probes"][0]
+    assert (knn["base"]["answers"], knn["base"]["judged"], knn["base"]["passes"]) == (2, 1, 0)
+    assert (knn["counts"]["base"], knn["counts"]["tie"]) == (1, 1)
+    view = results_view(ratings)
+    assert view["adapter"] == "newer"
+    assert view["adapters"] == [{"name": "newer", "votes": 1}, {"name": "mine", "votes": 2}]
+    view = results_view(ratings, "mine")
+    assert [item["outcome_words"] for item in view["history"]] == ["base preferred", "tie"]
+    assert "<script>" in view["history"][1]["about"]
+    assert "hidden" not in json.dumps(view)
+    assert results_view(ratings, "no such adapter")["empty"] is True
