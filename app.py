@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from eval_prompts import compare_tab, endpoints_tab, results_tab
+from eval_prompts.ratings import default_url
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
 from tuning.errors import UserError
-from tuning.lock import data_root
 
 
 class Settings(BaseSettings):
@@ -47,8 +47,9 @@ class Settings(BaseSettings):
 
     def ratings_url(self) -> str:
         """Where votes are kept, as a database URL."""
-        where = self.ratings or os.environ.get("DATABASE_URL") or str(data_root() / "ratings.sqlite")
-        return where if "://" in where else f"sqlite:///{Path(where).expanduser().absolute()}"
+        if self.ratings is None:
+            return default_url()
+        return self.ratings if "://" in self.ratings else f"sqlite:///{Path(self.ratings).expanduser().absolute()}"
 
     def lens(self) -> Lens:
         """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
@@ -126,8 +127,9 @@ def free_port(host: str) -> int:
         return probe.getsockname()[1]
 
 
-def announce(lens: Lens) -> None:
-    """Prints, once the models are loaded or refused, where the weights came from or what to do."""
+def announce(lens: Lens, pairs: ShownPairs) -> None:
+    """Prints, once the models are loaded or refused, where the weights came from or what to do; and what is wrong with
+    the ratings database, if anything is."""
     try:
         lens.wait_ready()
     except UserError as error:
@@ -135,6 +137,10 @@ def announce(lens: Lens) -> None:
     else:
         status = lens.status()
         print(f"{status.model} is ready on {status.device}; weights from {status.origin}", flush=True)
+    try:
+        pairs.ratings.adapters()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     print(f"LoRA Lens is at {url}", flush=True)
     lens.start()
-    threading.Thread(target=announce, args=(lens,), daemon=True).start()
+    threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     asked_to_stop.wait()
     page.close(verbose=False)
     if lens.status().state == "loading":

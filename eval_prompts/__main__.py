@@ -105,6 +105,27 @@ def run_ask(options: argparse.Namespace) -> None:
         print(f"── {one.side} ── {facts(one)}\n{one.text}\n")
 
 
+def known_votes(status: Status) -> list[str]:
+    """What people voted on the answers of this base model and adapter, in lines; empty where no votes are kept."""
+    from eval_prompts.ratings import Ratings, default_url
+    from eval_prompts.results_view import headline, notes
+    from eval_prompts.vote_statistics import summarise
+
+    url = default_url()
+    if status.adapter is None or (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):
+        return []
+    try:
+        ratings = Ratings(url)
+        votes = ratings.votes(adapter=status.adapter.name)
+        ratings.close()
+    except UserError as error:
+        logging.warning("%s The report goes without votes.", error)
+        return []
+    fingerprint = f"{status.fingerprint}+{status.adapter.fingerprint}"
+    same = summarise([voted for voted in votes if voted.pair.tuned.fingerprint == fingerprint])
+    return [headline(same), *notes(same)] if same["counts"]["total"] else []
+
+
 def run_compare(options: argparse.Namespace) -> None:
     """Ask the five probes and write the report."""
     check_writable(options.out)
@@ -114,7 +135,7 @@ def run_compare(options: argparse.Namespace) -> None:
         for one in sides:
             print(f"  {one.side:5} {facts(one)}")
     curve = read_curve(status.adapter.path) if status.adapter else None
-    comparison = Comparison(status, settings_of(options), answers, judged(answers), curve=curve)
+    comparison = Comparison(status, settings_of(options), answers, judged(answers), known_votes(status), curve)
     print(comparison.tally)
     for path in write(comparison, options.out):
         print(path)

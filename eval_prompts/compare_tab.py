@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.context import get_blocks_context
 
 from eval_prompts.compare_view import Comparison, settings_from, status_view
 from eval_prompts.probes import PROBES
@@ -132,8 +133,7 @@ def build(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
                 min_width=200,
             )
     blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
-    page = gr.context.Context.root_block
-    page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
+    get_blocks_context().load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
     board = gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountBoard(element, props, watch, server)",

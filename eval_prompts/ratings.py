@@ -6,6 +6,7 @@ different things can be said of a pair, and they are kept as four different thin
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tuning.errors import UserError
+from tuning.lock import data_root
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -122,6 +124,11 @@ def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[s
     if "\0" in comment or (not comment.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in comment)):
         raise UserError("The comment holds a character that is no text: remove it.")
     return choice, tuple(reason for reason in REASONS if reason in reasons), comment
+
+
+def default_url() -> str:
+    """Where votes are kept unless another place is named: DATABASE_URL, or a file in the user's data folder."""
+    return os.environ.get("DATABASE_URL") or f"sqlite:///{data_root().absolute() / 'ratings.sqlite'}"
 
 
 class Ratings:

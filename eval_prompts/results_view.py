@@ -81,8 +81,8 @@ def headline(statistics: dict[str, Any]) -> str:
         return "Nobody has preferred a side yet: every vote is a tie or says that both are bad."
     if statistics["enough"]:
         better = "tuned" if wins["rate"] > 0.5 else "base"
-        return f"People prefer {better}: tuned wins {share(wins)} ({chance(wins)})."
-    return f"Not enough votes to tell: tuned wins {share(wins)} ({chance(wins)})."
+        return f"People prefer {better}: tuned wins {share(wins)} ({test(wins)})."
+    return f"Not enough votes to tell: tuned wins {share(wins)} ({test(wins)})."
 
 
 def share(found: dict[str, Any]) -> str:
@@ -93,9 +93,12 @@ def share(found: dict[str, Any]) -> str:
 
 def chance(found: dict[str, Any]) -> str:
     """Interval and test in words."""
-    p = found["p_value"]
-    exact = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-    return f"95% interval {found['low']:.0%} to {found['high']:.0%}, sign test {exact}"
+    return f"95% interval {found['low']:.0%} to {found['high']:.0%}, sign test {test(found)}"
+
+
+def test(found: dict[str, Any]) -> str:
+    """The exact sign test in words."""
+    return f"p = {found['p_value']:.2g}" if found["p_value"] >= 0.001 else "p < 0.001"
 
 
 def notes(statistics: dict[str, Any]) -> Iterable[str]:

@@ -110,7 +110,7 @@ class LivePair:
         question = answers["base"].question
         return ShownPair(
             id=self.id,
-            created=showing.created,
+            created=showing.created - self.index / 1000,  # newest first is then the order of asking within a request
             session=showing.session,
             question=question,
             probe=PROBE_IDS.get(question),

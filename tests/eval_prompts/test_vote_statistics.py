@@ -5,14 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from eval_prompts.__main__ import known_votes
+from eval_prompts.adapters import AdapterCard
+from eval_prompts.decode import Settings
 from eval_prompts.ratings import Ratings, Vote, VotedPair
+from eval_prompts.report import Comparison, write
 from eval_prompts.results_view import EMPTY, headline, results, results_view
+from eval_prompts.service import Status
 from eval_prompts.vote_export import COLUMNS, export
 from eval_prompts.vote_statistics import proportion, summarise
 from tests.eval_prompts.kept_pairs import answered, shown
@@ -123,6 +129,26 @@ def ratings(tmp_path):
     ratings = Ratings(f"sqlite:///{tmp_path / 'ratings.sqlite'}")
     yield ratings
     ratings.close()
+
+
+def test_the_report_tells_the_votes_on_this_very_adapter(ratings, tmp_path, monkeypatch):
+    card = AdapterCard("mine", tmp_path, "m", 4, 8.0, ("q_proj",), fingerprint="22")
+    status = Status("ready", "ready", None, "smol", "", "CPU", card, True, 1, 0, 0, 1.0, "0", fingerprint="11")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'none-yet.sqlite'}")
+    assert known_votes(status) == []
+    assert not (tmp_path / "none-yet.sqlite").exists()
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'ratings.sqlite'}")
+    for ident, fingerprint in (("a", "11+22"), ("b", "11+another")):
+        ratings.add_pair(shown(ident, tuned=replace(answered("mine"), fingerprint=fingerprint)))
+        ratings.vote(ident, "me", "right")
+    lines = known_votes(status)
+    assert lines[0] == "Not enough votes to tell: tuned wins 1 of 1 decided vote, 100% (p = 1)."
+    files = write(Comparison(status, Settings(), [], votes=lines), tmp_path / "out")
+    assert all("tuned wins 1 of 1" in file.read_text().replace("\\", "") for file in files)
+    (tmp_path / "ratings.sqlite").write_bytes(b"broken" * 1000)
+    for rest in ("ratings.sqlite-wal", "ratings.sqlite-shm"):
+        (tmp_path / rest).unlink(missing_ok=True)
+    assert known_votes(status) == []
 
 
 def test_results_of_nothing(ratings):
