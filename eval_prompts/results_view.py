@@ -3,12 +3,14 @@ and the comparisons of one adapter. Blind pairs that nobody has voted on are in 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.probes import PROBES
+from eval_prompts.strengths import bradley_terry
 from eval_prompts.vote_statistics import summarise
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def results_view(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]
     """The Results tab's data: ``results`` in words and lines. Raises UserError if the database cannot be read."""
     found = results(ratings, adapter)
     everyone = ratings.votes()
+    strengths = bradley_terry(everyone)
     votes = [voted for voted in everyone if voted.pair.tuned.label == found["adapter"]]
     pairs = ratings.pairs(adapter=found["adapter"], limit=HISTORY)
     statistics = found["statistics"]
@@ -66,6 +69,7 @@ def results_view(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]
         "headline": headline(statistics["all"]),
         "groups": [{"name": names[name], **_group(each)} for name, each in statistics.items()],
         "notes": list(notes(statistics["all"])),
+        "strengths": [_strength(each) for each in strengths],
         "probes": [_in_words(probe) for probe in found["probes"]],
         "history": [_past(pair, votes) for pair in pairs],
         "more": f"The latest {HISTORY} of {found['comparisons']:,}." if found["comparisons"] > HISTORY else "",
@@ -130,6 +134,13 @@ def _group(statistics: dict[str, Any]) -> dict[str, Any]:
     words = f"tuned wins {share(wins)} ({chance(wins)})" if wins["of"] else "no side preferred yet"
     interval = {key: wins[key] for key in ("rate", "low", "high")}
     return {"counts": statistics["counts"], "words": words if statistics["counts"]["total"] else "", **interval}
+
+
+def _strength(found: dict[str, Any]) -> dict[str, Any]:
+    """A Bradley-Terry strength as the chance of beating the base model."""
+    rate, low, high = (1 / (1 + math.exp(-found[key])) for key in ("strength", "low", "high"))
+    words = f"beats base {rate:.0%} of the time (95% interval {low:.0%} to {high:.0%}, {found['votes']} decided votes)"
+    return {"name": found["name"], "rate": rate, "low": low, "high": high, "words": words}
 
 
 def _probe(ident: str, title: str, pairs: Sequence[ShownPair], votes: Sequence[VotedPair]) -> dict[str, Any]:

@@ -83,6 +83,15 @@
 		return card("By question, base against tuned", el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "Figures by question" }, el("table", {}, head, el("tbody", {}, ...body))));
 	}
 
+	function strengthsCard(view) {
+		const rows = view.strengths.flatMap((each) => [el("strong", {}, each.name), interval(each), el("p", {}, each.words)]);
+		return card(
+			"Adapters against each other",
+			el("div", { class: "ll-strengths" }, ...rows),
+			el("p", { class: "ll-note" }, "Bradley-Terry strengths, as the chance of being preferred to the base model; adapters with few or one-sided votes are left out.")
+		);
+	}
+
 	function historyCard(view) {
 		const items = view.history.map((item) =>
 			el(
@@ -158,7 +167,7 @@
 			head.hidden = view.adapters.length < 1;
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));
 			setText(verdict, view.headline);
-			const cards = view.empty ? [] : [votesCard(view), probesCard(view), historyCard(view)];
+			const cards = view.empty ? [] : [votesCard(view), probesCard(view), ...(view.strengths.length ? [strengthsCard(view)] : []), historyCard(view)];
 			body.replaceChildren(...cards);
 			exports.hidden = !view.exportable;
 		}

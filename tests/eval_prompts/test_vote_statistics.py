@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from eval_prompts.ratings import Ratings, Vote, VotedPair
 from eval_prompts.report import Comparison, write
 from eval_prompts.results_view import EMPTY, headline, results, results_view
 from eval_prompts.service import Status
+from eval_prompts.strengths import bradley_terry
 from eval_prompts.vote_export import COLUMNS, export
 from eval_prompts.vote_statistics import proportion, summarise
 from tests.eval_prompts.kept_pairs import answered, shown
@@ -91,6 +93,29 @@ def test_length_is_told_beside_the_win_rate():
     lengths = summarise(votes)["lengths"]
     assert lengths["median_tokens"] == {"base": 5, "tuned": 26}
     assert (lengths["longer_wins"]["wins"], lengths["longer_wins"]["of"]) == (2, 2)
+
+
+def cast_on(label, wins, losses):
+    tuned = answered(label)
+    return [voted("right", tuned=tuned)] * wins + [voted("left", tuned=tuned)] * losses
+
+
+def test_bradley_terry_of_votes_against_one_base_is_the_log_odds():
+    """With one common opponent the maximum-likelihood strength is the logit of the win rate (Agresti, "Categorical Data
+    Analysis", section 11.6); the regularisation hardly moves it."""
+    found = bradley_terry(cast_on("weak", 16, 24) + cast_on("strong", 28, 12))
+    assert [each["name"] for each in found] == ["strong", "weak"]
+    assert found[0]["strength"] == pytest.approx(math.log(28 / 12), abs=0.02)
+    assert found[1]["strength"] == pytest.approx(math.log(16 / 24), abs=0.02)
+    assert all(each["low"] < each["strength"] < each["high"] for each in found)
+    assert found == bradley_terry(cast_on("weak", 16, 24) + cast_on("strong", 28, 12))
+
+
+def test_no_strength_is_told_of_one_sided_or_few_votes():
+    enough = cast_on("a", 6, 6)
+    assert bradley_terry(enough) == []
+    assert bradley_terry(enough + cast_on("b", 20, 0)) == []
+    assert bradley_terry(enough + cast_on("b", 4, 3)) == []
 
 
 HOSTILE = ["=1+1", "+1", "-1", "@cmd", "\t=1", "plain", "<script>alert(1)</script>", 'a "quoted", cell\nwith lines']
