@@ -77,7 +77,7 @@ def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
         compare_tab.build_header(lens)
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
-                compare_tab.build(lens, visitors, pairs)
+                compare_tab.build(page, lens, visitors, pairs)
             with gr.Tab("Results"):
                 results_tab.build(pairs)
         endpoints_tab.build(lens, visitors, pairs)

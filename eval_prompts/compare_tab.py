@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.context import get_blocks_context
 
 from eval_prompts.compare_view import Comparison, settings_from, status_view
 from eval_prompts.probes import PROBES
@@ -101,8 +100,8 @@ def notice(text: str, level: str = "error") -> dict[str, Any]:
     return {"notice": {"level": level, "text": text, "at": time.time()}}
 
 
-def build(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
-    """The Compare tab inside the current layout."""
+def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
+    """The Compare tab inside the current layout of ``page``."""
     with gr.Column(elem_id="ll-ask-bar"):
         with gr.Row(elem_id="ll-ask-row"):
             ask_all = gr.Button("Ask all five", variant="primary", elem_id="ll-ask-all", scale=0, min_width=140)
@@ -133,7 +132,7 @@ def build(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
                 min_width=200,
             )
     blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
-    get_blocks_context().load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
+    page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
     board = gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountBoard(element, props, watch, server)",
