@@ -16,7 +16,7 @@ from eval_prompts.vote_statistics import summarise
 if TYPE_CHECKING:
     from eval_prompts.ratings import Answered, Ratings, ShownPair, VotedPair
 
-HISTORY = 30
+HISTORY = 20
 MOST_PAIRS = 5000
 LONGEST_TEXT = 4000
 EMPTY = "No votes yet: ask, then press 1-4 to say which answer is better."
