@@ -5,7 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from visiting import ASK_ALL, ask, choose_longest_answer, overflow, screenshot, wait_until_done
+from visiting import (
+    ASK_ALL,
+    CONTRAST,
+    ask,
+    choose_longest_answer,
+    code,
+    overflow,
+    screenshot,
+    stored_comparison,
+    wait_until_done,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -235,8 +245,11 @@ def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
     assert page.locator("#ll-results tbody tr").count() >= 5
     assert page.locator(".ll-past").count() >= 4
     for theme in ("light", "dark"):
-        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
-        screenshot(page, f"results-{theme}", full_page=True)
+        other = visit(fresh.url, theme=theme)
+        open_results(other)
+        other.wait_for_selector("#ll-results .ll-counts")
+        assert [pair for pair in other.evaluate(CONTRAST) if pair[0] < 4.5] == []
+        screenshot(other, f"results-{theme}", full_page=True)
     for name, start in {"CSV": b"", "JSONL": b"{", "Parquet": b"PAR1"}.items():
         with page.expect_download() as download:
             page.get_by_role("button", name=name, exact=True).click()
@@ -258,3 +271,36 @@ def test_results_fit_a_phone(visit, app):
     page.wait_for_selector("#ll-results .ll-counts")
     assert overflow(page) <= 0
     screenshot(page, "results-phone", full_page=True)
+
+
+HOSTILE = "<img src=x onerror='window.harmed = 1'><script>window.harmed = 2</script> **bold** [x](javascript:alert(1))"
+
+
+def judged_and_voted():
+    """A kept comparison whose every text is hostile."""
+    comparison = stored_comparison((code("a = 1"), code("a = 2")))
+    badges = [
+        {"kind": kind, "label": HOSTILE, "state": state, "reason": HOSTILE, "output": HOSTILE}
+        for kind, state in (("parses", "good"), ("task", "bad"), ("runs", "neutral"))
+    ]
+    for side in comparison["rows"][0]["sides"].values():
+        side["verdict"] = {"checking": False, "badges": badges}
+    vote = {"choice": "left", "reasons": ["correct"], "comment": HOSTILE, "streaming": False}
+    comparison["rows"][0] |= {"pair": "gone", "vote": vote}
+    return comparison
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_findings_and_comments_are_text_that_stands_out(visit, theme):
+    page = visit(theme=theme, stored=[judged_and_voted()])
+    page.locator("button.ll-verdict").first.click()
+    page.get_by_role("button", name="Say why").click()
+    assert page.locator(".ll-finding p").first.inner_text() == HOSTILE
+    assert page.locator(".ll-finding pre").first.inner_text() == HOSTILE
+    assert page.input_value(".ll-why input") == HOSTILE
+    assert page.locator("#ll-board").locator("img, script, b:not(.ll-tally b), a").count() == 0
+    assert [pair for pair in page.evaluate(CONTRAST) if pair[0] < 4.5] == []
+    page.get_by_role("button", name="Tie").click()
+    page.wait_for_selector(".ll-trouble:visible")
+    assert "no such pair" in page.inner_text(".ll-trouble")
+    assert page.evaluate("window.harmed") is None

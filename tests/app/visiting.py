@@ -65,3 +65,27 @@ def stored_comparison(*rows, ident="stored"):
 def code(text):
     """An answer that holds this code."""
     return f"Here:\n\n```python\n{text}\n```"
+
+
+CONTRAST = """() => {
+    const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const numbers = (css) => css.match(/[\\d.]+/g).map(Number);
+    const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const ground = (e) => {
+        for (; e; e = e.parentElement) {
+            const colour = numbers(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = [];
+    for (const e of document.querySelectorAll("#ll-header *, #ll-board *, #ll-ask-bar *, #ll-results *")) {
+        const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        const shown = e.checkVisibility({ visibilityProperty: true });
+        if (!own || !shown || e.closest(":disabled, .ll-offscreen, .sr-only")) continue;
+        const [a, b] = [luminance(numbers(getComputedStyle(e).color)), luminance(ground(e))];
+        found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.className, e.textContent.slice(0, 30)]);
+    }
+    return found;
+}"""
+"""For each text on the page: its contrast with its ground (WCAG 2), its class and its beginning."""
