@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from eval_prompts.decode import Answer, Settings
     from eval_prompts.service import Status
-    from eval_prompts.shown_pairs import Showing
+    from eval_prompts.showing import Showing
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}

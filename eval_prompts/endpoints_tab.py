@@ -17,7 +17,8 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer
     from eval_prompts.service import Lens
-    from eval_prompts.shown_pairs import Showing, ShownPairs
+    from eval_prompts.showing import Showing
+    from eval_prompts.shown_pairs import ShownPairs
 
 Rows = list[dict]
 

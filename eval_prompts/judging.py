@@ -7,6 +7,7 @@ visitors share; nobody who streams waits for it.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -50,6 +51,7 @@ class Verdicts:
         """``probes`` holds, for each question of the request, the id of the probe that it is, or None."""
         self._judges = judges
         self._probes = probes
+        self._beginning = threading.Lock()
         self._final: dict[tuple[str, int], Future[Verdict]] = {}
         self._partial: dict[tuple[str, int], tuple[float, str, dict[str, Any]]] = {}
 
@@ -71,13 +73,15 @@ class Verdicts:
     def begin(self, answer: Answer) -> Future[Verdict]:
         """Have a finished answer judged, once."""
         key = answer.side, answer.index
-        if key not in self._final:
-            self._final[key] = self._judges.judge(answer, self._probes[answer.index])
-        return self._final[key]
+        with self._beginning:
+            if key not in self._final:
+                self._final[key] = self._judges.judge(answer, self._probes[answer.index])
+            return self._final[key]
 
     def final(self, index: int) -> dict[str, Verdict]:
         """The verdicts that are known on the answers to one question, by side."""
-        futures = {side: future for (side, at), future in self._final.items() if at == index and future.done()}
+        begun = list(self._final.items())
+        futures = {side: future for (side, at), future in begun if at == index and future.done()}
         return {side: verdict for side, future in futures.items() if (verdict := outcome(future))}
 
     def wait(self, seconds: float) -> bool:

@@ -11,119 +11,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from eval_prompts.ratings_records import REASONS, Answered, Choice, ShownPair, Vote, VotedPair, check_vote
 from tuning.errors import UserError
 from tuning.lock import data_root
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-Choice = Literal["left", "right", "tie", "both_bad"]
-"""What was clicked."""
-Outcome = Literal["base", "tuned", "tie", "both_bad"]
-"""What that means, by the places in which the pair was shown."""
-SideName = Literal["base", "tuned"]
-REASONS = {
-    "correct": "more correct",
-    "runs": "its code runs",
-    "clear": "clearer",
-    "complete": "more complete",
-    "concise": "shorter",
-    "explains": "explains better",
-    "wrong": "wrong",
-    "off_topic": "off topic",
-    "unfinished": "cut off or repeats",
-}
-MAX_COMMENT = 2000
+__all__ = ["REASONS", "Answered", "Choice", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote", "default_url"]
+
 BUSY_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One side of a pair: its answer, its measures (``seconds`` of computation), and who gave it.
-
-    ``state`` is that of ``decode.Answer``; ``fingerprint`` tells the weights from all others; ``verdict`` is
-    ``Verdict.to_dict()``, once it is known.
-    """
-
-    text: str
-    tokens: int
-    seconds: float
-    state: str
-    label: str
-    fingerprint: str
-    verdict: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class ShownPair:
-    """Two answers to one question as they were shown; ``created`` in Unix seconds."""
-
-    id: str
-    created: float
-    session: str
-    question: str
-    probe: str | None
-    base: Answered
-    tuned: Answered
-    left: SideName
-    blind: bool
-    settings: dict[str, Any]
-
-    @property
-    def right(self) -> SideName:
-        """Who stood on the right."""
-        return "tuned" if self.left == "base" else "base"
-
-    def outcome(self, choice: Choice) -> Outcome:
-        """What a choice on this pair means."""
-        return {"left": self.left, "right": self.right}.get(choice, choice)  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Vote:
-    """What one session said of a pair. ``streaming``: while the answers were still being written. ``blind``: without
-    knowing the sides, which a blind pair's first vote reveals. Times in Unix seconds."""
-
-    pair_id: str
-    session: str
-    choice: Choice
-    outcome: Outcome
-    streaming: bool
-    blind: bool
-    reasons: tuple[str, ...]
-    comment: str
-    created: float
-    changed: float
-
-
-@dataclass(frozen=True)
-class VotedPair:
-    """A vote with the pair that it is about."""
-
-    pair: ShownPair
-    vote: Vote
-
-
-def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[str, ...], str]:
-    """A vote's parts, checked; reasons without repetition in their order. Raises UserError naming what is wrong."""
-    if choice not in get_args(Choice):
-        raise UserError(f"A vote is one of {', '.join(get_args(Choice))}: choose one of them.")
-    if not isinstance(reasons, list | tuple) or not all(isinstance(reason, str) for reason in reasons):
-        raise UserError("The reasons of a vote are a list of words.")
-    unknown = next((reason for reason in reasons if reason not in REASONS), None)
-    if unknown is not None:
-        raise UserError(f"There is no reason {unknown[:40]!r}: the reasons are {', '.join(REASONS)}.")
-    if not isinstance(comment, str):
-        raise UserError("A comment is a text.")
-    if len(comment) > MAX_COMMENT:
-        raise UserError(f"The comment is too long ({len(comment):,} characters): {MAX_COMMENT:,} are kept at most.")
-    if "\0" in comment or (not comment.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in comment)):
-        raise UserError("The comment holds a character that is no text: remove it.")
-    return choice, tuple(reason for reason in REASONS if reason in reasons), comment
 
 
 def default_url() -> str:
