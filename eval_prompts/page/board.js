@@ -37,7 +37,7 @@
 			const said = (side, words) => el("span", { "data-side": side }, `${side}: `, el("b", {}, `${done[side]} of ${done.of}`), words);
 			parts.push(said("tuned", done.of === 1 ? " does the task" : " do the task"), ", ", said("base", ""));
 		}
-		if (hidden) parts.push(done ? " \u00b7 " : "", `blind: ${hidden === 1 ? "this answer is" : `${hidden} of ${view.rows.length} are`} revealed by your vote`);
+		if (hidden) parts.push(done ? " \u00b7 " : "", view.rows.length === 1 ? "blind: your vote tells who is who" : `blind: ${hidden} of ${view.rows.length} hidden until you vote`);
 		const key = JSON.stringify([done, hidden]);
 		if (line.dataset.key === key) return;
 		line.dataset.key = key;

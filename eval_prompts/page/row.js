@@ -89,7 +89,7 @@
 		setText(part.facts, answer.facts.join(" \u00b7 "));
 		setText(part.sign, SIGNS[answer.state] || "");
 		setText(part.ending, answer.ending || (answer.state === "streaming" ? "writing\u2026" : ""));
-		part.badges.update(answer.verdict);
+		part.badges.update(answer.verdict, !row.names);
 	}
 
 	/** A row for question number `index`; `update(row, view, waiting)` brings it up to date. */

@@ -3,7 +3,7 @@
 	const { el, setText } = lens;
 	const SIGNS = { good: "\u2713", bad: "\u2717", neutral: "\u25cb" };
 
-	/** Badges in `bar`, what is behind them in `panel`; `update(verdict)` brings both up to date. */
+	/** Badges in `bar`, what is behind them in `panel`; `update(verdict, hidden)` brings both up to date. */
 	lens.buildBadges = function () {
 		const bar = el("span", { class: "ll-badges" });
 		const reason = el("p", {});
@@ -32,14 +32,15 @@
 			return button;
 		}
 
-		function update(verdict) {
-			const key = JSON.stringify(verdict);
+		function update(verdict, hidden) {
+			const key = JSON.stringify([verdict, hidden]);
 			if (key === drawn) return;
 			drawn = key;
 			// How an answer ended is said beside its measures already.
 			const badges = verdict ? verdict.badges.filter((badge) => badge.kind !== "ended") : [];
 			const waiting = verdict && verdict.checking;
 			bar.replaceChildren(...(waiting ? [el("span", { class: "ll-verdict", "data-state": "checking" }, "checking\u2026")] : badges.map(draw)));
+			if (hidden) bar.append(el("span", { class: "ll-later" }, "The machine\u2019s verdict is shown after your vote."));
 			open(badges.find((badge) => badge.kind === opened) || null);
 		}
 		return { bar, panel, update };
