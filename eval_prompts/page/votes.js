@@ -65,7 +65,7 @@
 			return { id: reason.id, tag };
 		});
 		const comment = el("input", { type: "text", placeholder: "In your own words\u2026", "aria-label": "Comment on your vote", maxlength: "2000" });
-		const keep = el("button", { type: "submit", class: "ll-toggle" }, "Save");
+		const keep = el("button", { type: "submit", class: "ll-save" }, "Save");
 		const form = el("form", {}, comment, keep);
 		form.addEventListener("submit", (event) => {
 			event.preventDefault();
