@@ -160,7 +160,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
 
         Returns:
             One object with state ('loading', 'ready' or 'failed'), message, progress, model, origin, device, adapter,
-            base_is_base, memory_mb, answering, queued, uptime_seconds, version and fingerprint.
+            against, base_is_base, memory_mb, answering, queued, uptime_seconds, version and fingerprint.
         """
         return lens.status().to_dict()
 

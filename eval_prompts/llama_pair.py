@@ -79,7 +79,7 @@ class LlamaPair:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        base, tuned = pair.base, pair.tuned
+        base, tuned = pair.model("base"), pair.tuned
         config = base.config
         self.context: int = config.max_position_embeddings
         self._heads = config.num_attention_heads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +34,9 @@ class Pair:
 
     Every parameter of ``tuned`` that the adapter does not touch is the very tensor of ``base``. ``base_is_base``
     says that the base side's logits after loading the adapter equal those of the untouched model before.
+
+    With ``against``, two adapters are compared: the side named base is answered by ``rival``, the base merged with
+    that adapter, and ``base_is_base`` is None. ``base`` itself stays untouched, to merge the next adapter into.
     """
 
     base: PreTrainedModel
@@ -41,20 +44,27 @@ class Pair:
     tokenizer: PreTrainedTokenizerBase
     device: Device
     adapter: AdapterCard | None
-    base_is_base: bool
+    base_is_base: bool | None
+    against: AdapterCard | None = None
+    rival: PreTrainedModel | None = None
+
+    @property
+    def alone(self) -> Pair:
+        """The untouched base without any adapter."""
+        return Pair(self.base, None, self.tokenizer, self.device, None, base_is_base=True)
 
     def model(self, side: Side) -> PreTrainedModel:
-        """The model of one side; raises UserError for the tuned side of a pair without an adapter."""
+        """The model that answers for one side; raises UserError for the tuned side of a pair without an adapter."""
         if side == "base":
-            return self.base
+            return self.base if self.rival is None else self.rival
         if self.tuned is None:
             raise UserError("No adapter is loaded, so there is no tuned side: choose an adapter or ask the base alone.")
         return self.tuned
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all weights of both sides, shared tensors counted once."""
-        models = [model for model in (self.base, self.tuned) if model is not None]
+        """Bytes of all weights in memory, shared tensors counted once."""
+        models = [model for model in (self.base, self.tuned, self.rival) if model is not None]
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for model in models
@@ -78,21 +88,28 @@ def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: s
     return alone if adapter is None else with_adapter(alone, weights, adapter)
 
 
-def with_adapter(pair: Pair, weights: Weights, adapter: str) -> Pair:
+def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None = None) -> Pair:
     """The same base with another adapter; ``pair`` stays as it is, so a refusal leaves it in use.
 
-    Raises UserError for an adapter that is missing, broken, a pickle, or made for another base.
+    With ``against`` the side named base is the base merged with that adapter. Raises UserError for an adapter that is
+    missing, broken, a pickle, or made for another base.
     """
+    before = fingerprint_logits(pair.base, pair.tokenizer)
+    card, tuned = merged_side(pair.base, weights, adapter)
+    rival_card, rival = (None, None) if against is None else merged_side(pair.base, weights, against)
+    same = before.equal(fingerprint_logits(pair.base, pair.tokenizer))
+    if not same:
+        log.error("The base model changed while %s was loaded", card.name)
+    checked = same if rival is None else None
+    return replace(pair.alone, tuned=tuned, adapter=card, base_is_base=checked, against=rival_card, rival=rival)
+
+
+def merged_side(base: PreTrainedModel, weights: Weights, adapter: str) -> tuple[AdapterCard, PreTrainedModel]:
+    """What an adapter says of itself, and ``base`` merged with it. Raises UserError if it cannot be used."""
     card = read_card(adapter)
     modules = touched_modules(card.path)
-    check_fits(card, modules, pair.base, weights)
-    before = fingerprint_logits(pair.base, pair.tokenizer)
-    tuned = merge(pair.base, card.path, modules)
-    after = fingerprint_logits(pair.base, pair.tokenizer)
-    same = before.equal(after)
-    if not same:
-        log.error("The base side changed while %s was loaded", card.name)
-    return Pair(pair.base, tuned, pair.tokenizer, pair.device, card, base_is_base=same)
+    check_fits(card, modules, base, weights)
+    return card, merge(base, card.path, modules)
 
 
 def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTrainedModel:

@@ -47,10 +47,13 @@ class Status:
     version: str
     fingerprint: str = ""
     """Tells the base model's weights from all others."""
+    against: AdapterCard | None = None
+    """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the adapter without its place on this machine."""
-        return asdict(self) | {"adapter": self.adapter and self.adapter.to_dict()}
+        """For JSON; the adapters without their places on this machine."""
+        cards = {"adapter": self.adapter, "against": self.against}
+        return asdict(self) | {name: card and card.to_dict() for name, card in cards.items()}
 
 
 class Lens:
@@ -116,6 +119,7 @@ class Lens:
             uptime_seconds=round(time.monotonic() - self._began, 1),
             version=VERSION,
             fingerprint=self._weights.fingerprint if self._weights else "",
+            against=pair.against if pair else None,
         )
 
     def ask(
@@ -144,23 +148,27 @@ class Lens:
             self._streams.append(stream)
         return stream
 
-    def reload(self, adapter: str | None) -> AdapterCard | None:
+    def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter (folder, Hub id or 'starter'; None for none) on the tuned side while the app runs.
 
-        Answers under way end with the old one. Raises UserError, and keeps the old one, if the new cannot be used.
+        With ``against``, the base merged with that adapter answers for the side named base, so that two adapters are
+        compared; without it that side is the base itself again. Answers under way end with the old ones. Raises
+        UserError, and keeps the old ones, if a new one cannot be used.
         """
-        from eval_prompts.pair import Pair, with_adapter
+        from eval_prompts.pair import with_adapter
 
+        if adapter is None and against is not None:
+            raise UserError("An adapter is compared against another one: choose an adapter for the tuned side too.")
         self.wait_ready()
         with self._reloading:
             old = self._pair
-            alone = Pair(old.base, None, old.tokenizer, old.device, None, base_is_base=True)
-            pair = alone if adapter is None else with_adapter(alone, self._weights, adapter)
+            pair = old.alone if adapter is None else with_adapter(old, self._weights, adapter, against)
             backend = make_backend(pair)
             with self._lock:
                 self._pair, self._adapter = pair, adapter
                 self._engine.swap(backend)
-        log.info("adapter: %s", pair.adapter.name if pair.adapter else "none")
+        names = [card.name for card in (pair.adapter, pair.against) if card is not None]
+        log.info("adapter: %s", " against ".join(names) or "none")
         return pair.adapter
 
     def close(self) -> None:
@@ -229,5 +237,5 @@ def make_backend(pair: Pair) -> Backend:
     from eval_prompts.llama_pair import LlamaPair, can_decode
     from eval_prompts.plain_pair import PlainPair
 
-    models = [model for model in (pair.base, pair.tuned) if model is not None]
+    models = [model for model in (pair.model("base"), pair.tuned) if model is not None]
     return LlamaPair(pair) if all(can_decode(model) for model in models) else PlainPair(pair)

@@ -161,10 +161,10 @@ class Showing:
     def who(self, side: Side) -> tuple[str, str]:
         """The name of a side's model, and what tells its weights from all others."""
         status = self.status
-        base = status.model.rstrip("/").rsplit("/", 1)[-1], status.fingerprint
-        if side == "base" or status.adapter is None:
-            return base
-        return status.adapter.name, f"{status.fingerprint}+{status.adapter.fingerprint}"
+        card = status.against if side == "base" else status.adapter
+        if card is None:
+            return status.model.rstrip("/").rsplit("/", 1)[-1], status.fingerprint
+        return card.name, f"{status.fingerprint}+{card.fingerprint}"
 
     def shown(self, answers: Sequence[Answer] | None = None) -> list[Answer]:
         """The answers as they stand, or as given, without what a blind visitor may not know before the vote."""

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from eval_prompts.decode import Settings, Stream
 from eval_prompts.llama_pair import LlamaPair
+from eval_prompts.pair import with_adapter
 from eval_prompts.plain_pair import PlainPair
 from eval_prompts.sampling import sample
+from tests.eval_prompts.random_adapter import random_adapter
 from tuning.chat import encode_prompt
 from tuning.errors import UserError
 
@@ -68,6 +70,20 @@ def test_the_plain_decoder_gives_the_same_texts(tiny_pair, engine_for):
     fast, plain = engine_for(tiny_pair), engine_for(tiny_pair, PlainPair(tiny_pair))
     texts = [[a.text for a in ask(engine, QUESTIONS[:3], max_new_tokens=20).result()] for engine in (fast, plain)]
     assert texts[0] == texts[1]
+
+
+def test_two_adapters_against_each_other_answer_as_each_would_alone(
+    tmp_path, tiny_pair, tiny_weights, tiny_model_path, tiny_adapter_path, engine_for
+):
+    other = random_adapter(tiny_model_path, tmp_path / "other", ("q_proj", "down_proj"))
+    pair = with_adapter(tiny_pair, tiny_weights, str(tiny_adapter_path), against=str(other))
+    stream = ask(engine_for(pair), QUESTIONS[:6], max_new_tokens=30)
+    stream.result()
+    ties = sum(assert_same_text(pair, row, 30) for row in stream.rows)
+    assert ties <= 1
+    assert [row.ids for row in stream.rows if row.side == "base"] != [
+        row.ids for row in stream.rows if row.side == "tuned"
+    ]
 
 
 def test_a_prompt_fed_in_pieces_gives_the_same_text(tiny_pair, engine_for, monkeypatch):

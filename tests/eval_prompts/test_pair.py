@@ -7,10 +7,11 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.pair import fingerprint_logits, load_pair, with_adapter
+from tests.eval_prompts.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.weights import resolve
 
@@ -22,20 +23,6 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 def peft_merged(model_path, adapter_path):
     base = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
     return PeftModel.from_pretrained(base, adapter_path).merge_and_unload().eval()
-
-
-def make_adapter(model_path, folder, targets, **options):
-    """A random adapter on the given modules."""
-    model = AutoModelForCausalLM.from_pretrained(model_path)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=list(targets), task_type="CAUSAL_LM", **options)
-    torch.manual_seed(3)
-    tuned = get_peft_model(model, config)
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.2)
-    tuned.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -51,7 +38,7 @@ def make_adapter(model_path, folder, targets, **options):
 def test_the_tuned_side_is_pefts_merge_and_the_rest_is_one_tensor(
     tmp_path, tiny_model_path, tiny_weights, cpu, targets, options
 ):
-    adapter = make_adapter(tiny_model_path, tmp_path / "adapter", targets, **options)
+    adapter = random_adapter(tiny_model_path, tmp_path / "adapter", targets, **options)
     pair = load_pair(tiny_weights, cpu, str(adapter))
     reference = peft_merged(tiny_model_path, adapter)
     ids = torch.arange(4, 60)[None]
@@ -96,7 +83,7 @@ def test_shared_tensors_are_counted_once(tiny_pair):
 
 
 def test_the_adapter_can_be_replaced_and_a_refusal_changes_nothing(tmp_path, tiny_pair, tiny_model_path, tiny_weights):
-    other = make_adapter(tiny_model_path, tmp_path / "other", ("v_proj",))
+    other = random_adapter(tiny_model_path, tmp_path / "other", ("v_proj",))
     replaced = with_adapter(tiny_pair, tiny_weights, str(other))
     assert replaced.base is tiny_pair.base
     assert replaced.adapter.name == "other"
@@ -104,6 +91,32 @@ def test_the_adapter_can_be_replaced_and_a_refusal_changes_nothing(tmp_path, tin
     with pytest.raises(UserError):
         with_adapter(tiny_pair, tiny_weights, str(tmp_path / "nothing-here"))
     assert torch.equal(fingerprint_logits(tiny_pair.tuned, tiny_pair.tokenizer), before)
+
+
+def test_two_adapters_answer_against_each_other_and_share_what_neither_touches(
+    tmp_path, tiny_pair, tiny_model_path, tiny_weights, tiny_adapter_path
+):
+    other = random_adapter(tiny_model_path, tmp_path / "other", ("v_proj", "down_proj"))
+    untouched = fingerprint_logits(tiny_pair.base, tiny_pair.tokenizer)
+    both = with_adapter(tiny_pair, tiny_weights, str(tiny_adapter_path), against=str(other))
+    assert (both.adapter.path, both.against.name, both.base_is_base) == (tiny_adapter_path, "other", None)
+    ids = torch.arange(4, 60)[None]
+    for side, adapter in (("base", other), ("tuned", tiny_adapter_path)):
+        with torch.inference_mode():
+            expected = peft_merged(tiny_model_path, adapter)(ids).logits
+            torch.testing.assert_close(both.model(side)(ids).logits, expected)
+    base, left, right = (dict(model.named_parameters()) for model in (both.base, both.rival, both.tuned))
+    for name in base:
+        assert (left[name].data_ptr() == base[name].data_ptr()) is not ("v_proj" in name or "down_proj" in name), name
+        assert (right[name].data_ptr() == base[name].data_ptr()) is not any(part in name for part in ATTENTION), name
+    assert torch.equal(fingerprint_logits(both.base, both.tokenizer), untouched)
+    again = with_adapter(both, tiny_weights, str(tiny_adapter_path))
+    assert (again.against, again.model("base"), again.base_is_base) == (None, tiny_pair.base, True)
+
+
+def test_a_bad_adapter_to_compare_against_is_refused(tmp_path, tiny_pair, tiny_weights, tiny_adapter_path):
+    with pytest.raises(UserError, match="nothing-here"):
+        with_adapter(tiny_pair, tiny_weights, str(tiny_adapter_path), against=str(tmp_path / "nothing-here"))
 
 
 def test_without_an_adapter_there_is_no_tuned_side(tiny_weights, cpu):
@@ -187,13 +200,13 @@ def test_an_adapter_of_other_shapes_is_refused(tmp_path, tiny_pair, tiny_weights
 
     config = LlamaConfig(**(tiny_pair.base.config.to_dict() | {"hidden_size": 64, "head_dim": 16}))
     LlamaForCausalLM(config).save_pretrained(tmp_path / "wider")
-    adapter = make_adapter(tmp_path / "wider", tmp_path / "adapter", ("q_proj",))
+    adapter = random_adapter(tmp_path / "wider", tmp_path / "adapter", ("q_proj",))
     with pytest.raises(UserError, match="does not fit"):
         with_adapter(tiny_pair, tiny_weights, str(adapter))
 
 
 def test_an_adapter_that_replaces_whole_layers_is_refused(tmp_path, tiny_pair, tiny_weights, tiny_model_path):
-    adapter = make_adapter(tiny_model_path, tmp_path / "adapter", ("lm_head",))
+    adapter = random_adapter(tiny_model_path, tmp_path / "adapter", ("lm_head",))
     with pytest.raises(UserError, match="replaces lm_head"):
         with_adapter(tiny_pair, tiny_weights, str(adapter))
 
@@ -225,7 +238,7 @@ def test_a_quantised_base_is_merged_in_high_precision(tmp_path, wide_model_path,
     """The tuned side is the decoded base plus the adapter, not rounded to 4 or 8 bits again."""
     from safetensors.torch import load_file
 
-    adapter = make_adapter(wide_model_path, tmp_path / "adapter", ATTENTION)
+    adapter = random_adapter(wide_model_path, tmp_path / "adapter", ATTENTION)
     pair = load_pair(resolve(str(wide_model_path)), cpu, str(adapter), quantize)
     name = "model.layers.1.self_attn.q_proj"
     with torch.inference_mode():

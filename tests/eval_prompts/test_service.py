@@ -8,6 +8,7 @@ import pytest
 
 from eval_prompts.decode import Settings
 from eval_prompts.service import Lens
+from tests.eval_prompts.random_adapter import random_adapter
 from tuning.errors import UserError
 
 
@@ -109,6 +110,30 @@ def test_the_adapter_is_swapped_while_answers_run_and_a_bad_one_changes_nothing(
     lens.reload(str(tiny_adapter_path))
     again = lens.ask(["Same?"], Settings(max_new_tokens=20)).result()
     assert [answer.text for answer in again] == [answer.text for answer in with_adapter]
+
+
+def test_two_adapters_are_compared_while_the_app_runs_and_the_base_comes_back(
+    lens, tiny_model_path, tiny_adapter_path, tmp_path
+):
+    other = random_adapter(tiny_model_path, tmp_path / "other", ("v_proj",))
+    lens.start()
+    lens.wait_ready(60)
+    before = [answer.text for answer in lens.ask(["Same?"], Settings(max_new_tokens=20)).result()]
+    lens.reload(str(tiny_adapter_path), against=str(other))
+    status = lens.status()
+    assert (status.adapter.path, status.against.name, status.base_is_base) == (tiny_adapter_path, "other", None)
+    assert "path" not in status.to_dict()["against"]
+    left, right = [answer.text for answer in lens.ask(["Same?"], Settings(max_new_tokens=20)).result()]
+    assert left != before[0]
+    assert right == before[1]
+    with pytest.raises(UserError, match="tuned side too"):
+        lens.reload(None, against=str(other))
+    with pytest.raises(UserError):
+        lens.reload(str(other), against=str(tmp_path / "nothing-here"))
+    assert lens.status().against.name == "other"
+    lens.reload(str(tiny_adapter_path))
+    assert lens.status().against is None
+    assert [answer.text for answer in lens.ask(["Same?"], Settings(max_new_tokens=20)).result()] == before
 
 
 def test_closing_ends_what_is_being_answered(tiny_model_path):

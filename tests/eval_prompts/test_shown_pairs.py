@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,14 @@ def test_what_is_kept_says_who_answered_with_what(pairs):
     assert (kept.base.text, kept.base.tokens, kept.tuned.seconds) == (TEXTS[0], 7, 2.0)
     (voted,) = pairs.ratings.votes()
     assert "visitor" not in (voted.vote.session, kept.session)
+
+
+def test_an_adapter_on_the_base_side_is_named_as_the_one_who_answered(pairs):
+    """A vote between two adapters is never recorded as one against the base model."""
+    rival = replace(CARD, name="theirs", fingerprint="33")
+    showing = pairs.show(stream_of(), lambda: replace(STATUS, against=rival), "me")
+    assert showing.who("base") == ("theirs", "11+33")
+    assert showing.who("tuned") == ("mine", "11+22")
 
 
 def test_a_pair_can_be_voted_on_after_a_restart(pairs, url):
