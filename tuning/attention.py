@@ -15,8 +15,6 @@ from torch.nn import functional as F
 from tuning.frozen import multiply
 from tuning.packed import FromGrid, Packed, Span, ToGrid
 
-KEPT_WIDTH = 384
-
 
 def attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packed: Packed, scale: float
@@ -45,8 +43,8 @@ def runs_by_rows(query: torch.Tensor) -> bool:
 class RowAttention(torch.autograd.Function):
     """Attention row by row and group by group, all heads of a group in one product.
 
-    Probabilities are kept for the backward pass, except those of long rows, which would grow with the square of the
-    length: they are computed again.
+    The backward pass computes the probabilities again: keeping them, which grow with the square of a row's length,
+    costs more memory than it saves time.
     """
 
     @staticmethod
@@ -56,35 +54,29 @@ class RowAttention(torch.autograd.Function):
         groups = key.shape[1]
         out = torch.empty_like(query)
         keys, values = key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous()
-        kept = []
         for span in packed.spans:
             asked = gather_queries(query, span, groups) * scale
             answers = torch.empty_like(asked)
             for group, row_keys, row_values in row_groups(keys, values, span):
-                chances = probabilities(asked[group], row_keys, span)
-                answers[group] = multiply(chances, row_values.t())
-                if span.width <= KEPT_WIDTH:
-                    kept.append(chances)
+                answers[group] = multiply(probabilities(asked[group], row_keys, span), row_values.t())
             scatter_queries(answers, out, span)
         ctx.packed, ctx.scale = packed, scale
-        ctx.save_for_backward(query, keys, values, *kept)
+        ctx.save_for_backward(query, keys, values)
         return out.flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, keys, values, *kept = ctx.saved_tensors
+        query, keys, values = ctx.saved_tensors
         groups = keys.shape[0]
         gradient = gradient.view_as(query)
         into_query = torch.empty_like(query)
         into_keys, into_values = torch.zeros_like(keys), torch.zeros_like(values)
-        remaining = iter(kept)
         for span in ctx.packed.spans:
             asked = gather_queries(query, span, groups) * ctx.scale
             wanted = gather_queries(gradient, span, groups)
             into_asked = torch.empty_like(asked)
             for group, row_keys, row_values in row_groups(keys, values, span):
-                recompute = span.width > KEPT_WIDTH
-                chances = probabilities(asked[group], row_keys, span) if recompute else next(remaining)
+                chances = probabilities(asked[group], row_keys, span)
                 into_chances = multiply(wanted[group], row_values)
                 into_scores = torch._softmax_backward_data(into_chances, chances, -1, chances.dtype)
                 into_asked[group] = multiply(into_scores, row_keys.t())

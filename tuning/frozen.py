@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch.nn import functional as F
+
+# oneDNN keeps the compiled kernels of the last 1,024 shapes. Rows of text come in ever new lengths, so that these alone
+# would grow to hundreds of megabytes in a run; read at its first product, and a user's own figure is left alone.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 

@@ -27,11 +27,6 @@ class Span:
     prefix: int
     mask: torch.Tensor
 
-    @property
-    def width(self) -> int:
-        """Tokens that the row's last token sees, itself included."""
-        return self.prefix + self.stop - self.start
-
 
 def span_of(start: int, stop: int, prefix: int) -> Span:
     """A span with its causal mask."""

@@ -50,7 +50,7 @@ class Config:
     max_tokens: int = option(1024, "longest example; longer ones are dropped and counted")
     max_steps: int = option(60, "optimizer steps")
     batch_size: int = option(16, "examples per optimizer step, over all micro-batches and devices")
-    micro_batch_tokens: int = option(1024, "tokens that one forward pass may hold; halved when memory runs out")
+    micro_batch_tokens: int = option(896, "tokens that one forward pass may hold; halved when memory runs out")
     micro_batch_rows: int | None = option(None, "examples that one forward pass may hold")
     learning_rate: float = option(1e-3, "peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")

@@ -38,17 +38,6 @@ def test_loss_and_gradients_equal_the_plain_peft_models(tuned, tiny_tokenizer):
         assert distance(gradient, logits_gradient) < 1e-5
 
 
-def test_long_rows_recompute_their_attention_to_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):
-    model, noise = tuned
-    examples = make_examples(tiny_tokenizer, 3, seed=6)
-    forward = PackedForward(model.eval(), noise, 20)
-    kept = gradients(model, lambda: forward.loss(examples, range(3), key=0))
-    monkeypatch.setattr("tuning.attention.KEPT_WIDTH", 60)
-    again = gradients(model, lambda: forward.loss(examples, range(3), key=0))
-    assert kept[0] == again[0]
-    torch.testing.assert_close(kept[1], again[1])
-
-
 def test_the_grid_pass_of_other_devices_gives_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):
     model, noise = tuned
     model.double().eval()
