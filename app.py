@@ -4,76 +4,50 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
-from pathlib import Path
+import time
+import webbrowser
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from fastapi import FastAPI
 
 from eval_prompts import compare_tab, endpoints_tab, results_tab
-from eval_prompts.ratings import default_url
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
+from space_config import logs, roles
+from space_config.calls import Names
+from space_config.disk import Disk
+from space_config.guard import Guard
+from space_config.headers import Policy
+from space_config.server import Server, address, listen
+from space_config.settings import Settings, read_settings
 from tuning.errors import UserError
+from tuning.lock import data_root
+
+MAX_THREADS = 96
+MAX_QUEUE = 128
+STEP_SECONDS = 0.1
 
 
-class Settings(BaseSettings):
-    """Base and LoRA-tuned model side by side. Each option may also be an environment variable: LORA_LENS_PORT=80."""
+class GuardedBlocks(gr.Blocks):
+    """A page whose functions check the caller's role themselves too, whichever way gradio was reached."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LORA_LENS_",
-        cli_prog_name="app.py",
-        cli_kebab_case=True,
-        cli_implicit_flags="toggle",
-        cli_hide_none_type=True,
-    )
-    model: str = Field("smollm2-135m", description="base model: a preset, a Hub id or a folder")
-    adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
-    port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    device: str | None = Field(None, description="cuda, mps or cpu; without it the best one here")
-    prefer_hub: bool = Field(False, description="take a preset's weights from the Hub where it is reachable")
-    load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
-    load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
-    ratings: str | None = Field(
-        None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
-    )
-    open_browser: bool = Field(False, description="open the page in the browser")
-
-    def ratings_url(self) -> str:
-        """Where votes are kept, as a database URL."""
-        if self.ratings is None:
-            return default_url()
-        return self.ratings if "://" in self.ratings else f"sqlite:///{Path(self.ratings).expanduser().absolute()}"
-
-    def lens(self) -> Lens:
-        """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
-        if self.load_in_4bit and self.load_in_8bit:
-            raise UserError("A model is held in 4 bits or in 8: choose one of --load-in-4bit and --load-in-8bit.")
-        quantize = "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None
-        return Lens(self.model, self.adapter, device=self.device, quantize=quantize, prefer_hub=self.prefer_hub)
-
-
-def read_settings(arguments: list[str]) -> Settings:
-    """Settings from the command line, then the environment, then the defaults. Raises UserError for bad values."""
-    try:
-        return Settings(_cli_parse_args=arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--{'-'.join(map(str, first['loc'])).replace('_', '-')}: {first['msg']}.") from None
-    except SettingsError as error:
-        raise UserError(" ".join(str(error).split())) from None
+    async def process_api(self, block_fn: Any, *inputs: Any, request: Any = None, **named: Any) -> dict[str, Any]:
+        """Gradio's own, for those who may. Raises gr.Error for the others."""
+        scope = getattr(getattr(request, "request", None), "scope", {})
+        if scope.get("lora_lens_role", roles.Role.VISITOR) < roles.rule(str(block_fn.api_name))[0]:
+            raise gr.Error("Only the owner may do that.", print_exception=False)
+        return await super().process_api(block_fn, *inputs, request=request, **named)
 
 
 def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
     """The whole page; each tab adds itself."""
     visitors = compare_tab.Visitors()
-    with gr.Blocks(title="LoRA Lens", fill_width=True) as page:
+    with GuardedBlocks(title="LoRA Lens", fill_width=True) as page:
         compare_tab.build_header(lens)
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
@@ -82,7 +56,7 @@ def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
                 results_tab.build(pairs)
         endpoints_tab.build(lens, visitors, pairs)
         page.unload(visitors.forget)
-    return page.queue(max_size=64)
+    return page.queue(max_size=MAX_QUEUE)
 
 
 def theme() -> gr.themes.Base:
@@ -96,35 +70,42 @@ def theme() -> gr.themes.Base:
     ).set(**quiet, **{f"{name}_dark": "*neutral_400" for name in quiet})
 
 
-def serve(page: gr.Blocks, settings: Settings) -> str:
-    """Opens the page without blocking and returns its address. Raises UserError where the port is taken."""
-    port = settings.port or free_port(settings.host)
-    try:
-        _, url, _ = page.launch(
-            server_name=settings.host,
-            server_port=port,
-            inbrowser=settings.open_browser,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=False,
-            footer_links=[],
-            run_history=False,
-            enable_monitoring=False,
-            ssr_mode=False,
-            max_file_size="1mb",
-            theme=theme(),
-            head=compare_tab.head(),
-            favicon_path=compare_tab.PAGE_FOLDER / "favicon.svg",
-        )
-    except OSError:
-        raise UserError(f"Port {port} on {settings.host} is not free: choose another with --port.") from None
-    return url
+def names(page: gr.Blocks) -> Names:
+    """What the page's functions are called, for the table of roles."""
+    functions = {number: str(function.api_name) for number, function in page.fns.items() if function.fn is not None}
+    return Names(functions, {number: str(block.elem_id) for number, block in page.blocks.items()})
 
 
-def free_port(host: str) -> int:
-    """A port that nothing listens on at this moment."""
-    with socket.create_server((host, 0)) as probe:
-        return probe.getsockname()[1]
+def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
+    """The page as a web app behind its guard."""
+    page.is_running, page.max_threads = True, MAX_THREADS
+    head = compare_tab.head()
+    app = gr.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        "/",
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        blocked_paths=[str(data_root().absolute())],
+        max_file_size=f"{settings.upload_mb}mb",
+        theme=theme(),
+        head=head,
+        favicon_path=str(compare_tab.PAGE_FOLDER / "favicon.svg"),
+    )
+    return Guard(
+        app,
+        owner=settings.owner(),
+        policy=Policy(head, ("https://huggingface.co",) if settings.on_space else ()),
+        limits=settings.limits(),
+        names=names(page),
+        status=lambda: lens.status().to_dict(),
+        disk_problem=Disk(data_root(), settings.data_gb * 2**30, settings.free_disk_mb * 2**20).problem,
+        hosts=settings.hosts(),
+        trust_proxy=settings.behind_proxy,
+    )
 
 
 def announce(lens: Lens, pairs: ShownPairs) -> None:
@@ -143,28 +124,52 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
 
+def drain(lens: Lens, guard: Guard, seconds: float) -> None:
+    """Begins nothing new, and lets the answers under way go on for some seconds at most."""
+    guard.closing = True
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and (lens.status().answering or lens.status().queued):
+        time.sleep(STEP_SECONDS)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, or 2 for a setting to mend."""
+    received: list[int] = []
     asked_to_stop = threading.Event()
+
+    def stop(number: int, _: Any) -> None:
+        received.append(number)
+        asked_to_stop.set()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: asked_to_stop.set())
+        signal.signal(name, stop)
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
+        logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url())
-        page = build_page(lens, pairs)
-        url = serve(page, settings)
+        guard = guarded(build_page(lens, pairs), lens, settings)
+        listening = listen(settings.host, settings.port)
+        server = Server(guard, listening)
+        server.start()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    url = address(listening)
+    print(settings.who_owns(), flush=True)
     print(f"LoRA Lens is at {url}", flush=True)
+    if settings.open_browser:
+        webbrowser.open(url)
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     asked_to_stop.wait()
-    page.close(verbose=False)
-    if lens.status().state == "loading":
+    loading = lens.status().state == "loading"
+    if received[0] == signal.SIGTERM and not loading:
+        drain(lens, guard, settings.drain_seconds)
+    if loading:
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     lens.close()
+    server.stop()
     pairs.close()
     return 0
 

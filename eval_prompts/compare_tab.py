@@ -33,7 +33,8 @@ EXAMPLES = (
     "Write a function that checks whether a number is prime.",
     "Sort a list of dictionaries by the key 'age'.",
 )
-ASKING_AT_ONCE = 16
+ASKING_AT_ONCE = 72
+"""More than may wait for answers, so that who is one too many is told so at once and by us."""
 VERDICT_SECONDS = 0.6
 """How long complete answers wait for their verdicts; those that take longer are asked for by the page."""
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Ask again."
@@ -93,6 +94,11 @@ class Visitors:
             stream.cancel()
             if self._streams.get(session) is stream:
                 del self._streams[session]
+
+
+def address_of(request: gr.Request) -> str:
+    """The network address that a request comes from."""
+    return getattr(request.client, "host", "") or ""
 
 
 def notice(text: str, level: str = "error") -> dict[str, Any]:
@@ -189,7 +195,7 @@ def _asker(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> Callable[..., I
         view: dict[str, Any] = {}
         try:
             settings = settings_from(cap, temperature, top_p, seed)
-            stream = lens.ask(questions, settings, visitor=session)
+            stream = lens.ask(questions, settings, visitor=session, address=address_of(request))
             showing = pairs.show(stream, lens.status, session, bool(blind))
             comparison = Comparison(lens.status, settings, questions, showing)
             for answers in visitors.follow(stream, session):

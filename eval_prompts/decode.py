@@ -133,6 +133,7 @@ class Stream:
         self.sides = tuple(sides)
         self.settings = settings
         self.visitor = visitor
+        self.address = ""
         self.rows = [Row(self, side, index) for index in range(len(self.questions)) for side in self.sides]
         self.asked = time.monotonic()
         self.decode: Callable[[list[int]], str] = lambda ids: ""

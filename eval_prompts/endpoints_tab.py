@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors
+from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
 from eval_prompts.compare_view import settings_from
 from eval_prompts.probes import PROBES
 from eval_prompts.report import answer_dict
@@ -27,10 +27,11 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
 
     def stream_rows(
-        questions: list[str], settings: tuple, session: str, blind: bool, row: Callable[..., Rows]
+        questions: list[str], settings: tuple, request: gr.Request, blind: bool, row: Callable[..., Rows]
     ) -> Iterator[Rows]:
         """Asks, and yields ``row(showing, answers)`` as the answers grow and once more when they are judged."""
-        stream = lens.ask(questions, settings_from(*settings), visitor=session)
+        session = request.session_hash or ""
+        stream = lens.ask(questions, settings_from(*settings), visitor=session, address=address_of(request))
         showing = pairs.show(stream, lens.status, session, blind)
         for answers in visitors.follow(stream, session):
             pairs.keep(showing)
@@ -60,7 +61,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         """
         settings = settings_from(max_new_tokens, temperature, top_p, seed)
         session = request.session_hash or ""
-        stream = lens.ask([question], settings, visitor=session)
+        stream = lens.ask([question], settings, visitor=session, address=address_of(request))
         for base, tuned in visitors.follow(stream, session):
             yield base.text, tuned.text
 
@@ -86,7 +87,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         """
         questions = [probe.question for probe in PROBES]
         settings = (max_new_tokens, temperature, top_p, seed)
-        yield from stream_rows(questions, settings, request.session_hash or "", False, _answer_rows)
+        yield from stream_rows(questions, settings, request, False, _answer_rows)
 
     def ask_pairs(
         request: gr.Request,
@@ -114,7 +115,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         """
         questions = [question] if question else [probe.question for probe in PROBES]
         settings = (max_new_tokens, temperature, top_p, seed)
-        yield from stream_rows(questions, settings, request.session_hash or "", blind, _pair_rows)
+        yield from stream_rows(questions, settings, request, blind, _pair_rows)
 
     def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
         """Votes on a pair of answers, or changes the vote; one vote counts for each pair and session.

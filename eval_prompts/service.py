@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.adapters import AdapterCard
 from eval_prompts.decode import Settings, Stream
+from eval_prompts.limits import Limits
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING_REQUESTS = 64
 VERSION = "0.1.0"
 
 
@@ -68,10 +68,12 @@ class Lens:
         quantize: Literal["4bit", "8bit"] | None = None,
         prefer_hub: bool = False,
         on_progress: Callable[[str, float | None], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._model, self._adapter, self._device_name = model, adapter, device
         self._quantize, self._prefer_hub = quantize, prefer_hub
         self._on_progress = on_progress
+        self._limits = limits or Limits()
         self._state: Literal["loading", "ready", "failed"] = "loading"
         self._message, self._progress = "waiting to load", None
         self._weights: Weights | None = None
@@ -128,21 +130,24 @@ class Lens:
         settings: Settings | None = None,
         sides: Sequence[Side] = ("base", "tuned"),
         visitor: str = "",
+        address: str = "",
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
-        Raises UserError if a question cannot be asked, the queue is full, ``visitor`` has a request running, or there
-        is no tuned side to ask.
+        ``visitor`` is the session and ``address`` the network address that asks, where they are known. Raises
+        UserError if a question cannot be asked, the queue is full, ``visitor`` has a request running or ``address``
+        too many, or there is no tuned side to ask.
         """
         stream = Stream(questions, sides, settings or Settings(), visitor)
+        stream.address = address
+        self._limits.check(stream)
         with self._lock:
             if self._state == "failed":
                 raise UserError(self._message)
             self._streams = [other for other in self._streams if not other.done]
             if visitor and any(other.visitor == visitor and not other.cancelled for other in self._streams):
                 raise UserError("Your previous question is still being answered: stop it first.")
-            if len(self._streams) >= MAX_WAITING_REQUESTS:
-                raise UserError(f"{len(self._streams)} requests are waiting already: try again in a minute.")
+            self._limits.check_room(stream, self._streams)
             if self._engine is not None:
                 self._submit(stream)
             self._streams.append(stream)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from eval_prompts.decode import Settings
+from eval_prompts.limits import Limits
 from eval_prompts.service import Lens
 from tests.eval_prompts.random_adapter import random_adapter
 from tuning.errors import UserError
@@ -85,12 +86,28 @@ def test_a_visitor_has_one_request_at_a_time_and_others_are_free(lens):
     lens.ask(["Four"], Settings(max_new_tokens=2), visitor="ann").result()
 
 
-def test_a_full_queue_is_said(lens, monkeypatch):
-    monkeypatch.setattr("eval_prompts.service.MAX_WAITING_REQUESTS", 2)
-    lens.ask(["One"])
-    lens.ask(["Two"])
-    with pytest.raises(UserError, match="try again"):
-        lens.ask(["Three"])
+@pytest.mark.parametrize(
+    ("limits", "question", "settings", "words"),
+    [
+        (Limits(waiting_requests=2), "Three", Settings(), "2 requests are ahead of you"),
+        (Limits(asks_per_address=2), "Three", Settings(), "2 of your requests"),
+        (Limits(question_characters=10), "Longer than that", Settings(), "at most 10"),
+        (Limits(answer_tokens=20), "Three", Settings(max_new_tokens=21), "at most 20"),
+    ],
+)
+def test_what_is_too_much_for_this_server_is_said(limits, question, settings, words):
+    lens = Lens("never loaded", limits=limits)
+    few = Settings(max_new_tokens=2)
+    for short in ("One", "Two"):
+        lens.ask([short], few, address="192.0.2.1")
+    with pytest.raises(UserError, match=words):
+        lens.ask([question], settings, address="192.0.2.1")
+
+
+def test_another_address_is_not_held_back():
+    lens = Lens("never loaded", limits=Limits(asks_per_address=1))
+    lens.ask(["One"], address="192.0.2.1")
+    assert lens.ask(["Two"], address="192.0.2.2").answers
 
 
 def test_the_adapter_is_swapped_while_answers_run_and_a_bad_one_changes_nothing(lens, tiny_adapter_path, tmp_path):

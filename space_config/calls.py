@@ -1,0 +1,101 @@
+"""What a request's body asks for: which endpoint, with which files. Nothing here trusts a word of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+UPLOADED_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".safetensors"})
+FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
+BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
+UNKNOWN = "(unknown)"
+
+
+class Refused(Exception):
+    """A request that is not served: the HTTP status, one line that says why, and the seconds to wait, if any."""
+
+    def __init__(self, status: int, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.status, self.message, self.retry_after = status, message, retry_after
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of the page's functions: by gradio's function number, and by (component number, function)."""
+
+    functions: Mapping[int, str]
+    components: Mapping[int, str]
+
+    def of(self, path: str, in_path: str | None, sent: dict[str, Any]) -> set[str]:
+        """All endpoints that gradio could take this call for; each of them has to be allowed.
+
+        A number goes before a name in gradio. Raises Refused for a call that names nothing.
+        """
+        if path.endswith("/component_server"):
+            component, function = sent.get("component_id"), sent.get("fn_name")
+            if type(component) is not int or not isinstance(function, str):
+                raise Refused(400, "The call names no function.")
+            return {f"{self.components.get(component, UNKNOWN)}/{function}"}
+        number = sent.get("fn_index")
+        if number is not None and type(number) is not int:
+            raise Refused(400, "The call's fn_index is no number.")
+        if number is None and in_path is None:
+            raise Refused(400, "The call names no function.")
+        names = {in_path} if in_path is not None else set()
+        return names if number is None else names | {self.functions.get(number, UNKNOWN)}
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object. Raises Refused for anything else, NaN and infinities included."""
+
+    def no_number(word: str) -> float:
+        raise ValueError(word)
+
+    try:
+        sent = json.loads(body or b"{}", parse_constant=no_number)
+    except (ValueError, RecursionError):
+        raise Refused(400, "The request is no valid JSON.") from None
+    if not isinstance(sent, dict):
+        raise Refused(400, "The request is no JSON object.")
+    return sent
+
+
+def dump(sent: dict[str, Any]) -> bytes:
+    """The object as gradio gets it: what was checked, and not what another parser might have read from the bytes."""
+    return json.dumps(sent).encode()
+
+
+def check_files(sent: dict[str, Any]) -> None:
+    """Raise Refused if a file that a call names is an address, which gradio would fetch, or leaves its folder."""
+    waiting: list[Any] = [sent.get("data"), sent]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for key in ("path", "url"):
+                named = value.get(key)
+                if "meta" in value and isinstance(named, str) and (":" in named[:12] or ".." in named.split("/")):
+                    raise Refused(400, "Files are uploaded: addresses of files elsewhere are not fetched.")
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def check_upload(body: bytes, content_type: str) -> None:
+    """Raise Refused unless every file of a multipart body is text, Parquet or safetensors, by a plain name."""
+    boundary = BOUNDARY.search(content_type)
+    if boundary is None:
+        raise Refused(400, "Files are uploaded as multipart/form-data.")
+    for part in body.split(b"--" + (boundary[1] or boundary[2]).encode())[1:-1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        names = [(quoted or plain).decode("utf-8", "replace").strip() for quoted, plain in FILE_NAME.findall(head)]
+        for name in names:
+            if not name or "/" in name or "\\" in name or "%" in name or name.startswith("."):
+                raise Refused(400, "The file's name is no plain name: rename it.")
+            if PurePosixPath(name).suffix.lower() not in UPLOADED_SUFFIXES:
+                raise Refused(415, f"Only {', '.join(sorted(UPLOADED_SUFFIXES))} can be uploaded.")
+        if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+            raise Refused(415, "Archives are not taken: upload the files themselves.")

@@ -1,0 +1,68 @@
+"""Who may call what: one table of the page's endpoints and one of the server's routes.
+
+A name that stands in neither table is the owner's alone, and a route that stands in none answers nobody. The names
+of endpoints are gradio's ``api_name``; a function that a component offers to its script is ``elem_id/name``.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+
+class Role(IntEnum):
+    """A visitor may ask and rate; the owner may do everything."""
+
+    VISITOR = 0
+    OWNER = 1
+
+
+class Kind(IntEnum):
+    """What a call costs, by which it is limited."""
+
+    READ = 0
+    ASK = 1
+    WRITE = 2
+
+
+ENDPOINTS: dict[str, tuple[Role, Kind]] = {
+    "answer_on_page": (Role.VISITOR, Kind.ASK),
+    "answer_on_page_1": (Role.VISITOR, Kind.ASK),
+    "ask": (Role.VISITOR, Kind.ASK),
+    "ask_probes": (Role.VISITOR, Kind.ASK),
+    "ask_pairs": (Role.VISITOR, Kind.ASK),
+    "stop_mine": (Role.VISITOR, Kind.READ),
+    "forget": (Role.VISITOR, Kind.READ),
+    "rate": (Role.VISITOR, Kind.WRITE),
+    "undo": (Role.VISITOR, Kind.WRITE),
+    "results": (Role.VISITOR, Kind.READ),
+    "status": (Role.VISITOR, Kind.READ),
+    "ll-header/status": (Role.VISITOR, Kind.READ),
+    "ll-board/rate": (Role.VISITOR, Kind.WRITE),
+    "ll-board/undo": (Role.VISITOR, Kind.WRITE),
+    "ll-board/judged": (Role.VISITOR, Kind.READ),
+    "ll-results/results": (Role.VISITOR, Kind.READ),
+    "ll-results/export_votes": (Role.OWNER, Kind.READ),
+}
+"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner."""
+
+API = "/gradio_api"
+OPEN_ROUTES = re.compile(
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/pwa_icon(/\d+)?"
+    r"|/(assets|static)/[\w./-]+"
+    rf"|{API}/(theme\.css|info|openapi\.json|app_id|startup-events|queue/status|queue/data|heartbeat/[\w-]+)"
+    rf"|{API}/call/(v2/)?\w+/\w+"
+)
+"""Pages, their parts, and the channels by which answers arrive: GET and HEAD, for everyone."""
+CALL_ROUTE = re.compile(rf"{API}/(?:queue/join|component_server|(?:run|api|call|call/v2)/(?P<name>\w+))")
+"""POST routes that run a function of the page; the endpoint table says who may."""
+SIDE_ROUTES = frozenset({f"{API}/cancel", f"{API}/reset"})
+"""POST routes that run nothing: they end what the caller himself has begun."""
+UPLOAD_ROUTE = f"{API}/upload"
+OWNER_ROUTES = re.compile(rf"{API}/(upload_progress|file=(?!\w+:).+)")
+"""GET routes for the owner alone: what he has uploaded, and never an address elsewhere."""
+
+
+def rule(endpoint: str) -> tuple[Role, Kind]:
+    """Who may call an endpoint, and what it costs; what is not in the table is the owner's and writes."""
+    return ENDPOINTS.get(endpoint, (Role.OWNER, Kind.WRITE))

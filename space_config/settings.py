@@ -1,0 +1,168 @@
+"""All settings of the app in one object: the command line, then ``LORA_LENS_*`` variables, then the defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from eval_prompts.limits import Limits as AskingLimits
+from eval_prompts.ratings import default_url
+from eval_prompts.service import Lens
+from space_config.guard import LOOPBACK_NAMES, Limits
+from space_config.owner import Owner, Provider
+from tuning.errors import UserError
+
+SHORTEST_PASSWORD = 8
+
+
+class Settings(BaseSettings):
+    """Base and LoRA-tuned model side by side. Each option may also be an environment variable: LORA_LENS_PORT=80."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LORA_LENS_",
+        cli_prog_name="app.py",
+        cli_kebab_case=True,
+        cli_implicit_flags="toggle",
+        cli_hide_none_type=True,
+    )
+    model: str = Field("smollm2-135m", description="base model: a preset, a Hub id or a folder")
+    adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
+    port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    device: str | None = Field(None, description="cuda, mps or cpu; without it the best one here")
+    prefer_hub: bool = Field(False, description="take a preset's weights from the Hub where it is reachable")
+    load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
+    load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
+    ratings: str | None = Field(
+        None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
+    )
+    open_browser: bool = Field(False, description="open the page in the browser")
+
+    auth: SecretStr | None = Field(
+        None, description="the owner's password, 8 characters or more; without it the variable ADMIN_PASSWORD"
+    )
+    owners: str = Field("", description="Hugging Face user names that own a Space beside its author, with commas")
+    allowed_hosts: str = Field("", description="host names under which the app is reached, with commas")
+    trust_proxy: bool = Field(False, description="believe X-Forwarded-*: only behind a proxy that sets them")
+
+    asks_per_minute: int = Field(20, ge=0, description="questions per visitor's address; 0: no limit")
+    writes_per_minute: int = Field(60, ge=0, description="votes per visitor's address; 0: no limit")
+    requests_per_minute: int = Field(600, ge=0, description="requests of any kind per visitor's address; 0: no limit")
+    connections_per_address: int = Field(64, ge=4, description="connections that one address may hold open")
+    connections: int = Field(1000, ge=8, description="connections in all")
+    asks_per_address: int = Field(4, ge=1, description="requests of one address that are answered at the same time")
+    waiting_requests: int = Field(64, ge=1, description="requests answered or waiting, in all; more are refused")
+    question_characters: int = Field(20_000, ge=16, le=20_000, description="longest question")
+    answer_tokens: int = Field(4096, ge=16, le=4096, description="highest token cap that may be asked for")
+    comment_characters: int = Field(2000, ge=0, le=2000, description="longest comment on a vote")
+    body_kb: int = Field(256, ge=16, description="largest request, in KiB")
+    upload_mb: int = Field(20, ge=1, description="largest upload (the owner's), in MiB")
+    data_gb: float = Field(10, gt=0, description="what the data folder may hold, in GiB; when full, nothing is written")
+    free_disk_mb: int = Field(200, ge=0, description="free space under which nothing is written, in MiB")
+
+    log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="info tells every request")
+    drain_seconds: float = Field(8, ge=0, le=300, description="how long answers may go on after SIGTERM")
+
+    def ratings_url(self) -> str:
+        """Where votes are kept, as a database URL."""
+        if self.ratings is None:
+            return default_url()
+        return self.ratings if "://" in self.ratings else f"sqlite:///{Path(self.ratings).expanduser().absolute()}"
+
+    def lens(self) -> Lens:
+        """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
+        if self.load_in_4bit and self.load_in_8bit:
+            raise UserError("A model is held in 4 bits or in 8: choose one of --load-in-4bit and --load-in-8bit.")
+        quantize = "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None
+        limits = AskingLimits(
+            question_characters=self.question_characters,
+            answer_tokens=self.answer_tokens,
+            waiting_requests=self.waiting_requests,
+            asks_per_address=None if self.open_to_all else self.asks_per_address,
+        )
+        return Lens(
+            self.model, self.adapter, device=self.device, quantize=quantize, prefer_hub=self.prefer_hub, limits=limits
+        )
+
+    def limits(self) -> Limits:
+        """What the guard allows."""
+        return Limits(
+            asks_per_minute=self.asks_per_minute,
+            writes_per_minute=self.writes_per_minute,
+            requests_per_minute=self.requests_per_minute,
+            connections_per_address=self.connections_per_address,
+            connections=self.connections,
+            body_bytes=self.body_kb * 2**10,
+            upload_bytes=self.upload_mb * 2**20,
+        )
+
+    @property
+    def on_space(self) -> bool:
+        """Whether this is a Hugging Face Space, where a proxy of theirs stands in front."""
+        return bool(os.environ.get("SPACE_ID"))
+
+    @property
+    def behind_proxy(self) -> bool:
+        """Whether X-Forwarded-* are a proxy's words."""
+        return self.trust_proxy or self.on_space
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether everyone is the owner: where only this machine can reach the app, and nobody set a password."""
+        local = self.host in LOOPBACK_NAMES and not self.allowed_hosts and not self.behind_proxy
+        return local and not self.owner_password() and provider_from_environment(self.owners) is None
+
+    def hosts(self) -> frozenset[str]:
+        """Names under which the app may be reached; empty for any. A local app is reached by local names alone, so
+        that no other site can point a name of its own at it (DNS rebinding)."""
+        named = frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+        if self.host in LOOPBACK_NAMES:
+            return named | LOOPBACK_NAMES
+        return named | LOOPBACK_NAMES if named else named
+
+    def owner_password(self) -> str | None:
+        """The owner's password, if there is one. Raises UserError for one that is easily guessed."""
+        password = self.auth.get_secret_value() if self.auth else os.environ.get("ADMIN_PASSWORD")
+        if password and len(password) < SHORTEST_PASSWORD:
+            raise UserError(f"The owner's password is short: take {SHORTEST_PASSWORD} characters or more.")
+        return password or None
+
+    def owner(self) -> Owner:
+        """Who may sign in as the owner, and how."""
+        return Owner(self.owner_password(), provider_from_environment(self.owners), self.open_to_all)
+
+    def who_owns(self) -> str:
+        """One line for the log that says who the owner is."""
+        if self.open_to_all:
+            return "Everyone who can reach this machine's own address is the owner (no password is set)."
+        if self.owner().can_sign_in:
+            return "Visitors may ask and rate; the owner signs in under /owner."
+        return "Visitors may ask and rate; nobody can sign in as the owner: set ADMIN_PASSWORD to train from the page."
+
+
+def provider_from_environment(owners: str) -> Provider | None:
+    """Hugging Face as it registers a Space with ``hf_oauth: true``; None anywhere else."""
+    url, client, secret = (
+        os.environ.get(name, "") for name in ("OPENID_PROVIDER_URL", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
+    )
+    if not (url and client and secret):
+        return None
+    names = {name.strip() for name in [*owners.split(","), os.environ.get("SPACE_AUTHOR_NAME", "")] if name.strip()}
+    scopes, owner_id = os.environ.get("OAUTH_SCOPES", ""), os.environ.get("SPACE_CREATOR_USER_ID", "")
+    return Provider(url.rstrip("/"), client, secret, scopes, frozenset(names), owner_id)
+
+
+def read_settings(arguments: list[str]) -> Settings:
+    """Settings from the command line, then the environment, then the defaults. Raises UserError for bad values."""
+    try:
+        return Settings(_cli_parse_args=arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{'-'.join(map(str, first['loc'])).replace('_', '-')}: {first['msg']}.") from None
+    except SettingsError as error:
+        raise UserError(" ".join(str(error).split())) from None
