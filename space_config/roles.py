@@ -49,7 +49,7 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
 API = "/gradio_api"
 OPEN_ROUTES = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/pwa_icon(/\d+)?"
-    r"|/(assets|static)/[\w./-]+"
+    r"|/(assets|static)(/[\w@+-][\w.@+-]*)+"
     rf"|{API}/(theme\.css|info|openapi\.json|app_id|startup-events|queue/status|queue/data|heartbeat/[\w-]+)"
     rf"|{API}/call/(v2/)?\w+/\w+"
 )
