@@ -13,8 +13,11 @@ import torch
 from torch.nn import functional as F
 
 from eval_prompts.kv_cache import Lane, lane_capacity
+from eval_prompts.low_rank import AdaptedLinear
+from eval_prompts.paging import page_out
 from eval_prompts.pair import SIDES
-from eval_prompts.products import SideProduct
+from eval_prompts.products import Precision
+from eval_prompts.side_product import SideProduct, weights_of
 from tuning.chat import encode_prompt
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
     from eval_prompts.decode import Row
     from eval_prompts.pair import Pair, Side
+
+
+REFINED = 32
 
 
 @dataclass(frozen=True)
@@ -62,22 +68,20 @@ def can_decode(model: PreTrainedModel) -> bool:
     from transformers import LlamaForCausalLM
 
     config = model.config
+    linears = [module for module in model.modules() if hasattr(module, "in_features")]
     return (
         type(model) is LlamaForCausalLM
         and config.hidden_act == "silu"
         and config.rope_parameters.get("rope_type") in ("default", "linear", "llama3")
-        and all(
-            type(module) is nn.Linear and module.bias is None
-            for module in model.modules()
-            if hasattr(module, "in_features")
-        )
+        and all(type(linear) in (nn.Linear, AdaptedLinear) and linear.bias is None for linear in linears)
     )
 
 
 class LlamaPair:
     """Decodes rows of both sides of a Llama pair; see :class:`eval_prompts.engine.Backend`."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, precision: Precision = "fp32") -> None:
+        """``precision`` int8 takes effect for the matrices that this processor can multiply so, see ``grouped``."""
         self._pair = pair
         base, tuned = pair.model("base"), pair.tuned
         config = base.config
@@ -88,9 +92,20 @@ class LlamaPair:
         self._eps = config.rms_norm_eps
         self._embedding = base.model.embed_tokens.weight.detach()
         self._norm = base.model.norm.weight.detach()
-        self._head = SideProduct([base.lm_head], None if tuned is None else [tuned.lm_head])
+        self._coarse = precision == "int8"
+        self._cache_dtype = torch.bfloat16 if self._coarse else self._embedding.dtype
+        self._head = SideProduct(
+            [pair.base.lm_head], [base.lm_head], None if tuned is None else [tuned.lm_head], precision
+        )
+        self._head_weights = [
+            weights_of([pair.model(side).lm_head])[0] for side in (SIDES[:1] if tuned is None else SIDES)
+        ]
         counterparts = [None] * len(base.model.layers) if tuned is None else tuned.model.layers
-        self._layers = [_layer(ours, theirs) for ours, theirs in zip(base.model.layers, counterparts, strict=True)]
+        self._layers = [
+            _layer(*layers, precision)
+            for layers in zip(pair.base.model.layers, base.model.layers, counterparts, strict=True)
+        ]
+        page_out(pair.base.parameters())
         self._cos, self._sin = _rotary_tables(base, self.context)
         self._lanes: dict[Side, dict[int, Lane]] = {"base": {}, "tuned": {}}
         self._prefixes: dict[Side, Prefix] = {"base": Prefix(), "tuned": Prefix()}
@@ -192,8 +207,9 @@ class LlamaPair:
         shape = (len(tokens), rotated + self._kv_heads, self._head_size)
         for index, layer in enumerate(self._layers):
             qkv = layer.qkv(self._normalise(x, layer.attention_norm), base_rows).reshape(shape)
-            qk = _rotate(qkv[:, :rotated], cos, sin)
-            mixed = attend(index, qk[:, : self._heads], qk[:, self._heads :], qkv[:, rotated:])
+            qk = _rotate(qkv[:, :rotated], cos, sin).to(self._cache_dtype)
+            values = qkv[:, rotated:].to(self._cache_dtype)
+            mixed = attend(index, qk[:, : self._heads], qk[:, self._heads :], values).to(x.dtype)
             x = x + layer.output(mixed, base_rows)
             gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm), base_rows).chunk(2, dim=-1)
             x = x + layer.down(F.silu(gate) * up, base_rows)
@@ -202,7 +218,17 @@ class LlamaPair:
     def _logits(self, hidden: torch.Tensor, base_rows: int) -> torch.Tensor:
         if not len(hidden):
             return hidden.new_empty(0, self._embedding.shape[0])
-        return self._head(self._normalise(hidden, self._norm), base_rows)
+        hidden = self._normalise(hidden, self._norm)
+        logits = self._head(hidden, base_rows)
+        return self._refined(logits, hidden, base_rows) if self._coarse else logits
+
+    def _refined(self, logits: torch.Tensor, hidden: torch.Tensor, base_rows: int) -> torch.Tensor:
+        """The logits with the best of each row computed again in fp32: in bf16 the best ones are ties too often."""
+        best = logits.topk(min(REFINED, logits.shape[1]), dim=-1, sorted=False).indices
+        split = (best[:base_rows], best[base_rows:])
+        weights = [weight[rows] for weight, rows in zip(self._head_weights, split, strict=False)]
+        exact = torch.cat(weights) @ hidden.unsqueeze(-1)
+        return logits.scatter_(1, best, exact.squeeze(-1))
 
     def _normalise(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
@@ -255,19 +281,21 @@ class LlamaPair:
 
     def _new_lane(self, capacity: int) -> Lane:
         shape = (len(self._layers), self._kv_heads, capacity, self._head_size)
-        return Lane(shape, self._embedding.dtype, self._embedding.device)
+        return Lane(shape, self._cache_dtype, self._embedding.device)
 
     def _lane_of(self, row: Row) -> Lane:
         return next(lane for lane in self._lanes[row.side].values() if row in lane.rows)
 
 
-def _layer(base: torch.nn.Module, tuned: torch.nn.Module | None) -> Layer:
+def _layer(root: torch.nn.Module, base: torch.nn.Module, tuned: torch.nn.Module | None, precision: Precision) -> Layer:
     def both(part: str, *names: str) -> SideProduct:
-        ours = [getattr(getattr(base, part), name) for name in names]
-        theirs = [getattr(getattr(tuned, part), name) for name in names] if tuned is not None else None
-        return SideProduct(ours, theirs)
+        modules = [
+            None if layer is None else [getattr(getattr(layer, part), name) for name in names]
+            for layer in (root, base, tuned)
+        ]
+        return SideProduct(*modules, precision)
 
-    return Layer(
+    layer = Layer(
         attention_norm=base.input_layernorm.weight.detach(),
         qkv=both("self_attn", "q_proj", "k_proj", "v_proj"),
         output=both("self_attn", "o_proj"),
@@ -275,6 +303,8 @@ def _layer(base: torch.nn.Module, tuned: torch.nn.Module | None) -> Layer:
         gate_up=both("mlp", "gate_proj", "up_proj"),
         down=both("mlp", "down_proj"),
     )
+    page_out(root.parameters())
+    return layer
 
 
 def _rotary_tables(model: PreTrainedModel, context: int) -> tuple[torch.Tensor, torch.Tensor]:

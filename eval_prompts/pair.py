@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from eval_prompts.adapters import AdapterCard, check_fits, read_card, touched_modules
+from eval_prompts.paging import page_out
 from tuning.errors import UserError
 from tuning.quiet import quiet
 
@@ -32,7 +33,7 @@ FUSED_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 class Pair:
     """Both models, ready to answer. ``tuned`` is None without an adapter.
 
-    Every parameter of ``tuned`` that the adapter does not touch is the very tensor of ``base``. ``base_is_base``
+    Every parameter of ``tuned`` that the adapter does not replace is the very tensor of ``base``. ``base_is_base``
     says that the base side's logits after loading the adapter equal those of the untouched model before.
 
     With ``against``, two adapters are compared: the side named base is answered by ``rival``, the base merged with
@@ -83,7 +84,8 @@ def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: s
     tokenizer = load_tokenizer(weights)
     base = load_model(weights, device, quantize)
     keep_weight_layout(base)
-    fuse_projections(base)
+    if device.name != "cpu":
+        fuse_projections(base)
     alone = Pair(base, None, tokenizer, device, None, base_is_base=True)
     return alone if adapter is None else with_adapter(alone, weights, adapter)
 
@@ -95,6 +97,7 @@ def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None
     missing, broken, a pickle, or made for another base.
     """
     before = fingerprint_logits(pair.base, pair.tokenizer)
+    page_out(pair.base.parameters())
     card, tuned = merged_side(pair.base, weights, adapter)
     rival_card, rival = (None, None) if against is None else merged_side(pair.base, weights, against)
     same = before.equal(fingerprint_logits(pair.base, pair.tokenizer))
@@ -115,10 +118,13 @@ def merged_side(base: PreTrainedModel, weights: Weights, adapter: str) -> tuple[
 def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTrainedModel:
     """A model equal to peft's ``merge_and_unload`` of ``adapter`` into ``base``; ``base`` is not touched.
 
-    ``modules`` are the dotted names of the linear layers that the adapter changes. They get weights of their own,
-    dequantised where the base is 4-bit or 8-bit and merged in fp32; all else is shared with ``base``.
+    ``modules`` are the dotted names of the linear layers that the adapter changes. Plain LoRA over fp32 keeps its two
+    factors and shares the weights too; other layers get weights of their own, dequantised where the base is 4-bit or
+    8-bit and merged in fp32. All else is shared with ``base``.
     """
     import torch
+
+    from eval_prompts.low_rank import factors_of, share_what_is_shared
 
     states = (module.state for module in base.modules() if hasattr(module, "state"))
     shared = {id(part): part for part in (*base.parameters(), *base.buffers(), *states)}
@@ -129,7 +135,9 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
         with quiet():
             from peft import PeftModel
 
-            merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
+            wrapped = PeftModel.from_pretrained(tuned, str(adapter))
+            factors = {name: factors_of(wrapped.base_model.model.get_submodule(name)) for name in modules}
+            merged = wrapped.merge_and_unload(safe_merge=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The adapter {adapter.name} cannot be merged: {reason}") from error
@@ -137,7 +145,9 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
         merged.get_submodule(name).to(dtype=compute_dtype(base))
     merged.requires_grad_(False).eval()
     with torch.no_grad():
-        fuse_projections(merged, only=modules)
+        share_what_is_shared(merged, base, factors.items())
+        if base.device.type != "cpu":
+            fuse_projections(merged, only=modules)
     return merged
 
 
@@ -194,7 +204,7 @@ def compute_dtype(model: PreTrainedModel) -> torch.dtype:
 def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> None:
     """Lay q/k/v, and gate/up, of each layer side by side in memory, each weight a view of its rows.
 
-    The decoder then multiplies once per group with no second copy of the weights. A group is left alone unless all
+    A GPU then multiplies once per group with no second copy of the weights. A group is left alone unless all
     its members are plain linear layers without bias that are all in, or all out of, ``only`` (dotted names).
     """
     import torch

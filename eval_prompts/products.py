@@ -1,58 +1,65 @@
-"""Matrix products with few rows, as fast as the processor's memory allows, in exact fp32."""
+"""Matrix products with few rows, as fast as the memory allows; each way holds the weights as it likes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch.nn import functional as F
 
-BLOCKS = 8
-FEW_ROWS = 6
-SKINNY_ROWS = 16
+from eval_prompts.grouped import GroupedWeight, can_group
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+Precision = Literal["fp32", "int8"]
+
+LIKELY_ROWS = 10
 
 
-def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``x @ weight.T`` for ``x`` [rows, in] and ``weight`` [out, in].
+class OneDnnWeight:
+    """fp32 weights in oneDNN's own layout: exact, and read two to five times as fast as ``F.linear`` reads them.
 
-    The CPU's matrix kernels are made for many rows. With few, a batched product over blocks of the weight's rows reads
-    the weights two to four times as fast (``python -m tests.benchmarks.products``); the sums are the same.
+    The layout made for ten rows is the best one for one to sixteen (``python -m tests.benchmarks.products``).
     """
-    rows, outputs = x.shape[0], weight.shape[0]
-    if rows > SKINNY_ROWS or outputs % BLOCKS or not x.is_cpu or weight.dtype != torch.float32:
-        return F.linear(x, weight)
-    blocks = weight.view(BLOCKS, outputs // BLOCKS, -1)
-    if rows <= FEW_ROWS:
-        return torch.bmm(blocks, x.t().expand(BLOCKS, -1, -1)).view(outputs, rows).t()
-    return torch.bmm(x.expand(BLOCKS, -1, -1), blocks.transpose(1, 2)).transpose(0, 1).reshape(rows, outputs)
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        """``weight`` is [out, in] in fp32."""
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, LIKELY_ROWS)
+        self.nbytes = weight.nbytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``x @ weight.T`` for ``x`` [rows, in]."""
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
 
 
-class SideProduct:
-    """A linear layer of both sides: one product for all rows where the weights are shared, one per side where not."""
+class DenseWeight:
+    """Weights as they are, no copy: for GPUs, and for processors that oneDNN does not know."""
 
-    def __init__(self, base: Sequence[torch.nn.Module], tuned: Sequence[torch.nn.Module] | None) -> None:
-        """``base`` and ``tuned`` are the modules that read the same input; their outputs are concatenated."""
-        tuned = base if tuned is None else tuned
-        self._shared = all(
-            ours.weight.data_ptr() == theirs.weight.data_ptr() for ours, theirs in zip(base, tuned, strict=True)
-        )
-        self._base = stacked([module.weight for module in base])
-        self._tuned = self._base if self._shared else stacked([module.weight for module in tuned])
+    def __init__(self, weights: Sequence[torch.Tensor]) -> None:
+        """``weights`` are [out, in] each, read the same input and have their outputs concatenated."""
+        self._weights = stacked(weights)
+        self.nbytes = 0
 
-    def __call__(self, x: torch.Tensor, base_rows: int) -> torch.Tensor:
-        """Outputs [rows, out] for ``x`` [rows, in], of which the first ``base_rows`` belong to the base side."""
-        if self._shared or base_rows == x.shape[0]:
-            return product(x, self._base)
-        if base_rows == 0:
-            return product(x, self._tuned)
-        return torch.cat((product(x[:base_rows], self._base), product(x[base_rows:], self._tuned)))
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``x @ weight.T`` for ``x`` [rows, in]."""
+        if len(self._weights) == 1:
+            return F.linear(x, self._weights[0])
+        return torch.cat([F.linear(x, weight) for weight in self._weights], dim=-1)
 
 
-def product(x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Outputs of several weights side by side."""
-    if len(weights) == 1:
-        return multiply(x, weights[0])
-    return torch.cat([multiply(x, weight) for weight in weights], dim=-1)
+def packed(weights: Sequence[torch.Tensor], precision: Precision) -> Product:
+    """The fastest product this machine has for ``weights``, [out, in] each, whose outputs are concatenated."""
+    first = weights[0]
+    if precision == "int8" and can_group(first):
+        return GroupedWeight(torch.cat(list(weights)))
+    if has_onednn(first):
+        return OneDnnWeight(torch.cat(list(weights)))
+    return DenseWeight(weights)
+
+
+def has_onednn(weight: torch.Tensor) -> bool:
+    """True if oneDNN can hold such a weight."""
+    return weight.is_cpu and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
 def stacked(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,10 +1,11 @@
 """Speed of matrix products with few rows: ``python -m tests.benchmarks.products [--rows 1 2 5 10 16] [--rounds N]``.
 
 Every weight of the embedded model is multiplied once per round, so that none is still in the processor's cache: by
-``F.linear``; by :func:`eval_prompts.products.multiply` in fp32; by oneDNN in fp32 from a copy of the weights in its own
-layout; and by PyTorch's weight-only int8 product (one scale per output), which is fast for bf16 inputs alone.
-Milliseconds for the whole model, ways taken in turns, beside the two ceilings measured on the same machine: reading the
-weights once, and the multiplications at the rate of large square products.
+``F.linear``; by oneDNN in fp32 from its own layout (:class:`eval_prompts.products.OneDnnWeight`); from 4 or 8 bits in
+groups (:class:`eval_prompts.grouped.GroupedWeight`); and by PyTorch's weight-only int8 product (one scale per output),
+which is fast for bf16 inputs alone. Milliseconds for the whole model, ways taken in turns, beside the two ceilings
+measured on the same machine: reading the fp32 weights once, and the multiplications at the rate of large square
+products.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from eval_prompts.grouped import GroupedWeight
 from eval_prompts.pair import fuse_projections
-from eval_prompts.products import multiply, stacked
+from eval_prompts.products import OneDnnWeight, stacked
 from tests.benchmarks.spread import ratios, spread
 from tuning.device import pick_device
 from tuning.weights import load_model, resolve
@@ -61,16 +63,6 @@ def int8_rows(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (weight / scales[:, None]).round().to(torch.int8), scales.bfloat16()
 
 
-def in_onednn_layout(weights: list[torch.Tensor], rows: int) -> list[torch.Tensor]:
-    """Copies in the layout that oneDNN likes best for so many rows."""
-    return [torch.ops.mkldnn._reorder_linear_weight(weight.clone(), rows) for weight in weights]
-
-
-def onednn_product(x: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
-    """``x`` times a weight from :func:`in_onednn_layout`."""
-    return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
-
-
 def main() -> None:
     """Time the ways in turns and print a table per number of rows."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,17 +76,20 @@ def main() -> None:
     weights = model_weights()
     coded = [int8_rows(weight) for weight in weights]
     total = sum(weight.numel() for weight in weights)
+    in_layout = [OneDnnWeight(weight) for weight in weights]
+    grouped = [GroupedWeight(weight) for weight in weights]
     for rows in options.rows:
         inputs = {width: torch.randn(rows, width) for width in {weight.shape[1] for weight in weights}}
         halves = {width: x.bfloat16() for width, x in inputs.items()}
-        packed = in_onednn_layout(weights, rows)
         ways: dict[str, Callable[[], object]] = {
             "F.linear": lambda x=inputs: [F.linear(x[weight.shape[1]], weight) for weight in weights],
-            "multiply, fp32": lambda x=inputs: [multiply(x[weight.shape[1]], weight) for weight in weights],
-            "oneDNN layout, fp32": lambda x=inputs, packed=packed: [
-                onednn_product(x[weight.shape[1]], copy) for weight, copy in zip(weights, packed, strict=True)
+            "oneDNN layout, fp32": lambda x=inputs: [
+                product(x[weight.shape[1]]) for product, weight in zip(in_layout, weights, strict=True)
             ],
-            "int8 weights, bf16 in": lambda x=halves: [
+            "4 and 8 bits, bf16 in": lambda x=inputs: [
+                product(x[weight.shape[1]]) for product, weight in zip(grouped, weights, strict=True)
+            ],
+            "int8 per output, bf16 in": lambda x=halves: [
                 torch._weight_int8pack_mm(x[q.shape[1]], q, s) for q, s in coded
             ],
         }

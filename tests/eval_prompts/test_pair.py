@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from eval_prompts.low_rank import AdaptedLinear
 from eval_prompts.pair import fingerprint_logits, load_pair, with_adapter
 from tests.eval_prompts.random_adapter import random_adapter
 from tuning.errors import UserError
@@ -45,10 +46,14 @@ def test_the_tuned_side_is_pefts_merge_and_the_rest_is_one_tensor(
     with torch.inference_mode():
         torch.testing.assert_close(pair.tuned(ids).logits, reference(ids).logits)
     base, expected = dict(pair.base.named_parameters()), dict(reference.named_parameters())
+    plain = not options.get("use_dora")
     for name, parameter in pair.tuned.named_parameters():
-        torch.testing.assert_close(parameter, expected[name])
         touched = any(target in name for target in targets)
-        assert (parameter.data_ptr() == base[name].data_ptr()) is not touched, name
+        module = pair.tuned.get_submodule(name.rpartition(".")[0])
+        assert isinstance(module, AdaptedLinear) is (touched and plain), name
+        effective = module.merged_weight if isinstance(module, AdaptedLinear) else parameter
+        torch.testing.assert_close(effective, expected[name])
+        assert (parameter.data_ptr() == base[name].data_ptr()) is (plain or not touched), name
 
 
 def test_the_base_side_is_the_untouched_model(tiny_pair, tiny_model_path):
@@ -77,7 +82,9 @@ def test_a_base_that_changes_is_noticed(tiny_weights, tiny_adapter_path, cpu, mo
 
 def test_shared_tensors_are_counted_once(tiny_pair):
     base = sum(parameter.nbytes for parameter in tiny_pair.base.parameters())
-    own = sum(p.nbytes for name, p in tiny_pair.tuned.named_parameters() if any(part in name for part in ATTENTION))
+    layers = [module for module in tiny_pair.tuned.modules() if isinstance(module, AdaptedLinear)]
+    assert len(layers) == 2 * len(ATTENTION)
+    own = sum(layer.up.nbytes + layer.down.nbytes for layer in layers)
     buffers = sum(buffer.untyped_storage().nbytes() for buffer in tiny_pair.base.buffers())
     assert tiny_pair.memory_bytes == base + own + buffers
 
@@ -93,7 +100,7 @@ def test_the_adapter_can_be_replaced_and_a_refusal_changes_nothing(tmp_path, tin
     assert torch.equal(fingerprint_logits(tiny_pair.tuned, tiny_pair.tokenizer), before)
 
 
-def test_two_adapters_answer_against_each_other_and_share_what_neither_touches(
+def test_two_adapters_answer_against_each_other_and_share_all_weights(
     tmp_path, tiny_pair, tiny_model_path, tiny_weights, tiny_adapter_path
 ):
     other = random_adapter(tiny_model_path, tmp_path / "other", ("v_proj", "down_proj"))
@@ -107,8 +114,7 @@ def test_two_adapters_answer_against_each_other_and_share_what_neither_touches(
             torch.testing.assert_close(both.model(side)(ids).logits, expected)
     base, left, right = (dict(model.named_parameters()) for model in (both.base, both.rival, both.tuned))
     for name in base:
-        assert (left[name].data_ptr() == base[name].data_ptr()) is not ("v_proj" in name or "down_proj" in name), name
-        assert (right[name].data_ptr() == base[name].data_ptr()) is not any(part in name for part in ATTENTION), name
+        assert left[name].data_ptr() == right[name].data_ptr() == base[name].data_ptr(), name
     assert torch.equal(fingerprint_logits(both.base, both.tokenizer), untouched)
     again = with_adapter(both, tiny_weights, str(tiny_adapter_path))
     assert (again.against, again.model("base"), again.base_is_base) == (None, tiny_pair.base, True)
