@@ -25,8 +25,11 @@ from space_config.guard import Guard
 from space_config.headers import Policy
 from space_config.server import Server, address, listen
 from space_config.settings import Settings, read_settings
+from tuning import tab as train_tab
 from tuning.errors import UserError
 from tuning.lock import data_root
+from tuning.train_actions import Actions
+from tuning.train_view import Watcher
 
 MAX_THREADS = 96
 MAX_QUEUE = 128
@@ -47,11 +50,14 @@ class GuardedBlocks(gr.Blocks):
 def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
     """The whole page; each tab adds itself."""
     visitors = compare_tab.Visitors()
+    training = Actions(Watcher())
     with GuardedBlocks(title="LoRA Lens", fill_width=True) as page:
         compare_tab.build_header(lens)
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs)
+            with gr.Tab("Train"):
+                train_tab.build(training)
             with gr.Tab("Results"):
                 results_tab.build(pairs)
         endpoints_tab.build(lens, visitors, pairs)
@@ -79,7 +85,7 @@ def names(page: gr.Blocks) -> Names:
 def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
     """The page as a web app behind its guard."""
     page.is_running, page.max_threads = True, MAX_THREADS
-    head = compare_tab.head()
+    head = compare_tab.head() + train_tab.head()
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,

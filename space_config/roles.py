@@ -43,8 +43,21 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-board/judged": (Role.VISITOR, Kind.READ),
     "ll-results/results": (Role.VISITOR, Kind.READ),
     "ll-results/export_votes": (Role.OWNER, Kind.READ),
+    "runs": (Role.VISITOR, Kind.READ),
+    "training_events": (Role.VISITOR, Kind.READ),
+    "start_training": (Role.OWNER, Kind.WRITE),
+    "stop_training": (Role.OWNER, Kind.READ),
+    "use_adapter": (Role.OWNER, Kind.READ),
+    "ll-train/look": (Role.VISITOR, Kind.READ),
+    "ll-train/runs": (Role.VISITOR, Kind.READ),
+    "ll-train/curves": (Role.VISITOR, Kind.READ),
+    "ll-train/check": (Role.VISITOR, Kind.READ),
+    "ll-train/stop": (Role.OWNER, Kind.READ),
+    "ll-train/delete": (Role.OWNER, Kind.READ),
+    "ll-train/use": (Role.OWNER, Kind.READ),
 }
-"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner."""
+"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What
+ends something or makes room counts as reading, so that it works when the disk is full."""
 
 API = "/gradio_api"
 OPEN_ROUTES = re.compile(

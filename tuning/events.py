@@ -93,12 +93,17 @@ def end_torn_line(path: Path) -> None:
             file.write(b"\n")
 
 
-def read(path: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """The events after byte ``offset`` and the offset behind the last whole line. A missing file holds none."""
+def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[Event], int]:
+    """The events after byte ``offset`` and the offset behind the last whole line. A missing file holds none.
+
+    With ``most``, at most about that many bytes are read at once; more come with the next offset.
+    """
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            data = file.read()
+            data = file.read(most)
+            if most > 0 and len(data) == most:
+                data += file.readline()
     except FileNotFoundError:
         return [], offset
     end = data.rfind(b"\n") + 1

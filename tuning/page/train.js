@@ -1,0 +1,107 @@
+// The Train tab: the form, the run on show, the history; it asks the server for news for as long as it is in view.
+(function (lens) {
+	const { el, setText } = lens;
+	const OUT_OF_REACH = "No answer from the server. If the line at the top says it is there, training is for the owner of this app, who signs in under /owner.";
+
+	/** Opens a tab of the page by its name. */
+	lens.openTab = function (name) {
+		const tabs = [...document.querySelectorAll("#ll-tabs [role=tab]")];
+		tabs.find((tab) => tab.textContent.trim() === name)?.click();
+		scrollTo({ top: 0 });
+	};
+
+	/** Builds the Train tab inside `root`. */
+	lens.mountTrain = function (root, props, server) {
+		let chosen = null;
+		let seen = {};
+		let timer = 0;
+		let looking = 0;
+		const notice = el("p", { class: "ll-notice", role: "alert", hidden: true });
+		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back."));
+		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare });
+		const form = lens.buildTrainForm(props.form, server, { start });
+		const history = lens.buildRunHistory(server, { show, act, compare });
+		const live = el("div", { class: "ll-live" }, notice, empty, view.root);
+		root.classList.add("ll-train");
+		root.replaceChildren(el("div", { class: "ll-columns" }, form.root, live), history.root);
+		view.root.hidden = true;
+
+		function tell(text) {
+			notice.hidden = !text;
+			setText(notice, text || "");
+		}
+
+		/** Calls the server; what it refuses is said above the run. Returns its answer, or null. */
+		async function act(name, sent) {
+			const answer = await server[name](sent);
+			tell(answer ? answer.error : OUT_OF_REACH);
+			look();
+			history.refresh();
+			return answer && !answer.error ? answer : null;
+		}
+
+		async function start(asked) {
+			const answer = await server.start(asked);
+			form.tell(answer ? answer.error : OUT_OF_REACH);
+			if (answer && answer.run) show(answer.run);
+			history.refresh();
+		}
+
+		async function remove(run) {
+			if (await act("delete", { run })) show(null);
+		}
+
+		async function compare(run, against) {
+			const answer = await act("use", { run, against: against || "" });
+			if (!answer) return;
+			lens.pollStatus?.();
+			lens.openTab("Compare");
+		}
+
+		/** Puts another run on show; null for the one that trains, or the newest. */
+		function show(run) {
+			chosen = run;
+			seen = {};
+			tell("");
+			look();
+		}
+
+		async function look() {
+			clearTimeout(timer);
+			const number = (looking += 1);
+			const answer = await server.look({ run: chosen, seen });
+			if (number !== looking) return;
+			let wait = 4;
+			if (!answer) tell(OUT_OF_REACH);
+			else if (answer.error) {
+				tell(answer.error);
+				if (chosen || seen.run) history.refresh();
+				chosen = null;
+				seen = {};
+			} else {
+				wait = answer.poll_seconds;
+				draw(answer);
+			}
+			if (root.checkVisibility() && !document.hidden) timer = setTimeout(look, wait * 1000);
+		}
+
+		function draw(answer) {
+			empty.hidden = Boolean(answer.run);
+			view.root.hidden = !answer.run;
+			if (!answer.run) return;
+			const ended = seen.state === "running" && answer.state !== "running";
+			if (!chosen && seen.run && seen.run !== answer.run) tell(`Run ${seen.run} is gone; this is ${answer.run}.`);
+			chosen = chosen || answer.run;
+			if (seen.run !== answer.run || answer.state !== seen.state || ended) history.refresh(answer.run);
+			seen = { ...answer.seen, state: answer.state };
+			view.update(answer);
+		}
+
+		new IntersectionObserver((entries) => {
+			if (!entries.some((entry) => entry.isIntersecting)) return;
+			look();
+			history.refresh();
+		}).observe(root);
+		document.addEventListener("visibilitychange", () => !document.hidden && root.checkVisibility() && look());
+	};
+})(window.LoraLens);

@@ -1,0 +1,108 @@
+// The form that describes a run: a preset, its fields, checked by the server as one types, and what it will do.
+(function (lens) {
+	const { el, setText } = lens;
+	const CHECK_MS = 150;
+
+	function control(field) {
+		const id = `ll-field-${field.name}`;
+		const error = el("small", { class: "ll-wrong", id: `${id}-wrong`, role: "alert" });
+		let input;
+		if (field.control === "choice") input = el("select", { id }, ...field.choices.map((choice) => el("option", { value: choice }, choice)));
+		else if (field.control === "switch") input = el("input", { id, type: "checkbox" });
+		else input = el("input", { id, type: "text", inputmode: field.control === "number" ? "decimal" : null, autocomplete: "off", spellcheck: "false" });
+		input.setAttribute("aria-describedby", error.id);
+		const root = el("div", { class: `ll-field ll-${field.control}`, title: field.help }, el("label", { for: id }, field.label), input, error);
+		return {
+			root,
+			input,
+			get: () => (field.control === "switch" ? input.checked : input.value.trim()),
+			set(value) {
+				if (field.control === "switch") input.checked = value;
+				else input.value = value;
+			},
+			tell(problem) {
+				setText(error, problem || "");
+				if (problem) input.setAttribute("aria-invalid", "true");
+				else input.removeAttribute("aria-invalid");
+			},
+		};
+	}
+
+	/** The form; `does.start(preset, values)` is called with what is asked for. */
+	lens.buildTrainForm = function (form, server, does) {
+		const controls = Object.fromEntries(form.fields.map((field) => [field.name, control(field)]));
+		const choices = form.presets.map((preset) => {
+			const input = el("input", { type: "radio", name: "ll-preset", value: preset.name });
+			input.addEventListener("change", () => choose(preset.name));
+			const [time, ...rest] = preset.about.split(": ");
+			return el("label", { class: "ll-preset" }, input, el("span", {}, el("b", {}, preset.name), el("small", {}, [time, ...rest].join(": "))));
+		});
+		const main = form.fields.filter((field) => field.main).map((field) => controls[field.name].root);
+		const more = form.fields.filter((field) => !field.main).map((field) => controls[field.name].root);
+		const summary = el("p", { class: "ll-note ll-does", role: "status" });
+		const command = el("code", {});
+		const start = lens.button("Start training", "ll-main", () => does.start(asked()));
+		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
+		const others = el("details", { class: "ll-more" }, el("summary", {}, "More settings"), el("div", { class: "ll-fields" }, ...more));
+		const source = lens.buildDataSource(form, server, () => check());
+		const root = el(
+			"section",
+			{ class: "ll-panel ll-form" },
+			el("h3", {}, "New run"),
+			el("div", { class: "ll-presets", role: "radiogroup", "aria-label": "Preset" }, ...choices),
+			source.root,
+			el("div", { class: "ll-fields" }, ...main),
+			others,
+			summary,
+			el("div", { class: "ll-start" }, start),
+			problem,
+			el("details", { class: "ll-more" }, el("summary", {}, "The same from a command line"), el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)))
+		);
+		let preset = "";
+		let timer = 0;
+		let asking = 0;
+
+		function asked() {
+			const values = Object.fromEntries(Object.entries(controls).map(([name, each]) => [name, each.get()]));
+			return { preset, values: { ...values, data: source.get() } };
+		}
+
+		function choose(name) {
+			preset = name;
+			const { values } = form.presets.find((each) => each.name === name);
+			for (const [field, each] of Object.entries(controls)) each.set(values[field]);
+			source.set(values.data);
+			for (const choice of choices) choice.firstChild.checked = choice.firstChild.value === name;
+			check();
+		}
+
+		/** Has the server say what is wrong and what the run would do. Answers that have been overtaken are dropped. */
+		function check() {
+			clearTimeout(timer);
+			timer = setTimeout(async () => {
+				const number = (asking += 1);
+				const told = await server.check(asked());
+				if (!told || number !== asking) return;
+				const errors = told.errors || {};
+				for (const [name, each] of Object.entries(controls)) each.tell(errors[name]);
+				source.tell(errors.data || told.error);
+				setText(command, told.command || "");
+				const wrong = Object.keys(errors).length;
+				setText(summary, wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} mending before this can start.` : told.summary || "");
+				start.disabled = wrong > 0;
+				if (form.fields.some((field) => !field.main && errors[field.name])) others.open = true;
+				does.checked?.(told);
+			}, CHECK_MS);
+		}
+		root.addEventListener("input", check);
+
+		/** One line below the button, or none. */
+		function tell(text) {
+			problem.hidden = !text;
+			setText(problem, text || "");
+		}
+		source.knows(asked);
+		choose("quick");
+		return { root, tell, asked, summary };
+	};
+})(window.LoraLens);

@@ -1,0 +1,123 @@
+"""The Train tab: describe a run, start it, watch it, come back to it, and compare what it made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tuning import presets, train_form
+from tuning.errors import UserError
+from tuning.train_actions import Actions
+from tuning.train_view import Watcher
+
+PAGE_FOLDER = Path(__file__).parent / "page"
+SCRIPTS = (
+    "chart.js", "train_log.js", "train_samples.js", "train_run.js", "train_data.js", "train_form.js",
+    "train_history.js", "train.js",
+)  # fmt: skip
+STYLES = ("train.css",)
+SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
+Answer = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+
+def head() -> str:
+    """The tab's styles and scripts for the document's head; they need the Compare tab's ``dom.js`` before them."""
+
+    def joined(names: tuple[str, ...]) -> str:
+        return "\n".join((PAGE_FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+    return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
+
+
+def build(actions: Actions) -> None:
+    """The Train tab inside the current layout."""
+    gr.HTML(
+        html_template="",
+        js_on_load="LoraLens.mountTrain(element, props, server)",
+        server_functions=[answered(each) for each in (*forming(actions), *watching(actions))],
+        elem_id="ll-train",
+        apply_default_css=False,
+        form=train_form.form() | {"upload_mb": 20},
+    )
+
+
+def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
+    """What the form calls."""
+
+    def check(sent: Answer) -> Answer:
+        preset, overrides = asked_run(sent)
+        wrong = train_form.problems(preset, overrides)
+        told = {"errors": wrong, "command": train_form.command(preset, overrides), "summary": ""}
+        if not wrong:
+            told["summary"] = train_form.summary(presets.configure(preset, overrides))
+        return told
+
+    def start(sent: Answer) -> Answer:
+        return {"run": actions.start(*asked_run(sent)).name}
+
+    return [check, start]
+
+
+def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
+    """What the run on show and the history call."""
+    watcher: Watcher = actions.watcher
+
+    def look(sent: Answer) -> Answer:
+        seen = sent.get("seen")
+        return watcher.look(text(sent, "run") or None, seen if isinstance(seen, dict) else {})
+
+    def runs(_: Answer) -> Answer:
+        return {"runs": watcher.history()}
+
+    def curves(sent: Answer) -> Answer:
+        names = sent.get("runs")
+        return {"curves": watcher.curves([name for name in names if isinstance(name, str)] if names else [])}
+
+    def stop(sent: Answer) -> Answer:
+        actions.stop(text(sent, "run"))
+        return {}
+
+    def resume(sent: Answer) -> Answer:
+        return {"run": actions.resume(text(sent, "run")).name}
+
+    def delete(sent: Answer) -> Answer:
+        actions.delete(text(sent, "run"))
+        return {}
+
+    return [look, runs, curves, stop, resume, delete]
+
+
+def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:
+    """``work`` for the page's script: what it raises becomes a line under 'error'."""
+
+    def answer(sent: Any) -> Answer:
+        try:
+            return work(sent if isinstance(sent, dict) else {})
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("%s failed", work.__name__)
+            return {"error": SERVER_FAULT}
+
+    answer.__name__ = work.__name__
+    return answer
+
+
+def asked_run(sent: Answer) -> tuple[str, dict[str, Any]]:
+    """Preset and overrides from what the form sent. Raises UserError for an unknown preset."""
+    preset, values = text(sent, "preset"), sent.get("values")
+    known = {field.name for field in train_form.FIELDS} | {"data"}
+    kept = {name: value for name, value in values.items() if name in known} if isinstance(values, dict) else {}
+    return preset, train_form.overrides_of(preset, kept)
+
+
+def text(sent: Answer, key: str) -> str:
+    """A text that the page's script sent, or ''."""
+    value = sent.get(key)
+    return value if isinstance(value, str) else ""
