@@ -22,79 +22,85 @@ def lane_capacity(tokens: int) -> int:
 
 
 class Lane:
-    """Slots for rows of up to ``capacity`` tokens. The slots in use are always the first ``len(rows)``."""
+    """Slots for rows of up to ``capacity`` tokens. Those in use are always the first, rows of the base side before."""
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
         """``shape`` is (layers, key heads, capacity in tokens, head size)."""
-        layers, heads, capacity, head_size = shape
-        self.rows: list[Row | None] = []
-        self._keys = torch.zeros(layers, FIRST_SLOTS, heads, capacity, head_size, dtype=dtype, device=device)
-        self._values = torch.zeros_like(self._keys)
-        self._slots = torch.arange(0)
-        self._positions = torch.arange(0)
+        layers, self._heads, self._capacity, head_size = shape
+        self.rows: list[Row] = []
+        self._cache = torch.zeros(
+            layers, FIRST_SLOTS, 2 * self._heads, self._capacity, head_size, dtype=dtype, device=device
+        )
+        self._places = torch.arange(0)
         self._mask: torch.Tensor | None = None
         self._length = 0
 
-    def add(self, row: Row | None) -> int:
-        """Take the next slot for ``row`` and return its number."""
-        if len(self.rows) == self._keys.shape[1]:
-            self._keys = torch.cat((self._keys, torch.zeros_like(self._keys)), dim=1)
-            self._values = torch.cat((self._values, torch.zeros_like(self._values)), dim=1)
+    @property
+    def base_rows(self) -> int:
+        """How many of the rows belong to the base side."""
+        return sum(row.side == "base" for row in self.rows)
+
+    def add(self, row: Row) -> int:
+        """Take a slot for ``row`` and return its number."""
+        if len(self.rows) == self._cache.shape[1]:
+            self._cache = torch.cat((self._cache, torch.zeros_like(self._cache)), dim=1)
         self.rows.append(row)
-        return len(self.rows) - 1
+        slot, first_tuned = len(self.rows) - 1, self.base_rows - 1
+        if row.side == "base" and slot != first_tuned:
+            self._move(first_tuned, slot)
+            self.rows[first_tuned] = row
+            return first_tuned
+        return slot
 
     def discard(self, row: Row) -> bool:
-        """Free the slot of ``row``; the last row moves into it. False if the row is not here."""
+        """Free the slot of ``row``; others move up. False if the row is not here."""
         if row not in self.rows:
             return False
-        slot, last = self.rows.index(row), len(self.rows) - 1
-        if slot != last:
-            moved = self.rows[last]
-            used = moved.fed
-            self._keys[:, slot, :, :used] = self._keys[:, last, :, :used]
-            self._values[:, slot, :, :used] = self._values[:, last, :, :used]
-            self.rows[slot] = moved
+        free = self.rows.index(row)
+        if row.side == "base":
+            free = self._move(self.base_rows - 1, free)
+        self._move(len(self.rows) - 1, free)
         self.rows.pop()
         return True
 
+    def _move(self, slot: int, free: int) -> int:
+        """Move a row with what is stored of it; returns the slot that is free after that."""
+        if slot != free:
+            moved = self.rows[slot]
+            self._cache[:, free, :, : moved.fed] = self._cache[:, slot, :, : moved.fed]
+            self.rows[free] = moved
+        return slot
+
     def copy_from(self, other: Lane, slot: int, tokens: int) -> None:
         """Fill the first ``tokens`` positions of ``slot`` from the only row of ``other``."""
-        self._keys[:, slot, :, :tokens] = other._keys[:, 0, :, :tokens]
-        self._values[:, slot, :, :tokens] = other._values[:, 0, :, :tokens]
+        self._cache[:, slot, :, :tokens] = other._cache[:, 0, :, :tokens]
 
-    def write_span(
-        self, layer: int, slot: int, start: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store new keys and values, [tokens, key heads, head size], from position ``start`` of a slot on.
+    def write_span(self, layer: int, slot: int, start: int, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store new keys and values, [tokens, key heads then value heads, head size], from position ``start`` on.
 
         Returns all keys and values of that slot up to the last new one, [key heads, positions, head size].
         """
-        end = start + len(keys)
-        slot_keys, slot_values = self._keys[layer, slot], self._values[layer, slot]
-        slot_keys[:, start:end] = keys.transpose(0, 1)
-        slot_values[:, start:end] = values.transpose(0, 1)
-        return slot_keys[:, :end], slot_values[:, :end]
+        stored = self._cache[layer, slot, :, : start + len(new)]
+        stored[:, start:] = new.transpose(0, 1)
+        return stored[: self._heads], stored[self._heads :]
 
     def prepare_step(self) -> None:
         """Before one more token for every row: where each is written, and what each row may see."""
-        device = self._keys.device
-        self._slots = torch.arange(len(self.rows), device=device)
-        self._positions = torch.tensor([row.fed for row in self.rows], device=device)
+        device = self._cache.device
+        positions = torch.tensor([row.fed for row in self.rows], device=device)
+        heads = torch.arange(len(self.rows) * 2 * self._heads, device=device).view(len(self.rows), -1)
+        self._places = (heads * self._capacity + positions[:, None]).flatten()
         self._length = max(row.fed for row in self.rows) + 1
-        steps = torch.arange(self._length, device=device)
         self._mask = None
         if any(row.fed + 1 != self._length for row in self.rows):
-            self._mask = (steps <= self._positions[:, None])[:, None, None]
+            self._mask = (torch.arange(self._length, device=device) <= positions[:, None])[:, None, None]
 
-    def write_step(
-        self, layer: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Store one new key and value per row, [rows, key heads, head size], at the positions prepared.
+    def write_step(self, layer: int, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Store one new key and value per row, [rows, key heads then value heads, head size], where prepared.
 
         Returns keys and values [rows, key heads, positions, head size] and the mask of what each row may see.
         """
-        layer_keys, layer_values = self._keys[layer], self._values[layer]
-        layer_keys[self._slots, :, self._positions] = keys
-        layer_values[self._slots, :, self._positions] = values
-        count = len(self.rows)
-        return layer_keys[:count, :, : self._length], layer_values[:count, :, : self._length], self._mask
+        cache, size = self._cache[layer], new.shape[-1]
+        cache.view(-1, size).index_copy_(0, self._places, new.reshape(-1, size))
+        seen = cache[: len(self.rows), :, : self._length]
+        return seen[:, : self._heads], seen[:, self._heads :], self._mask

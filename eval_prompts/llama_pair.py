@@ -1,7 +1,7 @@
 """The pair decoder: one batched step answers every row of both sides, reading shared weights once.
 
-Knows the Llama family. Rows of the base side come first in every batch, so that each shared matrix (MLP, embeddings,
-head) is multiplied once for all rows and each adapted one once per side.
+Knows the Llama family. Each matrix is multiplied once for all rows; what an adapter adds to it follows for the rows of
+its side, which lie behind one another.
 """
 
 from __future__ import annotations
@@ -13,35 +13,20 @@ import torch
 from torch.nn import functional as F
 
 from eval_prompts.kv_cache import Lane, lane_capacity
-from eval_prompts.low_rank import AdaptedLinear
-from eval_prompts.paging import page_out
+from eval_prompts.llama_layers import head_of, layers_of, rotary_tables
 from eval_prompts.pair import SIDES
 from eval_prompts.products import Precision
-from eval_prompts.side_product import SideProduct, weights_of
+from eval_prompts.side_product import Run, runs_of
 from tuning.chat import encode_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from transformers import PreTrainedModel
 
     from eval_prompts.decode import Row
     from eval_prompts.pair import Pair, Side
 
 
 REFINED = 32
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The matrices of one decoder layer, for both sides."""
-
-    attention_norm: torch.Tensor
-    qkv: SideProduct
-    output: SideProduct
-    mlp_norm: torch.Tensor
-    gate_up: SideProduct
-    down: SideProduct
 
 
 @dataclass
@@ -62,19 +47,9 @@ class Prefix:
     lane: Lane | None = None
 
 
-def can_decode(model: PreTrainedModel) -> bool:
-    """True if this decoder knows the model's class and it is a plain one: no biases, quantised or odd parts."""
-    from torch import nn
-    from transformers import LlamaForCausalLM
-
-    config = model.config
-    linears = [module for module in model.modules() if hasattr(module, "in_features")]
-    return (
-        type(model) is LlamaForCausalLM
-        and config.hidden_act == "silu"
-        and config.rope_parameters.get("rope_type") in ("default", "linear", "llama3")
-        and all(type(linear) in (nn.Linear, AdaptedLinear) and linear.bias is None for linear in linears)
-    )
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding (Su et al., 2021, in the half-split layout of Llama) of [tokens, heads, head size]."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class LlamaPair:
@@ -94,20 +69,12 @@ class LlamaPair:
         self._norm = base.model.norm.weight.detach()
         self._coarse = precision == "int8"
         self._cache_dtype = torch.bfloat16 if self._coarse else self._embedding.dtype
-        self._head = SideProduct(
-            [pair.base.lm_head], [base.lm_head], None if tuned is None else [tuned.lm_head], precision
-        )
-        self._head_weights = [
-            weights_of([pair.model(side).lm_head])[0] for side in (SIDES[:1] if tuned is None else SIDES)
-        ]
-        counterparts = [None] * len(base.model.layers) if tuned is None else tuned.model.layers
-        self._layers = [
-            _layer(*layers, precision)
-            for layers in zip(pair.base.model.layers, base.model.layers, counterparts, strict=True)
-        ]
-        page_out(pair.base.parameters())
-        self._cos, self._sin = _rotary_tables(base, self.context)
-        self._lanes: dict[Side, dict[int, Lane]] = {"base": {}, "tuned": {}}
+        self._head, self._head_weights = head_of(pair, precision)
+        self._layers = layers_of(pair, precision)
+        self._cos, self._sin = rotary_tables(base, self.context)
+        heads = torch.arange(self._heads + 2 * self._kv_heads, device=self._embedding.device)
+        self._stays = (heads >= self._heads + self._kv_heads).long()
+        self._lanes: dict[int, Lane] = {}
         self._prefixes: dict[Side, Prefix] = {"base": Prefix(), "tuned": Prefix()}
         with torch.inference_mode():
             for side in SIDES[:1] if tuned is None else SIDES:
@@ -116,9 +83,9 @@ class LlamaPair:
     def enter(self, row: Row) -> None:
         """Give ``row`` a slot with room for ``row.limit`` tokens, the common prefix already in it."""
         capacity = min(lane_capacity(row.limit), self.context)
-        lane = self._lanes[row.side].get(capacity)
+        lane = self._lanes.get(capacity)
         if lane is None:
-            lane = self._lanes[row.side][capacity] = self._new_lane(capacity)
+            lane = self._lanes[capacity] = self._new_lane(capacity)
         slot = lane.add(row)
         prefix = self._prefixes[row.side]
         shared = _common_length(prefix.ids, row.ids[:-1])
@@ -128,9 +95,9 @@ class LlamaPair:
 
     def leave(self, row: Row) -> None:
         """Free the slot of ``row``, and its lane's memory if it was the last one in it."""
-        for capacity, lane in list(self._lanes[row.side].items()):
+        for capacity, lane in list(self._lanes.items()):
             if lane.discard(row) and not lane.rows:
-                del self._lanes[row.side][capacity]
+                del self._lanes[capacity]
 
     def advance(self, rows: list[Row], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:
         """One step for all rows: a token for those under way, and as much of the new prompts as is allowed."""
@@ -162,7 +129,8 @@ class LlamaPair:
         tokens = [token for row, span in fed for token in row.ids[span.start : span.start + span.count]]
         positions = [position for span in spans for position in range(span.start, span.start + span.count)]
         base_tokens = sum(span.count for row, span in fed if row.side == "base")
-        hidden = self._forward(tokens, positions, base_tokens, lambda *qkv: self._attend_spans(spans, *qkv))
+        runs = runs_of([(base_tokens, len(tokens) - base_tokens)])
+        hidden = self._forward(tokens, positions, runs, lambda *new: self._attend_spans(spans, *new))
         last, end = [], 0
         for row, span in fed:
             end += span.count
@@ -170,8 +138,7 @@ class LlamaPair:
             if row.fed == len(row.ids):
                 last.append((row, end - 1))
         done = [row for row, _ in last]
-        ends = [position for _, position in last]
-        return done, self._logits(hidden[ends], sum(row.side == "base" for row in done))
+        return done, self._logits(hidden[[position for _, position in last]], done)
 
     def _decode(self) -> tuple[list[Row], torch.Tensor]:
         """One token for each row that has exactly one left to feed.
@@ -179,68 +146,66 @@ class LlamaPair:
         A lane's slots are multiplied as a block, so a row in the middle of its prompt takes part with a dummy token;
         the keys and values that this writes lie behind its fed tokens and are overwritten before they are seen.
         """
-        lanes = [lane for side in SIDES for lane in self._lanes[side].values()]
+        lanes = list(self._lanes.values())
         rows = [row for lane in lanes for row in lane.rows]
-        base_rows = sum(row.side == "base" for row in rows)
+        runs = runs_of((lane.base_rows, len(lane.rows) - lane.base_rows) for lane in lanes)
         tokens = [row.ids[row.fed] for row in rows]
         positions = [row.fed for row in rows]
         for lane in lanes:
             lane.prepare_step()
-        hidden = self._forward(tokens, positions, base_rows, lambda *qkv: self._attend_lanes(lanes, *qkv))
+        hidden = self._forward(tokens, positions, runs, lambda *new: self._attend_lanes(lanes, *new))
         keep = [index for index, row in enumerate(rows) if len(row.ids) - row.fed == 1]
         done = [rows[index] for index in keep]
         for row in done:
             row.fed += 1
         if len(keep) != len(rows):
             hidden = hidden[keep]
-        return done, self._logits(hidden, sum(row.side == "base" for row in done))
+        return done, self._logits(hidden, done)
 
     def _forward(
-        self, tokens: list[int], positions: list[int], base_rows: int, attend: Callable[..., torch.Tensor]
+        self, tokens: list[int], positions: list[int], runs: list[Run], attend: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
-        """Hidden states [tokens, width] of flat tokens; ``attend(layer, q, k, v)`` sees [tokens, heads, head size]."""
+        """Hidden states [tokens, width] of flat tokens.
+
+        ``attend(layer, queries, new)`` gets [tokens, heads, head size]; ``new`` is the key heads, then the value heads.
+        """
         device = self._embedding.device
         x = self._embedding[torch.tensor(tokens, device=device)]
         at = torch.tensor(positions, device=device)
-        cos, sin = self._cos[at].unsqueeze(1), self._sin[at].unsqueeze(1)
-        rotated = self._heads + self._kv_heads
-        shape = (len(tokens), rotated + self._kv_heads, self._head_size)
+        cos, sin = self._cos[at][:, self._stays], self._sin[at][:, self._stays]
         for index, layer in enumerate(self._layers):
-            qkv = layer.qkv(self._normalise(x, layer.attention_norm), base_rows).reshape(shape)
-            qk = _rotate(qkv[:, :rotated], cos, sin).to(self._cache_dtype)
-            values = qkv[:, rotated:].to(self._cache_dtype)
-            mixed = attend(index, qk[:, : self._heads], qk[:, self._heads :], values).to(x.dtype)
-            x = x + layer.output(mixed, base_rows)
-            gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm), base_rows).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up, base_rows)
+            qkv = layer.qkv(self._normalise(x, layer.attention_norm), runs).view(cos.shape)
+            qkv = _rotate(qkv, cos, sin).to(self._cache_dtype)
+            mixed = attend(index, qkv[:, : self._heads], qkv[:, self._heads :]).to(x.dtype)
+            x = x + layer.output(mixed, runs)
+            gate, up = layer.gate_up(self._normalise(x, layer.mlp_norm), runs).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate).mul_(up), runs)
         return x
 
-    def _logits(self, hidden: torch.Tensor, base_rows: int) -> torch.Tensor:
-        if not len(hidden):
+    def _logits(self, hidden: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        """Logits [rows, vocabulary] from the hidden states of ``rows``."""
+        if not rows:
             return hidden.new_empty(0, self._embedding.shape[0])
         hidden = self._normalise(hidden, self._norm)
-        logits = self._head(hidden, base_rows)
-        return self._refined(logits, hidden, base_rows) if self._coarse else logits
+        runs = runs_of((row.side == "base", row.side == "tuned") for row in rows)
+        logits = self._head(hidden, runs)
+        return self._refined(logits, hidden, runs) if self._coarse else logits
 
-    def _refined(self, logits: torch.Tensor, hidden: torch.Tensor, base_rows: int) -> torch.Tensor:
+    def _refined(self, logits: torch.Tensor, hidden: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
         """The logits with the best of each row computed again in fp32: in bf16 the best ones are ties too often."""
         best = logits.topk(min(REFINED, logits.shape[1]), dim=-1, sorted=False).indices
-        split = (best[:base_rows], best[base_rows:])
-        weights = [weight[rows] for weight, rows in zip(self._head_weights, split, strict=False)]
-        exact = torch.cat(weights) @ hidden.unsqueeze(-1)
-        return logits.scatter_(1, best, exact.squeeze(-1))
+        weights = torch.cat([self._head_weights[side][best[begin:end]] for side, begin, end in runs])
+        return logits.scatter_(1, best, (weights @ hidden.unsqueeze(-1)).squeeze(-1))
 
     def _normalise(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
 
-    def _attend_spans(
-        self, spans: Sequence[Span], layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
+    def _attend_spans(self, spans: Sequence[Span], layer: int, q: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """Attention of newly fed tokens, row by row: each sees its own row up to itself."""
         mixed, begin = [], 0
         for span in spans:
             end = begin + span.count
-            keys, values = span.lane.write_span(layer, span.slot, span.start, k[begin:end], v[begin:end])
+            keys, values = span.lane.write_span(layer, span.slot, span.start, new[begin:end])
             mask = torch.ones(span.count, keys.shape[1], dtype=torch.bool, device=q.device).tril(span.start)
             out = F.scaled_dot_product_attention(
                 q[begin:end].transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
@@ -249,9 +214,7 @@ class LlamaPair:
             begin = end
         return torch.cat(mixed)
 
-    def _attend_lanes(
-        self, lanes: Sequence[Lane], layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
+    def _attend_lanes(self, lanes: Sequence[Lane], layer: int, q: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """Attention of one new token per row, a lane at a time.
 
         The query heads of a group share one key head, so they take the place of query positions: no key is copied.
@@ -259,7 +222,7 @@ class LlamaPair:
         mixed, begin = [], 0
         for lane in lanes:
             end = begin + len(lane.rows)
-            keys, values, mask = lane.write_step(layer, k[begin:end], v[begin:end])
+            keys, values, mask = lane.write_step(layer, new[begin:end])
             grouped = q[begin:end].reshape(end - begin, self._kv_heads, -1, self._head_size)
             out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask)
             mixed.append(out.reshape(end - begin, -1))
@@ -273,10 +236,9 @@ class LlamaPair:
         if not ids:
             return Prefix()
         lane = self._new_lane(len(ids))
-        lane.add(None)
         spans = [Span(lane, 0, 0, len(ids))]
-        base_tokens = len(ids) if side == "base" else 0
-        self._forward(ids, list(range(len(ids))), base_tokens, lambda *qkv: self._attend_spans(spans, *qkv))
+        runs = runs_of([(len(ids), 0) if side == "base" else (0, len(ids))])
+        self._forward(ids, list(range(len(ids))), runs, lambda *new: self._attend_spans(spans, *new))
         return Prefix(ids, lane)
 
     def _new_lane(self, capacity: int) -> Lane:
@@ -284,47 +246,7 @@ class LlamaPair:
         return Lane(shape, self._cache_dtype, self._embedding.device)
 
     def _lane_of(self, row: Row) -> Lane:
-        return next(lane for lane in self._lanes[row.side].values() if row in lane.rows)
-
-
-def _layer(root: torch.nn.Module, base: torch.nn.Module, tuned: torch.nn.Module | None, precision: Precision) -> Layer:
-    def both(part: str, *names: str) -> SideProduct:
-        modules = [
-            None if layer is None else [getattr(getattr(layer, part), name) for name in names]
-            for layer in (root, base, tuned)
-        ]
-        return SideProduct(*modules, precision)
-
-    layer = Layer(
-        attention_norm=base.input_layernorm.weight.detach(),
-        qkv=both("self_attn", "q_proj", "k_proj", "v_proj"),
-        output=both("self_attn", "o_proj"),
-        mlp_norm=base.post_attention_layernorm.weight.detach(),
-        gate_up=both("mlp", "gate_proj", "up_proj"),
-        down=both("mlp", "down_proj"),
-    )
-    page_out(root.parameters())
-    return layer
-
-
-def _rotary_tables(model: PreTrainedModel, context: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines for every position, [context, head size], by the model's own rotary embedding.
-
-    The second half of the sine carries the sign of the rotation, so that rotating is one roll and two products.
-    """
-    weight = model.model.embed_tokens.weight
-    positions = torch.arange(context, device=weight.device)[None]
-    with torch.inference_mode():
-        cos, sin = model.model.rotary_emb(weight[:1, :1], positions)
-    half = sin.shape[-1] // 2
-    sign = torch.ones_like(sin[0, :1])
-    sign[:, :half] = -1
-    return cos[0], sin[0] * sign
-
-
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding (Su et al., 2021, in the half-split layout of Llama) of [tokens, heads, head size]."""
-    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+        return next(lane for lane in self._lanes.values() if row in lane.rows)
 
 
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:

@@ -239,7 +239,8 @@ class Lens:
 
 def make_backend(pair: Pair) -> Backend:
     """The fast decoder where it knows both models, the general one for all others."""
-    from eval_prompts.llama_pair import LlamaPair, can_decode
+    from eval_prompts.llama_layers import can_decode
+    from eval_prompts.llama_pair import LlamaPair
     from eval_prompts.plain_pair import PlainPair
 
     models = [model for model in (pair.model("base"), pair.tuned) if model is not None]

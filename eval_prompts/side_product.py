@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import nn
 
 from eval_prompts.low_rank import AdaptedLinear, LowRank
 from eval_prompts.products import Precision, Product, packed
+
+Run = tuple[int, int, int]
+"""Rows of one side: 0 for base or 1 for tuned, first row, and the row after the last."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,30 @@ class SideProduct:
         """Bytes that the packed weights take, besides the models' own."""
         return sum({id(product): product.nbytes for product in self._products}.values())
 
-    def __call__(self, x: torch.Tensor, base_rows: int) -> torch.Tensor:
-        """Outputs [rows, out] for ``x`` [rows, in], of which the first ``base_rows`` belong to the base side."""
-        rows = x.shape[0]
-        if self._shared or base_rows == rows:
+    def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
+        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side."""
+        if self._shared:
             y = self._products[0](x)
-        elif base_rows == 0:
-            y = self._products[1](x)
         else:
-            y = torch.cat((self._products[0](x[:base_rows]), self._products[1](x[base_rows:])))
-        for change, begin, end in ((self._changes[0], 0, base_rows), (self._changes[1], base_rows, rows)):
-            if change is not None and end > begin:
+            y = torch.cat([self._products[side](x[begin:end]) for side, begin, end in runs])
+        for side, begin, end in runs:
+            change = self._changes[side]
+            if change is not None:
                 y[begin:end].addmm_(x[begin:end] @ change.down, change.up)
         return y
+
+
+def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
+    """Runs of rows from pairs (rows of the base side, rows of the tuned side after them)."""
+    runs: list[Run] = []
+    for pair in counts:
+        for side, count in enumerate(pair):
+            end = runs[-1][2] if runs else 0
+            if count and runs and runs[-1][0] == side:
+                runs[-1] = (side, runs[-1][1], end + count)
+            elif count:
+                runs.append((side, end, end + count))
+    return runs
 
 
 def weights_of(modules: Sequence[nn.Linear]) -> list[torch.Tensor]:
