@@ -51,12 +51,21 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-train/look": (Role.VISITOR, Kind.READ),
     "ll-train/runs": (Role.VISITOR, Kind.READ),
     "ll-train/curves": (Role.VISITOR, Kind.READ),
-    "ll-train/check": (Role.VISITOR, Kind.READ),
+    "ll-train/check": (Role.OWNER, Kind.READ),
+    "ll-train/calibrate": (Role.OWNER, Kind.WRITE),
+    "ll-train/keep_upload": (Role.OWNER, Kind.WRITE),
+    "ll-train/merge": (Role.OWNER, Kind.WRITE),
+    "ll-train/preview": (Role.OWNER, Kind.READ),
+    "ll-train/push": (Role.OWNER, Kind.WRITE),
+    "ll-train/resume": (Role.OWNER, Kind.WRITE),
+    "ll-train/start": (Role.OWNER, Kind.WRITE),
+    "ll-train/take_adapter": (Role.OWNER, Kind.WRITE),
     "ll-train/stop": (Role.OWNER, Kind.READ),
     "ll-train/delete": (Role.OWNER, Kind.READ),
     "ll-train/use": (Role.OWNER, Kind.READ),
 }
-"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What
+"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner, and so is
+whatever names files of the server (``check`` tells whether one is there). What
 ends something or makes room counts as reading, so that it works when the disk is full."""
 
 API = "/gradio_api"

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str | None = Field(None, description="cuda, mps or cpu; without it the best one here")
     prefer_hub: bool = Field(False, description="take a preset's weights from the Hub where it is reachable")
+    precision: Literal["auto", "fp32", "int8"] = Field("auto", description="arithmetic of the answers")
     load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
     load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
     ratings: str | None = Field(
@@ -86,7 +87,13 @@ class Settings(BaseSettings):
             asks_per_address=None if self.open_to_all else self.asks_per_address,
         )
         return Lens(
-            self.model, self.adapter, device=self.device, quantize=quantize, prefer_hub=self.prefer_hub, limits=limits
+            self.model,
+            self.adapter,
+            device=self.device,
+            quantize=quantize,
+            precision=self.precision,
+            prefer_hub=self.prefer_hub,
+            limits=limits,
         )
 
     def limits(self) -> Limits:
