@@ -64,9 +64,9 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-train/delete": (Role.OWNER, Kind.READ),
     "ll-train/use": (Role.OWNER, Kind.READ),
 }
-"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner, and so is
-whatever names files of the server (``check`` tells whether one is there). What
-ends something or makes room counts as reading, so that it works when the disk is full."""
+"""Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What
+names files of the server is the owner's too: ``check`` tells whether one is there. What ends something or makes room counts as
+reading, so that it works when the disk is full."""
 
 API = "/gradio_api"
 OPEN_ROUTES = re.compile(
