@@ -31,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--adapter", default="starter", help="adapter folder, Hub id, or 'starter'")
     common.add_argument("--sides", choices=SIDES, default="both", help="which models answer")
     common.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best one here")
+    common.add_argument(
+        "--precision", choices=("auto", "fp32", "int8"), default="auto", help="how answers are computed"
+    )
     common.add_argument("--prefer-hub", action="store_true", help="take preset weights from the Hub where reachable")
     precision = common.add_mutually_exclusive_group()
     precision.add_argument("--load-in-4bit", dest="quantize", action="store_const", const="4bit")
@@ -69,6 +72,7 @@ def new_lens(options: argparse.Namespace) -> Lens:
         options.adapter if options.sides != "base" else None,
         device=options.device,
         quantize=options.quantize,
+        precision=options.precision,
         prefer_hub=options.prefer_hub,
     )
 

@@ -29,6 +29,9 @@ class Backend(Protocol):
     """What computes. Rows enter, are advanced together step by step, and leave when they are over."""
 
     context: int
+    precision: str
+    """In a word for people: fp32."""
+    weight_bytes: int
 
     def enter(self, row: Row) -> None:
         """Make room for ``row`` (up to ``row.limit`` tokens)."""
@@ -58,6 +61,11 @@ class Engine:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
+
+    @property
+    def backend(self) -> Backend:
+        """What computes new answers: the backend in use, or the one that follows it."""
+        return self._next_backend or self._backend
 
     @property
     def answering(self) -> int:

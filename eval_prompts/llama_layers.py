@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from eval_prompts.products import Precision
 
 
+PRODUCTS = ("qkv", "output", "gate_up", "down")
+
+
 @dataclass(frozen=True)
 class Layer:
     """The matrices of one decoder layer, for both sides."""

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from eval_prompts.kv_cache import Lane, lane_capacity
-from eval_prompts.llama_layers import head_of, layers_of, rotary_tables
+from eval_prompts.llama_layers import PRODUCTS, head_of, layers_of, rotary_tables
 from eval_prompts.pair import SIDES
 from eval_prompts.products import Precision
 from eval_prompts.side_product import Run, runs_of
@@ -74,6 +74,9 @@ class LlamaPair:
         self._cos, self._sin = rotary_tables(base, self.context)
         heads = torch.arange(self._heads + 2 * self._kv_heads, device=self._embedding.device)
         self._stays = (heads >= self._heads + self._kv_heads).long()
+        self.precision = "int8" if self._coarse else pair.device.label.split()[-1]
+        products = [getattr(layer, name) for layer in self._layers for name in PRODUCTS]
+        self.weight_bytes: int = sum(product.nbytes for product in [self._head, *products]) or pair.memory_bytes
         self._lanes: dict[int, Lane] = {}
         self._prefixes: dict[Side, Prefix] = {"base": Prefix(), "tuned": Prefix()}
         with torch.inference_mode():

@@ -17,6 +17,8 @@ class PlainPair:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self.context: int = getattr(pair.base.config, "max_position_embeddings", None) or 2048
+        self.precision = pair.device.label.split()[-1]
+        self.weight_bytes = pair.memory_bytes
         self._caches: dict[Row, Any] = {}
 
     def enter(self, row: Row) -> None:

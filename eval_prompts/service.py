@@ -10,8 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from eval_prompts.adapters import AdapterCard
 from eval_prompts.decode import Settings, Stream
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Wish = Literal["auto", "fp32", "int8"]
+
 VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the app is doing, for people (``message``) and programs. ``memory_mb`` counts weights, in MiB."""
+    """What the app is doing, for people (``message``) and programs.
+
+    ``device`` names the precision that answers too; ``memory_mb`` counts the weights that answer, in MiB.
+    """
 
     state: Literal["loading", "ready", "failed"]
     message: str
@@ -66,12 +73,13 @@ class Lens:
         *,
         device: str | None = None,
         quantize: Literal["4bit", "8bit"] | None = None,
+        precision: Wish = "auto",
         prefer_hub: bool = False,
         on_progress: Callable[[str, float | None], None] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._model, self._adapter, self._device_name = model, adapter, device
-        self._quantize, self._prefer_hub = quantize, prefer_hub
+        self._quantize, self._precision, self._prefer_hub = quantize, precision, prefer_hub
         self._on_progress = on_progress
         self._limits = limits or Limits()
         self._state: Literal["loading", "ready", "failed"] = "loading"
@@ -112,10 +120,10 @@ class Lens:
             progress=self._progress,
             model=self._model,
             origin=self._weights.origin if self._weights else "",
-            device=pair.device.label if pair else "",
+            device=f"{pair.device.name.upper()} {engine.backend.precision}" if engine else "",
             adapter=pair.adapter if pair else None,
             base_is_base=pair.base_is_base if pair else None,
-            memory_mb=round(pair.memory_bytes / 2**20) if pair else 0,
+            memory_mb=round(engine.backend.weight_bytes / 2**20) if engine else 0,
             answering=answering,
             queued=queued,
             uptime_seconds=round(time.monotonic() - self._began, 1),
@@ -167,8 +175,12 @@ class Lens:
         self.wait_ready()
         with self._reloading:
             old = self._pair
-            pair = old.alone if adapter is None else with_adapter(old, self._weights, adapter, against)
-            backend = make_backend(pair)
+
+            def load() -> tuple[Pair, Backend]:
+                pair = old.alone if adapter is None else with_adapter(old, self._weights, adapter, against)
+                return pair, make_backend(pair, self._precision)
+
+            pair, backend = in_a_thread_that_ends(load)
             with self._lock:
                 self._pair, self._adapter = pair, adapter
                 self._engine.swap(backend)
@@ -211,8 +223,9 @@ class Lens:
             self._weights = resolve(self._model, prefer_hub=self._prefer_hub, on_progress=self._report)
             log.info("weights: %s", self._weights.origin)
             self._report("loading the weights")
-            pair = load_pair(self._weights, pick_device(self._device_name), self._adapter, self._quantize)
-            engine = Engine(make_backend(pair), pair.tokenizer)
+            device = pick_device(self._device_name, self._precision)
+            pair = load_pair(self._weights, device, self._adapter, self._quantize)
+            engine = Engine(make_backend(pair, self._precision), pair.tokenizer)
         except UserError as error:
             self._fail(str(error))
         except Exception as error:
@@ -237,11 +250,32 @@ class Lens:
         self._settled.set()
 
 
-def make_backend(pair: Pair) -> Backend:
-    """The fast decoder where it knows both models, the general one for all others."""
+def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
+    """The fast decoder where it knows both models, the general one for all others.
+
+    ``auto`` takes int8 where the fast decoder and the processor can, which the fidelity test allows. Raises UserError
+    if int8 is asked for where they cannot.
+    """
+    from eval_prompts.grouped import can_group
     from eval_prompts.llama_layers import can_decode
     from eval_prompts.llama_pair import LlamaPair
     from eval_prompts.plain_pair import PlainPair
 
     models = [model for model in (pair.model("base"), pair.tuned) if model is not None]
-    return LlamaPair(pair) if all(can_decode(model) for model in models) else PlainPair(pair)
+    known = all(can_decode(model) for model in models)
+    low = known and any(can_group(parameter) for parameter in pair.base.parameters() if parameter.dim() == 2)
+    if precision == "int8" and not low:
+        raise UserError("Precision int8 needs a Llama model on a CPU with AVX2 or AVX-512: choose auto or fp32.")
+    if not known:
+        return PlainPair(pair)
+    return LlamaPair(pair, "int8" if low and precision != "fp32" else "fp32")
+
+
+def in_a_thread_that_ends(work: Callable[[], T]) -> T:
+    """The result of ``work``, done in a thread of its own; what it raises is raised here.
+
+    Every living thread that has multiplied matrices keeps a team of OpenMP workers. With two teams on one processor
+    the runtime stops waiting actively, and answers take half as long again.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(work).result()

@@ -49,7 +49,8 @@ class SideProduct:
     @property
     def nbytes(self) -> int:
         """Bytes that the packed weights take, besides the models' own."""
-        return sum({id(product): product.nbytes for product in self._products}.values())
+        changes = sum(change.down.nbytes + change.up.nbytes for change in self._changes if change is not None)
+        return changes + sum({id(product): product.nbytes for product in self._products}.values())
 
     def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
         """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side."""

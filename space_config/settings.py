@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     ratings: str | None = Field(
         None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
     )
+    base_url: str = Field(
+        "", description="base side: an OpenAI-compatible endpoint, up to /v1; then nothing is loaded here"
+    )
+    tuned_url: str = Field("", description="tuned side's endpoint; without it the base side's")
+    base_model_name: str = Field("", description="the base model's name there; without it the first that is listed")
+    tuned_model_name: str = Field("", description="the tuned model's name there")
+    api_key: SecretStr | None = Field(None, description="the endpoints' key; better in LORA_LENS_API_KEY")
     open_browser: bool = Field(False, description="open the page in the browser")
 
     auth: SecretStr | None = Field(
@@ -86,6 +93,8 @@ class Settings(BaseSettings):
             waiting_requests=self.waiting_requests,
             asks_per_address=None if self.open_to_all else self.asks_per_address,
         )
+        if self.base_url or self.tuned_url:
+            return self._remote_lens(limits)
         return Lens(
             self.model,
             self.adapter,
@@ -95,6 +104,17 @@ class Settings(BaseSettings):
             prefer_hub=self.prefer_hub,
             limits=limits,
         )
+
+    def _remote_lens(self, limits: AskingLimits) -> Lens:
+        from eval_prompts.remote_pair import RemoteLens
+
+        if not self.base_url:
+            raise UserError("Two endpoints are compared: name the base side's with --base-url too.")
+        if (self.tuned_url or self.base_url, self.tuned_model_name) == (self.base_url, self.base_model_name):
+            raise UserError("Both sides would be the same model: name the tuned one with --tuned-model-name.")
+        key = self.api_key.get_secret_value() if self.api_key else ""
+        names = (self.base_model_name, self.tuned_model_name)
+        return RemoteLens(self.base_url, self.tuned_url or self.base_url, *names, key, limits)
 
     def limits(self) -> Limits:
         """What the guard allows."""

@@ -26,10 +26,11 @@ class Device:
         return f"{self.name.upper()} {PRECISION_LABELS[str(self.dtype).removeprefix('torch.')]}"
 
 
-def pick_device(name: str | None = None) -> Device:
+def pick_device(name: str | None = None, precision: str = "auto") -> Device:
     """The named device, or the best one here: CUDA in bf16 (fp16 where the card lacks bf16), MPS fp16, CPU fp32.
 
-    Raises UserError for a name that is unknown or not available on this machine.
+    ``precision`` fp32 holds the weights in fp32 everywhere. Raises UserError for a name that is unknown or not
+    available on this machine.
     """
     import torch
 
@@ -38,6 +39,8 @@ def pick_device(name: str | None = None) -> Device:
     if not available.get(chosen, False):
         here = ", ".join(key for key, present in available.items() if present)
         raise UserError(f"Device {chosen!r} is not available here: choose one of {here}.")
+    if precision == "fp32":
+        return Device(chosen, torch.float32)
     if chosen == "cuda":
         return Device(chosen, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     return Device(chosen, torch.float16 if chosen == "mps" else torch.float32)

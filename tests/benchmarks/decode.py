@@ -1,186 +1,146 @@
-"""Answering speed against other ways to do it: ``python -m tests.benchmarks.decode [--rounds N] [--tokens N]``.
+"""Answering speed against other ways: ``python -m tests.benchmarks.decode [--rounds N] [--tokens N] [--ways NAME]``.
 
-The ten answers of "Ask all five" (and one pair of answers), a fixed number of tokens each, by this decoder, by
-``generate`` one question after another, by ``generate`` batched per side, by peft's mixed-adapter batch, and by
-llama.cpp on the embedded GGUF (base only: ten rows of one model, which is less work than two models). All in one
-process, in turns, round after round. Peers come from ``tests/benchmarks/requirements.txt``.
+The ten answers of "Ask all five" (five questions, both models), one pair of answers, and one to sixteen visitors at
+once, a fixed number of tokens each: by the app's own engine in fp32 and in int8, by ``generate`` one question after
+another and batched per side, by peft's mixed-adapter batch, and by llama.cpp on the embedded GGUF. Each way has a
+process of its own, because two users of OpenMP in one process slow each other down; all are loaded first and then
+measured in turns, round after round, so that a drift of the machine's speed cancels in the ratios. Shares of the
+machine's ceilings count what one step must at least read and multiply (see :func:`floor_seconds`). Peers come from
+``tests/benchmarks/requirements.txt``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
-import threading
-import time
-from collections.abc import Callable
+import subprocess
+import sys
 from typing import Any
 
-import torch
-
-from eval_prompts.adapters import STARTER
-from eval_prompts.decode import Settings, Stream
-from eval_prompts.llama_pair import LlamaPair
-from eval_prompts.pair import SIDES, Pair, load_pair
 from eval_prompts.probes import PROBES
+from tests.benchmarks.decode_contender import WAYS
 from tests.benchmarks.spread import ratios, spread
-from tuning import wheel
-from tuning.chat import encode_prompt
-from tuning.device import pick_device
-from tuning.quiet import quiet
-from tuning.weights import load_model, resolve
 
-OURS = "this decoder, fp32"
-
-
-class Ours:
-    """Rows through the pair decoder, past their end tokens."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.backend = LlamaPair(pair)
-        self.tokenizer = pair.tokenizer
-        self.first_token: list[float] = []
-
-    def __call__(self, questions: list[str], tokens: int) -> None:
-        began = time.perf_counter()
-        stream = Stream(questions, SIDES, Settings(max_new_tokens=tokens))
-        for row in stream.rows:
-            row.ids = encode_prompt(self.tokenizer, questions[row.index])
-            row.prompt_length, row.limit = len(row.ids), len(row.ids) + tokens
-            self.backend.enter(row)
-        with torch.inference_mode():
-            for step in range(tokens):
-                rows, logits = self.backend.advance(stream.rows, 10_000)
-                for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True):
-                    row.ids.append(token)
-                if step == 0:
-                    self.first_token.append(time.perf_counter() - began)
-        for row in stream.rows:
-            self.backend.leave(row)
+WARM_UP_TOKENS = 8
+VISITORS = (1, 2, 4, 8, 16)
+VISITOR_TOKENS = 60
+PARAMETERS = 134_515_008
+BYTES = {"ours, fp32": 4.0, "ours, int8": 0.625}
+HEAD = 49_152 * 576
 
 
-def padded(tokenizer: Any, questions: list[str]) -> dict[str, torch.Tensor]:
-    """Prompts of different lengths as one batch, padded on the left as ``generate`` wants it."""
-    prompts = [encode_prompt(tokenizer, question) for question in questions]
-    longest = max(map(len, prompts))
-    ids = [[tokenizer.pad_token_id] * (longest - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+class Contender:
+    """A process that answers by one way."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "tests.benchmarks.decode_contender", name]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.loaded = self._read()
+
+    def run(self, questions: list[str], tokens: int, visitors: int = 1) -> dict[str, Any]:
+        """Answer all questions for so many visitors; seconds, first tokens and memory."""
+        job = {"questions": questions, "tokens": tokens, "visitors": visitors}
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        return self._read()
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended early (status {self._process.wait()})")
+        return json.loads(line)
 
 
-def generate(model: Any, batch: dict[str, torch.Tensor], tokens: int, **options: Any) -> None:
-    with quiet():
-        model.generate(**batch, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, **options)
+def ceilings() -> tuple[float, float]:
+    """Best bytes read per second and fp32 operations per second of this machine, measured in a process of its own."""
+    code = "from tests.benchmarks.products import ceilings; print(*ceilings(9))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    read, multiply = map(float, output.split())
+    return read, multiply
 
 
-def one_by_one(pair: Pair) -> Callable[[list[str], int], None]:
-    """As the original experiment did."""
+def floor_seconds(name: str, rows: int, read: float, multiply: float) -> float:
+    """Seconds that one step of so many rows takes at least: its weights read once, its products at full rate.
 
-    def run(questions: list[str], tokens: int) -> None:
-        for side in SIDES:
-            for question in questions:
-                generate(pair.model(side), padded(pair.tokenizer, [question]), tokens)
-
-    return run
+    In int8 the head is held in 8 bits and the rest in 4, with 2 bits of scale and offset to each.
+    """
+    size = PARAMETERS * BYTES[name] + (HEAD * BYTES[name] if name == "ours, int8" else 0)
+    return max(size / read, 2 * rows * PARAMETERS / multiply)
 
 
-def batched(pair: Pair) -> Callable[[list[str], int], None]:
-    """One batch per side."""
-
-    def run(questions: list[str], tokens: int) -> None:
-        for side in SIDES:
-            generate(pair.model(side), padded(pair.tokenizer, questions), tokens)
-
-    return run
-
-
-def mixed(pair: Pair, model: Any) -> Callable[[list[str], int], None]:
-    """Both sides in one batch of peft's unmerged model."""
-
-    def run(questions: list[str], tokens: int) -> None:
-        names = ["__base__"] * len(questions) + ["default"] * len(questions)
-        generate(model, padded(pair.tokenizer, questions * 2), tokens, adapter_names=names)
-
-    return run
-
-
-def llama_cpp(pair: Pair, slots: int) -> Callable[[list[str], int], None]:
-    """llama.cpp's server on the GGUF, with so many parallel slots."""
-    import xllamacpp
-
-    gguf = wheel.installed_gguf() or wheel.find_gguf(wheel.cache_folder(), lambda text, fraction: None)
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(gguf)
-    parameters.n_parallel = slots
-    parameters.n_ctx = 512 * slots
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = torch.get_num_threads()
-    parameters.verbosity = -1
-    server = xllamacpp.Server(parameters)
-
-    def ask(question: str, tokens: int) -> None:
-        request = {"prompt": encode_prompt(pair.tokenizer, question), "n_predict": tokens, "temperature": 0}
-        server.handle_completions(request | {"ignore_eos": True, "cache_prompt": False})
-
-    def run(questions: list[str], tokens: int) -> None:
-        every = questions * 2
-        if slots == 1:
-            for question in every:
-                ask(question, tokens)
-            return
-        threads = [threading.Thread(target=ask, args=(question, tokens)) for question in every]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return run
+def measure(contenders: list[Contender], title: str, questions: list[str], tokens: int, rounds: int) -> None:
+    """Measure all ways in turns and print their table."""
+    read, multiply = ceilings()
+    found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in contenders}
+    for each in contenders:
+        each.run(questions, WARM_UP_TOKENS)
+    for _ in range(rounds):
+        for each in contenders:
+            found[each.name].append(each.run(questions, tokens))
+    seconds = {name: [one["seconds"] for one in results] for name, results in found.items()}
+    rows = 2 * len(questions)
+    ours = [name for name in seconds if name in BYTES]
+    print(
+        f"\n{title}, {tokens} tokens each, {rounds} rounds; reads {read / 1e9:.0f} GB/s, {multiply / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'':36}{'tokens/s':>20}{'first token, s':>22}" + "".join(f"{f'{name} is faster by':>28}" for name in ours))
+    for name, each in seconds.items():
+        first = [value for one in found[name] for value in one["first"]]
+        told = spread(first, 2) if first else ""
+        compared = "".join(f"{ratios(each, seconds[other]) if name != other else '':>28}" for other in ours)
+        print(f"{name:36}{spread([rows * tokens / s for s in each], 0):>20}{told:>22}{compared}")
+    for name in ours:
+        share = floor_seconds(name, rows, read, multiply) * tokens / statistics.median(seconds[name])
+        print(f"{name}: {share:.0%} of the ceiling")
 
 
-def contenders(pair: Pair, peers: list[str]) -> dict[str, Callable[[list[str], int], None]]:
-    """All ways to answer, by name; a peer that is not installed is said and left out."""
-    from peft import PeftModel
-
-    ways: dict[str, Callable[[list[str], int], None]] = {OURS: Ours(pair)}
-    if "generate" in peers:
-        ways["generate, one by one"] = one_by_one(pair)
-        ways["generate, batched per side"] = batched(pair)
-    if "peft" in peers:
-        unmerged = PeftModel.from_pretrained(load_model(resolve(), pair.device), STARTER).eval()
-        ways["peft, mixed-adapter batch"] = mixed(pair, unmerged)
-    if "llama.cpp" in peers:
-        try:
-            for slots in (1, 10):
-                ways[f"llama.cpp, Q4_1, {slots} slots, base only"] = llama_cpp(pair, slots)
-        except ImportError:
-            print("llama.cpp is left out: install tests/benchmarks/requirements.txt")
-    return ways
+def visitors(contender: Contender, rounds: int) -> None:
+    """Print how one question's latency grows with the number of visitors who ask at once."""
+    question = [PROBES[1].question]
+    print(f"\n{contender.name}: visitors at once, one question each, {VISITOR_TOKENS} tokens")
+    for count in VISITORS:
+        results = [contender.run(question, VISITOR_TOKENS, count) for _ in range(rounds)]
+        first = sorted(value for one in results for value in one["first"])
+        p95 = first[min(len(first) - 1, round(0.95 * len(first)))]
+        whole = spread([one["seconds"] for one in results], 2)
+        rate = 2 * count * VISITOR_TOKENS / statistics.median(one["seconds"] for one in results)
+        told = f"first token {statistics.median(first):.2f} s (p95 {p95:.2f})"
+        print(f"{count:4} {told}, all done {whole} s, {rate:.0f} tok/s")
 
 
 def main() -> None:
-    """Run the rounds and print the tables."""
+    """Load all ways, run the rounds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=300)
-    parser.add_argument("--peers", nargs="*", default=["generate", "peft", "llama.cpp"])
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
-    pair = load_pair(resolve(), pick_device("cpu"), "starter")
-    ways = contenders(pair, options.peers)
+    contenders = [Contender(name) for name in options.ways]
     five = [probe.question for probe in PROBES]
-    for title, questions in (("ten answers", five), ("one pair of answers", five[1:2])):
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for run in ways.values():
-            run(questions, 8)
-        ways[OURS].first_token.clear()
-        for _ in range(options.rounds):
-            for name, run in ways.items():
-                began = time.perf_counter()
-                run(questions, options.tokens)
-                seconds[name].append(time.perf_counter() - began)
-        print(f"\n{title}, {options.tokens} tokens each{'':14}{'tokens/s':>22}{'ours is faster by':>26}")
-        total = 2 * len(questions) * options.tokens
-        for name, each in seconds.items():
-            faster = "" if name == OURS else ratios(each, seconds[OURS])
-            print(f"{name:44}{spread([total / s for s in each], 0):>22}{faster:>26}")
-        print(f"first tokens after {statistics.median(ways[OURS].first_token):.2f} s")
+    if "ten" in options.answers:
+        measure(contenders, "ten answers", five, options.tokens, options.rounds)
+    if "pair" in options.answers:
+        measure(contenders, "one pair of answers", five[1:2], options.tokens, options.rounds)
+    if "visitors" in options.answers:
+        for contender in contenders:
+            if contender.name in BYTES:
+                visitors(contender, options.rounds)
+    print("\nmemory, MiB: loaded, of that without a file behind it, at the peak of all")
+    for contender in contenders:
+        after = contender.run(five[1:2], 1)
+        print(
+            f"{contender.name:36}{contender.loaded['resident_mb']:>8}{contender.loaded['own_mb']:>8}{after['peak_mb']:>8}"
+        )
+        contender.close()
 
 
 if __name__ == "__main__":

