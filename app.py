@@ -26,6 +26,7 @@ from space_config.headers import Policy
 from space_config.server import Server, address, listen
 from space_config.settings import Settings, read_settings
 from tuning import tab as train_tab
+from tuning import training_endpoints_tab
 from tuning.errors import UserError
 from tuning.lock import data_root
 from tuning.train_actions import Actions
@@ -33,6 +34,8 @@ from tuning.train_view import Watcher
 
 MAX_THREADS = 96
 MAX_QUEUE = 128
+KEEP_UPLOADS = (3600, 86400)
+"""Every hour, what was uploaded more than a day ago is deleted (seconds)."""
 STEP_SECONDS = 0.1
 
 
@@ -47,22 +50,37 @@ class GuardedBlocks(gr.Blocks):
         return await super().process_api(block_fn, *inputs, request=request, **named)
 
 
-def build_page(lens: Lens, pairs: ShownPairs) -> gr.Blocks:
-    """The whole page; each tab adds itself."""
+def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20) -> gr.Blocks:
+    """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB."""
     visitors = compare_tab.Visitors()
-    training = Actions(Watcher())
-    with GuardedBlocks(title="LoRA Lens", fill_width=True) as page:
-        compare_tab.build_header(lens)
+    watcher = Watcher()
+    training = Actions(watcher, lambda adapter, against: use_adapter(lens, adapter, against), lambda: comparing(lens))
+    with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
+        compare_tab.build_header(lens, watcher.training_words)
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs)
             with gr.Tab("Train"):
-                train_tab.build(training)
+                train_tab.build(training, upload_mb)
             with gr.Tab("Results"):
                 results_tab.build(pairs)
         endpoints_tab.build(lens, visitors, pairs)
+        training_endpoints_tab.build(training)
         page.unload(visitors.forget)
     return page.queue(max_size=MAX_QUEUE)
+
+
+def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[str, Any] | None:
+    """Puts an adapter, perhaps against another, on the Compare tab. Raises UserError if one cannot be used."""
+    card = lens.reload(adapter, against)
+    return card and card.to_dict()
+
+
+def comparing(lens: Lens) -> str:
+    """Who answers on the Compare tab, in words."""
+    status = lens.status()
+    names = [card.name if card else "the base model" for card in (status.adapter, status.against)]
+    return " against ".join(names)
 
 
 def theme() -> gr.themes.Base:
@@ -80,6 +98,12 @@ def names(page: gr.Blocks) -> Names:
     """What the page's functions are called, for the table of roles."""
     functions = {number: str(function.api_name) for number, function in page.fns.items() if function.fn is not None}
     return Names(functions, {number: str(block.elem_id) for number, block in page.blocks.items()})
+
+
+def server_status(lens: Lens) -> dict[str, Any]:
+    """What ``GET /status`` tells those who watch the server."""
+    status = lens.status().to_dict()
+    return {"ready": status["state"] == "ready", "loading": status["state"] == "loading", **status}
 
 
 def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
@@ -107,7 +131,7 @@ def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
         policy=Policy(head, ("https://huggingface.co",) if settings.on_space else ()),
         limits=settings.limits(),
         names=names(page),
-        status=lambda: lens.status().to_dict(),
+        status=lambda: server_status(lens),
         disk_problem=Disk(data_root(), settings.data_gb * 2**30, settings.free_disk_mb * 2**20).problem,
         hosts=settings.hosts(),
         trust_proxy=settings.behind_proxy,
@@ -154,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url())
-        guard = guarded(build_page(lens, pairs), lens, settings)
+        guard = guarded(build_page(lens, pairs, settings.upload_mb), lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening)
         server.start()

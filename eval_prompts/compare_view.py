@@ -22,6 +22,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from eval_prompts.adapters import AdapterCard
     from eval_prompts.decode import Answer, Settings
     from eval_prompts.service import Status
     from eval_prompts.showing import Showing
@@ -50,6 +51,7 @@ class Comparison:
         self.settings = settings
         self.showing = showing
         self._begun = False
+        self._titles: dict[str, str] | None = None
         self._diffs: dict[int, dict[str, Any]] = {}
         self.identity: dict[str, Any] = {
             "id": uuid.uuid4().hex,
@@ -64,7 +66,8 @@ class Comparison:
         if not self._begun:
             self._begun = any(answer.state != "waiting" for answer in answers)
             status = self.status()
-            self.identity |= {"model": model_words(status.model), "adapter": adapter_words(status)}
+            self.identity |= {"model": base_words(status), "adapter": adapter_words(status)}
+            self._titles = {"base": "Other", "tuned": "Tuned"} if status.against else None
         rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
         return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
 
@@ -85,6 +88,8 @@ class Comparison:
             "differs": None,
             "diff": [],
         }
+        if self._titles:
+            row["titles"] = self._titles
         if len(answers) == 2 and all(answer.done for answer in answers):
             if index not in self._diffs:
                 self._diffs[index] = difference(row["sides"]["left"], row["sides"]["right"])
@@ -162,10 +167,19 @@ def model_words(model: str) -> str:
 
 def adapter_words(status: Status) -> str:
     """The adapter in one line: 'python-qa · r16 · 60 steps · loss 0.52'; leaves out what it does not say."""
-    card = status.adapter
-    if card is None:
+    if status.adapter is None:
         return "loading\u2026" if status.state == "loading" else "none"
-    words = [card.name, f"r{card.rank}"]
+    return card_words(status.adapter)
+
+
+def base_words(status: Status) -> str:
+    """Who answers on the side named base: the base model, or the adapter that stands in for it."""
+    return card_words(status.against) if status.against else model_words(status.model)
+
+
+def card_words(card: AdapterCard) -> str:
+    """An adapter in one line, for :func:`adapter_words`."""
+    words = [card.name, f"r{card.rank}"] if card.rank else [card.name]
     if card.steps is not None:
         words.append(f"{card.steps:,} steps")
     if card.loss_after is not None:
@@ -189,7 +203,8 @@ def status_view(status: Status) -> dict[str, Any]:
         "words": words,
         "problem": status.message if state == "failed" else "",
         "progress": status.progress if state == "loading" else None,
-        "model": model_words(status.model),
+        "model": base_words(status),
+        "against": status.against is not None,
         "adapter": adapter_words(status),
         "device": status.device,
         "details": status_details(status),
@@ -200,7 +215,7 @@ def status_view(status: Status) -> dict[str, Any]:
 def status_details(status: Status) -> list[list[str]]:
     """What the header's details show, as pairs of a name and words."""
     check = {
-        None: "not checked yet",
+        None: "not checked: an adapter stands in for it" if status.against else "not checked yet",
         True: "untouched: same logits as the model without an adapter",
         False: "NOT the base model: its logits differ from the model without an adapter",
     }[status.base_is_base]
@@ -208,7 +223,8 @@ def status_details(status: Status) -> list[list[str]]:
     card = status.adapter
     if card is not None:
         pairs += [("Adapter", card.name), ("Trained on", card.base)]
-        pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
+        if card.rank:
+            pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
         if card.loss_before is not None and card.loss_after is not None:
             pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
     pairs.append(("Runs on", status.device))

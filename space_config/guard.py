@@ -30,6 +30,7 @@ from space_config.roles import Kind, Role
 access = logging.getLogger("space_config.access")
 
 BODY_SECONDS = 20.0
+HEADER_BYTES = 32 * 2**10
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "forwarded", "x-real-ip")
 SIGN_INS_PER_MINUTE = 6
@@ -115,6 +116,8 @@ class Guard:
 
     async def _admit(self, visit: Visit, receive: Receive, send: Send) -> None:
         """The checks that need no body, then the route's own. Raises Refused."""
+        if sum(len(name) + len(value) for name, value in visit.scope["headers"]) > HEADER_BYTES:
+            raise Refused(431, "The request's headers are too large: delete this site's cookies.")
         if not self._knows(visit.host):
             raise Refused(421, "This app does not serve that host name: set LORA_LENS_ALLOWED_HOSTS.")
         if visit.origin is not None and visit.origin != visit.own_origin:

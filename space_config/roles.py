@@ -65,8 +65,8 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-train/use": (Role.OWNER, Kind.READ),
 }
 """Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What
-names files of the server is the owner's too: ``check`` tells whether one is there. What ends something or makes room counts as
-reading, so that it works when the disk is full."""
+names files of the server is the owner's too: ``check`` tells whether one is there. What ends something or makes room
+counts as reading, so that it works when the disk is full."""
 
 API = "/gradio_api"
 OPEN_ROUTES = re.compile(

@@ -41,9 +41,7 @@ class Settings(BaseSettings):
     ratings: str | None = Field(
         None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
     )
-    base_url: str = Field(
-        "", description="base side: an OpenAI-compatible endpoint, up to /v1; then nothing is loaded here"
-    )
+    base_url: str = Field("", description="base side: an OpenAI-compatible endpoint, up to /v1")
     tuned_url: str = Field("", description="tuned side's endpoint; without it the base side's")
     base_model_name: str = Field("", description="the base model's name there; without it the first that is listed")
     tuned_model_name: str = Field("", description="the tuned model's name there")

