@@ -54,11 +54,11 @@ def head() -> str:
     return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
 
 
-def build_header(lens: Lens) -> None:
-    """The line with the name, the two models and the live status."""
+def build_header(lens: Lens, training: Callable[[], str] = str) -> None:
+    """The line with the name, the two models and the live status; ``training`` says in words what trains, or ''."""
 
     def status(_: Any) -> dict[str, Any]:
-        return status_view(lens.status())
+        return status_view(lens.status()) | {"training": training()}
 
     gr.HTML(
         html_template="",

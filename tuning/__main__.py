@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning import parallel, presets, run
+from tuning import aside, parallel, presets, run
 from tuning.data_cli import add_data_commands
 from tuning.errors import UserError
 from tuning.progress import Reporter, duration, number
 
 USAGE_ERROR = 2
 STOPPED = 130
-NICENESS = 10
 WATCH_SECONDS = 0.2
 
 
@@ -117,8 +116,8 @@ def run_resume(options: argparse.Namespace) -> int:
         raise UserError(f"Run {found.name} has finished already: start a new one.")
     if state == "running":
         raise UserError(f"Run {found.name} is running already: python -m tuning watch {found.name}")
-    if options.quiet and hasattr(os, "nice"):
-        os.nice(NICENESS)
+    if options.quiet:
+        aside.step_back()
     return work(found, ranks, options.quiet)
 
 

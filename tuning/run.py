@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning import events, presets, process
+from tuning import aside, events, presets, process
 from tuning.errors import UserError
 from tuning.lock import WORKER_FILE, data_root, refuse_second
 from tuning.presets import Config
@@ -102,9 +102,9 @@ class Run:
         """The run's own settings."""
         return presets.from_dict(self.settings()["config"])
 
-    def follow(self, offset: int = 0) -> tuple[list[events.Event], int]:
-        """The events behind byte ``offset``, and the offset to ask with next time."""
-        return events.read(self.events_path, offset)
+    def follow(self, offset: int = 0, most: int = -1) -> tuple[list[events.Event], int]:
+        """The events behind byte ``offset``, about ``most`` bytes of them, and the offset to ask with next time."""
+        return events.read(self.events_path, offset, most)
 
     def history(self) -> list[events.Event]:
         """All events, what was done twice because of a resume counted once."""
@@ -268,7 +268,6 @@ def spawn(run: Run) -> None:
     """Start the worker in its own process group, with all it prints going to the run's log, and wait until it has
     taken the lock or ended."""
     command = [sys.executable, "-m", "tuning", "resume", str(run.path), "--quiet"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     with run.log_path.open("ab") as log:
         worker = subprocess.Popen(
             command,
@@ -276,7 +275,7 @@ def spawn(run: Run) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=environment,
+            env=aside.environment(),
         )
     _children[run.path] = worker
     threading.Thread(target=worker.wait, daemon=True).start()

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder as gradio_uploads
 
-from tuning import presets, train_form
+from tuning import aside, estimate, hub, presets, train_form, uploads
 from tuning.errors import UserError
 from tuning.train_actions import Actions
 from tuning.train_view import Watcher
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "chart.js", "train_log.js", "train_samples.js", "train_run.js", "train_data.js", "train_form.js",
+    "chart.js", "train_log.js", "train_samples.js", "train_take.js", "train_run.js", "train_data.js", "train_form.js",
     "train_history.js", "train.js",
 )  # fmt: skip
 STYLES = ("train.css",)
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
+PREVIEW_SECONDS = 120.0
 Answer = dict[str, Any]
 
 log = logging.getLogger(__name__)
@@ -35,15 +37,20 @@ def head() -> str:
     return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
 
 
-def build(actions: Actions) -> None:
-    """The Train tab inside the current layout."""
+def build(actions: Actions, upload_mb: int) -> None:
+    """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB."""
+    form = train_form.form() | {
+        "upload_mb": upload_mb,
+        "uploads": uploads.names(),
+        "hub": hub.NO_TOKEN if not hub.token() else "",
+    }
     gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountTrain(element, props, server)",
-        server_functions=[answered(each) for each in (*forming(actions), *watching(actions))],
+        server_functions=[answered(each) for each in (*forming(actions), *watching(actions), *taking(actions))],
         elem_id="ll-train",
         apply_default_css=False,
-        form=train_form.form() | {"upload_mb": 20},
+        form=form,
     )
 
 
@@ -55,13 +62,31 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         wrong = train_form.problems(preset, overrides)
         told = {"errors": wrong, "command": train_form.command(preset, overrides), "summary": ""}
         if not wrong:
-            told["summary"] = train_form.summary(presets.configure(preset, overrides))
+            config = presets.configure(preset, overrides)
+            told["summary"] = train_form.summary(config)
+            told["estimate"] = actions.estimator.words(config)
+            told["measuring"] = estimate.measuring() is not None
+            if not told["estimate"] and not told["measuring"]:
+                told["unmeasured"] = train_form.without_folders(estimate.failure(config))
         return told
+
+    def calibrate(sent: Answer) -> Answer:
+        actions.calibrate(*asked_run(sent))
+        return {}
+
+    def preview(sent: Answer) -> Answer:
+        preset, overrides = asked_run(sent)
+        config = presets.configure(preset, overrides)
+        return aside.ask("tuning.preview", presets.to_dict(config), PREVIEW_SECONDS)
+
+    def keep_upload(sent: Answer) -> Answer:
+        kept = uploads.keep(Path(text(sent, "path")), Path(gradio_uploads()))
+        return {"data": str(kept), "uploads": uploads.names()}
 
     def start(sent: Answer) -> Answer:
         return {"run": actions.start(*asked_run(sent)).name}
 
-    return [check, start]
+    return [check, start, calibrate, preview, keep_upload]
 
 
 def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
@@ -70,10 +95,13 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
 
     def look(sent: Answer) -> Answer:
         seen = sent.get("seen")
-        return watcher.look(text(sent, "run") or None, seen if isinstance(seen, dict) else {})
+        view = watcher.look(text(sent, "run") or None, seen if isinstance(seen, dict) else {})
+        if view["run"]:
+            view["export"] = actions.exports.told(watcher.named(view["run"]))
+        return view
 
     def runs(_: Answer) -> Answer:
-        return {"runs": watcher.history()}
+        return {"runs": watcher.history(), "comparing": actions.comparing()}
 
     def curves(sent: Answer) -> Answer:
         names = sent.get("runs")
@@ -91,6 +119,29 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
         return {}
 
     return [look, runs, curves, stop, resume, delete]
+
+
+def taking(actions: Actions) -> list[Callable[[Answer], Answer]]:
+    """What is called to use a run's adapter, here and elsewhere."""
+    watcher = actions.watcher
+
+    def use(sent: Answer) -> Answer:
+        return {"adapter": actions.use(text(sent, "run"), text(sent, "against"))}
+
+    def take_adapter(sent: Answer) -> Answer:
+        offset = sent.get("offset")
+        return actions.exports.part(watcher.named(text(sent, "run")), offset if isinstance(offset, int) else 0)
+
+    def merge(sent: Answer) -> Answer:
+        actions.exports.merge(watcher.named(text(sent, "run")))
+        return {}
+
+    def push(sent: Answer) -> Answer:
+        private = sent.get("private") is not False
+        actions.exports.push(watcher.named(text(sent, "run")), text(sent, "repository").strip(), private)
+        return {}
+
+    return [use, take_adapter, merge, push]
 
 
 def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tuning import presets, run, train_form
+from tuning import estimate, presets, run, train_form
 from tuning.errors import UserError
 from tuning.run import Run
+from tuning.run_exports import Exports
 from tuning.train_view import Watcher
 
-UPLOADS = "uploads"
+STARTER = "starter"
+Use = Callable[[str | None, str | None], dict[str, Any] | None]
 
 
 class Actions:
-    """One at a time, for all pages together."""
+    """One start at a time, for all pages together.
 
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
+    ``use`` puts an adapter (a folder or 'starter'), perhaps against another one, on the Compare tab and tells what is
+    known of it; ``comparing`` says in words who answers there. They come from whoever composes the page.
+    """
+
+    def __init__(self, watcher: Watcher, use: Use, comparing: Callable[[], str]) -> None:
+        self.watcher, self._use, self.comparing = watcher, use, comparing
+        self.exports, self.estimator = Exports(), estimate.Estimator()
         self._lock = threading.Lock()
+
+    def calibrate(self, preset: str, overrides: dict[str, Any]) -> None:
+        """Begin to measure how fast such a run would go. Raises UserError as ``start`` does."""
+        config = self._checked(preset, overrides)
+        with self._starting():
+            estimate.calibrate(preset, config)
 
     def start(self, preset: str, overrides: dict[str, Any]) -> Run:
         """Start a run. Raises UserError for settings that cannot work, or naming the run that trains already."""
+        self._checked(preset, overrides)
+        with self._starting():
+            return run.start(preset, overrides)
+
+    def _checked(self, preset: str, overrides: dict[str, Any]) -> presets.Config:
+        """The settings of a run. Raises UserError if they cannot work."""
         presets.preset(preset)
         wrong = train_form.problems(preset, overrides)
         if wrong:
             name, text = next(iter(wrong.items()))
             raise UserError(f"{label(name)}: {text}.")
+        return presets.configure(preset, overrides)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Being the one that starts a worker. Raises UserError for a second one at the same moment."""
         if not self._lock.acquire(blocking=False):
             raise UserError("A run is being started right now: wait a moment.")
         try:
-            return run.start(preset, overrides)
+            yield
         finally:
             self._lock.release()
 
@@ -47,22 +72,24 @@ class Actions:
 
     def resume(self, name: str) -> Run:
         """Go on with a run. Raises UserError if it runs or has finished, or if another one trains."""
-        if not self._lock.acquire(blocking=False):
-            raise UserError("A run is being started right now: wait a moment.")
-        try:
+        with self._starting():
             return self.watcher.named(name).resume()
-        finally:
-            self._lock.release()
 
     def delete(self, name: str) -> None:
         """Remove a run and all it holds. Raises UserError while it is running."""
         self.watcher.named(name).delete()
 
-    def adapter(self, name: str) -> Path:
-        """The folder of a run's best adapter. Raises UserError if there is none yet."""
+    def use(self, name: str, against: str = "") -> dict[str, Any] | None:
+        """Compare a run's best adapter ('starter' for the starter adapter) with the base, or with another run's.
+
+        Tells what is known of the adapter. Raises UserError, and leaves all as it was, if one cannot be used.
+        """
+        return self._use(self._adapter(name), self._adapter(against) if against else None)
+
+    def _adapter(self, name: str) -> str:
         from tuning.export import best_adapter
 
-        return best_adapter(self.watcher.named(name))
+        return STARTER if name == STARTER else str(best_adapter(self.watcher.named(name)))
 
 
 def label(name: str) -> str:

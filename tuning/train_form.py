@@ -9,13 +9,13 @@ import re
 import shlex
 import typing
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from tuning import presets
 from tuning.errors import UserError
 from tuning.presets import Config
-from tuning.sources import EMBEDDED
+from tuning.sources import BUILDERS, EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ FIELDS = (
     Field("batch_size", "Examples per step", main=True, most=4096),
     Field("learning_rate", "Learning rate", main=True),
     Field("rank", "LoRA rank", main=True, most=512),
-    Field("sample_every", "Sample answer every … steps", main=True),
+    Field("sample_every", "Sample every … steps", main=True),
     Field("alpha", "LoRA alpha", most=4096),
     Field("dropout", "Dropout"),
     Field("target_modules", "Layers with an adapter"),
@@ -117,6 +117,8 @@ def problems(preset: str, overrides: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, value in overrides.items():
         try:
+            if name == "data":
+                check_source(str(value))
             if isinstance(value, str) and len(value) > LONGEST_TEXT:
                 raise UserError(f"must be at most {LONGEST_TEXT:,} characters long")
             check_most(name, getattr(presets.configure(preset, {name: value}), name))
@@ -128,6 +130,15 @@ def problems(preset: str, overrides: dict[str, Any]) -> dict[str, str]:
         except UserError as error:
             found[named(str(error), overrides)] = rule(str(error))
     return found
+
+
+def check_source(name: str) -> None:
+    """Raise UserError for a data source that is plainly not there; the rest shows when it is read."""
+    if not name:
+        raise UserError("name a data source")
+    path = Path(name).expanduser()
+    if (path.is_absolute() or path.suffix.lower() in BUILDERS) and not path.is_file():
+        raise UserError(f"there is no file {path.name} here")
 
 
 def check_most(name: str, value: Any) -> None:

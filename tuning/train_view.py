@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tuning import lock, presets, run, train_form
+from tuning import estimate, lock, presets, progress, run, train_form
 from tuning.errors import UserError
 from tuning.progress import duration, number
 from tuning.run import Run, RunState
@@ -33,9 +33,22 @@ class Watcher:
     def current(self) -> Run | None:
         """The run that trains now, else the newest one."""
         training = lock.current()
-        if training is not None and (training / "config.json").is_file():
+        if training is not None and (training / "config.json").is_file() and estimate.measuring() is None:
             return Run(training)
         return next(iter(run.all_runs()), None)
+
+    def training_words(self) -> str:
+        """What trains on this machine now, in a few words; '' if nothing does."""
+        training = lock.current()
+        if training is None:
+            return ""
+        if estimate.measuring() is not None:
+            return "measuring training speed"
+        try:
+            state = Run(training).state()
+        except UserError:
+            return ""
+        return f"training {state.step:,}/{state.max_steps:,}"
 
     def named(self, name: str) -> Run:
         """The run of that id under the runs' folder, or the one that trains now. Raises UserError if it is neither."""
@@ -75,7 +88,7 @@ class Watcher:
             "run": chosen.name,
             "state": "stopping" if stopping else state.state,
             "words": words(state, fold, stopping),
-            "message": "" if state.state in ("running", "new") else train_form.without_folders(state.message),
+            "message": train_form.without_folders(outcome(state, fold)),
             "last_lines": [train_form.without_folders(line) for line in state.last_lines],
             "step": step.get("step", 0),
             "max_steps": config.max_steps,
@@ -168,6 +181,14 @@ def words(state: RunState, fold: Fold, stopping: bool) -> str:
     if state.state != "running":
         return STATE_WORDS[state.state]
     return "loading model and data" if fold.last in ("", "loading") else "training"
+
+
+def outcome(state: RunState, fold: Fold) -> str:
+    """How a run that does not train any more has ended; '' for the others."""
+    if state.state in ("running", "new"):
+        return ""
+    result = fold.newest.get("result")
+    return progress.line(result).capitalize() + "." if state.state == "finished" and result else state.message
 
 
 def figures(fold: Fold, state: RunState) -> list[list[str]]:

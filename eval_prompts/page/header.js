@@ -17,6 +17,7 @@
 	lens.mountHeader = function (root, server) {
 		const model = el("span", { class: "ll-name" }, "\u2026");
 		const adapter = el("span", { class: "ll-name" }, "\u2026");
+		const baseLabel = el("b", {}, "base");
 		const words = el("span", { class: "ll-words" }, "connecting");
 		const device = el("span", { class: "ll-device" });
 		const bar = el("span", { class: "ll-bar", hidden: true }, el("span", {}));
@@ -31,7 +32,7 @@
 			el(
 				"p",
 				{ class: "ll-pair" },
-				el("span", { class: "ll-chip", "data-side": "base" }, el("b", {}, "base"), model),
+				el("span", { class: "ll-chip", "data-side": "base" }, baseLabel, model),
 				el("span", { class: "ll-chip", "data-side": "tuned" }, el("b", {}, "adapter"), adapter)
 			),
 			card,
@@ -40,9 +41,12 @@
 
 		function draw(status) {
 			lens.status = status;
-			if (status.model) setText(model, status.model);
+			if (status.model) {
+				setText(model, status.model);
+				setText(baseLabel, status.against ? "other adapter" : "base");
+			}
 			if (status.adapter) setText(adapter, status.adapter);
-			setText(words, status.words);
+			setText(words, [status.words, status.training].filter(Boolean).join(" \u00b7 "));
 			setText(device, status.device ? `\u00b7 ${status.device}` : "");
 			state.dataset.state = status.state;
 			bar.hidden = status.progress === null;

@@ -24,7 +24,7 @@
 	};
 
 	/** The name of what stands at a place, as it may be told now. */
-	lens.nameAt = (row, place) => (row.names ? { base: "Base", tuned: "Tuned" }[row.names[place]] : { left: "A", right: "B" }[place]);
+	lens.nameAt = (row, place) => (row.names ? (row.titles || { base: "Base", tuned: "Tuned" })[row.names[place]] : { left: "A", right: "B" }[place]);
 
 	function choiceWords(row, choice) {
 		if (choice === "tie") return "Tie";

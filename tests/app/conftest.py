@@ -143,6 +143,21 @@ def start_app(tmp_path_factory):
             app.stop()
 
 
+@pytest.fixture(scope="module")
+def new_app():
+    """Starts apps that a whole module uses, on data folders of their own."""
+    started: list[App] = []
+
+    def start(*options: str, data: Path) -> App:
+        started.append(App(data, *options))
+        return started[-1]
+
+    yield start
+    for app in started:
+        if app.process.poll() is None:
+            app.stop()
+
+
 @pytest.fixture(scope="session")
 def app(page_model_path, page_adapter_path, tmp_path_factory):
     """One app for all tests that only ask and vote; it is ready to answer."""

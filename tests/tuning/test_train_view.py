@@ -303,7 +303,7 @@ def test_the_command_line_makes_the_same_run():
 
 
 def test_a_run_that_cannot_be_is_refused_before_anything_is_made(home, watcher):
-    actions = Actions(watcher)
+    actions = Actions(watcher, lambda *_: None, str)
     with pytest.raises(UserError, match="LoRA rank: must be 1 or more"):
         actions.start("smoke", {"rank": 0})
     with pytest.raises(UserError, match="no preset 'none'"):
@@ -314,4 +314,4 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_made(home, watcher):
 def test_a_second_start_names_who_runs(home, watcher):
     mine = fake_run("the-first")
     with lock.working_on(mine.path), pytest.raises(UserError, match="Run the-first is training on this machine"):
-        Actions(watcher).start("smoke", {})
+        Actions(watcher, lambda *_: None, str).start("smoke", {})

@@ -18,7 +18,7 @@
 		let looking = 0;
 		const notice = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back."));
-		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare });
+		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub });
 		const form = lens.buildTrainForm(props.form, server, { start });
 		const history = lens.buildRunHistory(server, { show, act, compare });
 		const live = el("div", { class: "ll-live" }, notice, empty, view.root);
@@ -100,6 +100,7 @@
 		new IntersectionObserver((entries) => {
 			if (!entries.some((entry) => entry.isIntersecting)) return;
 			look();
+			form.check();
 			history.refresh();
 		}).observe(root);
 		document.addEventListener("visibilitychange", () => !document.hidden && root.checkVisibility() && look());

@@ -40,6 +40,12 @@
 		const main = form.fields.filter((field) => field.main).map((field) => controls[field.name].root);
 		const more = form.fields.filter((field) => !field.main).map((field) => controls[field.name].root);
 		const summary = el("p", { class: "ll-note ll-does", role: "status" });
+		const estimate = el("p", { class: "ll-note", role: "status" });
+		const measure = lens.button("Measure this machine", "ll-small", async () => {
+			const told = await server.calibrate(asked());
+			tell(told ? told.error : "The server does not answer: try again.");
+			check();
+		});
 		const command = el("code", {});
 		const start = lens.button("Start training", "ll-main", () => does.start(asked()));
 		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
@@ -54,12 +60,14 @@
 			el("div", { class: "ll-fields" }, ...main),
 			others,
 			summary,
+			el("div", { class: "ll-estimate" }, estimate, measure),
 			el("div", { class: "ll-start" }, start),
 			problem,
 			el("details", { class: "ll-more" }, el("summary", {}, "The same from a command line"), el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)))
 		);
 		let preset = "";
 		let timer = 0;
+		let later = 0;
 		let asking = 0;
 
 		function asked() {
@@ -76,6 +84,15 @@
 			check();
 		}
 
+		/** How long it would take, or how to find out. While a measurement goes on it is asked for again. */
+		function guess(told, wrong) {
+			clearTimeout(later);
+			measure.hidden = Boolean(wrong || told.estimate || told.measuring || told.error);
+			if (told.measuring) later = setTimeout(check, 1500);
+			const unknown = told.unmeasured ? `The measurement failed: ${told.unmeasured}` : "How long it takes here is not known yet: a few steps tell, in about half a minute.";
+			setText(estimate, wrong || told.error ? "" : told.measuring ? "Measuring this machine with a few steps\u2026" : told.estimate || unknown);
+		}
+
 		/** Has the server say what is wrong and what the run would do. Answers that have been overtaken are dropped. */
 		function check() {
 			clearTimeout(timer);
@@ -89,9 +106,9 @@
 				setText(command, told.command || "");
 				const wrong = Object.keys(errors).length;
 				setText(summary, wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} mending before this can start.` : told.summary || "");
-				start.disabled = wrong > 0;
+				start.disabled = wrong > 0 || Boolean(told.error);
+				guess(told, wrong);
 				if (form.fields.some((field) => !field.main && errors[field.name])) others.open = true;
-				does.checked?.(told);
 			}, CHECK_MS);
 		}
 		root.addEventListener("input", check);
@@ -103,6 +120,6 @@
 		}
 		source.knows(asked);
 		choose("quick");
-		return { root, tell, asked, summary };
+		return { root, tell, check };
 	};
 })(window.LoraLens);

@@ -14,13 +14,16 @@
 		const now = el("span", { class: "ll-note" });
 		const go = lens.button("Compare these two", "", () => does.compare(tuned.value, base.value));
 		const against = el("div", { class: "ll-against" }, el("label", {}, "Put ", tuned), el("label", {}, " against ", base), go, now);
-		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs")), table, overlay.root, el("h3", {}, "Which adapter is compared"), against);
+		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs"), el("span", { class: "ll-hint" }, "Tick runs to lay their losses over each other; click a name to look at it.")), table, overlay.root, el("h3", {}, "Which adapter is compared"), against);
+		for (const select of [tuned, base]) select.addEventListener("change", () => (select.dataset.chosen = select.value));
+		overlay.root.hidden = true;
 		const ticked = new Map();
 		let shown = "";
 		let drawn = "";
 
 		async function draw() {
 			const names = [...ticked.keys()];
+			overlay.root.hidden = !names.length;
 			if (!names.length) return overlay.update([]);
 			const answer = await server.curves({ runs: names });
 			if (!answer || !answer.curves) return;
@@ -68,7 +71,7 @@
 		}
 
 		function choices(select, first, list, chosen) {
-			const kept = select.value || chosen;
+			const kept = select.dataset.chosen === undefined ? chosen : select.dataset.chosen;
 			select.replaceChildren(...first.map(([value, words]) => el("option", { value }, words)), ...list.map((run) => el("option", { value: run }, run)));
 			if ([...select.options].some((option) => option.value === kept)) select.value = kept;
 		}

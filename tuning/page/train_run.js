@@ -41,6 +41,7 @@
 		const losses = lens.buildChart("Loss", 220, "The curve begins with the first step.");
 		const rates = lens.buildChart("Learning rate", 96, "No step yet.");
 		const samples = lens.buildSamples();
+		const take = lens.buildTakeAway(does, () => view.run);
 		const log = lens.buildLog();
 		const root = el(
 			"div",
@@ -57,6 +58,7 @@
 				figures,
 				losses.root,
 				rates.root,
+				take.root,
 				el("details", { class: "ll-more" }, el("summary", {}, "This run's settings"), settings, el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)))
 			),
 			samples.root,
@@ -113,6 +115,7 @@
 			resume.hidden = !next.can.resume;
 			remove.hidden = !next.can.delete;
 			compare.hidden = !next.can.use;
+			take.update(next.can.use, next.export || {});
 			setText(question, `Delete ${next.run} with its checkpoints and its adapter? This cannot be undone.`);
 			if (next.charts) {
 				losses.update([line("training", next.charts.loss, "ll-training", { band: true }), line("validation", next.charts.validation, "ll-validation", { dots: true })]);

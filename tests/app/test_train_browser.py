@@ -1,0 +1,241 @@
+"""The Train tab in Chromium: start, watch, reload, stop, resume, finish, compare, and what a bad day does to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state, write_rows
+from visiting import ask, overflow, screenshot, wait_until_done
+
+pytestmark = pytest.mark.browser
+BOTH = ".ll-columns, .ll-run-history"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def training_app(new_app, page_model_path, page_adapter_path, home):
+    """An app of which the runs are this module's."""
+    app = new_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--upload-mb", "1", data=home)
+    app.wait_for_line("is ready on")
+    return app
+
+
+@pytest.fixture
+def train(visit, training_app):
+    """Opens the Train tab as a new visitor."""
+
+    def open_page(**options):
+        page = visit(training_app.url, **options)
+        open_train(page)
+        return page
+
+    return open_page
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("rows"))
+
+
+def end(page):
+    """Ends the run on show, if it runs."""
+    stop = page.locator(RUN).get_by_role("button", name="Stop")
+    if stop.is_visible():
+        stop.click()
+    wait_state(page, "stopped")
+
+
+def worker(home, run):
+    return json.loads((home / "runs" / run / "worker.json").read_text())["pid"]
+
+
+def test_a_run_from_start_to_comparison(train, page_model_path, data_file, home):
+    page = train()
+    expect(page.locator(".ll-empty >> text=No run yet")).to_be_visible()
+    screenshot(page, "train-before", full_page=True)
+    fill(page, settings(page_model_path, data_file, max_steps=0))
+    expect(page.locator(".ll-field:has(#ll-field-max_steps) .ll-wrong")).to_have_text("must be 1 or more")
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    run = begin(page, settings(page_model_path, data_file, max_steps=LONG, validate_every=50, sample_every=20))
+
+    wait_for(lambda: steps_drawn(page) > 0)
+    at = steps_drawn(page)
+    wait_for(lambda: steps_drawn(page) > at)
+    assert "tok/s" in page.inner_text(".ll-figures")
+    assert "left" in page.inner_text(".ll-steps")
+    screenshot(page, "train-middle", full_page=True)
+
+    at = steps_drawn(page)
+    page.reload(wait_until="domcontentloaded")
+    open_train(page)
+    wait_state(page, "running")
+    assert page.inner_text(f"{RUN} h2") == run
+    wait_for(lambda: steps_drawn(page) > at)
+    assert page.locator(f"{RUN} .ll-log [data-kind=start]").count() or "earlier lines" in page.inner_text(RUN)
+    screenshot(page, "train-reloaded", full_page=True)
+    other = train()
+    wait_for(lambda: steps_drawn(other) > at)
+    assert other.inner_text(f"{RUN} h2") == run
+    fill(other, settings(page_model_path, data_file))
+    other.get_by_role("button", name="Start training").click()
+    expect(other.locator(".ll-form .ll-notice")).to_contain_text(f"Run {run} is training on this machine")
+    assert f"Steps\n{LONG}" in other.locator(".ll-settings-list").inner_text() or other.locator(
+        ".ll-settings-list"
+    ).text_content().count(str(LONG))
+
+    end(page)
+    expect(page.locator(f"{RUN} .ll-notice")).to_contain_text("saved after step")
+    wait_state(other, "stopped")
+    stopped_at = steps_drawn(page)
+    page.locator(RUN).get_by_role("button", name="Resume").click()
+    wait_state(page, "running")
+    wait_for(lambda: steps_drawn(page) > stopped_at)
+    end(page)
+
+
+def test_a_run_that_finishes_is_compared_at_once(train, page_model_path, data_file):
+    page = train()
+    run = begin(page, settings(page_model_path, data_file))
+    wait_state(page, "finished")
+    assert steps_drawn(page) == 6
+    slider = page.locator(".ll-slider input")
+    assert page.inner_text(".ll-slider output") == "step 6"
+    slider.press("Home")
+    assert page.inner_text(".ll-slider output") == "step 0"
+    assert page.locator(".ll-pairing header b").all_inner_texts() == ["Before training"] * 2
+    slider.press("End")
+    assert page.locator(".ll-pairing header b").all_inner_texts() == ["Before training", "After step 6"]
+    screenshot(page, "train-done", full_page=True)
+
+    page.locator(RUN).get_by_role("button", name="Compare now").click()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    page.wait_for_selector(f".ll-pair >> text={run}")
+    ask(page, "What is new?")
+    wait_until_done(page, answers=2)
+    assert run in page.inner_text("[data-side=tuned] .ll-who")
+
+
+def test_runs_are_laid_over_each_other_and_two_adapters_compared(train, page_model_path, data_file):
+    page = train()
+    begin(page, settings(page_model_path, data_file, seed=7))
+    wait_state(page, "finished")
+    history = page.locator(".ll-run-history")
+    expect(history.locator("tbody tr")).to_have_count(3)
+    names = history.locator("tbody .ll-link").all_inner_texts()
+    for box in history.locator("tbody input[type=checkbox]").all():
+        box.check()
+    expect(history.locator(".ll-chart polyline")).to_have_count(6)
+    screenshot(page, "train-history", full_page=True)
+    history.locator("select").first.select_option(names[0])
+    history.locator("select").last.select_option(names[1])
+    history.get_by_role("button", name="Compare these two").click()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    page.wait_for_selector(f".ll-chip[data-side=base] >> text={names[1]}")
+    page.wait_for_selector(f".ll-chip[data-side=tuned] >> text={names[0]}")
+
+
+def test_an_adapter_is_downloaded_and_merged(train, home):
+    page = train()
+    page.click(".ll-take summary")
+    with page.expect_download() as waiting:
+        page.click("text=Download the adapter (zip)")
+    assert waiting.value.suggested_filename.endswith(".zip")
+    assert waiting.value.path().stat().st_size > 1000
+    expect(page.get_by_role("button", name="Push to the Hub")).to_be_disabled()
+    assert "HF_TOKEN" in page.inner_text(".ll-take")
+
+
+def test_a_run_is_deleted_only_when_one_is_sure(train, home):
+    page = train()
+    run = page.inner_text(f"{RUN} h2")
+    page.click("text=Delete…")
+    page.click("text=Keep it")
+    assert (home / "runs" / run).exists()
+    page.click("text=Delete…")
+    page.click("text=Delete it")
+    expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
+    assert not (home / "runs" / run).exists()
+
+
+def test_a_worker_that_is_killed_shows_what_is_known_and_the_page_lives(train, page_model_path, data_file, home):
+    page = train()
+    run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
+    wait_for(lambda: steps_drawn(page) > 0)
+    os.kill(worker(home, run), signal.SIGKILL)
+    wait_state(page, "failed")
+    expect(page.locator(f"{RUN} .ll-notice")).to_contain_text("it was killed, most likely because")
+    assert "step" in page.inner_text(".ll-last")
+    screenshot(page, "train-killed", full_page=True)
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+
+
+def test_a_run_whose_folder_is_deleted_in_the_middle(train, page_model_path, data_file, home):
+    import shutil
+
+    page = train()
+    run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
+    wait_for(lambda: steps_drawn(page) > 0)
+    pid = worker(home, run)
+    shutil.rmtree(home / "runs" / run)
+    expect(page.locator(".ll-live > .ll-notice")).to_contain_text(f"There is no run '{run}' any more")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
+
+
+def test_a_run_goes_on_without_the_app_and_is_found_again(
+    train, visit, training_app, new_app, page_model_path, page_adapter_path, data_file, home
+):
+    page = train()
+    run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
+    wait_for(lambda: steps_drawn(page) > 0)
+    again = new_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), data=home)
+    later = visit(again.url)
+    open_train(later)
+    wait_state(later, "running")
+    assert later.inner_text(f"{RUN} h2") == run
+    assert steps_drawn(later) > 0
+    end(later)
+
+
+def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path, data_file, tmp_path):
+    page = train()
+    fill(page, settings(page_model_path, "python_qa"))
+    page.set_input_files("input[type=file]", data_file)
+    page.wait_for_selector(".ll-data-samples article", timeout=60_000)
+    assert page.locator(".ll-data-samples article").count() == 3
+    assert page.locator(".ll-data-samples mark").first.inner_text().startswith("answer")
+    assert page.locator(".ll-data-samples mark").first.inner_text().endswith("<|im_end|>")
+    assert "training rows" in page.inner_text(".ll-preview")
+    assert page.input_value("#ll-field-data").endswith("rows.csv")
+    screenshot(page, "train-data", full_page=True)
+
+    nonsense = tmp_path / "nonsense.jsonl"
+    nonsense.write_bytes(os.urandom(4000))
+    page.set_input_files("input[type=file]", nonsense)
+    expect(page.locator(".ll-data .ll-wrong")).to_contain_text("nonsense.jsonl is malformed in line 1", timeout=60_000)
+    huge = tmp_path / "huge.csv"
+    with huge.open("wb") as file:
+        file.truncate(2**30)
+    page.set_input_files("input[type=file]", huge)
+    expect(page.locator(".ll-data .ll-wrong")).to_contain_text("huge.csv has 1,024 MB; at most 1 MB are taken")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])
+def test_the_tab_fits_every_window_and_every_word_stands_out(train, theme, width):
+    from visiting import CONTRAST
+
+    page = train(theme=theme, width=width)
+    page.wait_for_selector(f"{RUN} .ll-chart svg")
+    assert overflow(page) <= 0
+    screenshot(page, f"train-{theme}-{width}", full_page=True)
+    found = page.evaluate(CONTRAST.replace("#ll-results *", "#ll-train *"))
+    assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
