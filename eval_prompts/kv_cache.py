@@ -43,7 +43,7 @@ class Lane:
     def add(self, row: Row) -> int:
         """Take a slot for ``row`` and return its number."""
         if len(self.rows) == self._cache.shape[1]:
-            self._cache = torch.cat((self._cache, torch.zeros_like(self._cache)), dim=1)
+            self._grow()
         self.rows.append(row)
         slot, first_tuned = len(self.rows) - 1, self.base_rows - 1
         if row.side == "base" and slot != first_tuned:
@@ -51,6 +51,14 @@ class Lane:
             self.rows[first_tuned] = row
             return first_tuned
         return slot
+
+    def _grow(self) -> None:
+        """Double the slots; only what is in use is copied."""
+        old, count = self._cache, len(self.rows)
+        layers, _, *shape = old.shape
+        self._cache = old.new_zeros(layers, 2 * count, *shape)
+        used = max(row.fed for row in self.rows)
+        self._cache[:, :count, :, :used] = old[:, :, :, :used]
 
     def discard(self, row: Row) -> bool:
         """Free the slot of ``row``; others move up. False if the row is not here."""
