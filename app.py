@@ -18,11 +18,13 @@ from fastapi import FastAPI
 from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
-from space_config import logs, roles
+from eval_prompts.vote_export import export
+from space_config import hardware, logs, roles
 from space_config.calls import Names
 from space_config.disk import Disk
 from space_config.guard import Guard
 from space_config.headers import Policy
+from space_config.mirror import Mirror
 from space_config.server import Server, address, listen
 from space_config.settings import Settings, read_settings
 from tuning import tab as train_tab
@@ -50,24 +52,33 @@ class GuardedBlocks(gr.Blocks):
         return await super().process_api(block_fn, *inputs, request=request, **named)
 
 
-def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20) -> gr.Blocks:
-    """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB."""
+def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str = "") -> gr.Blocks:
+    """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
+    is a line for everyone, such as what is lost on a restart."""
     visitors = compare_tab.Visitors()
     watcher = Watcher()
     training = Actions(watcher, lambda adapter, against: use_adapter(lens, adapter, against), lambda: comparing(lens))
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         compare_tab.build_header(lens, watcher.training_words)
+        if notice:
+            gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs)
             with gr.Tab("Train"):
-                train_tab.build(training, upload_mb)
+                train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
                 results_tab.build(pairs)
         endpoints_tab.build(lens, visitors, pairs)
         training_endpoints_tab.build(training)
         page.unload(visitors.forget)
     return page.queue(max_size=MAX_QUEUE)
+
+
+def owns(request: gr.Request) -> bool:
+    """Whether a request comes from the owner; the guard has found out."""
+    scope = getattr(request.request, "scope", {})
+    return scope.get("lora_lens_role", roles.Role.VISITOR) >= roles.Role.OWNER
 
 
 def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[str, Any] | None:
@@ -154,6 +165,17 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
 
+def vote_mirror(pairs: ShownPairs, repo_id: str) -> Mirror | None:
+    """Begins to copy votes to a private data set on the Hub, where one is named."""
+    if not repo_id:
+        return None
+    from huggingface_hub import HfApi
+
+    mirror = Mirror(repo_id, lambda: export(pairs.ratings.votes(), "jsonl")[0], HfApi())
+    mirror.start()
+    return mirror
+
+
 def drain(lens: Lens, guard: Guard, seconds: float) -> None:
     """Begins nothing new, and lets the answers under way go on for some seconds at most."""
     guard.closing = True
@@ -174,11 +196,13 @@ def main(arguments: list[str] | None = None) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop)
     try:
+        profile = hardware.detect(os.environ)
+        hardware.apply(profile, os.environ)
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url())
-        guard = guarded(build_page(lens, pairs, settings.upload_mb), lens, settings)
+        guard = guarded(build_page(lens, pairs, settings.upload_mb, profile.notice), lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening)
         server.start()
@@ -186,10 +210,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     url = address(listening)
-    print(settings.who_owns(), flush=True)
+    print(f"Running on {profile.words}. {settings.who_owns()}", flush=True)
     print(f"LoRA Lens is at {url}", flush=True)
     if settings.open_browser:
         webbrowser.open(url)
+    mirror = vote_mirror(pairs, settings.mirror_votes)
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     asked_to_stop.wait()
@@ -200,6 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     lens.close()
     server.stop()
+    if mirror is not None:
+        mirror.close()
     pairs.close()
     return 0
 

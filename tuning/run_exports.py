@@ -24,6 +24,11 @@ def exports() -> Path:
     return data_root() / "exports"
 
 
+def place(target: Path) -> str:
+    """Where an export lies, without telling visitors where the data folder is."""
+    return f"{target.parent.name}/{target.name} in the data folder (LORA_LENS_DATA)"
+
+
 class Exports:
     """Exports of runs; of those in the background there is one at a time."""
 
@@ -66,7 +71,7 @@ class Exports:
         or the model is there already."""
         target = exports() / f"{run.name}-merged"
         if target.exists():
-            raise UserError(f"The merged model lies in {target} already.")
+            raise UserError(f"The merged model is there already: {place(target)}.")
         exports().mkdir(parents=True, exist_ok=True)
 
         def work() -> str:
@@ -74,7 +79,7 @@ class Exports:
             code, _, said = aside.call(command, "", MERGE_SECONDS)
             if code:
                 raise UserError(said or aside.died(code))
-            return f"The merged model lies in {target}."
+            return f"The merged model is {place(target)}."
 
         self._begin(run, "merging the weights\u2026", work)
 

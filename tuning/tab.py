@@ -37,17 +37,18 @@ def head() -> str:
     return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
 
 
-def build(actions: Actions, upload_mb: int) -> None:
-    """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB."""
-    form = train_form.form() | {
-        "upload_mb": upload_mb,
-        "uploads": uploads.names(),
-        "hub": hub.NO_TOKEN if not hub.token() else "",
-    }
+def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bool]) -> None:
+    """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB, and
+    ``may_train`` tells who may do more than watch."""
+    form = train_form.form() | {"upload_mb": upload_mb, "hub": "" if hub.token() else hub.NO_TOKEN}
+
+    def may(_: Any, request: gr.Request) -> Answer:
+        return {"train": may_train(request)}
+
     gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountTrain(element, props, server)",
-        server_functions=[answered(each) for each in (*forming(actions), *watching(actions), *taking(actions))],
+        server_functions=[may, *map(answered, (*forming(actions), *watching(actions), *taking(actions)))],
         elem_id="ll-train",
         apply_default_css=False,
         form=form,
@@ -79,6 +80,9 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         config = presets.configure(preset, overrides)
         return aside.ask("tuning.preview", presets.to_dict(config), PREVIEW_SECONDS)
 
+    def sources(_: Answer) -> Answer:
+        return {"uploads": uploads.names()}
+
     def keep_upload(sent: Answer) -> Answer:
         kept = uploads.keep(Path(text(sent, "path")), Path(gradio_uploads()))
         return {"data": str(kept), "uploads": uploads.names()}
@@ -86,7 +90,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
     def start(sent: Answer) -> Answer:
         return {"run": actions.start(*asked_run(sent)).name}
 
-    return [check, start, calibrate, preview, keep_upload]
+    return [check, start, calibrate, preview, sources, keep_upload]
 
 
 def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:

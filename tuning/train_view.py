@@ -56,7 +56,7 @@ class Watcher:
         if training is not None and training.name == name:
             return Run(training)
         if not isinstance(name, str) or not NAME.fullmatch(name) or not run.is_run(run.runs_root() / name):
-            raise UserError(f"There is no run {str(name)[:80]!r} any more: choose another from the list.")
+            raise UserError(f"There is no run {str(name)[:80]!r} any more.")
         return Run((run.runs_root() / name).resolve())
 
     def look(self, name: str | None, seen: dict[str, Any]) -> dict[str, Any]:
@@ -66,13 +66,23 @@ class Watcher:
         told, charts and samples only if they have changed. Raises UserError if the named run is gone.
         """
         chosen = self.named(name) if name else self.current()
+        gone = {} if name else self._gone(seen.get("run"))
         if chosen is None:
-            return {"run": None, "poll_seconds": IDLE_POLL_SECONDS}
+            return {"run": None, "poll_seconds": IDLE_POLL_SECONDS} | gone
         with self._lock:
             fold = self._folds.setdefault(chosen.events_path, Fold(chosen.events_path))
             state = chosen.state()
             fold.update()
-            return self._view(chosen, state, fold, seen)
+            return self._view(chosen, state, fold, seen) | gone
+
+    def _gone(self, name: Any) -> dict[str, str]:
+        """That the run which a page shows has been removed, if it has."""
+        try:
+            if name is not None:
+                self.named(name)
+        except UserError as error:
+            return {"gone": str(error)}
+        return {}
 
     def _view(self, chosen: Run, state: RunState, fold: Fold, seen: dict[str, Any]) -> dict[str, Any]:
         settings = chosen.settings()

@@ -19,7 +19,7 @@
 		const notice = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back."));
 		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub });
-		const form = lens.buildTrainForm(props.form, server, { start });
+		const form = lens.buildTrainForm(props.form, server, { start, shut: () => (root.dataset.watching = "true") });
 		const history = lens.buildRunHistory(server, { show, act, compare });
 		const live = el("div", { class: "ll-live" }, notice, empty, view.root);
 		root.classList.add("ll-train");
@@ -43,7 +43,7 @@
 		async function start(asked) {
 			const answer = await server.start(asked);
 			form.tell(answer ? answer.error : OUT_OF_REACH);
-			if (answer && answer.run) show(answer.run);
+			if (answer && answer.run) show(null);
 			history.refresh();
 		}
 
@@ -88,10 +88,13 @@
 		function draw(answer) {
 			empty.hidden = Boolean(answer.run);
 			view.root.hidden = !answer.run;
-			if (!answer.run) return;
+			if (answer.gone) tell(answer.gone);
+			if (!answer.run) {
+				if (seen.run) history.refresh();
+				seen = {};
+				return;
+			}
 			const ended = seen.state === "running" && answer.state !== "running";
-			if (!chosen && seen.run && seen.run !== answer.run) tell(`Run ${seen.run} is gone; this is ${answer.run}.`);
-			chosen = chosen || answer.run;
 			if (seen.run !== answer.run || answer.state !== seen.state || ended) history.refresh(answer.run);
 			seen = { ...answer.seen, state: answer.state };
 			view.update(answer);

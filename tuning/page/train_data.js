@@ -44,7 +44,8 @@
 		function sources(list) {
 			known.replaceChildren(...[form.embedded, ...list].map((source) => el("option", { value: source })));
 		}
-		sources(form.uploads || []);
+		sources([]);
+		name.addEventListener("focus", async () => sources((await server.sources({}))?.uploads || []));
 
 		async function preview() {
 			setText(said, "reading and encoding\u2026");

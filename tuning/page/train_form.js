@@ -96,10 +96,11 @@
 		/** Has the server say what is wrong and what the run would do. Answers that have been overtaken are dropped. */
 		function check() {
 			clearTimeout(timer);
+			if (root.dataset.shut) return;
 			timer = setTimeout(async () => {
 				const number = (asking += 1);
 				const told = await server.check(asked());
-				if (!told || number !== asking) return;
+				if (!told || number !== asking || root.dataset.shut) return;
 				const errors = told.errors || {};
 				for (const [name, each] of Object.entries(controls)) each.tell(errors[name]);
 				source.tell(errors.data || told.error);
@@ -118,8 +119,19 @@
 			problem.hidden = !text;
 			setText(problem, text || "");
 		}
+		/** Shuts the form for those who may only watch. */
+		async function ask() {
+			const told = await server.may({});
+			if (!told || told.train) return;
+			for (const part of root.querySelectorAll("input, select, button")) part.disabled = true;
+			clearTimeout(timer);
+			setText(summary, "Here you can watch. Training is for the owner of this app, who signs in under /owner.");
+			root.dataset.shut = "true";
+			does.shut();
+		}
 		source.knows(asked);
 		choose("quick");
+		ask();
 		return { root, tell, check };
 	};
 })(window.LoraLens);
