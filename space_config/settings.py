@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     data_gb: float = Field(10, gt=0, description="what the data folder may hold, in GiB; when full, nothing is written")
     free_disk_mb: int = Field(200, ge=0, description="free space under which nothing is written, in MiB")
 
+    mirror_votes: str = Field("", description="private data set on the Hub that gets a copy of the votes")
+
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="info tells every request")
     drain_seconds: float = Field(8, ge=0, le=300, description="how long answers may go on after SIGTERM")

@@ -31,7 +31,7 @@ class Hub:
         self.seen.append((method, path))
         if any(word in path for word in self.refuse):
             return 403, {"error": "Static and paid hardware only: this account may not do that."}
-        space = "/api/spaces/ann/lens"
+        space = "/api/datasets/ann/votes" if "/datasets/" in path else "/api/spaces/ann/lens"
         if path == "/api/whoami-v2":
             return 200, {"name": "ann", "type": "user", "auth": {"accessToken": {"role": "write"}}}
         if path == "/api/repos/create":
