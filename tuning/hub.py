@@ -22,7 +22,8 @@ def token() -> str | None:
 
 def push(run: Run, repository: str, *, private: bool = True) -> str:
     """Upload a run's best adapter with its card to the model repository OWNER/NAME (or NAME, of the token's owner),
-    which is made if it does not exist; returns its address.
+    which is made if it does not exist (one that exists stays as private as it is);
+    returns its address and who can see it.
 
     Raises UserError without a token or an adapter, for a name that cannot be one, and for whatever the Hub refuses.
     """
@@ -51,6 +52,7 @@ def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
         hub.upload_folder(
             repo_id=made.repo_id, folder_path=adapter, allow_patterns=list(FILES), commit_message="Adapter by LoRA Lens"
         )
+        seen = hub.model_info(made.repo_id)
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         reason = {401: "the token is not valid", 403: "the token may not write there"}.get(status, first_line(error))
@@ -59,7 +61,7 @@ def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
         raise UserError(
             f"The Hub cannot be reached ({type(error).__name__}): check the network and try again."
         ) from error
-    return str(made)
+    return f"{made} ({'private' if seen.private else 'public'})"
 
 
 def first_line(error: Exception) -> str:

@@ -89,8 +89,7 @@ class Exports:
             raise UserError(hub.NO_TOKEN)
 
         def work() -> str:
-            address = hub.push(run, repository or run.name, private=private)
-            return f"The adapter is at {address} ({'private' if private else 'public'})."
+            return f"The adapter is at {hub.push(run, repository or run.name, private=private)}."
 
         self._begin(run, "pushing to the Hub\u2026", work)
 

@@ -182,7 +182,7 @@ class Stand(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), StandHandler)
         self.refusal, self.made, self.files, self.tokens = refusal, [], {}, set()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
 
 class StandHandler(BaseHTTPRequestHandler):
@@ -206,7 +206,7 @@ class StandHandler(BaseHTTPRequestHandler):
         return self._say(200, {"errors": [], "warnings": []})
 
     def do_GET(self):
-        self._say(200, {"id": "ann/mine", "sha": "1" * 40, "siblings": [], "tags": [], "likes": 0})
+        self._say(200, {"id": "ann/mine", "sha": "1" * 40, "siblings": [], "private": True, "tags": [], "likes": 0})
 
     def _say(self, status, content):
         sent = json.dumps(content).encode()
@@ -256,7 +256,7 @@ def test_a_push_makes_a_private_repository_of_the_adapter_alone(home, stand):
     assert told["state"] == "done", told
     assert "(private)" in told["words"]
     assert server.made[0]["name"] == "mine"
-    assert server.made[0]["private"] is True
+    assert server.made[0]["visibility"] == "private"
     assert set(server.files) == {"adapter_model.safetensors", "adapter_config.json", "README.md"}
     assert server.tokens == {"Bearer hf_only-for-this-test"}
 
