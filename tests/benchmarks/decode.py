@@ -55,7 +55,7 @@ class Contender:
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} ended early (status {self._process.wait()})")
+            raise ChildProcessError(f"{self.name} is left out: it ended with status {self._process.wait()}")
         return json.loads(line)
 
 
@@ -124,7 +124,12 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
     parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
-    contenders = [Contender(name) for name in options.ways]
+    contenders = []
+    for name in options.ways:
+        try:
+            contenders.append(Contender(name))
+        except ChildProcessError as error:
+            print(error)
     five = [probe.question for probe in PROBES]
     if "ten" in options.answers:
         measure(contenders, "ten answers", five, options.tokens, options.rounds)
