@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import events, progress
+from tuning.train_form import without_folders
 
 MOST_BUCKETS = 240
 LOG_LINES = 400
@@ -116,7 +117,8 @@ class Fold:
         text = progress.line(event)
         if text:
             self.lines += 1
-            self.log.append((self.lines, event["time"], kind, text[:LONGEST_LINE]))
+            shown = text if kind == "sample" else without_folders(text)
+            self.log.append((self.lines, event["time"], kind, shown[:LONGEST_LINE]))
 
     def _cut(self, step: int) -> None:
         """What a resume does again counts once."""

@@ -20,7 +20,7 @@ SCRIPTS = (
     "chart.js", "train_log.js", "train_samples.js", "train_take.js", "train_run.js", "train_data.js", "train_form.js",
     "train_history.js", "train.js",
 )  # fmt: skip
-STYLES = ("train.css",)
+STYLES = ("train.css", "train_form.css", "train_run.css", "train_chart.css")
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
 PREVIEW_SECONDS = 120.0
 Answer = dict[str, Any]

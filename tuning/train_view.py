@@ -110,7 +110,7 @@ class Watcher:
                 "delete": state.state != "running",
                 "use": state.best_loss is not None or (chosen.adapter / "adapter_model.safetensors").is_file(),
             },
-            "log": [[line, clock(at), kind, train_form.without_folders(text)] for line, at, kind, text in lines],
+            "log": [[line, clock(at), kind, text] for line, at, kind, text in lines],
             "seen": {
                 "run": chosen.name,
                 "epoch": fold.epoch,
@@ -132,6 +132,9 @@ class Watcher:
 
     def history(self) -> list[dict[str, Any]]:
         """All runs, newest first, one row each."""
+        for path in [path for path in self._rows if not path.exists()]:
+            del self._rows[path]
+            self._folds.pop(path / "events.jsonl", None)
         return [self._row(each) for each in run.all_runs()]
 
     def _row(self, each: Run) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 // The Train tab: the form, the run on show, the history; it asks the server for news for as long as it is in view.
 (function (lens) {
 	const { el, setText } = lens;
-	const OUT_OF_REACH = "No answer from the server. If the line at the top says it is there, training is for the owner of this app, who signs in under /owner.";
+	const OUT_OF_REACH = "The server refused or cannot be reached. If the line at the top says that it is ready, its disk may be full: make room and try again.";
 
 	/** Opens a tab of the page by its name. */
 	lens.openTab = function (name) {
