@@ -180,7 +180,7 @@ def test_the_page_works_under_its_policy_with_every_outside_address_blocked(brow
     wait_until_done(page, 2)
     page.locator(".ll-choice").first.click()
     page.get_by_role("tab", name="Results").click()
-    page.wait_for_selector("#ll-results *")
+    page.wait_for_function("document.querySelector('#ll-results')?.innerText.includes('vote')")
     assert page.evaluate("window.refused || []") == []
     context.close()
 
