@@ -77,7 +77,7 @@ def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str =
 
 def owns(request: gr.Request) -> bool:
     """Whether a request comes from the owner; the guard has found out."""
-    scope = getattr(request.request, "scope", {})
+    scope = getattr(request, "scope", {})
     return scope.get("lora_lens_role", roles.Role.VISITOR) >= roles.Role.OWNER
 
 
