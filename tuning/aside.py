@@ -15,6 +15,8 @@ from typing import Any
 from tuning.errors import UserError
 
 NICENESS = 10
+FIRST_TO_GO = 500
+"""Of 1000, by which Linux chooses whom to end when memory runs out."""
 
 
 def environment() -> dict[str, str]:
@@ -31,7 +33,7 @@ def step_back() -> None:
     score = Path("/proc/self/oom_score_adj")
     if score.exists():
         try:
-            score.write_text("500")
+            score.write_text(str(FIRST_TO_GO))
         except OSError:
             return
 

@@ -143,19 +143,23 @@ def start_app(tmp_path_factory):
             app.stop()
 
 
-@pytest.fixture(scope="module")
-def new_app():
-    """Starts apps that a whole module uses, on data folders of their own."""
-    started: list[App] = []
+@pytest.fixture(scope="session")
+def training_home(tmp_path_factory) -> Path:
+    """The data folder of ``training_app``."""
+    return tmp_path_factory.mktemp("training")
 
-    def start(*options: str, data: Path) -> App:
-        started.append(App(data, *options))
-        return started[-1]
 
-    yield start
-    for app in started:
-        if app.process.poll() is None:
-            app.stop()
+@pytest.fixture(scope="session")
+def training_app(page_model_path, page_adapter_path, training_home):
+    """One app for all tests that train; each leaves no run working. It takes uploads of 1 MB."""
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    running = App(training_home, *model, "--upload-mb", "1")
+    try:
+        running.wait_for_line("is ready on")
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 from training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state, write_rows
-from visiting import ask, overflow, screenshot, wait_until_done
+from visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
+
+from tuning import presets
 
 pytestmark = pytest.mark.browser
-BOTH = ".ll-columns, .ll-run-history"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("training")
-
-
-@pytest.fixture(scope="module")
-def training_app(new_app, page_model_path, page_adapter_path, home):
-    """An app of which the runs are this module's."""
-    app = new_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--upload-mb", "1", data=home)
-    app.wait_for_line("is ready on")
-    return app
 
 
 @pytest.fixture
@@ -46,6 +37,23 @@ def data_file(tmp_path_factory):
     return write_rows(tmp_path_factory.mktemp("rows"))
 
 
+@pytest.fixture
+def two_runs(training_app, training_home, page_adapter_path):
+    """The names of two finished runs, made without training."""
+    names = [f"made-{uuid.uuid4().hex[:6]}" for _ in range(2)]
+    for name in names:
+        made = training_home / "runs" / name
+        shutil.copytree(page_adapter_path, made / "adapter")
+        (made / "adapter" / "run_record.json").write_text(json.dumps({"name": name, "loss_after": 1.0}))
+        content = {"preset": "smoke", "created": time.time(), "config": presets.to_dict(presets.preset("smoke"))}
+        (made / "config.json").write_text(json.dumps(content))
+        told = [{"event": "step", "time": 1.0, "step": step, "loss": 2 / step} for step in range(1, 9)]
+        told.append({"event": "validation", "time": 1.0, "step": 8, "validation_loss": 1.0})
+        told.append({"event": "finished", "time": 1.0, "step": 8, "message": "done"})
+        (made / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
+    return names
+
+
 def end(page):
     """Ends the run on show, if it runs."""
     stop = page.locator(RUN).get_by_role("button", name="Stop")
@@ -58,10 +66,17 @@ def worker(home, run):
     return json.loads((home / "runs" / run / "worker.json").read_text())["pid"]
 
 
-def test_a_run_from_start_to_comparison(train, page_model_path, data_file, home):
-    page = train()
-    expect(page.locator(".ll-empty >> text=No run yet")).to_be_visible()
+def test_before_the_first_run_the_tab_says_what_to_do(visit):
+    page = visit()
+    open_train(page)
+    expect(page.locator("#ll-train .ll-empty")).to_contain_text("No run yet")
+    expect(page.locator(".ll-does")).to_contain_text("80 steps of 16 examples: 1,280 of python_qa")
+    expect(page.get_by_role("button", name="Measure this machine")).to_be_visible()
     screenshot(page, "train-before", full_page=True)
+
+
+def test_a_run_from_start_to_comparison(train, page_model_path, data_file):
+    page = train()
     fill(page, settings(page_model_path, data_file, max_steps=0))
     expect(page.locator(".ll-field:has(#ll-field-max_steps) .ll-wrong")).to_have_text("must be 1 or more")
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
@@ -124,26 +139,26 @@ def test_a_run_that_finishes_is_compared_at_once(train, page_model_path, data_fi
     assert run in page.inner_text("[data-side=tuned] .ll-who")
 
 
-def test_runs_are_laid_over_each_other_and_two_adapters_compared(train, page_model_path, data_file):
+def test_runs_are_laid_over_each_other_and_two_adapters_compared(train, two_runs):
     page = train()
-    begin(page, settings(page_model_path, data_file, seed=7))
-    wait_state(page, "finished")
     history = page.locator(".ll-run-history")
-    expect(history.locator("tbody tr")).to_have_count(3)
-    names = history.locator("tbody .ll-link").all_inner_texts()
-    for box in history.locator("tbody input[type=checkbox]").all():
-        box.check()
-    expect(history.locator(".ll-chart polyline")).to_have_count(6)
+    for run in two_runs:
+        history.get_by_label(f"Lay the losses of {run} over the others").check()
+    expect(history.locator(".ll-chart polyline")).to_have_count(4)
     screenshot(page, "train-history", full_page=True)
-    history.locator("select").first.select_option(names[0])
-    history.locator("select").last.select_option(names[1])
+    history.locator("select").first.select_option(two_runs[0])
+    history.locator("select").last.select_option(two_runs[1])
     history.get_by_role("button", name="Compare these two").click()
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
-    page.wait_for_selector(f".ll-chip[data-side=base] >> text={names[1]}")
-    page.wait_for_selector(f".ll-chip[data-side=tuned] >> text={names[0]}")
+    page.wait_for_selector(f".ll-chip[data-side=base] >> text={two_runs[1]}")
+    page.wait_for_selector(f".ll-chip[data-side=tuned] >> text={two_runs[0]}")
+    ask(page, "Which is it?")
+    wait_until_done(page, answers=2)
+    assert two_runs[1] in page.inner_text("[data-side=base] .ll-who")
+    assert page.locator(".ll-badge").all_inner_texts() == ["Other", "Tuned"]
 
 
-def test_an_adapter_is_downloaded_and_merged(train, home):
+def test_an_adapter_is_downloaded(train, two_runs):
     page = train()
     page.click(".ll-take summary")
     with page.expect_download() as waiting:
@@ -154,9 +169,12 @@ def test_an_adapter_is_downloaded_and_merged(train, home):
     assert "HF_TOKEN" in page.inner_text(".ll-take")
 
 
-def test_a_run_is_deleted_only_when_one_is_sure(train, home):
+def test_a_run_is_deleted_only_when_one_is_sure(train, two_runs, training_home):
+    home = training_home
     page = train()
-    run = page.inner_text(f"{RUN} h2")
+    run = two_runs[0]
+    page.click(f".ll-run-history >> text={run}")
+    expect(page.locator(f"{RUN} h2")).to_have_text(run)
     page.click("text=Delete…")
     page.click("text=Keep it")
     assert (home / "runs" / run).exists()
@@ -166,44 +184,35 @@ def test_a_run_is_deleted_only_when_one_is_sure(train, home):
     assert not (home / "runs" / run).exists()
 
 
-def test_a_worker_that_is_killed_shows_what_is_known_and_the_page_lives(train, page_model_path, data_file, home):
-    page = train()
-    run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
-    wait_for(lambda: steps_drawn(page) > 0)
-    os.kill(worker(home, run), signal.SIGKILL)
-    wait_state(page, "failed")
-    expect(page.locator(f"{RUN} .ll-notice")).to_contain_text("it was killed, most likely because")
-    assert "step" in page.inner_text(".ll-last")
-    screenshot(page, "train-killed", full_page=True)
-    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
-
-
-def test_a_run_whose_folder_is_deleted_in_the_middle(train, page_model_path, data_file, home):
-    import shutil
-
-    page = train()
-    run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
-    wait_for(lambda: steps_drawn(page) > 0)
-    pid = worker(home, run)
-    shutil.rmtree(home / "runs" / run)
-    expect(page.locator(".ll-live > .ll-notice")).to_contain_text(f"There is no run '{run}' any more")
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
-    expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
-
-
-def test_a_run_goes_on_without_the_app_and_is_found_again(
-    train, visit, training_app, new_app, page_model_path, page_adapter_path, data_file, home
+def test_a_run_outlives_the_app_is_killed_resumed_and_loses_its_folder(
+    train, visit, start_app, page_model_path, page_adapter_path, data_file, training_home
 ):
     page = train()
     run = begin(page, settings(page_model_path, data_file, max_steps=LONG))
     wait_for(lambda: steps_drawn(page) > 0)
-    again = new_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), data=home)
-    later = visit(again.url)
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    later = visit(start_app(*model, data=training_home).url)
     open_train(later)
     wait_state(later, "running")
     assert later.inner_text(f"{RUN} h2") == run
-    assert steps_drawn(later) > 0
-    end(later)
+    wait_for(lambda: steps_drawn(later) > 0)
+
+    os.kill(worker(training_home, run), signal.SIGKILL)
+    for watching in (page, later):
+        wait_state(watching, "failed")
+    expect(page.locator(f"{RUN} .ll-notice")).to_contain_text("it was killed, most likely because")
+    expect(later.locator(f"{RUN} .ll-notice")).to_contain_text("it was killed")
+    assert "step" in page.inner_text(".ll-last")
+    screenshot(page, "train-killed", full_page=True)
+
+    page.locator(RUN).get_by_role("button", name="Resume").click()
+    wait_state(page, "running")
+    wait_for(lambda: page.locator(".ll-log [data-kind=resumed]").count())
+    pid = worker(training_home, run)
+    shutil.rmtree(training_home / "runs" / run)
+    expect(page.locator(".ll-live > .ll-notice")).to_contain_text(f"There is no run '{run}' any more")
+    expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path, data_file, tmp_path):
@@ -230,10 +239,9 @@ def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path,
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])
-def test_the_tab_fits_every_window_and_every_word_stands_out(train, theme, width):
-    from visiting import CONTRAST
-
+def test_the_tab_fits_every_window_and_every_word_stands_out(train, two_runs, theme, width):
     page = train(theme=theme, width=width)
+    page.click(f".ll-run-history >> text={two_runs[0]}")
     page.wait_for_selector(f"{RUN} .ll-chart svg")
     assert overflow(page) <= 0
     screenshot(page, f"train-{theme}-{width}", full_page=True)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from training import LONG, settings, wait_for, write_rows
 
+from tuning import aside
+
 
 @pytest.fixture(scope="module")
-def training_app(new_app, page_model_path, page_adapter_path, tmp_path_factory):
-    home = tmp_path_factory.mktemp("training")
-    app = new_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--upload-mb", "1", data=home)
-    app.wait_for_line("is ready on")
-    return app
-
-
-@pytest.fixture
 def client(training_app):
     client = Client(training_app.url, verbose=False, download_files=False, analytics_enabled=False)
     yield client
@@ -54,13 +50,15 @@ def test_the_smoke_preset_is_started_streamed_to_the_end_and_its_adapter_asked(c
     assert base
     assert tuned
     assert client.predict(api_name="/status")["adapter"]["name"] == run
-    client.predict("starter" if False else run, run, api_name="/use_adapter")
+    client.predict(run, run, api_name="/use_adapter")
     assert client.predict(api_name="/status")["against"]["name"] == run
-    (row,) = client.predict(api_name="/runs")
+    row = client.predict(api_name="/runs")[0]
     assert (row["run"], row["state"], row["adapter"], row["steps"]) == (run, "finished", True, "6 of 6")
 
 
-def test_one_run_at_a_time_and_stop_saves(client, page_model_path, data_file):
+def test_one_run_at_a_time_that_lets_others_ask_and_saves_when_stopped(
+    client, page_model_path, data_file, training_home
+):
     with pytest.raises(AppError, match="No run is training"):
         client.predict(api_name="/stop_training")
     run = client.predict("smoke", settings(page_model_path, data_file, max_steps=LONG), api_name="/start_training")
@@ -69,6 +67,11 @@ def test_one_run_at_a_time_and_stop_saves(client, page_model_path, data_file):
     assert client.predict("Still there?", max_new_tokens=4, api_name="/ask")
     following = iter(client.submit(run, api_name="/training_events"))
     wait_for(lambda: any(event["event"] == "step" for event in next(following)["events"]))
+    pid = json.loads((training_home / "runs" / run / "worker.json").read_text())["pid"]
+    assert os.getpriority(os.PRIO_PROCESS, pid) == aside.NICENESS
+    if (proc := Path(f"/proc/{pid}")).exists():
+        assert "OMP_WAIT_POLICY=PASSIVE" in (proc / "environ").read_text()
+        assert int((proc / "oom_score_adj").read_text()) == aside.FIRST_TO_GO
     assert client.predict(api_name="/stop_training") == run
     *_, last = following
     assert last["state"] == "stopped"

@@ -1,6 +1,7 @@
 // The Train tab: the form, the run on show, the history; it asks the server for news for as long as it is in view.
 (function (lens) {
 	const { el, setText } = lens;
+	const LIST_MS = 5000;
 	const OUT_OF_REACH = "The server refused or cannot be reached. If the line at the top says that it is ready, its disk may be full: make room and try again.";
 
 	/** Opens a tab of the page by its name. */
@@ -16,6 +17,7 @@
 		let seen = {};
 		let timer = 0;
 		let looking = 0;
+		let listed = 0;
 		const notice = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back."));
 		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub });
@@ -94,8 +96,11 @@
 				seen = {};
 				return;
 			}
-			const ended = seen.state === "running" && answer.state !== "running";
-			if (seen.run !== answer.run || answer.state !== seen.state || ended) history.refresh(answer.run);
+			if (seen.run !== answer.run || answer.state !== seen.state) history.refresh(answer.run);
+			else if (answer.state === "running" && Date.now() > listed + LIST_MS) {
+				listed = Date.now();
+				history.refresh(answer.run);
+			}
 			seen = { ...answer.seen, state: answer.state };
 			view.update(answer);
 		}

@@ -42,7 +42,7 @@
 			setText(later.title, sample.step === 0 ? "Before training" : `After step ${sample.step.toLocaleString("en")}`);
 			show(first, samples[0]);
 			show(later, sample);
-			controls.hidden = samples.length < 2;
+			controls.hidden = later.root.hidden = samples.length < 2;
 		}
 
 		slider.addEventListener("input", () => {
