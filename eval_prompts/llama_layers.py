@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from eval_prompts.low_rank import AdaptedLinear
-from eval_prompts.paging import page_out
+from eval_prompts.paging import release_pages
 from eval_prompts.side_product import SideProduct, weights_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def layer_of(root: nn.Module, base: nn.Module, tuned: nn.Module | None, precisio
         gate_up=both("mlp", "gate_proj", "up_proj"),
         down=both("mlp", "down_proj"),
     )
-    page_out(root.parameters())
+    release_pages(root.parameters())
     return layer
 
 
@@ -82,7 +82,7 @@ def head_of(pair: Pair, precision: Precision) -> tuple[SideProduct, list[torch.T
     heads = [model.lm_head for model in (pair.model("base"), pair.tuned) if model is not None]
     tuned = None if pair.tuned is None else [pair.tuned.lm_head]
     product = SideProduct([pair.base.lm_head], [heads[0]], tuned, precision)
-    page_out(pair.base.lm_head.parameters())
+    release_pages(pair.base.lm_head.parameters())
     return product, weights_of(heads)
 
 

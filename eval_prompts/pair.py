@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from eval_prompts.adapters import AdapterCard, check_fits, read_card, touched_modules
-from eval_prompts.paging import page_out
+from eval_prompts.paging import release_pages
 from tuning.errors import UserError
 from tuning.quiet import quiet
 
@@ -97,7 +97,7 @@ def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None
     missing, broken, a pickle, or made for another base.
     """
     before = fingerprint_logits(pair.base, pair.tokenizer)
-    page_out(pair.base.parameters())
+    release_pages(pair.base.parameters())
     card, tuned = merged_side(pair.base, weights, adapter)
     rival_card, rival = (None, None) if against is None else merged_side(pair.base, weights, against)
     same = before.equal(fingerprint_logits(pair.base, pair.tokenizer))
