@@ -160,7 +160,7 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
         status = lens.status()
         print(f"{status.model} is ready on {status.device}; weights from {status.origin}", flush=True)
     try:
-        pairs.ratings.adapters()
+        pairs.ratings.contests()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
 

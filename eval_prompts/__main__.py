@@ -118,16 +118,19 @@ def known_votes(status: Status) -> list[str]:
     url = default_url()
     if status.adapter is None or (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):
         return []
+    fingerprints = [
+        f"{status.fingerprint}+{card.fingerprint}" if card else status.fingerprint
+        for card in (status.adapter, status.against)
+    ]
     try:
         ratings = Ratings(url)
-        votes = ratings.votes(adapter=status.adapter.name)
+        votes = ratings.votes(adapter=fingerprints[0], against=fingerprints[1])
         ratings.close()
     except UserError as error:
         logging.warning("%s The report goes without votes.", error)
         return []
-    fingerprint = f"{status.fingerprint}+{status.adapter.fingerprint}"
-    same = summarise([voted for voted in votes if voted.pair.tuned.fingerprint == fingerprint])
-    return [headline(same), *notes(same)] if same["counts"]["total"] else []
+    found = summarise(votes)
+    return [headline(found), *notes(found)] if votes else []
 
 
 def run_compare(options: argparse.Namespace) -> None:

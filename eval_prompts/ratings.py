@@ -15,14 +15,27 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.ratings_records import REASONS, Answered, Choice, ShownPair, Vote, VotedPair, check_vote
+from eval_prompts.ratings_records import (
+    REASONS,
+    Answered,
+    Choice,
+    Contest,
+    ShownPair,
+    Vote,
+    VotedPair,
+    check_vote,
+    is_name,
+    storable,
+)
 from tuning.errors import UserError
 from tuning.lock import data_root
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-__all__ = ["REASONS", "Answered", "Choice", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote", "default_url"]
+__all__ = [
+    "REASONS", "Answered", "Choice", "Contest", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote", "default_url",
+]  # fmt: skip
 
 BUSY_SECONDS = 15.0
 
@@ -45,17 +58,17 @@ class Ratings:
 
         try:
             self._url = make_url(url)
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise UserError("The ratings database's address is no URL such as sqlite:////folder/file.") from None
         self._writing = threading.Lock()
         with self._translated():
             self._engine = ratings_tables.open_engine(self._url, BUSY_SECONDS)
-            ratings_tables.metadata.create_all(self._engine)
+            ratings_tables.make(self._engine, self._name)
         self._pairs, self._votes = ratings_tables.pairs, ratings_tables.votes
 
     def add_pair(self, pair: ShownPair) -> None:
-        """Keep a pair; one that is kept already stays as it is."""
-        values = asdict(pair) | {"adapter": pair.tuned.label}
+        """Keep a pair; one that is kept already stays as it is. What no text may hold is replaced (``storable``)."""
+        values = storable(asdict(pair) | {"adapter": pair.tuned.fingerprint})
         with self._write() as connection:
             connection.execute(self._insert(self._pairs).values(values).on_conflict_do_nothing())
 
@@ -66,7 +79,8 @@ class Ratings:
             row = connection.execute(self._pairs.select().where(table.id == pair_id)).first()
             if row is None:
                 return
-            sides = {"base": row.base | {"verdict": base}, "tuned": row.tuned | {"verdict": tuned}}
+            found = storable({"base": base, "tuned": tuned})
+            sides = {side: getattr(row, side) | {"verdict": verdict} for side, verdict in found.items()}
             connection.execute(self._pairs.update().where(table.id == pair_id).values(sides))
 
     def pair(self, pair_id: str) -> ShownPair:
@@ -90,6 +104,8 @@ class Ratings:
         or reason and for a comment that is too long.
         """
         choice, reasons, comment = check_vote(choice, reasons, comment)
+        if not is_name(session):
+            raise UserError("The vote does not say whose it is: reload the page and vote again.")
         now = time.time()
         with self._write() as connection:
             pair = self._find(connection, pair_id)
@@ -115,53 +131,83 @@ class Ratings:
 
     def undo(self, pair_id: str, session: str) -> bool:
         """Take a session's vote back; False if it has none. That it knows a blind pair's sides is remembered."""
+        if not is_name(pair_id) or not is_name(session):
+            return False
         where = self._of(pair_id, session) & ~self._votes.c.withdrawn
         values = {"withdrawn": True, "blind": False, "comment": "", "reasons": [], "choice": "", "outcome": ""}
         with self._write() as connection:
             return connection.execute(self._votes.update().where(where).values(values)).rowcount > 0
 
-    def votes(self, *, adapter: str | None = None, blind: bool | None = None) -> list[VotedPair]:
-        """All votes in force, oldest first: those on one adapter's answers, or given blind or not, where asked."""
+    def votes(
+        self, *, adapter: str | None = None, against: str | None = None, blind: bool | None = None
+    ) -> list[VotedPair]:
+        """All votes in force, oldest first. Where asked, those alone on the answers of ``adapter``, compared with
+        ``against`` (fingerprints of the tuned and of the base side), or given blind or not."""
         pairs, votes = self._pairs, self._votes
         joined = pairs.join(votes, pairs.c.id == votes.c.pair_id)
         columns = [column.label(f"vote_{column.name}") for column in votes.c]
         query = pairs.select().add_columns(*columns).select_from(joined).where(~votes.c.withdrawn)
-        if adapter is not None:
-            query = query.where(pairs.c.adapter == adapter)
         if blind is not None:
             query = query.where(votes.c.blind == blind)
-        query = query.order_by(votes.c.created, votes.c.pair_id)
+        query = self._between(query, adapter, against).order_by(votes.c.created, votes.c.pair_id)
         with self._read() as connection:
             rows = connection.execute(query).all()
         return [VotedPair(_pair(row), _vote({name: row._mapping[f"vote_{name}"] for name in VOTE})) for row in rows]
 
-    def pairs(self, *, adapter: str | None = None, limit: int = 50, offset: int = 0) -> list[ShownPair]:
+    def pairs(
+        self, *, adapter: str | None = None, against: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[ShownPair]:
         """Pairs that may be told of, newest first: open ones, and blind ones that have been voted on."""
-        pairs, votes = self._pairs, self._votes
-        voted = votes.select().where(votes.c.pair_id == pairs.c.id).exists()
-        query = pairs.select().where(~pairs.c.blind | voted)
-        if adapter is not None:
-            query = query.where(pairs.c.adapter == adapter)
-        query = query.order_by(pairs.c.created.desc(), pairs.c.id).limit(limit).offset(offset)
+        query = self._between(self._pairs.select().where(self._tellable()), adapter, against)
+        query = query.order_by(self._pairs.c.created.desc(), self._pairs.c.id).limit(limit).offset(offset)
         with self._read() as connection:
             return [_pair(row) for row in connection.execute(query)]
 
-    def adapters(self) -> list[str]:
-        """The adapters whose answers may be told of, the one that was asked last first."""
+    def contests(self) -> list[Contest]:
+        """Whose answers may be told of, and which they were compared with, the ones that were asked last first."""
         from sqlalchemy import func, select
 
-        pairs, votes = self._pairs, self._votes
-        voted = votes.select().where(votes.c.pair_id == pairs.c.id).exists()
-        query = select(pairs.c.adapter).where(~pairs.c.blind | voted).group_by(pairs.c.adapter)
+        pairs = self._pairs
+        parts = {
+            "tuned": pairs.c.adapter,
+            "base": pairs.c.base["fingerprint"].as_string(),
+            "label": pairs.c.tuned["label"].as_string(),
+            "base_label": pairs.c.base["label"].as_string(),
+        }
+        named = [part.label(name) for name, part in parts.items()]
+        query = select(*named).where(self._tellable()).group_by(*named).order_by(func.max(pairs.c.created).desc())
+        found: dict[tuple[str, str], Contest] = {}
         with self._read() as connection:
-            return list(connection.scalars(query.order_by(func.max(pairs.c.created).desc())))
+            for row in connection.execute(query):
+                found.setdefault((row.tuned, row.base), Contest(*row))
+        return list(found.values())
 
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
 
+    @property
+    def _name(self) -> str:
+        """The database's own name, without folders, users and passwords."""
+        return PurePath(self._url.database or "").name or self._url.host or "in memory"
+
+    def _tellable(self) -> Any:
+        """Which pairs hide nothing: open ones, and blind ones that have been voted on."""
+        voted = self._votes.select().where(self._votes.c.pair_id == self._pairs.c.id).exists()
+        return ~self._pairs.c.blind | voted
+
+    def _between(self, query: Any, adapter: str | None, against: str | None) -> Any:
+        """A query restricted to the pairs of these sides."""
+        if adapter is not None:
+            query = query.where(self._pairs.c.adapter == storable(adapter))
+        if against is not None:
+            query = query.where(self._pairs.c.base["fingerprint"].as_string() == storable(against))
+        return query
+
     def _find(self, connection: Connection, pair_id: str) -> ShownPair:
-        row = connection.execute(self._pairs.select().where(self._pairs.c.id == pair_id)).first()
+        row = None
+        if is_name(pair_id):
+            row = connection.execute(self._pairs.select().where(self._pairs.c.id == pair_id)).first()
         if row is None:
             raise UserError("There is no such pair of answers: ask again and vote on what you get.")
         return _pair(row)
@@ -190,15 +236,17 @@ class Ratings:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        import sqlite3
+
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (SQLAlchemyError, OSError, ImportError) as error:
-            where = PurePath(self._url.database or "").name or self._url.host
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise UserError(f"The ratings database {where} cannot be used ({reason}): mend it or choose another with "
-                            "--ratings.") from error  # fmt: skip
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"The ratings database {self._name} cannot be used ({reason}): mend it or choose another with --ratings."
+            ) from error
 
 
 VOTE = tuple(Vote.__dataclass_fields__)

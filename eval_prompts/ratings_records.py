@@ -24,6 +24,9 @@ REASONS = {
     "unfinished": "cut off or repeats",
 }
 MAX_COMMENT = 2000
+MAX_NAME = 64
+"""Characters of an id or an anonymous session, as the database's columns hold them."""
+REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,45 @@ class VotedPair:
     vote: Vote
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Two sides that were compared: what tells the weights of each from all others, and their latest names."""
+
+    tuned: str
+    base: str
+    label: str
+    base_label: str
+
+    @property
+    def two_adapters(self) -> bool:
+        """Whether the base side is an adapter too."""
+        return has_adapter(self.base)
+
+
+def has_adapter(fingerprint: str) -> bool:
+    """Whether a side's fingerprint is that of an adapter on a base model (``base+adapter``), not of a base model."""
+    return "+" in fingerprint
+
+
+def is_text(text: str) -> bool:
+    """Whether a text holds neither NUL nor a lone surrogate, which databases and files refuse."""
+    return "\0" not in text and (text.isascii() or not any(0xD800 <= ord(letter) < 0xE000 for letter in text))
+
+
+def storable(value: Any) -> Any:
+    """Plain data with every NUL and lone surrogate in its texts replaced by U+FFFD; what holds none stays as it is."""
+    if isinstance(value, str):
+        return value if is_text(value) else "".join(one if is_text(one) else REPLACEMENT for one in value)
+    if isinstance(value, dict):
+        return {storable(key): storable(part) for key, part in value.items()}
+    return [storable(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be the id of a pair or the name of an anonymous session."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and is_text(value)
+
+
 def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[str, ...], str]:
     """A vote's parts, checked; reasons without repetition in their order. Raises UserError naming what is wrong."""
     if choice not in get_args(Choice):
@@ -106,6 +148,6 @@ def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[s
         raise UserError("A comment is a text.")
     if len(comment) > MAX_COMMENT:
         raise UserError(f"The comment is too long ({len(comment):,} characters): {MAX_COMMENT:,} are kept at most.")
-    if "\0" in comment or (not comment.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in comment)):
+    if not is_text(comment):
         raise UserError("The comment holds a character that is no text: remove it.")
     return choice, tuple(reason for reason in REASONS if reason in reasons), comment

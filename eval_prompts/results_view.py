@@ -5,45 +5,49 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.probes import PROBES
 from eval_prompts.strengths import bradley_terry
+from eval_prompts.vote_names import PLAIN, contest_titles, find_contest, side_names, side_titles
 from eval_prompts.vote_statistics import summarise
 
 if TYPE_CHECKING:
-    from eval_prompts.ratings import Answered, Ratings, ShownPair, VotedPair
+    from eval_prompts.ratings import Answered, Contest, Ratings, ShownPair, VotedPair
+    from eval_prompts.strengths import Strength
 
 HISTORY = 20
 MOST_PAIRS = 5000
 LONGEST_TEXT = 4000
 EMPTY = "No votes yet: ask, then press 1-4 to say which answer is better."
-OUTCOME_WORDS = {"base": "base preferred", "tuned": "tuned preferred", "tie": "tie", "both_bad": "both bad"}
 SIDES = ("base", "tuned")
 
 
 def results(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
-    """The figures for programs, of one adapter or of the one asked last.
+    """The figures for programs, of one adapter by its title, name or fingerprint, or of the one asked last.
 
-    ``votes`` counts outcomes, 'blind' and 'open' apart; ``statistics`` holds ``vote_statistics.summarise`` of 'all',
-    'blind' and 'open' votes; ``probes`` both sides' figures and votes by probe; ``adapters`` names what there is.
-    Raises UserError if the database cannot be read.
+    ``sides`` says what to call both sides; ``votes`` counts outcomes, 'blind' and 'open' apart; ``statistics`` holds
+    ``vote_statistics.summarise`` of 'all', 'blind' and 'open' votes; ``probes`` both sides' figures and votes by probe;
+    ``adapters`` the titles of what there is: an adapter, or one against another. Raises UserError if the database
+    cannot be read.
     """
-    adapters = ratings.adapters()
-    chosen = adapter if adapter is not None else next(iter(adapters), "")
-    votes = ratings.votes(adapter=chosen)
+    contests = ratings.contests()
+    contest = find_contest(contests, adapter)
+    votes, pairs = _of(ratings, contest)
+    titles = contest_titles(contests)
     groups = {
         "all": votes,
         "blind": [voted for voted in votes if voted.vote.blind],
         "open": [voted for voted in votes if not voted.vote.blind],
     }
     statistics = {name: summarise(group) for name, group in groups.items()}
-    pairs = ratings.pairs(adapter=chosen, limit=MOST_PAIRS)
     return {
-        "adapter": chosen,
-        "adapters": adapters,
+        "adapter": titles[contests.index(contest)] if contest else adapter or "",
+        "adapters": titles,
+        "sides": side_names(contest, side_titles(contests)),
         "comparisons": len(pairs),
         "votes": {name: statistics[name]["counts"] for name in ("blind", "open")},
         "statistics": statistics,
@@ -51,42 +55,52 @@ def results(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
     }
 
 
+def _of(ratings: Ratings, contest: Contest | None) -> tuple[list[VotedPair], list[ShownPair]]:
+    if contest is None:
+        return [], []
+    which = {"adapter": contest.tuned, "against": contest.base}
+    return ratings.votes(**which), ratings.pairs(**which, limit=MOST_PAIRS)
+
+
 def results_view(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
     """The Results tab's data: ``results`` in words and lines. Raises UserError if the database cannot be read."""
     found = results(ratings, adapter)
-    everyone = ratings.votes()
-    strengths = bradley_terry(everyone)
-    votes = [voted for voted in everyone if voted.pair.tuned.label == found["adapter"]]
-    pairs = ratings.pairs(adapter=found["adapter"], limit=HISTORY)
-    statistics = found["statistics"]
-    counted = {name: sum(voted.pair.tuned.label == name for voted in everyone) for name in found["adapters"]}
-    names = {"all": "All votes", "blind": "Blind", "open": "Names shown"}
+    contests, everyone = ratings.contests(), ratings.votes()
+    votes, pairs = _of(ratings, find_contest(contests, adapter))
+    sides, statistics = found["sides"], found["statistics"]
+    titles = side_titles(contests)
+    counted = Counter((voted.pair.tuned.fingerprint, voted.pair.base.fingerprint) for voted in everyone)
+    groups = {"all": "All votes", "blind": "Blind", "open": "Names shown"}
     return {
         "adapter": found["adapter"],
-        "adapters": [{"name": name, "votes": counted[name]} for name in found["adapters"]],
+        "adapters": [
+            {"name": name, "votes": counted[contest.tuned, contest.base]}
+            for name, contest in zip(found["adapters"], contests, strict=False)
+        ],
+        "sides": sides,
         "empty": not pairs,
         "exportable": bool(everyone),
-        "headline": headline(statistics["all"]),
-        "groups": [{"name": names[name], **_group(each)} for name, each in statistics.items()],
-        "notes": list(notes(statistics["all"])),
-        "strengths": [_strength(each) for each in strengths],
+        "headline": headline(statistics["all"], sides),
+        "groups": [{"name": groups[name], **_group(each, sides)} for name, each in statistics.items()],
+        "notes": list(notes(statistics["all"], sides)),
+        "strengths": [_strength(each, titles) for each in bradley_terry(everyone)],
         "probes": [_in_words(probe) for probe in found["probes"]],
-        "history": [_past(pair, votes) for pair in pairs],
+        "history": [_past(pair, votes, sides) for pair in pairs[:HISTORY]],
         "more": f"The latest {HISTORY} of {found['comparisons']:,}." if found["comparisons"] > HISTORY else "",
     }
 
 
-def headline(statistics: dict[str, Any]) -> str:
-    """The one sentence that answers 'which is better, and how sure are we?'."""
+def headline(statistics: dict[str, Any], sides: dict[str, str] = PLAIN) -> str:
+    """The one sentence that answers 'which is better, and how sure are we?'; ``sides`` are their names."""
     wins = statistics["tuned_wins"]
     if not statistics["counts"]["total"]:
         return EMPTY
     if not wins["of"]:
         return "Nobody has preferred a side yet: every vote is a tie or says that both are bad."
     if statistics["enough"]:
-        better = "tuned" if wins["rate"] > 0.5 else "base"
-        return f"People prefer {better}: tuned wins {share(wins)} ({test(wins)})."
-    return f"Not enough votes to tell: tuned wins {share(wins)} ({test(wins)})."
+        better = sides["tuned" if wins["rate"] > 0.5 else "base"]
+        return f"People prefer {better}: {sides['tuned']} wins {share(wins)} ({test(wins)})."
+    return f"Not enough votes to tell: {sides['tuned']} wins {share(wins)} ({test(wins)})."
 
 
 def share(found: dict[str, Any]) -> str:
@@ -105,17 +119,20 @@ def test(found: dict[str, Any]) -> str:
     return f"p = {found['p_value']:.2g}" if found["p_value"] >= 0.001 else "p < 0.001"
 
 
-def notes(statistics: dict[str, Any]) -> Iterable[str]:
+def notes(statistics: dict[str, Any], sides: dict[str, str] = PLAIN) -> Iterable[str]:
     """What one should know beside the win rate, in sentences: lengths, position, agreement."""
     lengths, position, agreement = statistics["lengths"], statistics["position"], statistics["agreement"]
     middle, longer = lengths["median_tokens"], lengths["longer_wins"]
     if middle["base"] is not None:
-        preferred = (
-            f"; the longer answer was preferred {longer['wins']} of {longer['of']} times" if longer["of"] else ""
+        won = (
+            f"; preferred answers {middle['preferred']:.0f}, the others {middle['other']:.0f}"
+            if middle["preferred"] is not None
+            else ""
         )
+        times = f"; the longer answer was preferred {longer['wins']} of {longer['of']} times" if longer["of"] else ""
         yield (
-            f"Length: base {middle['base']:.0f} tokens, tuned {middle['tuned']:.0f} (medians){preferred}. Raters tend "
-            "to favour length."
+            f"Length: {sides['base']} {middle['base']:.0f} tokens, {sides['tuned']} {middle['tuned']:.0f}{won} "
+            f"(medians){times}. Raters tend to favour length."
         )
     if position["of"]:
         yield (
@@ -125,22 +142,29 @@ def notes(statistics: dict[str, Any]) -> Iterable[str]:
     if agreement["of"]:
         yield (
             f"People and machine: where one answer alone does its task, people preferred that one "
-            f"{agreement['wins']} of {agreement['of']} times."
+            f"{agreement['wins']} of {agreement['of']} times{_beyond_chance(agreement['kappa'])}."
         )
 
 
-def _group(statistics: dict[str, Any]) -> dict[str, Any]:
+def _beyond_chance(kappa: float | None) -> str:
+    return "" if kappa is None else f" (Cohen's kappa {kappa:.2f}: 1 is full agreement, 0 that of chance)"
+
+
+def _group(statistics: dict[str, Any], sides: dict[str, str]) -> dict[str, Any]:
     wins = statistics["tuned_wins"]
-    words = f"tuned wins {share(wins)} ({chance(wins)})" if wins["of"] else "no side preferred yet"
+    words = f"{sides['tuned']} wins {share(wins)} ({chance(wins)})" if wins["of"] else "no side preferred yet"
     interval = {key: wins[key] for key in ("rate", "low", "high")}
     return {"counts": statistics["counts"], "words": words if statistics["counts"]["total"] else "", **interval}
 
 
-def _strength(found: dict[str, Any]) -> dict[str, Any]:
-    """A Bradley-Terry strength as the chance of beating the base model."""
-    rate, low, high = (1 / (1 + math.exp(-found[key])) for key in ("strength", "low", "high"))
-    words = f"beats base {rate:.0%} of the time (95% interval {low:.0%} to {high:.0%}, {found['votes']} decided votes)"
-    return {"name": found["name"], "rate": rate, "low": low, "high": high, "words": words}
+def _strength(found: Strength, titles: dict[str, str]) -> dict[str, Any]:
+    """A Bradley-Terry strength as the chance of being preferred to the reference."""
+    rate, low, high = (1 / (1 + math.exp(-value)) for value in (found.strength, found.low, found.high))
+    reference = titles.get(found.reference, "base")
+    interval = f"95% interval {low:.0%} to {high:.0%}"
+    words = f"beats {reference} {rate:.0%} of the time ({interval}, {found.votes} decided votes)"
+    name = titles.get(found.fingerprint, found.fingerprint)
+    return {"name": name, "reference": reference, "rate": rate, "low": low, "high": high, "words": words}
 
 
 def _probe(ident: str, title: str, pairs: Sequence[ShownPair], votes: Sequence[VotedPair]) -> dict[str, Any]:
@@ -175,12 +199,13 @@ def _in_words(probe: dict[str, Any]) -> dict[str, Any]:
     return {"title": probe["title"], "counts": probe["counts"], **told}
 
 
-def _past(pair: ShownPair, votes: Sequence[VotedPair]) -> dict[str, Any]:
+def _past(pair: ShownPair, votes: Sequence[VotedPair], sides: dict[str, str]) -> dict[str, Any]:
     said = [voted.vote.outcome for voted in votes if voted.pair.id == pair.id]
     reasons = [word for voted in votes if voted.pair.id == pair.id for word in (voted.vote.comment,) if word]
-    words = OUTCOME_WORDS[said[0]] if len(said) == 1 else f"{len(said)} votes" if said else "no vote"
+    preferred = {side: f"{name} preferred" for side, name in sides.items()} | {"tie": "tie", "both_bad": "both bad"}
+    words = preferred[said[0]] if len(said) == 1 else f"{len(said)} votes" if said else "no vote"
     cap = pair.settings.get("max_new_tokens")
-    about = ["blind" if pair.blind else "names shown", f"{pair.left} stood left"]
+    about = ["blind" if pair.blind else "names shown", f"{sides[pair.left]} stood left"]
     about += [f"at most {cap} tokens"] if cap else []
     about += [f"comment: {' / '.join(reasons)}"] if reasons else []
     return {

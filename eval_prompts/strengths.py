@@ -1,16 +1,21 @@
 """Several adapters against each other: Bradley-Terry strengths from votes, with bootstrap intervals.
 
-Every vote compares a base model with an adapter, so adapters of the same base are compared through it. Fitted by choix
-(L. Maystre and M. Grossglauser, "Fast and accurate inference of Plackett-Luce models", 2015), slightly regularised. A
-bootstrap of votes that all say the same has no width, so an adapter that has only won or only lost is not shown, nor
-one with few votes.
+Adapters are told apart by their weights, not by their names. Those of one base model are compared through it, others
+where they met. Fitted by choix (L. Maystre and M. Grossglauser, "Fast and accurate inference of Plackett-Luce models",
+2015), slightly regularised. A strength is finite only if, of any two parts of the players, each has won against the
+other (L. R. Ford, "Solution of a ranking problem from binary comparisons", 1957): players outside the largest such
+group are not shown, nor those with few votes, since a bootstrap of votes that all say the same has no width.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from eval_prompts.ratings_records import has_adapter
 
 if TYPE_CHECKING:
     from eval_prompts.ratings import VotedPair
@@ -18,50 +23,98 @@ if TYPE_CHECKING:
 FEWEST = 10
 RESAMPLES = 300
 REGULARISATION = 0.01
+Game = tuple[str, str]
+"""The fingerprints of the side that was preferred and of the other."""
 
 
-def bradley_terry(votes: Sequence[VotedPair], seed: int = 0) -> list[dict[str, Any]]:
-    """Strengths of all adapters that have enough votes, strongest first; empty for fewer than two.
+@dataclass(frozen=True)
+class Strength:
+    """One side's log-odds of being preferred to the reference, with its 95% interval over resampled votes.
 
-    ``strength`` is the log-odds of beating the base model, ``low`` and ``high`` its 95% percentile interval over
-    resampled votes. Only adapters on the base model with most votes are compared; ties are left out.
+    ``votes`` counts the decided votes on it; ``reference`` is the fingerprint that all strengths are relative to.
     """
-    decided = [voted for voted in votes if voted.vote.outcome in ("base", "tuned")]
-    bases = [voted.pair.base.fingerprint for voted in decided]
-    common = max(set(bases), key=bases.count, default="")
-    by_adapter: dict[str, list[bool]] = {}
-    for voted in decided:
-        if voted.pair.base.fingerprint == common:
-            by_adapter.setdefault(voted.pair.tuned.label, []).append(voted.vote.outcome == "tuned")
-    shown = {name: won for name, won in by_adapter.items() if len(won) >= FEWEST and 0 < sum(won) < len(won)}
-    if len(shown) < 2:
+
+    fingerprint: str
+    reference: str
+    votes: int
+    strength: float
+    low: float
+    high: float
+
+
+def bradley_terry(votes: Sequence[VotedPair], seed: int = 0) -> list[Strength]:
+    """Strengths of all sides that can be compared, strongest first, without the reference; empty if these are fewer
+    than two.
+
+    The reference is the base model with most votes, or the adapter with most where no base model was voted on. Ties
+    are left out.
+    """
+    games = _comparable([game for voted in votes if (game := _game(voted))])
+    counts = Counter(player for game in games for player in game)
+    if len(counts) < 3:
         return []
-    fitted, low, high = _with_intervals(tuple(tuple(won) for won in shown.values()), seed)
+    reference = max(counts, key=lambda player: (not has_adapter(player), counts[player], player))
+    players = [reference, *sorted(player for player in counts if player != reference)]
+    place = {player: at for at, player in enumerate(players)}
+    fitted, low, high = _with_intervals(tuple((place[won], place[lost]) for won, lost in games), len(players), seed)
     found = [
-        {"name": name, "votes": len(won), "strength": float(at), "low": float(down), "high": float(up)}
-        for (name, won), at, down, up in zip(shown.items(), fitted, low, high, strict=True)
+        Strength(player, reference, counts[player], float(fitted[at]), float(low[at]), float(high[at]))
+        for player, at in place.items()
+        if at
     ]
-    return sorted(found, key=lambda each: -each["strength"])
+    return sorted(found, key=lambda each: -each.strength)
+
+
+def _game(voted: VotedPair) -> Game | None:
+    sides = {"base": voted.pair.base.fingerprint, "tuned": voted.pair.tuned.fingerprint}
+    won = voted.vote.outcome
+    if won not in sides or sides["base"] == sides["tuned"]:
+        return None
+    return sides[won], sides["tuned" if won == "base" else "base"]
+
+
+def _comparable(games: list[Game]) -> list[Game]:
+    """The games among players with enough of them, in the largest group whose strengths are finite."""
+    while True:
+        counts = Counter(player for game in games for player in game)
+        kept = _largest_group([game for game in games if min(counts[player] for player in game) >= FEWEST])
+        if len(kept) == len(games):
+            return kept
+        games = kept
+
+
+def _largest_group(games: list[Game]) -> list[Game]:
+    """The games within the strongly connected component, of the graph of who won against whom, that has most games."""
+    if not games:
+        return []
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    place = {player: at for at, player in enumerate({player: None for game in games for player in game})}
+    winners, losers = [place[won] for won, _ in games], [place[lost] for _, lost in games]
+    graph = coo_array(([1] * len(games), (winners, losers)), shape=(len(place), len(place)))
+    _, group = connected_components(graph, directed=True, connection="strong")
+    inside = Counter(int(group[a]) for a, b in zip(winners, losers, strict=True) if group[a] == group[b])
+    largest = max(inside, key=inside.__getitem__, default=-1)
+    return [game for game in games if all(group[place[player]] == largest for player in game)]
 
 
 @lru_cache(maxsize=16)
-def _with_intervals(results: tuple[tuple[bool, ...], ...], seed: int) -> tuple[Any, Any, Any]:
+def _with_intervals(games: tuple[tuple[int, int], ...], players: int, seed: int) -> tuple[Any, Any, Any]:
     """Fitted strengths and the ends of their intervals; kept, since the page asks again whenever it is looked at."""
     import numpy
 
-    games = [(player, won) for player, wins in enumerate(results, start=1) for won in wins]
     chance = numpy.random.default_rng(seed)
     resampled = [
-        _fit([games[at] for at in chance.integers(len(games), size=len(games))], len(results)) for _ in range(RESAMPLES)
+        fit([games[at] for at in chance.integers(len(games), size=len(games))], players) for _ in range(RESAMPLES)
     ]
     low, high = numpy.percentile(resampled, [2.5, 97.5], axis=0)
-    return _fit(games, len(results)), low, high
+    return fit(games, players), low, high
 
 
-def _fit(games: Sequence[tuple[int, bool]], adapters: int) -> Any:
-    """Log strengths of the adapters, relative to the base model, which is player 0."""
+def fit(games: Sequence[tuple[int, int]], players: int, regularisation: float = REGULARISATION) -> Any:
+    """Log strengths of the players, [players], relative to player 0, from (winner, loser) pairs."""
     import choix
 
-    data = [(player, 0) if won else (0, player) for player, won in games]
-    strengths = choix.opt_pairwise(adapters + 1, data, alpha=REGULARISATION)
-    return strengths[1:] - strengths[0]
+    strengths = choix.opt_pairwise(players, games, alpha=regularisation)
+    return strengths - strengths[0]

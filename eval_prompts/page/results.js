@@ -1,26 +1,26 @@
 // The Results tab: what people said, with how sure that is, what the machine found, the comparisons, and the exports.
 (function (lens) {
 	const { el, setText } = lens;
-	const OUTCOMES = [
-		["base", "base is better"],
+	const outcomes = (sides) => [
+		["base", `${sides.base} is better`],
 		["tie", "tie"],
 		["both_bad", "both are bad"],
-		["tuned", "tuned is better"],
+		["tuned", `${sides.tuned} is better`],
 	];
 	const percent = (share) => `${Math.round(share * 100)}%`;
 	const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
-	function countsBar(counts) {
-		const parts = OUTCOMES.filter(([outcome]) => counts[outcome]).map(([outcome, words]) => {
+	function countsBar(counts, sides) {
+		const parts = outcomes(sides).filter(([outcome]) => counts[outcome]).map(([outcome, words]) => {
 			const part = el("span", { "data-outcome": outcome, title: `${words}: ${counts[outcome]}` }, String(counts[outcome]));
 			part.style.flexGrow = counts[outcome];
 			return part;
 		});
-		const said = OUTCOMES.map(([outcome, words]) => `${words} ${counts[outcome]}`).join(", ");
+		const said = outcomes(sides).map(([outcome, words]) => `${words} ${counts[outcome]}`).join(", ");
 		return el("div", { class: "ll-counts", role: "img", "aria-label": said }, ...parts);
 	}
 
-	/** The share of decided votes that tuned won, with its 95% interval, on a scale from 0 to 100%. */
+	/** The share of decided votes that the tuned side won, with its 95% interval, on a scale from 0 to 100%. */
 	function interval(group) {
 		const track = el("div", { class: "ll-interval", role: "img", "aria-label": group.words });
 		if (group.rate === null) return track;
@@ -36,11 +36,11 @@
 	function votesCard(view) {
 		const rows = view.groups.flatMap((group) => [
 			el("strong", {}, group.name, el("small", {}, count(group.counts.total, "vote"))),
-			group.counts.total ? countsBar(group.counts) : el("span", { class: "ll-none" }, "none yet"),
+			group.counts.total ? countsBar(group.counts, view.sides) : el("span", { class: "ll-none" }, "none yet"),
 			interval(group),
 			el("p", {}, group.words),
 		]);
-		const legend = OUTCOMES.map(([outcome, words]) => el("span", { "data-outcome": outcome }, el("i", {}), words));
+		const legend = outcomes(view.sides).map(([outcome, words]) => el("span", { "data-outcome": outcome }, el("i", {}), words));
 		return card(
 			"Which side people prefer",
 			el("div", { class: "ll-legend" }, ...legend),
@@ -49,7 +49,7 @@
 				{ class: "ll-groups" },
 				el("span", {}),
 				el("small", {}, "votes"),
-				el("small", { class: "ll-scale" }, el("span", {}, "0%"), el("span", {}, "tuned wins"), el("span", {}, "100%")),
+				el("small", { class: "ll-scale" }, el("span", {}, "0%"), el("span", {}, `${view.sides.tuned} wins`), el("span", {}, "100%")),
 				el("span", {}),
 				...rows
 			),
@@ -69,7 +69,7 @@
 			"thead",
 			{},
 			el("tr", {}, el("th", { rowspan: "2", scope: "col" }, "Question"), ...["does the task", "ended by itself", "tokens, median"].map((name) => el("th", { colspan: "2", scope: "colgroup" }, name)), el("th", { rowspan: "2", scope: "col" }, "votes")),
-			el("tr", {}, ...[0, 1, 2].flatMap(() => sides.map((side) => el("th", { scope: "col", "data-side": side }, side))))
+			el("tr", {}, ...[0, 1, 2].flatMap(() => sides.map((side) => el("th", { scope: "col", "data-side": side }, view.sides[side]))))
 		);
 		const body = view.probes.map((probe) =>
 			el(
@@ -77,10 +77,10 @@
 				{},
 				el("th", { scope: "row" }, probe.title),
 				...["tasks", "ended", "tokens"].flatMap((key) => sides.map((side) => cell(probe[side][key] || "\u2013", { "data-side": side }))),
-				el("td", { class: "ll-cell-votes" }, probe.counts.total ? countsBar(probe.counts) : "\u2013")
+				el("td", { class: "ll-cell-votes" }, probe.counts.total ? countsBar(probe.counts, view.sides) : "\u2013")
 			)
 		);
-		return card("By question, base against tuned", el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "Figures by question" }, el("table", {}, head, el("tbody", {}, ...body))));
+		return card(`By question, ${view.sides.base} against ${view.sides.tuned}`, el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "Figures by question" }, el("table", {}, head, el("tbody", {}, ...body))));
 	}
 
 	function strengthsCard(view) {
@@ -88,7 +88,7 @@
 		return card(
 			"Adapters against each other",
 			el("div", { class: "ll-strengths" }, ...rows),
-			el("p", { class: "ll-note" }, "Bradley-Terry strengths, as the chance of being preferred to the base model; adapters with few or one-sided votes are left out.")
+			el("p", { class: "ll-note" }, `Bradley-Terry strengths, as the chance of being preferred to ${view.strengths[0].reference}; adapters with few or one-sided votes are left out.`)
 		);
 	}
 

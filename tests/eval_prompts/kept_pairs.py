@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from eval_prompts.ratings import Answered, ShownPair
 
+BASE = "f" * 16
 
-def answered(label="base", text="An answer.", tokens=5, verdict=None):
-    return Answered(text, tokens, 1.0, "ended", label, "f" * 16, verdict)
+
+def fingerprint_of(label):
+    """What tells a side's weights from all others: the base model's, or those of the adapter of that name on it."""
+    return BASE if label == "base" else f"{BASE}+{ascii(label)[1:-1]}"
+
+
+def answered(label="base", text="An answer.", tokens=5, verdict=None, fingerprint=None):
+    return Answered(text, tokens, 1.0, "ended", label, fingerprint or fingerprint_of(label), verdict)
 
 
 def shown(ident="p", *, left="base", blind=False, label="mine", created=1.0, probe=None, **sides):

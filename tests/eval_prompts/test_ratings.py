@@ -7,12 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval_prompts.ratings import REASONS, Ratings
-from tests.eval_prompts.kept_pairs import shown
+from tests.eval_prompts.kept_pairs import BASE, answered, shown
 from tuning.errors import UserError
 
 PROJECT = Path(__file__).parents[2]
@@ -89,15 +90,26 @@ def test_pairs_are_kept_once_and_blind_ones_are_told_of_only_after_a_vote(rating
     assert [pair.id for pair in ratings.pairs()] == ["blind and voted", "open"]
     assert [pair.id for pair in ratings.pairs(limit=1, offset=1)] == ["open"]
     assert ratings.pair("blind").tuned.label == "mine"
-    assert ratings.adapters() == ["mine"]
+    assert [contest.label for contest in ratings.contests()] == ["mine"]
 
 
-def test_votes_are_told_apart_by_adapter(ratings):
-    for ident, label in (("a", "first"), ("b", "second")):
-        ratings.add_pair(shown(ident, label=label, created=1.0 if ident == "a" else 2.0))
+def test_votes_are_told_apart_by_the_weights_that_were_compared(ratings):
+    """Not by names: two adapters may have the same, and one may be renamed."""
+    sides = {
+        "first": answered("mine", fingerprint="f+1"),
+        "namesake": answered("mine", fingerprint="f+2"),
+        "renamed": answered("yours", fingerprint="f+1"),
+    }
+    for created, (ident, tuned) in enumerate(sides.items()):
+        ratings.add_pair(shown(ident, tuned=tuned, created=float(created)))
         ratings.vote(ident, "me", "right")
-    assert ratings.adapters() == ["second", "first"]
-    assert [voted.pair.id for voted in ratings.votes(adapter="first")] == ["a"]
+    ratings.add_pair(shown("rivals", base=answered("rival", fingerprint="f+3"), tuned=sides["first"], created=-1.0))
+    ratings.vote("rivals", "me", "left")
+    found = [(contest.tuned, contest.base, contest.label, contest.two_adapters) for contest in ratings.contests()]
+    assert found == [("f+1", BASE, "yours", False), ("f+2", BASE, "mine", False), ("f+1", "f+3", "mine", True)]
+    assert [voted.pair.id for voted in ratings.votes(adapter="f+1", against=BASE)] == ["first", "renamed"]
+    assert [pair.id for pair in ratings.pairs(adapter="f+1")] == ["renamed", "first", "rivals"]
+    assert ratings.votes(adapter="mine") == []
 
 
 def test_verdicts_can_be_added_later(ratings):
@@ -207,6 +219,32 @@ def test_many_at_once_each_count_once(ratings):
     for thread in threads:
         thread.join()
     assert len(outcomes(ratings)) == 21
+
+
+BAD_TEXT = "a\ud800b\0c"
+
+
+def test_what_no_text_may_hold_is_replaced_where_a_pair_is_kept(ratings):
+    side = answered(f"mine {BAD_TEXT}", BAD_TEXT, verdict={"output": [BAD_TEXT]})
+    ratings.add_pair(replace(shown(tuned=side), question=BAD_TEXT))
+    ratings.set_verdicts("p", {"reason": BAD_TEXT}, side.verdict)
+    kept = ratings.pair("p")
+    assert kept.question == kept.tuned.text == kept.base.verdict["reason"] == "a\ufffdb\ufffdc"
+    assert kept.tuned.label == "mine a\ufffdb\ufffdc"
+    assert kept.tuned.verdict == {"output": ["a\ufffdb\ufffdc"]}
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b", "x" * 65, "x" * 1_000_000, "", 7, None])
+def test_ids_and_sessions_that_are_none_are_refused_in_one_line(ratings, name):
+    ratings.add_pair(shown())
+    with pytest.raises(UserError, match="no such pair"):
+        ratings.vote(name, "me", "left")
+    with pytest.raises(UserError, match="no such pair"):
+        ratings.pair(name)
+    with pytest.raises(UserError, match="whose it is"):
+        ratings.vote("p", name, "left")
+    assert ratings.undo("p", name) is ratings.undo(name, "me") is False
+    assert ratings.votes() == []
 
 
 def test_every_reason_has_words():

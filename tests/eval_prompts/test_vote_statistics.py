@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -20,10 +21,10 @@ from eval_prompts.ratings import Ratings, Vote, VotedPair
 from eval_prompts.report import Comparison, write
 from eval_prompts.results_view import EMPTY, headline, results, results_view
 from eval_prompts.service import Status
-from eval_prompts.strengths import bradley_terry
+from eval_prompts.strengths import bradley_terry, fit
 from eval_prompts.vote_export import COLUMNS, export
-from eval_prompts.vote_statistics import proportion, summarise
-from tests.eval_prompts.kept_pairs import answered, shown
+from eval_prompts.vote_statistics import kappa, proportion, summarise
+from tests.eval_prompts.kept_pairs import BASE, answered, fingerprint_of, shown
 from tuning.errors import UserError
 
 CHOICES = st.sampled_from(["left", "right", "tie", "both_bad"])
@@ -45,7 +46,9 @@ def test_the_interval_is_wilsons():
 
 
 def test_the_sign_test_is_exact():
+    """The second: Siegel, "Nonparametric Statistics" (1956), chapter 5, 11 of 14 couples, one-tailed p = 0.029."""
     assert proportion(5, 5)["p_value"] == pytest.approx(0.0625)
+    assert proportion(11, 14)["p_value"] / 2 == pytest.approx(0.029, abs=5e-4)
     assert proportion(9, 10)["p_value"] == pytest.approx(22 / 1024)
     assert proportion(5, 10)["p_value"] == 1.0
 
@@ -85,30 +88,93 @@ def test_agreement_counts_only_where_one_answer_alone_does_its_task():
         voted("tie", base=bad, tuned=good),
     ]
     found = summarise(votes)["agreement"]
-    assert (found["wins"], found["of"]) == (1, 2)
+    assert (found["wins"], found["of"], found["kappa"]) == (1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[15, 5], [10, 70]], 0.57),
+        ([[75, 1, 4], [5, 4, 1], [0, 0, 10]], 0.68),
+        ([[10, 0], [0, 10]], 1),
+        ([[5, 0], [0, 0]], None),
+        ([[0, 0], [0, 0]], None),
+    ],
+)
+def test_kappa_is_cohens(table, expected):
+    """Viera and Garrett, "Understanding interobserver agreement: the kappa statistic" (2005), table 1; Fleiss, Levin
+    and Paik, "Statistical Methods for Rates and Proportions" (2003), table 18.1; full agreement; none to be had."""
+    assert kappa(table) == (None if expected is None else pytest.approx(expected, abs=0.005))
 
 
 def test_length_is_told_beside_the_win_rate():
     votes = [voted("right", tuned=answered("mine", tokens=50)), voted("left", tuned=answered("mine", tokens=2))]
     lengths = summarise(votes)["lengths"]
-    assert lengths["median_tokens"] == {"base": 5, "tuned": 26}
+    assert (lengths["median_tokens"]["base"], lengths["median_tokens"]["tuned"]) == (5, 26)
+    assert (lengths["median_tokens"]["preferred"], lengths["median_tokens"]["other"]) == (27.5, 3.5)
     assert (lengths["longer_wins"]["wins"], lengths["longer_wins"]["of"]) == (2, 2)
 
 
-def cast_on(label, wins, losses):
-    tuned = answered(label)
-    return [voted("right", tuned=tuned)] * wins + [voted("left", tuned=tuned)] * losses
+def cast_on(label, wins, losses, base="base"):
+    sides = {"tuned": answered(label), "base": answered(base)}
+    return [voted("right", **sides)] * wins + [voted("left", **sides)] * losses
 
 
 def test_bradley_terry_of_votes_against_one_base_is_the_log_odds():
     """With one common opponent the maximum-likelihood strength is the logit of the win rate (Agresti, "Categorical Data
     Analysis", section 11.6); the regularisation hardly moves it."""
     found = bradley_terry(cast_on("weak", 16, 24) + cast_on("strong", 28, 12))
-    assert [each["name"] for each in found] == ["strong", "weak"]
-    assert found[0]["strength"] == pytest.approx(math.log(28 / 12), abs=0.02)
-    assert found[1]["strength"] == pytest.approx(math.log(16 / 24), abs=0.02)
-    assert all(each["low"] < each["strength"] < each["high"] for each in found)
+    assert [each.fingerprint for each in found] == [fingerprint_of("strong"), fingerprint_of("weak")]
+    assert found[0].strength == pytest.approx(math.log(28 / 12), abs=0.02)
+    assert found[1].strength == pytest.approx(math.log(16 / 24), abs=0.02)
+    assert all(each.low < each.strength < each.high for each in found)
     assert found == bradley_terry(cast_on("weak", 16, 24) + cast_on("strong", 28, 12))
+
+
+TEAMS = ("Baltimore", "Milwaukee", "Detroit", "Toronto", "New York", "Boston", "Cleveland")
+WINS = (
+    (0, 2, 4, 1, 3, 1, 7),
+    (11, 0, 7, 9, 7, 7, 9),
+    (9, 6, 0, 7, 5, 11, 9),
+    (12, 4, 6, 0, 7, 7, 8),
+    (10, 6, 8, 6, 0, 6, 7),
+    (12, 6, 2, 6, 7, 0, 7),
+    (6, 4, 4, 5, 6, 6, 0),
+)
+PUBLISHED = {"Milwaukee": 1.5814, "Detroit": 1.4364, "Toronto": 1.2945, "New York": 1.2476, "Boston": 1.1077}
+PUBLISHED |= {"Cleveland": 0.6839}
+
+
+def test_bradley_terry_gives_the_published_strengths_of_baseball_teams():
+    """American League, Eastern Division, 1987: Agresti, "Categorical Data Analysis" (2nd edition), table 10.10; the
+    estimates, relative to Baltimore, as in the vignette of R's BradleyTerry2 (Turner and Firth, 2012)."""
+    games = [(a, b) for a, row in enumerate(WINS) for b, wins in enumerate(row) for _ in range(wins)]
+    exact = dict(zip(TEAMS, fit(games, len(TEAMS), regularisation=1e-9), strict=True))
+    assert {team: exact[team] for team in PUBLISHED} == pytest.approx(PUBLISHED, abs=1e-3)
+    names = ["base", *TEAMS[1:]]
+    votes = [vote for a, b in itertools.combinations(range(7), 2) for vote in
+             cast_on(names[b], WINS[b][a], WINS[a][b], base=names[a])]  # fmt: skip
+    found = {each.fingerprint: each.strength for each in bradley_terry(votes)}
+    assert found == pytest.approx({fingerprint_of(team): at for team, at in PUBLISHED.items()}, abs=0.03)
+
+
+def test_adapters_of_one_name_are_players_of_their_own():
+    votes = [
+        replace(vote, pair=replace(vote.pair, tuned=answered("mine", fingerprint=fingerprint)))
+        for fingerprint, wins in (("f+1", 24), ("f+2", 12))
+        for vote in cast_on("mine", wins, 36 - wins)
+    ]
+    assert [(each.fingerprint, each.votes) for each in bradley_terry(votes)] == [("f+1", 36), ("f+2", 36)]
+
+
+def test_two_adapters_are_compared_where_they_met():
+    met = cast_on("a", 12, 6) + cast_on("b", 9, 9) + cast_on("b", 15, 5, base="a")
+    found = bradley_terry(met)
+    assert {each.reference for each in found} == {BASE}
+    assert [each.votes for each in found] == [38, 38]
+    assert found[0].fingerprint == fingerprint_of("b")
+    apart = cast_on("b", 15, 5, base="a") + cast_on("c", 12, 12, base="a")
+    assert {each.reference for each in bradley_terry(apart)} == {fingerprint_of("a")}
 
 
 def test_no_strength_is_told_of_one_sided_or_few_votes():
@@ -163,8 +229,9 @@ def test_the_report_tells_the_votes_on_this_very_adapter(ratings, tmp_path, monk
     assert known_votes(status) == []
     assert not (tmp_path / "none-yet.sqlite").exists()
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'ratings.sqlite'}")
+    base = answered(fingerprint="11")
     for ident, fingerprint in (("a", "11+22"), ("b", "11+another")):
-        ratings.add_pair(shown(ident, tuned=replace(answered("mine"), fingerprint=fingerprint)))
+        ratings.add_pair(shown(ident, base=base, tuned=answered("mine", fingerprint=fingerprint)))
         ratings.vote(ident, "me", "right")
     lines = known_votes(status)
     assert lines[0] == "Not enough votes to tell: tuned wins 1 of 1 decided vote, 100% (p = 1)."
@@ -203,3 +270,23 @@ def test_results_keep_adapters_probes_blind_and_open_apart(ratings):
     assert "<script>" in view["history"][1]["about"]
     assert "hidden" not in json.dumps(view)
     assert results_view(ratings, "no such adapter")["empty"] is True
+
+
+def test_results_tell_namesakes_apart_and_name_two_adapters_that_met(ratings):
+    for created, (ident, fingerprint) in enumerate((("a", "base+1111111111"), ("b", "base+2222222222"))):
+        ratings.add_pair(shown(ident, tuned=answered("mine", fingerprint=fingerprint), created=float(created)))
+        ratings.vote(ident, "me", "right")
+    rival = answered("rival", fingerprint="base+3333333333")
+    ratings.add_pair(shown("c", base=rival, tuned=answered("mine", fingerprint="base+1111111111"), created=-1.0))
+    for session in range(6):
+        ratings.vote("c", f"s{session}", "left", comment="why")
+    view = results_view(ratings)
+    titles = ["mine (2222222)", "mine (1111111)", "mine (1111111) against rival"]
+    assert [(each["name"], each["votes"]) for each in view["adapters"]] == list(zip(titles, (1, 1, 6), strict=True))
+    assert view["sides"] == {"base": "base", "tuned": "tuned"}
+    view = results_view(ratings, titles[2])
+    assert view["sides"] == {"base": "rival", "tuned": "mine (1111111)"}
+    assert view["headline"].startswith("People prefer rival: mine (1111111) wins 0 of 6")
+    assert "base" not in json.dumps([view["groups"], view["history"], view["notes"]]).replace('"base":', "")
+    assert results(ratings, "mine")["adapter"] == "mine (2222222)"
+    assert results(ratings, "base+1111111111")["votes"]["open"]["total"] == 1
