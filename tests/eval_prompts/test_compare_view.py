@@ -240,3 +240,15 @@ def test_settings_from_a_form():
 def test_settings_that_are_none_are_refused(values):
     with pytest.raises(UserError):
         settings_from(*values)
+
+
+def test_an_adapter_that_stands_in_for_the_base_is_named_in_its_place():
+    other = replace(STATUS, against=replace(CARD, name="older", steps=20), base_is_base=None)
+    header = status_view(other)
+    assert header["model"] == "older · r16 · 20 steps · loss 0.52"
+    assert header["against"]
+    assert ["Base side", "not checked: an adapter stands in for it"] in header["details"]
+    shown = Comparison(lambda: other, Settings(), [QUESTION]).view([answer("base"), answer("tuned")])
+    assert shown["model"] == header["model"]
+    assert shown["rows"][0]["titles"] == {"base": "Other", "tuned": "Tuned"}
+    assert "titles" not in view_of(answer("base"), answer("tuned"))["rows"][0]
