@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ from eval_prompts.paging import mapped_weight_files, release_pages
 
 def file_pages_kb() -> int:
     """Resident memory of this process that a file backs."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssFile"))
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can")
