@@ -6,11 +6,10 @@ the roles, limits and checks, in one place, in front of all of it.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from space_config import calls, roles
+from space_config.bodies import Arriving, read_body, replay
 from space_config.calls import Refused
 from space_config.headers import Policy
 from space_config.limits import Buckets, Connections
@@ -27,9 +27,10 @@ from space_config.logs import new_request_id
 from space_config.owner import Owner
 from space_config.roles import Kind, Role
 
+log = logging.getLogger(__name__)
 access = logging.getLogger("space_config.access")
 
-BODY_SECONDS = 20.0
+FAULT = "Something went wrong on the server, and its log says what."
 HEADER_BYTES = 32 * 2**10
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "forwarded", "x-real-ip")
@@ -97,6 +98,7 @@ class Guard:
             await send(message)
 
         guarded = self._policy.wrap(noted, headers, request)
+        receive = Arriving(receive, scope["method"] in ("GET", "HEAD"))
         visit = Visit(scope, headers, self._trust_proxy)
         visit.role = self._owner.role(headers.get("cookie", ""))
         try:
@@ -107,8 +109,13 @@ class Guard:
         except Refused as refusal:
             wait = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else {}
             answer = JSONResponse({"detail": refusal.message, "error": refusal.message}, refusal.status, wait)
+            await receive.discard()
             with suppress(OSError):
                 await answer(scope, receive, guarded)
+        except Exception:
+            log.exception("%s %s failed", visit.method, visit.path)
+            if not status:
+                await JSONResponse({"detail": FAULT, "error": FAULT}, 500)(scope, receive, guarded)
         finally:
             seconds = round(time.monotonic() - began, 3)
             fields = {"status": status, "seconds": seconds, "role": visit.role.name.lower(), "address": visit.address}
@@ -235,39 +242,3 @@ def _network(address: str) -> str:
     except ValueError:
         return address[:64]
     return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
-
-
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises Refused for one over ``limit`` bytes, or one that takes longer than 20 s to arrive."""
-    too_long = Refused(413, f"The request is too large: at most {limit // 1024:,} KiB are taken.")
-    length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length) > limit:
-        raise too_long
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused(400, "The connection was closed before the request was complete.")
-                body += message.get("body", b"")
-                if len(body) > limit:
-                    raise too_long
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        raise Refused(408, "The request took too long to arrive: try again.") from None
-
-
-def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """A ``receive`` that tells a body that was read already, then what really comes (a disconnect)."""
-    told = False
-
-    async def again() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

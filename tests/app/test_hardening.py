@@ -13,6 +13,8 @@ import httpx
 import pytest
 from conftest import App
 from gradio_client import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from visiting import ASK, ASK_ALL, ask, wait_until_done
 
 PROJECT = Path(__file__).parents[2]
@@ -116,6 +118,48 @@ def test_large_requests_are_refused_on_the_server(guarded_app):
     assert httpx.post(call, json={"data": ["x" * 300_000]}).status_code == 413
     assert httpx.post(call, content=b"[" * 200_000).status_code == 400
     assert httpx.get(guarded_app.url, headers={"x-long": "x" * 70_000}).status_code == 431
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(max_size=10), parts, max_size=4),
+    max_leaves=8,
+)
+CALL = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": JSON,
+        "fn_index": st.integers(-2, 60) | JSON,
+        "session_hash": st.text(max_size=8) | JSON,
+        "event_id": JSON,
+        "trigger_id": JSON,
+        "component_id": st.integers(-2, 60) | JSON,
+        "fn_name": st.sampled_from(["status", "rate", "__class__", "judged"]) | JSON,
+        "simple_format": JSON,
+    },
+)
+
+
+def test_malformed_calls_of_every_published_address_do_no_harm(guarded_app):
+    with httpx.Client(base_url=guarded_app.url, timeout=20) as client:
+        published = list(client.get("/gradio_api/openapi.json").json()["paths"])
+        assert published
+        routes = ["queue/join", "component_server", "cancel", "reset", "api/rate", "call/results", "call/v2/undo"]
+        paths = st.sampled_from([*published, *(f"/gradio_api/{route}" for route in routes)])
+
+        @settings(max_examples=60, deadline=None)
+        @given(path=paths, body=CALL | JSON | st.binary(max_size=60))
+        def send(path, body):
+            sent = {"content": body} if isinstance(body, bytes) else {"json": body}
+            path = path if path.startswith("/gradio_api") else f"/gradio_api{path}"
+            response = client.post(path, **sent)
+            assert response.status_code <= 500
+            assert "Traceback" not in response.text
+            assert str(PROJECT) not in response.text
+
+        send()
+        assert client.get("/status").json()["ready"] is True
+    assert guarded_app.process.poll() is None
 
 
 def test_status_is_told_without_gradio(guarded_app):
