@@ -1,4 +1,4 @@
-"""``python -m tuning``: train, resume, watch, list, export, data."""
+"""``python -m tuning``: train, resume, watch, list, export, data, ingest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from tuning import aside, parallel, presets, run
 from tuning.data_cli import add_data_commands
 from tuning.errors import UserError
+from tuning.ingest.cli import add_ingest_command
 from tuning.progress import Reporter, duration, number
 
 USAGE_ERROR = 2
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.set_defaults(run=run_export)
 
     add_data_commands(commands)
+    add_ingest_command(commands)
     return parser
 
 

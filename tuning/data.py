@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1
 NGRAM = 5
 PROBE_OVERLAP = 0.5
 SPLITS = ("train", "validation", "test")
+MAX_CHARACTERS = 1_000_000
+WORDS_ONLY = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789" else ord(" ") for byte in range(256))
+Phrases = frozenset[bytes]
 
 
 @dataclass(frozen=True)
@@ -92,26 +94,36 @@ def load(
 
 def clean(rows: Iterable[RawRow], dropped: Counter[str], exclude: Iterable[str]) -> list[Row]:
     """Rows stripped of surrounding white space, without the empty, broken, repeated and excluded ones."""
-    excluded = [words(question) for question in exclude]
+    phrases = [phrases_of(question) for question in exclude]
     seen: set[str] = set()
     kept = []
     for raw in rows:
-        question, given, answer = raw.question.strip(), raw.input.strip(), raw.answer.strip()
-        row = Row(row_id(question, given), question, given, answer, raw.check)
-        if not question:
-            dropped["empty question"] += 1
-        elif not answer:
-            dropped["empty answer"] += 1
-        elif "\x00" in question + given + answer:
-            dropped["NUL byte"] += 1
-        elif any(repeats(words(f"{question} {given}"), probe) for probe in excluded):
-            dropped["repeats a probe question"] += 1
+        row = clean_row(raw, phrases)
+        if isinstance(row, str):
+            dropped[row] += 1
         elif row.id in seen:
             dropped["duplicate question"] += 1
         else:
             seen.add(row.id)
             kept.append(row)
     return kept
+
+
+def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
+    """One row stripped of surrounding white space, or the reason why it is left out."""
+    if max(len(raw.question), len(raw.input), len(raw.answer)) > MAX_CHARACTERS:
+        return f"over {MAX_CHARACTERS:,} characters"
+    question, given, answer = raw.question.strip(), raw.input.strip(), raw.answer.strip()
+    if not question:
+        return "empty question"
+    if not answer:
+        return "empty answer"
+    if "\x00" in question or "\x00" in given or "\x00" in answer:
+        return "NUL byte"
+    spaced = spaced_words(f"{question} {given}")
+    if any(repeats(spaced, phrases) for phrases in excluded):
+        return "repeats a probe question"
+    return Row(row_id(question, given), question, given, answer, raw.check)
 
 
 def keep(rows: list[Row], condition: Callable[[Row], bool], reason: str, dropped: Counter[str]) -> list[Row]:
@@ -132,20 +144,25 @@ def fits(row: Row, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> bool:
         return False
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers of a text."""
-    return re.findall(r"[a-z0-9]+", text.lower())
+def spaced_words(text: str) -> bytes:
+    """Lower-case words and numbers (ASCII) of a text, with one space before, between and after them."""
+    only_words = text.lower().encode("ascii", "replace").translate(WORDS_ONLY)
+    return b" " + b" ".join(only_words.split()) + b" "
 
 
-def ngrams(tokens: list[str], size: int = NGRAM) -> set[tuple[str, ...]]:
-    """All runs of ``size`` tokens; a shorter text is one run."""
-    return {tuple(tokens[at : at + size]) for at in range(max(1, len(tokens) - size + 1))}
+def phrases_of(text: str, size: int = NGRAM) -> Phrases:
+    """All runs of ``size`` words of a text, each as :func:`spaced_words`; a shorter text is one run."""
+    words = spaced_words(text).split()
+    runs = range(max(1, len(words) - size + 1))
+    return frozenset(b" " + b" ".join(words[at : at + size]) + b" " for at in runs)
 
 
-def repeats(question: list[str], probe: list[str]) -> bool:
-    """Whether a question holds at least half of a probe's word 5-grams."""
-    of_probe = ngrams(probe)
-    return len(of_probe & ngrams(question)) >= PROBE_OVERLAP * len(of_probe)
+def repeats(spaced: bytes, phrases: Phrases) -> bool:
+    """Whether a question (as :func:`spaced_words`) holds at least half of a probe's runs of five words. A probe of
+    fewer words is repeated only by a question of just these."""
+    if len(phrases) == 1 and min(phrases).count(b" ") <= NGRAM:
+        return spaced in phrases
+    return sum(phrase in spaced for phrase in phrases) >= PROBE_OVERLAP * len(phrases)
 
 
 def normalised(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
+from tuning.ingest.place import is_place
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
@@ -50,23 +51,40 @@ class Source:
 
 
 def read_source(name: str) -> Source:
-    """Read 'python_qa' (the embedded set), a local JSONL, JSON, CSV or Parquet file, or a Hub data set id.
+    """Read 'python_qa' (the embedded set), a local JSONL, JSON, CSV or Parquet file, a Hub data set id, or a table
+    (``duckdb:FILE?table=T&where=SQL`` or ``md:DATABASE?table=T&where=SQL``).
 
     Raises UserError, in one line, if the source is missing, damaged, empty, or has no columns that are understood.
     """
-    if name == EMBEDDED:
-        table, revision = load_file(EMBEDDED_FILE), "embedded"
-    elif (path := Path(name).expanduser()).exists() or path.suffix.lower() in BUILDERS:
-        table, revision = load_file(path), ""
-    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if is_place(name):
+        from tuning.ingest.read_back import read_table
+
+        return read_table(name)
+    path = local_file(name)
+    if path is None:
         table, revision = load_from_hub(name)
     else:
-        raise UserError(f"There is no data source {name!r}: name {EMBEDDED}, a file, or a Hub data set (OWNER/NAME).")
+        table, revision = load_file(path), "embedded" if name == EMBEDDED else ""
     if not len(table):
         raise UserError(f"The data source {name} holds no rows.")
     source = Source(name, [], revision)
     source.rows = list(rows_of(table, table.column_names, source))
     return source
+
+
+def local_file(name: str) -> Path | None:
+    """The file of a source's name; None if it names a Hub data set. Raises UserError if it can be neither."""
+    if name == EMBEDDED:
+        return EMBEDDED_FILE
+    path = Path(name).expanduser()
+    if path.exists() or path.suffix.lower() in BUILDERS:
+        return path
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return None
+    raise UserError(
+        f"There is no data source {name!r}: name {EMBEDDED}, a file, a Hub data set (OWNER/NAME), or a table "
+        "(duckdb:FILE?table=TABLE)."
+    )
 
 
 def load_file(path: Path) -> Dataset:
@@ -141,15 +159,21 @@ def rows_of(table: Iterable[Mapping[str, Any]], columns: list[str], source: Sour
         return join_messages(table, source)
     if "messages" in have:
         return from_messages(table, source)
+    question, given, answer, check = question_columns(columns, source.name)
+    return (RawRow(text(row[question]), text(row.get(given)), text(row[answer]), text(row.get(check))) for row in table)
+
+
+def question_columns(columns: list[str], name: str) -> tuple[str, str, str, str]:
+    """The names of question, input, answer and check among a table's columns; input and check may be missing there.
+
+    Raises UserError naming the columns of the source ``name`` if they are not understood.
+    """
     for question, given, answer in COLUMN_NAMES:
-        if {question, answer} <= have:
-            return (
-                RawRow(text(row[question]), text(row.get(given)), text(row[answer]), text(row.get("check")))
-                for row in table
-            )
+        if {question, answer} <= set(columns):
+            return question, given, answer, "AnswerCheck" if "AnswerCheck" in columns else "check"
     known = "; ".join(f"{question}/{answer}" for question, _, answer in COLUMN_NAMES)
     raise UserError(
-        f"{source.name} has no usable columns ({', '.join(columns)}): "
+        f"{name} has no usable columns ({', '.join(columns)}): "
         f"it needs {known}; messages; or {'/'.join(sorted(MESSAGE_COLUMNS))}."
     )
 

@@ -1,0 +1,49 @@
+"""Helpers of the pipeline's tests: rows, files, and a look into a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tuning.ingest.place import FILE, Place
+
+
+def questions(count, start=0, answer="answer"):
+    """Rows with an input in every third."""
+    return [
+        {"instruction": f"Question number {n}?", "input": "x = 1" if n % 3 == 0 else "", "output": f"{answer} {n}"}
+        for n in range(start, start + count)
+    ]
+
+
+def write_jsonl(path: Path, rows) -> str:
+    """A JSONL file; returns its name as a source."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def write_parquet(path: Path, rows) -> str:
+    """A Parquet file; returns its name as a source."""
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def file_place(path: Path, table="questions") -> Place:
+    """A table in a DuckDB file."""
+    return Place(FILE, str(path), table)
+
+
+def query(path: Path, sql: str):
+    """The rows that a query gives on a DuckDB file."""
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def content(path: Path, table="questions"):
+    """Everything in a table, in the order of ids."""
+    return query(path, f"SELECT * FROM {table} ORDER BY Id")

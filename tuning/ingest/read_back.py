@@ -1,0 +1,82 @@
+"""Reading a table back: as a source of training rows, and as a stream for the next load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tuning import sources
+from tuning.errors import UserError
+from tuning.ingest.chunks import CHUNK_ROWS, Chunks
+from tuning.ingest.load import table_exists
+from tuning.ingest.place import Place, parse
+from tuning.ingest.stage import TEXTS, snapshot
+from tuning.ingest.warehouse import connected, driver, redacted
+
+if TYPE_CHECKING:
+    import pyarrow
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+HASHED = {"Id", *TEXTS, "DataSplit"}
+
+
+def read_table(name: str) -> sources.Source:
+    """The rows of a table by its name (see :mod:`tuning.ingest.place`), in the order of their ids where it has them.
+
+    The source's revision is the snapshot of the whole table, where it has the columns of a load. Raises UserError if it
+    cannot be read, or has no columns that are understood.
+    """
+    place = parse(name)
+    with reading(place) as connection:
+        relation = chosen(connection, place)
+        found = sources.Source(name, [], revision_of(connection, place))
+        for batch in relation.to_arrow_reader(CHUNK_ROWS):
+            found.rows += sources.rows_of(batch.to_pylist(), relation.columns, found)
+    if not found.rows and not found.unusable:
+        raise UserError(f"The {place.label} holds no rows{' for which ' + place.where if place.where else ''}.")
+    return found
+
+
+def open_table(name: str) -> Chunks:
+    """The same rows as a stream; the transaction in which they are read sees no later change."""
+    place = parse(name)
+    with reading(place) as connection:
+        columns, revision = chosen(connection, place).columns, revision_of(connection, place)
+
+    def batches() -> Iterator[pyarrow.RecordBatch]:
+        with reading(place) as connection:
+            yield from chosen(connection, place).to_arrow_reader(CHUNK_ROWS)
+
+    return Chunks(name, columns, batches(), lambda: revision, lambda: revision)
+
+
+@contextmanager
+def reading(place: Place) -> Iterator[DuckDBPyConnection]:
+    """A connection that only reads, and from a file reaches nothing else, whatever the condition says."""
+    with connected(place, read_only=True) as connection:
+        if place.path is not None:
+            connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        if not table_exists(connection, place.table):
+            raise UserError(f"There is no {place.label}: load it with python -m tuning ingest.")
+        yield connection
+
+
+def chosen(connection: DuckDBPyConnection, place: Place) -> DuckDBPyRelation:
+    """The rows for which the condition holds. Raises UserError if it is no condition on this table."""
+    duckdb = driver()
+    relation = connection.table(place.table)
+    ordered = "Id" in relation.columns
+    if place.where:
+        try:
+            relation = relation.filter(duckdb.SQLExpression(place.where))
+        except duckdb.Error as error:
+            reason = redacted(str(error).strip().splitlines()[0])
+            raise UserError(f"where= is no condition on {place.label}: {reason}") from None
+    return relation.order("Id") if ordered else relation
+
+
+def revision_of(connection: DuckDBPyConnection, place: Place) -> str:
+    """The table's snapshot; '' if it was not made by a load."""
+    return snapshot(connection, place.table) if set(connection.table(place.table).columns) >= HASHED else ""
