@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
     parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     contenders = []
     for name in options.ways:
         try:

@@ -1,4 +1,4 @@
-"""Adapters with random weights."""
+"""Adapters with random weights, and what peft makes of an adapter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 
@@ -23,3 +23,9 @@ def random_adapter(model_path: Path, folder: Path, targets: Sequence[str], **opt
                 parameter.normal_(std=0.2)
     tuned.save_pretrained(folder)
     return folder
+
+
+def peft_merged(model_path: Path, adapter_path: Path) -> torch.nn.Module:
+    """The model merged with the adapter by peft alone, in fp32."""
+    base = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    return PeftModel.from_pretrained(base, adapter_path).merge_and_unload().eval()

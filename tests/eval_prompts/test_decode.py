@@ -10,15 +10,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
+from eval_prompts.adapters import STARTER
 from eval_prompts.decode import Settings, Stream
 from eval_prompts.llama_pair import LlamaPair
-from eval_prompts.pair import with_adapter
+from eval_prompts.pair import load_pair, with_adapter
 from eval_prompts.plain_pair import PlainPair
 from eval_prompts.sampling import sample
-from tests.eval_prompts.random_adapter import random_adapter
+from tests.eval_prompts.random_adapter import peft_merged, random_adapter
 from tuning.chat import encode_prompt
 from tuning.errors import UserError
+from tuning.weights import resolve
 
 SIDES = ("base", "tuned")
 NEAR_TIE = 1e-4
@@ -37,10 +40,13 @@ def generated(model, tokenizer, question, cap):
     return output[0, ids.shape[1] :].tolist()
 
 
-def assert_same_text(pair, row, cap):
-    """``row`` holds what ``generate`` gives, up to the first step at which two logits lie within ``NEAR_TIE``."""
+def assert_same_text(pair, row, cap, references=None):
+    """``row`` holds what ``generate`` gives, up to the first step at which two logits lie within ``NEAR_TIE``.
+
+    ``references`` are the models of both sides if not the pair's own. Returns 1 for a tie, else 0.
+    """
     question = row.stream.questions[row.index][0]
-    model = pair.model(row.side)
+    model = pair.model(row.side) if references is None else references[row.side]
     expected = generated(model, pair.tokenizer, question, cap)
     got = row.ids[row.prompt_length :]
     if got == expected:
@@ -53,17 +59,35 @@ def assert_same_text(pair, row, cap):
     return 1
 
 
-QUESTIONS = [" ".join(["word"] * (1 + 7 * (n % 6))) + f" {n}" for n in range(25)]
+QUESTIONS = [" ".join(["word"] * (1 + 7 * (n % 6))) + f" {n}" for n in range(50)]
 
 
-def test_fifty_shuffled_rows_equal_generate(tiny_pair, engine_for):
+def plain_references(model_path, adapter_path):
+    """Both sides as transformers and peft alone make them."""
+    base = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).eval()
+    return {"base": base, "tuned": peft_merged(model_path, adapter_path)}
+
+
+def test_fifty_prompts_in_shuffled_batches_equal_generate_of_base_and_of_pefts_merge(
+    tiny_pair, tiny_model_path, tiny_adapter_path, engine_for
+):
     engine = engine_for(tiny_pair, max_rows=14)
     questions = random.Random(5).sample(QUESTIONS, len(QUESTIONS))
-    streams = [ask(engine, questions[at : at + 5], max_new_tokens=40) for at in range(0, 25, 5)]
+    streams = [ask(engine, questions[at : at + 5], max_new_tokens=40) for at in range(0, 50, 5)]
     rows = [row for stream in streams for row in (stream.result() and stream.rows)]
-    assert len(rows) == 50
-    ties = sum(assert_same_text(tiny_pair, row, 40) for row in rows)
-    assert ties <= 2
+    assert len(rows) == 100
+    references = plain_references(tiny_model_path, tiny_adapter_path)
+    ties = sum(assert_same_text(tiny_pair, row, 40, references) for row in rows)
+    assert ties <= 3
+
+
+def test_the_real_pair_answers_as_generate_does(smollm_path, cpu, engine_for):
+    pair = load_pair(resolve("smollm2-135m"), cpu, "starter")
+    questions = ["Reverse a string.", "Sort a list of pairs by their second item, then by their first, downwards."]
+    stream = ask(engine_for(pair), questions, max_new_tokens=24)
+    stream.result()
+    references = plain_references(smollm_path, STARTER)
+    assert sum(assert_same_text(pair, row, 24, references) for row in stream.rows) <= 1
 
 
 def test_the_plain_decoder_gives_the_same_texts(tiny_pair, engine_for):

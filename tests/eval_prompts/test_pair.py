@@ -7,23 +7,17 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.low_rank import AdaptedLinear
 from eval_prompts.pair import fingerprint_logits, load_pair, with_adapter
-from tests.eval_prompts.random_adapter import random_adapter
+from tests.eval_prompts.random_adapter import peft_merged, random_adapter
 from tuning.errors import UserError
 from tuning.weights import resolve
 
 # The 8-bit product also rounds its inputs to 8 bits, which decoding the weight does not.
 TOLERANCE = {"4bit": 1e-5, "8bit": 5e-3}
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-
-def peft_merged(model_path, adapter_path):
-    base = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
-    return PeftModel.from_pretrained(base, adapter_path).merge_and_unload().eval()
 
 
 @pytest.mark.parametrize(
