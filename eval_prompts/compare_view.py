@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.code_diff import diff_lines
 from eval_prompts.extract import code
 from eval_prompts.probes import PROBES
+from eval_prompts.vote_names import SHORT
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Comparison:
             self._begun = any(answer.state != "waiting" for answer in answers)
             status = self.status()
             self.identity |= {"model": base_words(status), "adapter": adapter_words(status)}
-            self._titles = {"base": "Other", "tuned": "Tuned"} if status.against else None
+            self._titles = adapter_names(status)
         rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
         return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
 
@@ -177,6 +178,17 @@ def base_words(status: Status) -> str:
     return card_words(status.against) if status.against else model_words(status.model)
 
 
+def adapter_names(status: Status) -> dict[str, str] | None:
+    """What to call both sides where two adapters are compared, by side: their names, with the start of their
+    fingerprints where these are the same. None where one side is the base model."""
+    if status.adapter is None or status.against is None:
+        return None
+    cards = {"base": status.against, "tuned": status.adapter}
+    if status.adapter.name != status.against.name:
+        return {side: card.name for side, card in cards.items()}
+    return {side: f"{card.name} ({card.fingerprint[:SHORT]})" for side, card in cards.items()}
+
+
 def card_words(card: AdapterCard) -> str:
     """An adapter in one line, for :func:`adapter_words`."""
     words = [card.name, f"r{card.rank}"] if card.rank else [card.name]
@@ -214,21 +226,34 @@ def status_view(status: Status) -> dict[str, Any]:
 
 def status_details(status: Status) -> list[list[str]]:
     """What the header's details show, as pairs of a name and words."""
-    check = {
-        None: "not checked: an adapter stands in for it" if status.against else "not checked yet",
-        True: "untouched: same logits as the model without an adapter",
-        False: "NOT the base model: its logits differ from the model without an adapter",
-    }[status.base_is_base]
-    pairs = [("Base model", model_words(status.model)), ("Weights from", status.origin), ("Base side", check)]
-    card = status.adapter
-    if card is not None:
-        pairs += [("Adapter", card.name), ("Trained on", card.base)]
-        if card.rank:
-            pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
-        if card.loss_before is not None and card.loss_after is not None:
-            pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
+    pairs = [("Base model", model_words(status.model)), ("Weights from", status.origin)]
+    names = adapter_names(status)
+    if names and status.adapter and status.against:
+        pairs += [*_card_details(status.against, names["base"]), *_card_details(status.adapter, names["tuned"])]
+    else:
+        pairs.append(("Base side", base_check(status)))
+        pairs += _card_details(status.adapter, status.adapter.name) if status.adapter else []
     pairs.append(("Runs on", status.device))
     if status.memory_mb:
         pairs.append(("Weights in memory", f"{status.memory_mb:,.0f} MB, both sides together"))
     pairs.append(("LoRA Lens", f"version {status.version}"))
     return [[name, words] for name, words in pairs if words]
+
+
+def base_check(status: Status) -> str:
+    """Whether the base side is the base model itself, in words; '' while nothing can be said of it."""
+    if status.base_is_base is None:
+        return "" if status.state != "ready" else "served elsewhere, so it is not compared with weights here"
+    return {
+        True: "untouched: same logits as the model without an adapter",
+        False: "NOT the base model: its logits differ from the model without an adapter",
+    }[status.base_is_base]
+
+
+def _card_details(card: AdapterCard, name: str) -> list[tuple[str, str]]:
+    pairs = [("Adapter", name), ("Trained on", card.base)]
+    if card.rank:
+        pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
+    if card.loss_before is not None and card.loss_after is not None:
+        pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
+    return pairs

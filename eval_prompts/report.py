@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.compare_view import adapter_names
 from eval_prompts.loss_curve import LossCurve, svg
 from eval_prompts.probes import PROBES
 from eval_prompts.verdict import summary
@@ -51,6 +52,7 @@ class Comparison:
             "origin": self.status.origin,
             "device": self.status.device,
             "adapter": self.status.adapter and self.status.adapter.to_dict(),
+            "against": self.status.against and self.status.against.to_dict(),
             "settings": asdict(self.settings),
             "answers": [answer_dict(answer) for answer in self.answers],
             "verdicts": [
@@ -67,11 +69,18 @@ class Comparison:
         return self.verdicts.get((answer.side, answer.index))
 
     @property
+    def titles(self) -> dict[str, str]:
+        """What both sides are called: Base and Tuned, or the names of two adapters that are compared."""
+        return adapter_names(self.status) or SIDE_TITLES
+
+    @property
     def tally(self) -> str:
         """How many answers of each side do their task, in one line; '' where none was judged."""
         counts = summary((side, verdict) for (side, _), verdict in self.verdicts.items())
+        names = adapter_names(self.status) or {}
         words = [
-            f"{side}: {count['passes']} of {count['answers']} do the task, {count['ended']} ended by themselves"
+            f"{names.get(side, side)}: {count['passes']} of {count['answers']} do the task, "
+            f"{count['ended']} ended by themselves"
             for side in ("tuned", "base")
             if (count := counts.get(side))
         ]
@@ -80,8 +89,8 @@ class Comparison:
     @property
     def subtitle(self) -> str:
         """Model, adapter, device and settings in one line."""
-        adapter = self.status.adapter
-        parts = [f"base {self.status.model}", adapter.summary if adapter else "no adapter", self.status.device]
+        cards = [card.summary for card in (self.status.adapter, self.status.against) if card]
+        parts = [f"base {self.status.model}", " against ".join(cards) or "no adapter", self.status.device]
         settings = self.settings
         sampling = (
             "greedy"
@@ -179,7 +188,12 @@ def markdown(comparison: Comparison) -> str:
         lines += [f"## {number}. {one_line(question)}", ""]
         for answer in answers:
             quoted = [f"> {line}".rstrip() for line in answer.text.splitlines()]
-            lines += [f"**{SIDE_TITLES[answer.side]}** ({facts(answer)})", "", *(quoted or ["> (no text)"]), ""]
+            lines += [
+                f"**{one_line(comparison.titles[answer.side])}** ({facts(answer)})",
+                "",
+                *(quoted or ["> (no text)"]),
+                "",
+            ]
             lines += findings(comparison.verdict(answer))
     return "\n".join(lines)
 
@@ -204,7 +218,8 @@ def page(comparison: Comparison) -> str:
     rows = []
     for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
         columns = "".join(
-            f'<article class="{answer.side}"><h3>{SIDE_TITLES[answer.side]}</h3>{answer_html(answer.text)}'
+            f'<article class="{answer.side}"><h3>{html.escape(comparison.titles[answer.side])}</h3>'
+            f"{answer_html(answer.text)}"
             f"<footer>{html.escape(facts(answer))}{badges_html(comparison.verdict(answer))}</footer></article>"
             for answer in answers
         )

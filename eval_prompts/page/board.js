@@ -24,7 +24,7 @@
 		const told = view.rows.filter((row) => row.names);
 		const placeOf = (row, side) => Object.keys(row.names).find((place) => row.names[place] === side);
 		const ended = (side) => told.filter((row) => row.sides[placeOf(row, side)]?.state === "ended").length;
-		if (view.rows.length > 1 && told.length === view.rows.length) words.push(`ended by itself: base ${ended("base")}, tuned ${ended("tuned")} of ${view.rows.length}`);
+		if (view.rows.length > 1 && told.length === view.rows.length) words.push(`ended by itself: ${lens.sideWord(told[0], "base")} ${ended("base")}, ${lens.sideWord(told[0], "tuned")} ${ended("tuned")} of ${view.rows.length}`);
 		return words.join(" \u00b7 ");
 	}
 
@@ -34,7 +34,7 @@
 		const hidden = view.rows.filter((row) => !row.names).length;
 		const parts = [];
 		if (done) {
-			const said = (side, words) => el("span", { "data-side": side }, `${side}: `, el("b", {}, `${done[side]} of ${done.of}`), words);
+			const said = (side, words) => el("span", { "data-side": side }, `${lens.sideWord(view.rows[0], side)}: `, el("b", {}, `${done[side]} of ${done.of}`), words);
 			parts.push(said("tuned", done.of === 1 ? " does the task" : " do the task"), ", ", said("base", ""));
 		}
 		if (hidden) parts.push(done ? " \u00b7 " : "", view.rows.length === 1 ? "blind: your vote tells who is who" : `blind: ${hidden} of ${view.rows.length} hidden until you vote`);

@@ -17,7 +17,7 @@
 	lens.mountHeader = function (root, server) {
 		const model = el("span", { class: "ll-name" }, "\u2026");
 		const adapter = el("span", { class: "ll-name" }, "\u2026");
-		const baseLabel = el("b", {}, "base");
+		const baseLabel = el("b", {}, "base"); // or "adapter", where two of them are compared
 		const words = el("span", { class: "ll-words" }, "connecting");
 		const device = el("span", { class: "ll-device" });
 		const bar = el("span", { class: "ll-bar", hidden: true }, el("span", {}));
@@ -43,7 +43,7 @@
 			lens.status = status;
 			if (status.model) {
 				setText(model, status.model);
-				setText(baseLabel, status.against ? "other adapter" : "base");
+				setText(baseLabel, status.against ? "adapter" : "base");
 			}
 			if (status.adapter) setText(adapter, status.adapter);
 			setText(words, [status.words, status.training].filter(Boolean).join(" \u00b7 "));

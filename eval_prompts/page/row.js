@@ -25,7 +25,7 @@
 	function diffSummary(row) {
 		const lines = (count) => `${count} line${count === 1 ? "" : "s"}`;
 		const only = (place) => row.diff.filter((pair) => pair.kind === "changed" || pair.kind === place).length;
-		const said = (place) => `${markAt(row, place)} ${lines(only(place))} only in ${row.names ? row.names[place] : lens.nameAt(row, place)}`;
+		const said = (place) => `${markAt(row, place)} ${lines(only(place))} only in ${row.names ? lens.sideWord(row, row.names[place]) : lens.nameAt(row, place)}`;
 		if (row.differs === null) return "The diff is drawn when both answers are complete.";
 		if (!row.diff.length) return "Neither answer holds code.";
 		if (!only("left") && !only("right")) return row.differs ? "Same code; the words around it differ." : "Same answers.";
@@ -74,7 +74,8 @@
 		part.root.dataset.side = side;
 		part.root.setAttribute("aria-label", `${label} answer to ${part.name}`);
 		setText(part.label, label);
-		setText(part.who, who[side] || "");
+		const words = who[side] || "";
+		setText(part.who, row.titles && words.includes(" \u00b7 ") ? words.slice(words.indexOf(" \u00b7 ") + 3) : words);
 		const shown = answer.state === "waiting" ? waiting : answer.text ? "" : answer.state === "streaming" ? "" : "No text: the model ended at once.";
 		setText(part.hint, shown);
 		part.root.dataset.state = answer.state;

@@ -26,6 +26,9 @@
 	/** The name of what stands at a place, as it may be told now. */
 	lens.nameAt = (row, place) => (row.names ? (row.titles || { base: "Base", tuned: "Tuned" })[row.names[place]] : { left: "A", right: "B" }[place]);
 
+	/** A side's name within a sentence: base and tuned, or the names of two adapters that are compared. */
+	lens.sideWord = (row, side) => (row.titles || {})[side] || side;
+
 	function choiceWords(row, choice) {
 		if (choice === "tie") return "Tie";
 		return choice === "both_bad" ? "Both are bad" : `${lens.nameAt(row, choice)} is better`;
@@ -33,7 +36,7 @@
 
 	function votedWords(row) {
 		const words = [];
-		if (row.wasHidden) words.push(`A was ${row.names.left}, B was ${row.names.right}`);
+		if (row.wasHidden) words.push(`A was ${lens.sideWord(row, row.names.left)}, B was ${lens.sideWord(row, row.names.right)}`);
 		if (row.vote.streaming) words.push("given while they were writing");
 		return words.join(" \u00b7 ");
 	}

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from eval_prompts.adapters import AdapterCard
-from eval_prompts.compare_view import Comparison, adapter_words, ending, facts, settings_from, status_view
+from eval_prompts.compare_view import (
+    Comparison,
+    adapter_names,
+    adapter_words,
+    ending,
+    facts,
+    settings_from,
+    status_view,
+)
 from eval_prompts.decode import Answer, Settings
 from eval_prompts.probes import PROBES
 from eval_prompts.service import Status
@@ -218,7 +226,7 @@ def test_the_details_hold_no_path_and_warn_of_a_base_that_is_not_the_base():
 def test_a_page_without_an_adapter_or_a_model_yet():
     view = status_view(replace(STATUS, state="loading", adapter=None, base_is_base=None, origin="", memory_mb=0))
     assert view["adapter"] == "loading…"
-    assert [name for name, _ in view["details"]] == ["Base model", "Base side", "Runs on", "LoRA Lens"]
+    assert [name for name, _ in view["details"]] == ["Base model", "Runs on", "LoRA Lens"]
 
 
 def test_settings_from_a_form():
@@ -247,8 +255,20 @@ def test_an_adapter_that_stands_in_for_the_base_is_named_in_its_place():
     header = status_view(other)
     assert header["model"] == "older · r16 · 20 steps · loss 0.52"
     assert header["against"]
-    assert ["Base side", "not checked: an adapter stands in for it"] in header["details"]
+    assert [words for name, words in header["details"] if name == "Adapter"] == ["older", "python-qa"]
+    assert "Base side" not in dict(header["details"])
     shown = Comparison(lambda: other, Settings(), [QUESTION]).view([answer("base"), answer("tuned")])
     assert shown["model"] == header["model"]
-    assert shown["rows"][0]["titles"] == {"base": "Other", "tuned": "Tuned"}
+    assert shown["rows"][0]["titles"] == {"base": "older", "tuned": "python-qa"}
     assert "titles" not in view_of(answer("base"), answer("tuned"))["rows"][0]
+
+
+def test_two_adapters_of_one_name_are_told_apart_by_their_fingerprints():
+    cards = {"adapter": replace(CARD, fingerprint="1" * 16), "against": replace(CARD, fingerprint="2" * 16)}
+    assert adapter_names(replace(STATUS, **cards)) == {"base": "python-qa (2222222)", "tuned": "python-qa (1111111)"}
+    assert adapter_names(STATUS) is None
+
+
+def test_sides_that_are_served_elsewhere_are_not_said_to_be_checked_later():
+    details = dict(status_view(replace(STATUS, base_is_base=None))["details"])
+    assert details["Base side"] == "served elsewhere, so it is not compared with weights here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_the_reports_name_both_sides_and_how_each_answer_ended(tmp_path):
         assert "mine · r16 · 60 steps · loss 0.70 to 0.50" in text
         assert "temperature 0.5" in text
         assert all(probe.question in text for probe in PROBES)
+
+
+def test_two_adapters_are_named_instead_of_base_and_tuned(tmp_path):
+    rival = replace(CARD, name="<i>theirs", steps=20)
+    both = replace(status(), against=rival, base_is_base=None)
+    comparison = Comparison(both, Settings(), answers(), judged(answers()[:2]))
+    data, markdown, page = (path.read_text() for path in write(comparison, tmp_path))
+    assert json.loads(data)["against"]["name"] == "<i>theirs"
+    assert "adapter mine · r16 · 60 steps · loss 0.70 to 0.50 against adapter <i>theirs · r16" in comparison.subtitle
+    assert comparison.tally.startswith("mine: ")
+    assert "· <i>theirs: " in comparison.tally
+    assert "**mine** (" in markdown
+    assert r"**\<i\>theirs** (" in markdown
+    assert "<h3>&lt;i&gt;theirs</h3>" in page
+    for text in (markdown, page):
+        assert not any(word in text for word in ("**Base**", "**Tuned**", "<h3>Base", "<h3>Tuned"))
 
 
 def test_the_page_is_self_contained_and_escapes_everything(tmp_path):
