@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import webbrowser
 from typing import Any
 
@@ -19,12 +18,12 @@ from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
 from eval_prompts.vote_export import export
-from space_config import hardware, logs, roles
+from space_config import hardware, logs, roles, shutdown
 from space_config.calls import Names
 from space_config.disk import Disk
 from space_config.guard import Guard
 from space_config.headers import Policy
-from space_config.mirror import Mirror
+from space_config.mirror import begin_mirror
 from space_config.server import Server, address, listen
 from space_config.settings import Settings, read_settings
 from tuning import tab as train_tab
@@ -38,7 +37,6 @@ MAX_THREADS = 96
 MAX_QUEUE = 128
 KEEP_UPLOADS = (3600, 86400)
 """Every hour, what was uploaded more than a day ago is deleted (seconds)."""
-STEP_SECONDS = 0.1
 
 
 class GuardedBlocks(gr.Blocks):
@@ -165,25 +163,6 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
 
 
-def vote_mirror(pairs: ShownPairs, repo_id: str) -> Mirror | None:
-    """Begins to copy votes to a private data set on the Hub, where one is named."""
-    if not repo_id:
-        return None
-    from huggingface_hub import HfApi
-
-    mirror = Mirror(repo_id, lambda: export(pairs.ratings.votes(), "jsonl")[0], HfApi())
-    mirror.start()
-    return mirror
-
-
-def drain(lens: Lens, guard: Guard, seconds: float) -> None:
-    """Begins nothing new, and lets the answers under way go on for some seconds at most."""
-    guard.closing = True
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and (lens.status().answering or lens.status().queued):
-        time.sleep(STEP_SECONDS)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, or 2 for a setting to mend."""
     received: list[int] = []
@@ -201,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
-        pairs = ShownPairs(settings.ratings_url())
+        pairs = ShownPairs(settings.ratings_url(), settings.comment_characters)
         guard = guarded(build_page(lens, pairs, settings.upload_mb, profile.notice), lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening)
@@ -214,13 +193,15 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"LoRA Lens is at {url}", flush=True)
     if settings.open_browser:
         webbrowser.open(url)
-    mirror = vote_mirror(pairs, settings.mirror_votes)
+    mirror = begin_mirror(settings.mirror_votes, lambda: export(pairs.ratings.votes(), "jsonl")[0])
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     asked_to_stop.wait()
     loading = lens.status().state == "loading"
     if received[0] == signal.SIGTERM and not loading:
-        drain(lens, guard, settings.drain_seconds)
+        shutdown.drain(lens, guard, settings.drain_seconds)
+    if received[0] == signal.SIGTERM and settings.stop_training:
+        shutdown.save_training()
     if loading:
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     lens.close()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging import UNJUDGED, Judges
 from eval_prompts.ratings import Answered, ShownPair, check_vote
+from eval_prompts.ratings_records import MAX_COMMENT
 from eval_prompts.showing import LivePair, Place, Showing, other
 from tuning.errors import UserError
 
@@ -44,9 +45,10 @@ def anonymous(visitor: Any) -> str:
 class ShownPairs:
     """All pairs on show, and what people say of them. All methods may be called from any thread."""
 
-    def __init__(self, url: str) -> None:
-        """``url`` is the ratings database (SQLAlchemy); it is opened when it is first needed."""
-        self._url = url
+    def __init__(self, url: str, longest_comment: int = MAX_COMMENT) -> None:
+        """``url`` is the ratings database (SQLAlchemy); it is opened when it is first needed. ``longest_comment`` is in
+        characters, up to what the database keeps."""
+        self._url, self._longest_comment = url, longest_comment
         self._judges = Judges()
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._recent: OrderedDict[str, LivePair] = OrderedDict()
@@ -99,6 +101,10 @@ class ShownPairs:
         comment that is too long, and a database that cannot be written.
         """
         choice, reasons, comment = check_vote(choice, reasons, comment)
+        if len(comment) > self._longest_comment:
+            raise UserError(
+                f"The comment is too long ({len(comment):,} characters): {self._longest_comment:,} are kept."
+            )
         session, ratings, live = anonymous(visitor), self.ratings, self._live(pair)
         if live is not None:
             live.settle()

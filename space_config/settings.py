@@ -74,6 +74,7 @@ class Settings(BaseSettings):
 
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="info tells every request")
+    stop_training: bool = Field(False, description="on SIGTERM, have a training run save and end too")
     drain_seconds: float = Field(8, ge=0, le=300, description="how long answers may go on after SIGTERM")
 
     def ratings_url(self) -> str:
