@@ -181,7 +181,11 @@ def main(arguments: list[str] | None = None) -> int:
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters)
-        guard = guarded(build_page(lens, pairs, settings.upload_mb, profile.notice), lens, settings)
+        guard = guarded(
+            build_page(lens, pairs, settings.upload_mb, f"{profile.notice} {settings.invitation()}".strip()),
+            lens,
+            settings,
+        )
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening)
         server.start()

@@ -26,7 +26,7 @@ def detect(environment: Mapping[str, str], devices: Path = Path("/dev"), bucket:
     if not environment.get("SPACE_ID"):
         return Profile("local", "a machine of your own")
     kept = bucket.is_dir() and os.access(bucket, os.W_OK)
-    defaults = {"LORA_LENS_HOST": "0.0.0.0", "LORA_LENS_STOP_TRAINING": "true"}
+    defaults = {"LORA_LENS_HOST": "0.0.0.0", "LORA_LENS_STOP_TRAINING": "true", "LORA_LENS_PREFER_HUB": "true"}
     if kept:
         defaults |= {"LORA_LENS_DATA": str(bucket), "LORA_LENS_CACHE": str(bucket / "cache")}
     notice = "" if kept else LOST

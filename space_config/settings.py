@@ -164,6 +164,10 @@ class Settings(BaseSettings):
         """Who may sign in as the owner, and how."""
         return Owner(self.owner_password(), provider_from_environment(self.owners), self.open_to_all)
 
+    def invitation(self) -> str:
+        """A line for the page that tells the owner where to sign in (Markdown); '' where nobody can or need not."""
+        return "The owner [signs in](/owner) to train." if self.owner().can_sign_in else ""
+
     def who_owns(self) -> str:
         """One line for the log that says who the owner is."""
         if self.open_to_all:
