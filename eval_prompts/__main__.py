@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|votes``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval_prompts import vote_command
 from eval_prompts.decode import Settings
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.probes import PROBES
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     score.add_argument("--out", type=Path, help="write the score as JSON to this file")
     score.set_defaults(run=run_score)
+    vote_command.add(commands)
     return parser
 
 

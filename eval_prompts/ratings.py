@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 __all__ = [
-    "REASONS", "Answered", "Choice", "Contest", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote", "default_url",
+    "REASONS", "Answered", "Choice", "Contest", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote",
+    "default_url",
 ]  # fmt: skip
 
 BUSY_SECONDS = 15.0
@@ -245,7 +246,7 @@ class Ratings:
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"The ratings database {self._name} cannot be used ({reason}): mend it or choose another with --ratings."
+                f"The ratings database {self._name} cannot be used ({reason}): mend it or choose one with --ratings."
             ) from error
 
 

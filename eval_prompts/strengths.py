@@ -55,11 +55,11 @@ def bradley_terry(votes: Sequence[VotedPair], seed: int = 0) -> list[Strength]:
         return []
     reference = max(counts, key=lambda player: (not has_adapter(player), counts[player], player))
     players = [reference, *sorted(player for player in counts if player != reference)]
-    place = {player: at for at, player in enumerate(players)}
-    fitted, low, high = _with_intervals(tuple((place[won], place[lost]) for won, lost in games), len(players), seed)
+    won = Counter(games)
+    fitted, low, high = _with_intervals(tuple(tuple(won[a, b] for b in players) for a in players), seed)
     found = [
         Strength(player, reference, counts[player], float(fitted[at]), float(low[at]), float(high[at]))
-        for player, at in place.items()
+        for at, player in enumerate(players)
         if at
     ]
     return sorted(found, key=lambda each: -each.strength)
@@ -100,21 +100,27 @@ def _largest_group(games: list[Game]) -> list[Game]:
 
 
 @lru_cache(maxsize=16)
-def _with_intervals(games: tuple[tuple[int, int], ...], players: int, seed: int) -> tuple[Any, Any, Any]:
-    """Fitted strengths and the ends of their intervals; kept, since the page asks again whenever it is looked at."""
+def _with_intervals(won: tuple[tuple[int, ...], ...], seed: int) -> tuple[Any, Any, Any]:
+    """Fitted strengths and the ends of their intervals; kept, since the page asks again whenever it is looked at.
+
+    Votes are resampled as counts, which takes as long for many votes as for few.
+    """
     import numpy
 
-    chance = numpy.random.default_rng(seed)
-    resampled = [
-        fit([games[at] for at in chance.integers(len(games), size=len(games))], players) for _ in range(RESAMPLES)
-    ]
-    low, high = numpy.percentile(resampled, [2.5, 97.5], axis=0)
-    return fit(games, players), low, high
+    table = numpy.array(won)
+    fitted = fit(table)
+    resampled = numpy.random.default_rng(seed).multinomial(table.sum(), table.ravel() / table.sum(), RESAMPLES)
+    strengths = [fit(counts.reshape(table.shape), start=fitted) for counts in resampled]
+    low, high = numpy.percentile(strengths, [2.5, 97.5], axis=0)
+    return fitted, low, high
 
 
-def fit(games: Sequence[tuple[int, int]], players: int, regularisation: float = REGULARISATION) -> Any:
-    """Log strengths of the players, [players], relative to player 0, from (winner, loser) pairs."""
+def fit(won: Any, regularisation: float = REGULARISATION, start: Any = None) -> Any:
+    """Log strengths of the players, [players], relative to player 0; ``won[a][b]`` counts the wins of a against b,
+    [players, players]."""
     import choix
+    import numpy
 
-    strengths = choix.opt_pairwise(players, games, alpha=regularisation)
+    counts = numpy.asarray(won, dtype=float)
+    strengths = choix.ilsr_pairwise_dense(counts, alpha=regularisation, initial_params=start, max_iter=1000)
     return strengths - strengths[0]

@@ -56,6 +56,14 @@ def user_turn(question: str, input: str = "") -> str:
     return "\n".join(part for part in (USER_PREFIX, question.strip(), input.strip()) if part)
 
 
+def prompt_messages(question: str, input: str = "") -> list[dict[str, str]]:
+    """The conversation that an answer follows, as chat messages: ``role`` and ``content`` of system and user."""
+    return [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": user_turn(question, input)},
+    ]
+
+
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the token that closes an answer; raises UserError where the tokenizer has none."""
     if tokenizer.eos_token_id is None:
@@ -67,12 +75,12 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, input: str 
     """Token ids of system prompt, user turn and assistant header. Raises UserError without a chat template."""
     if not tokenizer.chat_template:
         raise UserError("This model has no chat template: choose an instruction-tuned (chat) model.")
-    messages = [
-        {"role": "system", "content": SYSTEM_PROMPT},
-        {"role": "user", "content": user_turn(question, input)},
-    ]
     return tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=False, sanitize_control_tokens=True
+        prompt_messages(question, input),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=False,
+        sanitize_control_tokens=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval_prompts.ratings import Answered, ShownPair
+from eval_prompts.ratings import Answered, ShownPair, Vote, VotedPair
 
 BASE = "f" * 16
 
@@ -19,3 +19,9 @@ def answered(label="base", text="An answer.", tokens=5, verdict=None, fingerprin
 def shown(ident="p", *, left="base", blind=False, label="mine", created=1.0, probe=None, **sides):
     sides = {"base": answered(), "tuned": answered(label)} | sides
     return ShownPair(ident, created, "asker", "Why?", probe, left=left, blind=blind, settings={"seed": 0}, **sides)
+
+
+def voted(choice="left", *, comment="", blind=False, session="me", **pair):
+    about = shown(**pair)
+    vote = Vote(about.id, session, choice, about.outcome(choice), False, blind, (), comment, 1.0, 1.0)
+    return VotedPair(about, vote)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
@@ -12,29 +10,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from eval_prompts.__main__ import known_votes
 from eval_prompts.adapters import AdapterCard
 from eval_prompts.decode import Settings
-from eval_prompts.ratings import Ratings, Vote, VotedPair
+from eval_prompts.ratings import Ratings
 from eval_prompts.report import Comparison, write
 from eval_prompts.results_view import EMPTY, headline, results, results_view
 from eval_prompts.service import Status
 from eval_prompts.strengths import bradley_terry, fit
-from eval_prompts.vote_export import COLUMNS, export
 from eval_prompts.vote_statistics import kappa, proportion, summarise
-from tests.eval_prompts.kept_pairs import BASE, answered, fingerprint_of, shown
-from tuning.errors import UserError
+from tests.eval_prompts.kept_pairs import BASE, answered, fingerprint_of, shown, voted
 
 CHOICES = st.sampled_from(["left", "right", "tie", "both_bad"])
 PASSES, FAILS = {"task": "passes"}, {"task": "fails"}
-
-
-def voted(choice="left", *, comment="", blind=False, session="me", **pair):
-    about = shown(**pair)
-    vote = Vote(about.id, session, choice, about.outcome(choice), False, blind, (), comment, 1.0, 1.0)
-    return VotedPair(about, vote)
 
 
 def test_the_interval_is_wilsons():
@@ -148,9 +137,8 @@ PUBLISHED |= {"Cleveland": 0.6839}
 def test_bradley_terry_gives_the_published_strengths_of_baseball_teams():
     """American League, Eastern Division, 1987: Agresti, "Categorical Data Analysis" (2nd edition), table 10.10; the
     estimates, relative to Baltimore, as in the vignette of R's BradleyTerry2 (Turner and Firth, 2012)."""
-    games = [(a, b) for a, row in enumerate(WINS) for b, wins in enumerate(row) for _ in range(wins)]
-    exact = dict(zip(TEAMS, fit(games, len(TEAMS), regularisation=1e-9), strict=True))
-    assert {team: exact[team] for team in PUBLISHED} == pytest.approx(PUBLISHED, abs=1e-3)
+    exact = dict(zip(TEAMS, fit(WINS, regularisation=1e-9), strict=True))
+    assert {team: exact[team] for team in PUBLISHED} == pytest.approx(PUBLISHED, abs=1e-4)
     names = ["base", *TEAMS[1:]]
     votes = [vote for a, b in itertools.combinations(range(7), 2) for vote in
              cast_on(names[b], WINS[b][a], WINS[a][b], base=names[a])]  # fmt: skip
@@ -182,37 +170,6 @@ def test_no_strength_is_told_of_one_sided_or_few_votes():
     assert bradley_terry(enough) == []
     assert bradley_terry(enough + cast_on("b", 20, 0)) == []
     assert bradley_terry(enough + cast_on("b", 4, 3)) == []
-
-
-HOSTILE = ["=1+1", "+1", "-1", "@cmd", "\t=1", "plain", "<script>alert(1)</script>", 'a "quoted", cell\nwith lines']
-
-
-def test_a_csv_holds_every_text_and_no_formula():
-    votes = [voted("right", comment=text, tuned=answered("mine", text)) for text in HOSTILE]
-    content, count = export(votes, "csv")
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
-    assert count == len(rows) == len(HOSTILE)
-    for text, row in zip(HOSTILE, rows, strict=True):
-        assert row["chosen"].removeprefix("'") == text
-        assert not row["chosen"].startswith(("=", "+", "-", "@", "\t"))
-        assert not row["comment"].startswith(("=", "+", "-", "@", "\t"))
-        assert row["rejected"] == "An answer."
-
-
-def test_jsonl_and_parquet_hold_preference_pairs_as_they_are():
-    votes = [voted("left", tuned=answered("mine", text)) for text in HOSTILE] + [voted("tie"), voted("both_bad")]
-    lines = [json.loads(line) for line in export(votes, "jsonl")[0].decode().splitlines()]
-    table = parquet.read_table(io.BytesIO(export(votes, "parquet")[0])).to_pylist()
-    assert lines == table
-    assert [row["rejected"] for row in table] == HOSTILE
-    assert {row["chosen_side"] for row in table} == {"base"}
-    assert list(table[0]) == list(COLUMNS)
-    assert parquet.read_table(io.BytesIO(export([], "parquet")[0])).column_names == list(COLUMNS)
-
-
-def test_no_other_format_is_written():
-    with pytest.raises(UserError, match="csv, jsonl, parquet"):
-        export([], "pickle")
 
 
 @pytest.fixture
@@ -255,7 +212,7 @@ def test_results_keep_adapters_probes_blind_and_open_apart(ratings):
     ratings.add_pair(shown("c", label="newer", created=9.0))
     ratings.add_pair(shown("hidden", blind=True, created=99.0))
     ratings.vote("a", "me", "left")
-    ratings.vote("b", "me", "tie", comment=HOSTILE[6])
+    ratings.vote("b", "me", "tie", comment="<script>alert(1)</script>")
     ratings.vote("c", "me", "right")
     found = results(ratings, "mine")
     assert (found["votes"]["blind"]["base"], found["votes"]["open"]["tie"], found["comparisons"]) == (1, 1, 2)
