@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 GROUP = 32
@@ -19,13 +21,9 @@ class GroupedWeight:
 
     def __init__(self, weight: torch.Tensor) -> None:
         """``weight`` is fp32; see :func:`can_group` for what fits."""
-        parts = weight.split(SPLIT_ROWS)
-        in_four = [four_bits(part) for part in parts]
-        self._planes = 1 if all(part is not None for part in in_four) else 2
-        coded = in_four if self._planes == 1 else [eight_bits(part) for part in parts]
-        convert = torch.ops.aten._convert_weight_to_int4pack_for_cpu
-        self._codes = torch.cat([convert(codes, 1) for codes, _ in coded])
-        self._scales = torch.cat([scales for _, scales in coded], dim=1)
+        coded = packed_codes(weight, four_bits) or packed_codes(weight, eight_bits)
+        self._codes, self._scales = coded
+        self._planes = self._scales.shape[0] * GROUP // weight.shape[1]
         self.bits = 4 * self._planes
 
     @property
@@ -39,6 +37,20 @@ class GroupedWeight:
         if self._planes == 2:
             halves = torch.cat((halves, halves), dim=-1)
         return torch.ops.aten._weight_int4pack_mm_for_cpu(halves, self._codes, GROUP, self._scales).float()
+
+
+def packed_codes(
+    weight: torch.Tensor, code: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor] | None]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Codes in the kernel's layout, and scales, of a weight coded piece by piece; None if ``code`` gives none."""
+    codes, scales = [], []
+    for part in weight.split(SPLIT_ROWS):
+        coded = code(part)
+        if coded is None:
+            return None
+        codes.append(torch.ops.aten._convert_weight_to_int4pack_for_cpu(coded[0], 1))
+        scales.append(coded[1])
+    return torch.cat(codes), torch.cat(scales, dim=1)
 
 
 def can_group(weight: torch.Tensor) -> bool:

@@ -101,6 +101,7 @@ def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None
     card, tuned = merged_side(pair.base, weights, adapter)
     rival_card, rival = (None, None) if against is None else merged_side(pair.base, weights, against)
     same = before.equal(fingerprint_logits(pair.base, pair.tokenizer))
+    release_pages(pair.base.parameters())
     if not same:
         log.error("The base model changed while %s was loaded", card.name)
     checked = same if rival is None else None

@@ -51,10 +51,15 @@ def packed(weights: Sequence[torch.Tensor], precision: Precision) -> Product:
     """The fastest product this machine has for ``weights``, [out, in] each, whose outputs are concatenated."""
     first = weights[0]
     if precision == "int8" and can_group(first):
-        return GroupedWeight(torch.cat(list(weights)))
+        return GroupedWeight(joined(weights))
     if has_onednn(first):
-        return OneDnnWeight(torch.cat(list(weights)))
+        return OneDnnWeight(joined(weights))
     return DenseWeight(weights)
+
+
+def joined(weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The weights as one matrix; a single one is not copied."""
+    return weights[0].detach() if len(weights) == 1 else torch.cat(list(weights))
 
 
 def has_onednn(weight: torch.Tensor) -> bool:
