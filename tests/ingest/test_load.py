@@ -15,8 +15,11 @@ from tuning.errors import UserError
 from tuning.ingest.load import ingest
 from tuning.ingest.place import parse, parse_target
 from tuning.ingest.stage import content_hash
+from tuning.probe_questions import PROBE_QUESTIONS
+from tuning.sources import RawRow
 
 pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
+PHRASES = [data.phrases_of(question) for question in PROBE_QUESTIONS.values()]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -153,7 +156,7 @@ def test_the_content_hash_in_sql_is_the_digest_in_python(texts):
     assert found == [(data.digest(*texts)[:16],)]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -169,13 +172,12 @@ def test_any_rows_give_the_same_set_from_file_and_table(tmp_path_factory, triple
     keys = ("instruction", "input", "output")
     rows = [dict(zip(keys, triple, strict=True)) for triple in triples]
     source, place = write_parquet(folder / "s.parquet", rows), file_place(folder / "t.duckdb")
-    try:
-        direct = data.load(source)
-    except UserError as error:
-        with pytest.raises(UserError) as refused:
-            ingest(source, place)
-        assert str(refused.value).startswith(str(error)[:30])
+    if not any(isinstance(data.clean_row(RawRow(*triple), PHRASES), data.Row) for triple in triples):
+        for read in (lambda: data.load(source), lambda: ingest(source, place)):
+            with pytest.raises(UserError, match=r"^No row of .*s\.parquet can be used \("):
+                read()
         return
+    direct = data.load(source)
     loaded = ingest(source, place)
     assert rows_of(direct) == rows_of(data.load(place.name))
     assert loaded.facts.dropped == direct.dropped
