@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,13 @@ REFUSED_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows ready for training, and how many were left out because nothing of them would be trained."""
+    """Rows ready for training with their ids, and how many were left out because nothing of them would be trained."""
 
     examples: list[Example]
     unlabelled: int = 0
     truncated: int = 0
     shared_prefix: int = 0
+    ids: list[str] = field(default_factory=list)
 
 
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tokens: int, part: str) -> Encoded:
@@ -39,7 +40,7 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tok
     A row whose prompt fills ``max_tokens``, or whose answer is empty, has no label: it is counted and left out.
     Raises UserError if that is more than a tenth of the rows, or if nothing is left.
     """
-    examples = []
+    examples, ids = [], []
     for row in rows:
         try:
             example = encode_example(tokenizer, row.question, row.input, row.answer, max_tokens)
@@ -47,6 +48,7 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tok
             continue
         if len(example.answer_ids) > 1:
             examples.append(example)
+            ids.append(row.id)
     unlabelled = len(rows) - len(examples)
     if unlabelled > REFUSED_SHARE * len(rows):
         raise UserError(
@@ -55,7 +57,7 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tok
         )
     if not examples:
         raise UserError(f"The data has no {part} rows: choose another source or a higher --limit.")
-    return Encoded(examples, unlabelled, sum(e.truncated for e in examples), common_prefix(examples))
+    return Encoded(examples, unlabelled, sum(e.truncated for e in examples), common_prefix(examples), ids)
 
 
 def common_prefix(examples: Sequence[Example]) -> int:

@@ -1,4 +1,4 @@
-"""``python -m tuning data describe|export``."""
+"""``python -m tuning data describe|export|rows``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     data = commands.add_parser("data", help="look at a data set, or export it")
     subcommands = data.add_subparsers(dest="data_command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, or a Hub data set")
+    common.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, a Hub data set, or a table")
     common.add_argument("--empty-input-only", action="store_true", help="keep only questions without an input")
     common.add_argument("--limit", type=int, help="keep this many training rows")
 
@@ -26,6 +26,10 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")
     export.add_argument("--out", type=Path, required=True, help="the file, compressed with zstd at its highest level")
     export.set_defaults(run=run_export)
+
+    rows = subcommands.add_parser("rows", help="the rows that a run used: id, split, how often it was trained on")
+    rows.add_argument("name", help="the run's id or folder")
+    rows.set_defaults(run=run_rows)
 
 
 def run_describe(options: argparse.Namespace) -> None:
@@ -54,6 +58,21 @@ def run_export(options: argparse.Namespace) -> None:
     dataset = load(options.source, empty_input_only=options.empty_input_only, limit=options.limit)
     count = export_parquet(dataset.train, options.out)
     print(f"{options.out}: {count} rows")
+
+
+def run_rows(options: argparse.Namespace) -> None:
+    """List a run's rows, tab-separated; where they come from goes to standard error."""
+    from tuning import run, trained_rows
+
+    chosen = run.find(options.name)
+    rows = list(trained_rows.listed(chosen))
+    data = chosen.settings()["data"]
+    state = f"snapshot {data['snapshot']}" if "snapshot" in data else f"fingerprint {data['fingerprint']}"
+    met = sum(row.met > 0 for row in rows)
+    print(f"{data['source']} ({state}): {met:,} of {len(rows):,} rows trained on so far", file=sys.stderr)
+    print("id\tsplit\ttrained")
+    for row in rows:
+        print(f"{row.id}\t{row.split}\t{row.met}")
 
 
 def export_parquet(rows: list, out: Path) -> int:

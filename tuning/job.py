@@ -81,11 +81,10 @@ def find_weights(config: Config) -> Weights:
     return resolve(str(tiny.build()) if config.model == tiny.NAME else config.model)
 
 
-def held_out(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], config: Config) -> Sequence[Example]:
+def held_out(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], config: Config) -> Encoded:
     """Encoded rows of a held-out split, at most ``validation_rows``; none if there are none."""
     chosen = rows[: config.validation_rows]
-    encoded = encode_rows(tokenizer, chosen, config.max_tokens, "held-out") if chosen else Encoded([])
-    return encoded.examples
+    return encode_rows(tokenizer, chosen, config.max_tokens, "held-out") if chosen else Encoded([])
 
 
 def describe(
@@ -96,6 +95,7 @@ def describe(
     return {
         "model": weights.origin,
         "data": rows.source,
+        "data_revision": rows.revision,
         "data_fingerprint": rows.fingerprint,
         "base_fingerprint": weights.fingerprint,
         "train_rows": len(train.examples),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tuning import checkpoint, data, lora, sample
+from tuning import checkpoint, data, lora, sample, trained_rows
 from tuning.batches import encode_rows
 from tuning.errors import UserError
 from tuning.job import Emit, Job, choose_device, describe, find_weights, held_out, identity, keep_adapter
@@ -46,10 +46,14 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         emit("log", message=message)
 
     session = open_session(base, config, train.examples, ranks=ranks, say=say)
-    facts = describe(session, weights, rows, train, len(validation), device)
-    job = Job(folder, emit, session, tokenizer, weights, validation, test, facts, identity(config, weights, rows))
+    facts = describe(session, weights, rows, train, len(validation.examples), device)
+    held = validation.examples, test.examples
+    job = Job(folder, emit, session, tokenizer, weights, *held, facts, identity(config, weights, rows))
     job.progress = checkpoint.restore(folder / "checkpoints", session, job.identity, say) or job.progress
     job.first_step = job.progress.step
+    if ranks.first:
+        used = {"train": train.ids, "validation": validation.ids, "test": test.ids}
+        trained_rows.record(folder, rows, used)
     # What exists now lives as long as the run: the garbage collector need not look at it again.
     gc.collect()
     gc.freeze()

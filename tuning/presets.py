@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuning.errors import UserError
+from tuning.ingest.place import is_place, parse
 
 HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
 FIBONACCI = "Write a function in Python to print the Fibonacci series."
@@ -44,7 +45,10 @@ class Config:
     """
 
     model: str = option("smollm2-135m", "base model: smollm2-135m, smollm2-360m, tiny (random, for tests) or a folder")
-    data: str = option("python_qa", "data set: python_qa (embedded), a local file or a Hub id")
+    data: str = option(
+        "python_qa",
+        "data set: python_qa (embedded), a local file, a Hub id, or duckdb:FILE?table=T, md:DATABASE?table=T",
+    )
     empty_input_only: bool = option(False, "keep only questions without an input")
     limit: int | None = option(None, "use at most this many training rows")
     max_tokens: int = option(1024, "longest example; longer ones are dropped and counted")
@@ -99,6 +103,8 @@ class Config:
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")
+        if is_place(self.data):
+            parse(self.data)
         if self.sample_every and not self.sample_question.strip():
             raise UserError("--sample-question is empty: give a question, or set --sample-every 0.")
 

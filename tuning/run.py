@@ -91,10 +91,12 @@ class Run:
         return self.path / "adapter"
 
     def settings(self) -> dict[str, Any]:
-        """What config.json holds: preset, created, config. Raises UserError if this is no run folder."""
+        """What config.json holds: preset, created, config, and data once that was read. Raises UserError if this is no
+        run folder."""
         try:
             content = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-            return {"preset": content["preset"], "created": content["created"], "config": content["config"]}
+            needed = {name: content[name] for name in ("preset", "created", "config")}
+            return needed | {"data": content.get("data", {})}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.path} is not a readable run folder (config.json): check the path.") from error
 
