@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import nn
 
 from eval_prompts.low_rank import AdaptedLinear, LowRank
 from eval_prompts.products import Precision, Product, packed
+
+_ROOT_PRODUCTS: WeakKeyDictionary[nn.Module, WeakValueDictionary[Precision, Product]] = WeakKeyDictionary()
 
 Run = tuple[int, int, int]
 """Rows of one side: 0 for base or 1 for tuned, first row, and the row after the last."""
@@ -42,7 +45,7 @@ class SideProduct:
         self._changes = [change_of(root, side) for side in sides]
         alone = [is_own(root, side) for side in sides]
         self._shared = not any(alone)
-        shared = None if all(alone) else packed(weights_of(root), precision)
+        shared = None if all(alone) else packed_root(root, precision)
         own = [packed(weights_of(side), precision) if lone else None for side, lone in zip(sides, alone, strict=True)]
         self._products: list[Product] = [product or shared for product in own]
 
@@ -76,6 +79,15 @@ def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
             elif count:
                 runs.append((side, end, end + count))
     return runs
+
+
+def packed_root(root: Sequence[nn.Linear], precision: Precision) -> Product:
+    """The untouched modules' product; one that is still in use, for another adapter, is used again."""
+    in_use = _ROOT_PRODUCTS.setdefault(root[0], WeakValueDictionary())
+    product = in_use.get(precision)
+    if product is None:
+        product = in_use[precision] = packed(weights_of(root), precision)
+    return product
 
 
 def weights_of(modules: Sequence[nn.Linear]) -> list[torch.Tensor]:

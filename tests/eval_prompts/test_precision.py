@@ -81,6 +81,14 @@ def test_int8_is_as_near_to_fp32_as_bf16_is(blocky_pair, cpu):
         assert 0 < compare(exact[side], low[side]).absolute < 1.5 * bf16
 
 
+def test_another_adapter_over_the_same_base_needs_no_second_copy_of_its_weights(blocky_pair):
+    first, alone = LlamaPair(blocky_pair), LlamaPair(blocky_pair.alone)
+    for ours, theirs in zip(first._layers, alone._layers, strict=True):
+        assert ours.down._products[0] is theirs.down._products[0]
+    low = LlamaPair(blocky_pair.alone, "int8")
+    assert low._layers[0].down._products[0] is not first._layers[0].down._products[0]
+
+
 @needs_int8
 def test_the_page_names_the_precision_that_answers(blocky_pair, tmp_path):
     for wish, label in (("auto", "CPU int8"), ("fp32", "CPU fp32")):
