@@ -20,6 +20,7 @@ from visiting import (
 pytestmark = pytest.mark.browser
 
 SAVED = "✓ saved"
+CHECKING = ".ll-verdict[data-state=checking]"
 
 
 def said(page, row=0):
@@ -66,7 +67,7 @@ def test_badges_say_in_words_what_was_found_and_why_on_a_click(visit):
     page = visit()
     page.click(ASK_ALL)
     wait_until_done(page, answers=10)
-    page.wait_for_selector(".ll-verdict[data-state=checking]", state="detached")
+    page.wait_for_selector(CHECKING, state="detached")
     for side in page.locator(".ll-side").all():
         labels = side.locator(".ll-verdict").all_inner_texts()
         assert labels
@@ -81,6 +82,43 @@ def test_badges_say_in_words_what_was_found_and_why_on_a_click(visit):
     assert "of 5 do the task" in page.inner_text(".ll-tally")
     badge.click()
     assert side.locator(".ll-finding").is_hidden()
+
+
+FORGET_VERDICTS = """() => {
+    const key = "lora-lens.comparisons.2";
+    const kept = JSON.parse(localStorage[key]);
+    const sides = kept[0].rows.flatMap((row) => Object.values(row.sides));
+    for (const side of sides) side.verdict = { checking: true, badges: [] };
+    localStorage[key] = JSON.stringify(kept);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_verdict_that_is_still_being_found_is_said_to_be_checked_and_then_shown(visit, theme):
+    """As in a page that was left before the verdict was known; the server's answer is held back meanwhile."""
+    page = visit(theme=theme)
+    ask(page, "Which?")
+    wait_until_done(page, answers=2)
+    page.wait_for_selector(CHECKING, state="detached")
+    known = page.locator(".ll-badges").all_inner_texts()
+    assert all(known)
+    page.evaluate(FORGET_VERDICTS)
+    held = []
+
+    def hold(route):
+        held.append(route) if '"judged"' in (route.request.post_data or "") else route.continue_()
+
+    page.route("**/component_server*", hold)
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(CHECKING)
+    assert page.locator(".ll-badges").all_inner_texts() == ["checking\u2026"] * 2
+    assert [pair for pair in page.evaluate(CONTRAST) if pair[0] < 4.5] == []
+    screenshot(page, f"checking-{theme}")
+    height = page.locator(".ll-row").bounding_box()["height"]
+    held[0].continue_()
+    page.wait_for_selector(CHECKING, state="detached")
+    assert page.locator(".ll-badges").all_inner_texts() == known
+    assert page.locator(".ll-row").bounding_box()["height"] == height
 
 
 def test_a_vote_by_click_is_saved_changed_undone_and_survives_a_reload(visit):
