@@ -14,7 +14,7 @@
 		const now = el("span", { class: "ll-note" });
 		const go = lens.button("Compare these two", "", () => does.compare(tuned.value, base.value));
 		const against = el("div", { class: "ll-against" }, el("label", {}, "Put ", tuned), el("label", {}, " against ", base), go, now);
-		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs"), el("span", { class: "ll-hint" }, "Tick runs to lay their losses over each other; click a name to look at it.")), table, overlay.root, el("h3", {}, "Which adapter is compared"), against);
+		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs"), el("span", { class: "ll-hint" }, "Tick runs to lay their losses over each other; click a name to look at it.")), table, overlay.root, el("div", { class: "ll-choose" }, el("h3", {}, "Which adapter is compared"), against));
 		for (const select of [tuned, base]) select.addEventListener("change", () => (select.dataset.chosen = select.value));
 		overlay.root.hidden = true;
 		const ticked = new Map();

@@ -26,7 +26,8 @@
 		const later = side("After", "tuned");
 		const ticks = el("div", { class: "ll-ticks", "aria-hidden": "true" });
 		const controls = el("div", { class: "ll-slider" }, el("div", {}, slider, ticks), at);
-		const root = el("section", { class: "ll-panel ll-samples", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "How one answer changes")), question, controls, el("div", { class: "ll-pairing" }, first.root, later.root));
+		const pairing = el("div", { class: "ll-pairing" }, first.root, later.root);
+		const root = el("section", { class: "ll-panel ll-samples", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "How one answer changes")), question, controls, pairing);
 		let samples = [];
 		let following = true;
 
@@ -42,6 +43,7 @@
 			setText(later.title, sample.step === 0 ? "Before training" : `After step ${sample.step.toLocaleString("en")}`);
 			show(first, samples[0]);
 			show(later, sample);
+			pairing.style.minHeight = `${pairing.offsetHeight}px`; // so that nothing below moves with the slider
 			controls.hidden = later.root.hidden = samples.length < 2;
 		}
 
@@ -63,6 +65,7 @@
 		function clear() {
 			following = true;
 			slider.value = "0";
+			pairing.style.minHeight = "";
 			update([]);
 		}
 		return { root, update, clear };
