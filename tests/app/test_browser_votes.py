@@ -108,7 +108,7 @@ def test_a_verdict_that_is_still_being_found_is_said_to_be_checked_and_then_show
     def hold(route):
         held.append(route) if '"judged"' in (route.request.post_data or "") else route.continue_()
 
-    page.route("**/component_server*", hold)
+    page.route("**/component_server/*", hold)
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(CHECKING)
     assert page.locator(".ll-badges").all_inner_texts() == ["checking\u2026"] * 2
