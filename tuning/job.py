@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,12 @@ def choose_device(config: Config) -> Device:
 def find_weights(config: Config) -> Weights:
     """The base weights of a config."""
     return resolve(str(tiny.build()) if config.model == tiny.NAME else config.model)
+
+
+def longest_example(config: Config, weights: Weights) -> int:
+    """Tokens that an example of the run may have: ``max_tokens``, or the model's context where that is shorter."""
+    described = json.loads((weights.path / "config.json").read_text(encoding="utf-8"))
+    return min(config.max_tokens, described.get("max_position_embeddings") or config.max_tokens)
 
 
 def held_out(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], config: Config) -> Encoded:

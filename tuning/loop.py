@@ -13,7 +13,17 @@ import torch
 from tuning import checkpoint, data, lora, sample, trained_rows
 from tuning.batches import encode_rows
 from tuning.errors import UserError
-from tuning.job import Emit, Job, choose_device, describe, find_weights, held_out, identity, keep_adapter
+from tuning.job import (
+    Emit,
+    Job,
+    choose_device,
+    describe,
+    find_weights,
+    held_out,
+    identity,
+    keep_adapter,
+    longest_example,
+)
 from tuning.memory import is_out_of_memory, used_megabytes
 from tuning.parallel import Ranks, join
 from tuning.presets import Config
@@ -36,7 +46,7 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         empty_input_only=config.empty_input_only,
         limit=config.limit,
         tokenizer=tokenizer,
-        max_tokens=config.max_tokens,
+        max_tokens=longest_example(config, weights),
     )
     train = encode_rows(tokenizer, rows.train, config.max_tokens, "training")
     validation, test = (held_out(tokenizer, part, config) for part in (rows.validation, rows.test))

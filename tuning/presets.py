@@ -51,7 +51,7 @@ class Config:
     )
     empty_input_only: bool = option(False, "keep only questions without an input")
     limit: int | None = option(None, "use at most this many training rows")
-    max_tokens: int = option(1024, "longest example; longer ones are dropped and counted")
+    max_tokens: int = option(1024, "longest example, within the model's context; longer ones are dropped and counted")
     max_steps: int = option(60, "optimizer steps")
     batch_size: int = option(16, "examples per optimizer step, over all micro-batches and devices")
     micro_batch_tokens: int = option(896, "tokens that one forward pass may hold; halved when memory runs out")

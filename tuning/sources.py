@@ -147,6 +147,8 @@ def quietly(load: Any, name: str) -> Any:
         raise UserError(f"The data set {name} could not be fetched: check the network, or use {EMBEDDED}.") from error
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "corresponds to no data" in reason:
+            reason = "it holds no rows"
         if type(error).__name__ == "DatasetNotFoundError":
             reason = "the Hub knows no such data set, or it is private or out of reach"
         raise UserError(f"The data source {name} cannot be read: {reason}") from error

@@ -153,6 +153,7 @@ def test_a_limit_takes_the_same_training_rows_whatever_their_order(tmp_path):
         ("columns.jsonl", b'{"a": 1, "b": 2}\n', "no usable columns .a, b."),
         ("empty.jsonl", b"", "is empty"),
         ("broken.jsonl", b'{"instruction": "q", "output": "a"}\n\n{"instruction": \n', "malformed in line 3"),
+        ("header.csv", b"instruction,output\n", "holds no rows"),
         ("list.jsonl", b"[1]\n", "malformed in line 1"),
         ("latin.jsonl", b'{"instruction": "\xe9", "output": "a"}\n', "malformed in line 1"),
         ("broken.parquet", b"not parquet at all", "cannot be read"),

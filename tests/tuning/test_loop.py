@@ -118,15 +118,11 @@ def test_the_saved_adapter_has_the_loss_that_its_record_says(whole):
 
 def test_a_run_killed_at_any_step_and_resumed_equals_one_that_was_not(whole, settings):
     broken = new_run(settings)
-    command = [sys.executable, "-m", "tuning", "resume", str(broken.path), "--quiet"]
-    process = subprocess.Popen(command, cwd=ROOT)
+    command = [sys.executable, "-m", "tuning", "resume", str(broken.path)]
     kill_after = random.randint(1, 8)
-    offset, seen = 0, 0
-    while seen < kill_after and process.poll() is None:
-        news, offset = broken.follow(offset)
-        seen += len(of_kind(news, "step"))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        next(told for told in process.stdout if told.startswith(f"step {kill_after}/"))
+        process.kill()
     dead = broken.state()
     assert dead.state == "failed"
     assert "Resume" in dead.message
@@ -157,6 +153,14 @@ def test_sigterm_saves_and_resume_goes_on(whole, settings, monkeypatch):
     monkeypatch.setattr(loop, "train_step", plain)
     assert worker.work(stopped, Ranks(), quiet=True) == "finished"
     assert losses(stopped.history()) == losses(whole.history())
+
+
+def test_examples_beyond_the_models_context_are_left_out_and_counted(settings, data_file, tmp_path):
+    rows = data_file.read_text() + json.dumps({"instruction": "spell it", "input": "", "output": "x" * 600}) + "\n"
+    (tmp_path / "long.jsonl").write_text(rows)
+    roomy = new_run(settings, data=str(tmp_path / "long.jsonl"), max_tokens=4096, max_steps=1)
+    worker.work(roomy, Ranks(), quiet=True)
+    assert of_kind(roomy.history(), "start")[0]["dropped"]["over 512 tokens"] == 1
 
 
 def interrupted(settings, steps, monkeypatch):

@@ -16,6 +16,7 @@ import pytest
 from tuning import events, lock, presets, process, run
 from tuning.__main__ import main
 from tuning.errors import UserError
+from tuning.probe_questions import PROBE_QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -257,7 +258,13 @@ def test_presets_hold_the_original_experiment():
     assert (original.model, original.limit, original.max_steps, original.batch_size) == ("smollm2-360m", 3000, 1000, 16)
     assert (original.rank, original.alpha, original.dropout, original.warmup_steps) == (16, 16, 0.05, 100)
     assert (original.learning_rate, original.weight_decay, original.seed) == (1e-3, 0.01, 3825)
-    assert original.empty_input_only
+    assert (original.empty_input_only, original.data) == (True, presets.HUB_DATA)
+    assert original.target_modules == ("q_proj", "k_proj", "v_proj", "o_proj")
+    small = presets.preset("original-small")
+    assert (small.limit, small.max_steps, small.warmup_steps, small.batch_size) == (300, 20, 1, 16)
+    assert (small.rank, small.alpha, small.dropout, small.target_modules) == (16, 16, 0.05, original.target_modules)
+    assert (small.learning_rate, small.weight_decay, small.seed) == (1e-3, 0.01, 3825)
+    assert (small.sample_every, small.sample_question) == (small.max_steps, PROBE_QUESTIONS["fibonacci"])
     assert presets.DESCRIPTIONS.keys() == presets.PRESETS.keys()
 
 
