@@ -98,6 +98,11 @@ def run_train(options: argparse.Namespace) -> int:
     }
     config = presets.configure(options.preset, overrides)
     ranks = parallel.from_environment()
+    if ranks.count > 1:
+        from tuning.job import find_weights
+
+        # Once the processes have met, transformers writes a converted model in the first of them alone.
+        find_weights(config)
     if ranks.first:
         created = run.create(options.preset, config, options.run_dir)
     if ranks.count > 1:

@@ -35,11 +35,11 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     """Load model and data, put adapters on, restore the newest checkpoint. Raises UserError for whatever is amiss."""
     lora.recover_folder(folder / "adapter")
     device = choose_device(config)
+    weights = find_weights(config)
     join(ranks, device.name)
     torch.set_flush_denormal(True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    weights = find_weights(config)
     tokenizer = load_tokenizer(weights)
     rows = data.load(
         config.data,

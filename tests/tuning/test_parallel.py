@@ -10,27 +10,48 @@ from pathlib import Path
 import pytest
 
 from tuning import run, worker
+from tuning.checkpoint import found
 from tuning.parallel import Ranks, from_environment
 from tuning.presets import configure
 
 ROOT = Path(__file__).parents[2]
 
 
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
+)
+
+
 @pytest.fixture
-def settings(tiny_model_path, tmp_path, monkeypatch):
+def settings(tmp_path, monkeypatch):
+    """Of a run of the tiny model in an empty home, where the processes have to make that model first."""
     monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
     data = tmp_path / "rows.csv"
     rows = [f'"question {"x" * (index % 7)} {index}","answer {"y" * (index % 11)}"' for index in range(60)]
     data.write_text("prompt,completion\n" + "\n".join(rows) + "\n")
-    return {"model": str(tiny_model_path), "data": str(data), "max_steps": 5, "batch_size": 5, "threads": 1}
+    return {"data": str(data), "max_steps": 5, "batch_size": 5, "threads": 1, "device": "cpu", "sample_every": 0}
 
 
-def torchrun(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def launch(launcher, *arguments):
+    """Two processes of ``python -m tuning`` under a launcher."""
+    command = [sys.executable, "-m", *launcher, "-m", "tuning", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, "-m", "tuning", *arguments], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=120
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def train(launcher, folder, settings):
+    options = [part for name, value in settings.items() for part in ("--" + name.replace("_", "-"), value)]
+    return launch(launcher, "train", "--preset", "smoke", "--run-dir", folder, *options)
+
+
+def alone(settings):
+    """The same run in one process."""
+    one = run.create("smoke", configure("smoke", settings))
+    worker.work(one, Ranks(), quiet=True)
+    return one
 
 
 def figures(found):
@@ -38,22 +59,36 @@ def figures(found):
 
 
 def test_two_processes_give_the_losses_of_one(settings):
-    alone = run.create("smoke", configure("smoke", settings))
-    worker.work(alone, Ranks(), quiet=True)
-    options = [part for name, value in settings.items() for part in ("--" + name.replace("_", "-"), str(value))]
-    folder = run.runs_root() / "both"
-    done = torchrun("train", "--preset", "smoke", "--run-dir", str(folder), *options)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run /") == 1, "one process talks"
-    both = run.find("both")
-    for one, two in zip(figures(alone), figures(both), strict=True):
-        assert two == pytest.approx(one, rel=1e-4)
+    started = train(ACCELERATE, run.runs_root() / "both", settings)
+    printed, complaints = started.communicate(timeout=300)
+    assert started.returncode == 0, complaints
+    assert printed.count("run /") == 1, "one process talks"
+    both, one = run.find("both"), alone(settings)
+    for two, expected in zip(figures(both), figures(one), strict=True):
+        assert two == pytest.approx(expected, rel=1e-4)
     for kind in ("validation_loss", "test_loss_after"):
-        expected = [event[kind] for event in alone.history() if kind in event]
+        expected = [event[kind] for event in one.history() if kind in event]
         assert [event[kind] for event in both.history() if kind in event] == pytest.approx(expected, rel=1e-4)
     start = next(event for event in both.history() if event["event"] == "start")
     assert start["processes"] == 2
     assert start["device"].endswith("x 2")
+
+
+def test_two_processes_stop_and_go_on_together(settings):
+    settings |= {"max_steps": 60, "validate_every": 0, "save_every": 0}
+    folder = run.runs_root() / "both"
+    started = train(TORCHRUN, folder, settings)
+    assert any(told.startswith("step 2/") for told in started.stdout), started.stderr.read()
+    started.terminate()
+    started.communicate(timeout=300)
+    both = run.find("both")
+    assert both.state().state == "stopped"
+    assert [path.name for path in found(folder / "checkpoints")] == [f"step-{both.state().step:06d}"]
+    resumed = launch(TORCHRUN, "resume", folder)
+    _, complaints = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, complaints
+    for two, expected in zip(figures(both), figures(alone(settings)), strict=True):
+        assert two == pytest.approx(expected, rel=1e-3)
 
 
 def test_without_a_launcher_there_is_one_process(monkeypatch):
