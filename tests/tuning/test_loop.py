@@ -67,7 +67,14 @@ def of_kind(found, kind):
 
 
 def losses(found):
-    return [(event["step"], event["loss"], event["grad_norm"]) for event in of_kind(found, "step")]
+    shown = ("step", "loss", "grad_norm", "trained_tokens")
+    return [tuple(event[name] for name in shown) for event in of_kind(found, "step")]
+
+
+def outcome(finished):
+    """What the run's record says of its adapter."""
+    record = json.loads((finished.adapter / "run_record.json").read_text())
+    return {name: value for name, value in record.items() if name == "steps" or "loss" in name}
 
 
 @pytest.fixture
@@ -128,31 +135,34 @@ def test_a_run_killed_at_any_step_and_resumed_equals_one_that_was_not(whole, set
     assert "Resume" in dead.message
     assert worker.work(broken, Ranks(), quiet=True) == "finished"
     assert losses(broken.history()) == losses(whole.history()), f"killed after step {kill_after}"
-    for name in ("adapter_model.safetensors",):
-        assert (broken.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+    factors = [(each.adapter / "adapter_model.safetensors").read_bytes() for each in (broken, whole)]
+    assert factors[0] == factors[1]
+    assert outcome(broken) == outcome(whole)
     validations = [event["validation_loss"] for event in of_kind(broken.history(), "validation")]
     assert validations == [event["validation_loss"] for event in of_kind(whole.history(), "validation")]
 
 
-def test_sigterm_saves_and_resume_goes_on(whole, settings, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_resume_goes_on(whole, settings, monkeypatch, number):
     stopped = new_run(settings)
     plain = loop.train_step
 
     def step_with_signal(session, step, stop=False):
         stats = plain(session, step, stop)
         if step == 4:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         return stats
 
     monkeypatch.setattr(loop, "train_step", step_with_signal)
     assert worker.work(stopped, Ranks(), quiet=True) == "stopped"
     state = stopped.state()
     assert (state.state, state.step) == ("stopped", 6)
-    assert "SIGTERM" in state.message
+    assert number.name in state.message
     assert checkpoint.found(stopped.path / "checkpoints")[0].name == "step-000006"
     monkeypatch.setattr(loop, "train_step", plain)
     assert worker.work(stopped, Ranks(), quiet=True) == "finished"
     assert losses(stopped.history()) == losses(whole.history())
+    assert outcome(stopped) == outcome(whole)
 
 
 def test_examples_beyond_the_models_context_are_left_out_and_counted(settings, data_file, tmp_path):
@@ -201,6 +211,16 @@ def test_when_all_checkpoints_are_damaged_the_adapter_stays(settings, monkeypatc
     with pytest.raises(UserError, match=r"checkpoints.*damaged"):
         worker.work(broken, Ranks(), quiet=True)
     assert (broken.adapter / "adapter_model.safetensors").read_bytes() == adapter
+
+
+def test_an_adapter_whose_replacement_was_cut_off_is_put_back(settings, monkeypatch):
+    broken = interrupted(settings, 5, monkeypatch)
+    adapter = (broken.adapter / "adapter_model.safetensors").read_bytes()
+    broken.adapter.rename(broken.path / "adapter.old")
+    monkeypatch.setattr(loop, "fit", lambda job, should_stop: "stopped")
+    worker.work(broken, Ranks(), quiet=True)
+    assert (broken.adapter / "adapter_model.safetensors").read_bytes() == adapter
+    assert not (broken.path / "adapter.old").exists()
 
 
 def test_a_run_is_not_resumed_on_other_data(settings, data_file, tmp_path, monkeypatch):

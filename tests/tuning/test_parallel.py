@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tuning import run, worker
+from tuning import loop, run, worker
+from tuning.__main__ import main
 from tuning.checkpoint import found
+from tuning.errors import UserError
 from tuning.parallel import Ranks, from_environment
 from tuning.presets import configure
 
@@ -89,6 +91,26 @@ def test_two_processes_stop_and_go_on_together(settings):
     assert resumed.returncode == 0, complaints
     for two, expected in zip(figures(both), figures(alone(settings)), strict=True):
         assert two == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_weights_are_found_before_the_processes_meet(settings, monkeypatch, capsys):
+    """Else whoever is not the first may leave a converted model without its weights."""
+    order = []
+
+    def meet(*_):
+        order.append("met")
+        raise UserError("enough")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    for place in ("tuning.job", "tuning.loop"):
+        monkeypatch.setattr(f"{place}.find_weights", lambda config: order.append("found"))
+    for place in ("tuning.parallel", "tuning.loop"):
+        monkeypatch.setattr(f"{place}.join", meet)
+    assert main(["train", "--preset", "smoke", "--device", "cpu"]) == 2
+    with pytest.raises(UserError, match="enough"):
+        loop.setup(run.runs_root(), configure("smoke", settings), from_environment(), print)
+    assert order == ["found", "met"] * 2
 
 
 def test_without_a_launcher_there_is_one_process(monkeypatch):
