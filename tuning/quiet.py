@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 
 NOISY_LOGGERS = ("transformers", "datasets", "huggingface_hub", "bitsandbytes", "peft")
+# Both are slow to import, and a data pipeline has no transformers: who needs them has imported them.
+LOADED_BEFORE = ("transformers.utils.logging", "datasets")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars, warnings or log lines below critical from the libraries that load models and data."""
     import huggingface_hub.utils as hub
-    from transformers.utils import logging as transformers_logging
 
     with ExitStack() as restore:
         restore.enter_context(warnings.catch_warnings())
@@ -25,14 +26,14 @@ def quiet() -> Iterator[None]:
             logger = logging.getLogger(name)
             restore.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
-        for library in (hub, transformers_logging, sys.modules.get("datasets")):
+        for library in (hub, *(sys.modules.get(name) for name in LOADED_BEFORE)):
             restore.enter_context(without_bars(library))
         yield
 
 
 @contextmanager
 def without_bars(library: ModuleType | None) -> Iterator[None]:
-    """Switch off a library's progress bars; None is one that is not loaded (``datasets`` is slow to import)."""
+    """Switch off a library's progress bars; None is one that is not loaded."""
     if library is None:
         yield
         return

@@ -77,6 +77,20 @@ def ingest(source: str, place: Place) -> Loaded:
 def workshop(place: Place) -> Iterator[Path]:
     """An empty folder for the stage of ``place``, beside its file, removed at the end; what a killed load left goes
     first. Raises UserError if another load of the same target is under way."""
+    with held(place) as folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def held(place: Place) -> Iterator[Path]:
+    """The folder for the stage of ``place`` as it is, with no other load of the same target meanwhile.
+
+    Raises UserError if one is under way.
+    """
     folder = stage_folder(place)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
@@ -85,10 +99,8 @@ def workshop(place: Place) -> Iterator[Path]:
     except Timeout:
         raise UserError(f"Another load into {place.database} is under way: wait until it has ended.") from None
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 
 
