@@ -82,8 +82,8 @@ def local_file(name: str) -> Path | None:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return None
     raise UserError(
-        f"There is no data source {name!r}: name {EMBEDDED}, a file, a Hub data set (OWNER/NAME), or a table "
-        "(duckdb:FILE?table=TABLE)."
+        f"There is no data source {name.partition('?')[0]!r}: name {EMBEDDED}, a file, a Hub data set (OWNER/NAME), or "
+        "a table (duckdb:FILE?table=TABLE)."
     )
 
 

@@ -15,6 +15,7 @@ FILE, MOTHERDUCK = "duckdb", "md"
 DEFAULT_TABLE = "questions"
 DEFAULT_FILE = "lora_lens.duckdb"
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+SCHEME = re.compile(r"\s*(duckdb|md|motherduck):", re.IGNORECASE)
 DATABASE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 
 
@@ -48,13 +49,14 @@ class Place:
 
 def is_place(name: str) -> bool:
     """Whether a data source is a table rather than a file or a Hub data set."""
-    return name.startswith((f"{FILE}:", f"{MOTHERDUCK}:"))
+    return SCHEME.match(name) is not None
 
 
 def parse(name: str) -> Place:
     """A place from its name; ``duckdb:`` alone is the default file. Raises UserError without repeating any value that
     may be a secret."""
-    scheme, _, rest = name.partition(":")
+    written, _, rest = name.partition(":")
+    scheme = FILE if written.strip().lower() == FILE else MOTHERDUCK
     database, _, options = rest.partition("?")
     place = Place(scheme, database or (str(default_file()) if scheme == FILE else ""))
     if scheme == MOTHERDUCK and not DATABASE_NAME.fullmatch(database):

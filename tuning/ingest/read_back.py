@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING
 from tuning import sources
 from tuning.errors import UserError
 from tuning.ingest.chunks import CHUNK_ROWS, Chunks
+from tuning.ingest.condition import condition, refused
 from tuning.ingest.load import table_exists
 from tuning.ingest.place import Place, parse
 from tuning.ingest.stage import TEXTS, snapshot
-from tuning.ingest.warehouse import connected, driver, redacted
+from tuning.ingest.warehouse import connected, driver, present, token
 
 if TYPE_CHECKING:
     import pyarrow
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 HASHED = {"Id", *TEXTS, "DataSplit"}
+
+
+def check(name: str) -> None:
+    """Raise UserError for what can be told to be wrong with a table's name before it is opened."""
+    place = parse(name)
+    if place.path is None:
+        token()
+    else:
+        present(place.path)
+    if place.where:
+        condition(place)
 
 
 def read_table(name: str) -> sources.Source:
@@ -34,30 +46,44 @@ def read_table(name: str) -> sources.Source:
         for batch in relation.to_arrow_reader(CHUNK_ROWS):
             found.rows += sources.rows_of(batch.to_pylist(), relation.columns, found)
     if not found.rows and not found.unusable:
-        raise UserError(f"The {place.label} holds no rows{' for which ' + place.where if place.where else ''}.")
+        raise empty(place)
     return found
 
 
 def open_table(name: str) -> Chunks:
-    """The same rows as a stream; the transaction in which they are read sees no later change."""
+    """The same rows as a stream, which also finds out their revision."""
     place = parse(name)
     with reading(place) as connection:
-        columns, revision = chosen(connection, place).columns, revision_of(connection, place)
+        columns = chosen(connection, place).columns
+    revisions = [""]
 
     def batches() -> Iterator[pyarrow.RecordBatch]:
+        rows = 0
         with reading(place) as connection:
-            yield from chosen(connection, place).to_arrow_reader(CHUNK_ROWS)
+            revisions.append(revision_of(connection, place))
+            for batch in chosen(connection, place).to_arrow_reader(CHUNK_ROWS):
+                rows += batch.num_rows
+                yield batch
+        if not rows:
+            raise empty(place)
 
-    return Chunks(name, columns, batches(), lambda: revision, lambda: revision)
+    return Chunks(name, columns, batches(), lambda: revisions[-1], lambda: place)
+
+
+def empty(place: Place) -> UserError:
+    """The error for a table, or a choice of its rows, with nothing in it."""
+    return UserError(f"The {place.label} holds no rows{' for which ' + place.where if place.where else ''}.")
 
 
 @contextmanager
 def reading(place: Place) -> Iterator[DuckDBPyConnection]:
-    """A connection that only reads, and from a file reaches nothing else, whatever the condition says."""
+    """A connection that only reads, in one transaction, which sees no later change; from a file it reaches nothing
+    else."""
     with connected(place, read_only=True) as connection:
         if place.path is not None:
             connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+            connection.execute("SET lock_configuration = true")
+        connection.begin()
         if not table_exists(connection, place.table):
             raise UserError(f"There is no {place.label}: load it with python -m tuning ingest.")
         yield connection
@@ -65,15 +91,13 @@ def reading(place: Place) -> Iterator[DuckDBPyConnection]:
 
 def chosen(connection: DuckDBPyConnection, place: Place) -> DuckDBPyRelation:
     """The rows for which the condition holds. Raises UserError if it is no condition on this table."""
-    duckdb = driver()
     relation = connection.table(place.table)
     ordered = "Id" in relation.columns
     if place.where:
         try:
-            relation = relation.filter(duckdb.SQLExpression(place.where))
-        except duckdb.Error as error:
-            reason = redacted(str(error).strip().splitlines()[0])
-            raise UserError(f"where= is no condition on {place.label}: {reason}") from None
+            relation = relation.filter(condition(place))
+        except driver().Error as error:
+            raise refused(place, str(error).strip().splitlines()[0]) from None
     return relation.order("Id") if ordered else relation
 
 

@@ -91,13 +91,13 @@ def read_raw(source: str, folder: Path) -> Facts:
                 facts.read = join_messages(connection, chunks, unusable)
             else:
                 facts.read = copy_questions(connection, chunks, unusable)
+            facts.revision = chunks.revision()
         except (OSError, ValueError, UnicodeError) as error:
             if chunks.state() != before:
                 raise changed(source) from error
             raise UserError(
                 f"The data source {source} cannot be read: it is damaged, or its text is not UTF-8."
             ) from error
-        facts.revision = chunks.revision()
         if chunks.state() != before:
             raise changed(source)
         facts.dropped = dict(unusable.unusable)

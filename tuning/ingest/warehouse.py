@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "MOTHERDUCK_TOKEN"
 INSTALL = "python -m pip install -r tuning/ingest/requirements.txt"
 MEMORY_LIMIT = "512MB"
-REFUSED = re.compile(r"jwt|not authenticated|unauthori[sz]ed|authentication|token|permission_denied|forbidden")
+REFUSED = re.compile(
+    r"jwt|(not |un)authenticated|unauthori[sz]ed|authentication|(motherduck|access|invalid|expired)[ _]token"
+    r"|permission_denied|forbidden"
+)
 UNREACHABLE = re.compile(r"download extension|establish connection|failed to connect|could not connect|unavailable|dns")
 FULL = re.compile(r"no space left|disk (is )?full|not enough (disk )?space|max_temp_directory_size")
 
@@ -51,7 +54,7 @@ def connected(place: Place, *, read_only: bool = False, spill: Path | None = Non
         config["temp_directory"] = str(spill)
     with translated(place):
         connection = (
-            open_file(place, read_only, config) if place.path else open_motherduck(place.database, token(), config)
+            open_file(place, read_only, config) if place.path else open_motherduck(place.database, read_only, config)
         )
         try:
             yield connection
@@ -64,15 +67,27 @@ def open_file(place: Place, read_only: bool, config: dict[str, Any]) -> DuckDBPy
     path = Path(place.database).expanduser()
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a DuckDB file.")
-    if read_only and not path.is_file():
-        raise UserError(f"There is no DuckDB file {path}: load one with python -m tuning ingest.")
+    if read_only:
+        present(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return driver().connect(str(path), read_only=read_only, config=config)
 
 
-def open_motherduck(database: str, secret: str, config: dict[str, Any]) -> DuckDBPyConnection:
-    """Open a MotherDuck database. The token goes to the driver alone, apart from the name."""
-    return driver().connect(f"md:{database}", config={**config, "motherduck_token": secret})
+def present(path: Path) -> None:
+    """Raise UserError if there is no file."""
+    if not path.is_file():
+        raise UserError(f"There is no DuckDB file {path}: load one with python -m tuning ingest.")
+
+
+def open_motherduck(database: str, read_only: bool, config: dict[str, Any]) -> DuckDBPyConnection:
+    """Open a MotherDuck database. The token goes to the driver alone, apart from the name.
+
+    The driver is told to forget the database when the connection is closed, because it refuses to open one that it
+    still holds with other settings. For reading it shows this database alone and neither files nor settings ("SaaS
+    mode").
+    """
+    options = "dbinstance_inactivity_ttl=0s" + ("&attach_mode=single&saas_mode=true" if read_only else "")
+    return driver().connect(f"md:{database}?{options}", config={**config, "motherduck_token": token()})
 
 
 def scalar(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> Any:
