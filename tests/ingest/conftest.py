@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tables import LOCK, content, file_place, names, questions, write_jsonl
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +14,25 @@ def data_folder(tmp_path, monkeypatch):
     for name in ("MOTHERDUCK_TOKEN", "motherduck_token"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A loaded table, alone in its folder."""
+    from tuning.ingest.load import ingest
+
+    place = file_place(tmp_path / "there" / "t.duckdb")
+    ingest(write_jsonl(tmp_path / "old.jsonl", questions(40)), place)
+    return place
+
+
+@pytest.fixture
+def unchanged(table):
+    """A check that nothing has changed in the table, and that nothing is left beside it but what is named."""
+    before = content(table.path)
+
+    def check(*left):
+        assert content(table.path) == before
+        assert names(table.path.parent) == {"t.duckdb", LOCK, *left}
+
+    return check

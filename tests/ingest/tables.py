@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tuning.__main__ import USAGE_ERROR, main
 from tuning.ingest.place import FILE, Place
+
+LOCK = ".t.duckdb.loading.lock"
 
 
 def questions(count, start=0, answer="answer"):
@@ -47,3 +50,19 @@ def query(path: Path, sql: str):
 def content(path: Path, table="questions"):
     """Everything in a table, in the order of ids."""
     return query(path, f"SELECT * FROM {table} ORDER BY Id")
+
+
+def names(folder: Path):
+    """What lies in a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+def refused(capsys, *arguments):
+    """The one line of a command that is refused."""
+    capsys.readouterr()
+    assert main(list(arguments)) == USAGE_ERROR
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+    return told.err
