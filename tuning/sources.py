@@ -165,6 +165,13 @@ def rows_of(table: Iterable[Mapping[str, Any]], columns: list[str], source: Sour
     return (RawRow(text(row[question]), text(row.get(given)), text(row[answer]), text(row.get(check))) for row in table)
 
 
+def understood(columns: Iterable[str]) -> bool:
+    """Whether a table with these columns can be trained on."""
+    have = set(columns)
+    known = (MESSAGE_COLUMNS, {"messages"}, *({question, answer} for question, _, answer in COLUMN_NAMES))
+    return any(have >= needed for needed in known)
+
+
 def question_columns(columns: list[str], name: str) -> tuple[str, str, str, str]:
     """The names of question, input, answer and check among a table's columns; input and check may be missing there.
 

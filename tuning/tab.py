@@ -12,6 +12,7 @@ from gradio.utils import get_upload_folder as gradio_uploads
 
 from tuning import aside, estimate, hub, presets, train_form, uploads
 from tuning.errors import UserError
+from tuning.ingest import tables
 from tuning.train_actions import Actions
 from tuning.train_view import Watcher
 
@@ -78,14 +79,17 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
     def preview(sent: Answer) -> Answer:
         preset, overrides = asked_run(sent)
         config = presets.configure(preset, overrides)
-        return aside.ask("tuning.preview", presets.to_dict(config), PREVIEW_SECONDS)
+        try:
+            return aside.ask("tuning.preview", presets.to_dict(config), PREVIEW_SECONDS)
+        except UserError as error:
+            raise UserError(train_form.without_folders(str(error))) from error
 
     def sources(_: Answer) -> Answer:
-        return {"uploads": uploads.names()}
+        return {"uploads": uploads.names(), **tables.offered()}
 
     def keep_upload(sent: Answer) -> Answer:
         kept = uploads.keep(Path(text(sent, "path")), Path(gradio_uploads()))
-        return {"data": str(kept), "uploads": uploads.names()}
+        return {"data": str(kept)}
 
     def start(sent: Answer) -> Answer:
         return {"run": actions.start(*asked_run(sent)).name}

@@ -14,6 +14,7 @@ from typing import Any
 
 from tuning import presets
 from tuning.errors import UserError
+from tuning.ingest.place import is_place, parse
 from tuning.presets import Config
 from tuning.sources import BUILDERS, EMBEDDED
 
@@ -60,7 +61,7 @@ FIELDS = (
     Field("seed", "Seed"),
 )
 LONGEST_TEXT = 2000
-FOLDERS = re.compile(r"(?<![\w.:/])/(?:[\w.@+-]+/)+(?=[\w.])")
+FOLDERS = re.compile(r"(?:(?<![\w.:/])|(?<=duckdb:))/(?:[\w.@+-]+/)+(?=[\w.])")
 RULE = re.compile(r"^--[\w-]+ is .*?(?:, but |: )(.*)$", re.DOTALL)
 
 
@@ -117,10 +118,10 @@ def problems(preset: str, overrides: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, value in overrides.items():
         try:
-            if name == "data":
-                check_source(str(value))
             if isinstance(value, str) and len(value) > LONGEST_TEXT:
                 raise UserError(f"must be at most {LONGEST_TEXT:,} characters long")
+            if name == "data":
+                check_source(str(value))
             check_most(name, getattr(presets.configure(preset, {name: value}), name))
         except UserError as error:
             found[name] = rule(str(error))
@@ -136,6 +137,11 @@ def check_source(name: str) -> None:
     """Raise UserError for a data source that is plainly not there; the rest shows when it is read."""
     if not name:
         raise UserError("name a data source")
+    if is_place(name):
+        from tuning.ingest.read_back import check
+
+        check(name)
+        return
     path = Path(name).expanduser()
     if (path.is_absolute() or path.suffix.lower() in BUILDERS) and not path.is_file():
         raise UserError(f"there is no file {path.name} here")
@@ -149,9 +155,9 @@ def check_most(name: str, value: Any) -> None:
 
 
 def rule(message: str) -> str:
-    """A message without the option that it names, which stands beside it on the page anyway."""
+    """A message without the option that it names, which stands beside it on the page anyway, and without folders."""
     match = RULE.match(message)
-    return (match[1] if match else message).rstrip(".")
+    return without_folders(match[1] if match else message).rstrip(".")
 
 
 def named(message: str, overrides: dict[str, Any]) -> str:
@@ -190,7 +196,14 @@ def summary(config: Config) -> str:
 
 
 def data_name(name: str) -> str:
-    """A data set or model without the folder that it lies in."""
+    """A data set or model without the folder that it lies in; of a table also which rows."""
+    if is_place(name):
+        try:
+            place = parse(name)
+        except UserError:
+            return name.partition("?")[0]
+        within = place.path.name if place.path else f"md:{place.database}"
+        return f"table {place.table} of {within}" + (f" where {place.where}" if place.where else "")
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
 

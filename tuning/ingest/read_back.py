@@ -25,6 +25,7 @@ HASHED = {"Id", *TEXTS, "DataSplit"}
 def check(name: str) -> None:
     """Raise UserError for what can be told to be wrong with a table's name before it is opened."""
     place = parse(name)
+    driver()
     if place.path is None:
         token()
     else:

@@ -1,6 +1,8 @@
-// Where a run's data comes from: the embedded questions, an uploaded file, or a name; and a look at what is trained.
+// Where a run's data comes from: the embedded questions, an uploaded file, a table, or a name; and what is trained of it.
 (function (lens) {
 	const { el, setText } = lens;
+	const TABLE = /^\s*(duckdb|md|motherduck):/i;
+	const CONDITION = /[?&]where=([^]*)$/;
 	const TYPES = [".jsonl", ".json", ".csv", ".parquet"];
 
 	/** Sends a file to the page's own upload route; the server's words if it refuses. */
@@ -21,8 +23,11 @@
 
 	/** The data field; `changed()` is called when another source is chosen. */
 	lens.buildDataSource = function (form, server, changed) {
-		const name = el("input", { id: "ll-field-data", type: "text", autocomplete: "off", spellcheck: "false", list: "ll-sources", "aria-describedby": "ll-data-wrong" });
-		const known = el("datalist", { id: "ll-sources" });
+		const name = el("input", { id: "ll-field-data", type: "text", autocomplete: "off", spellcheck: "false", "aria-describedby": "ll-data-wrong" });
+		const where = el("input", { id: "ll-field-where", type: "text", autocomplete: "off", spellcheck: "false", placeholder: "QuestionInput = ''", "aria-describedby": "ll-data-wrong" });
+		const rows = el("div", { class: "ll-field", hidden: true }, el("label", { for: "ll-field-where" }, "Only rows where (SQL, may be empty)"), where);
+		const known = el("div", { class: "ll-data-known", id: "ll-data-known", hidden: true });
+		const choose = lens.button("Choose\u2026", "", () => offer(known.hidden));
 		const file = el("input", { type: "file", accept: TYPES.join(","), class: "ll-offscreen", tabindex: "-1", "aria-hidden": "true" });
 		const upload = lens.button("Upload a file\u2026", "", () => file.click());
 		const look = lens.button("Preview", "", () => preview());
@@ -34,22 +39,61 @@
 		const root = el(
 			"div",
 			{ class: "ll-data" },
-			el("div", { class: "ll-field" }, el("label", { for: "ll-field-data" }, "Data"), name, known, wrong),
-			el("div", { class: "ll-data-tools" }, upload, look, file, said),
-			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV or Parquet file of at most ${form.upload_mb} MB, or a Hub data set (OWNER/NAME).`),
+			el("div", { class: "ll-field" }, el("label", { for: "ll-field-data" }, "Data"), name),
+			rows,
+			wrong,
+			el("div", { class: "ll-data-tools" }, choose, upload, look, file, said),
+			known,
+			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV or Parquet file of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
 			panel
 		);
 		let details = () => ({});
 
-		function sources(list) {
-			known.replaceChildren(...[form.embedded, ...list].map((source) => el("option", { value: source })));
+		/** A table is named and its rows are chosen in two fields. */
+		function split(value) {
+			const table = TABLE.test(value);
+			rows.hidden = !table;
+			where.value = (table && CONDITION.exec(value)?.[1]) || "";
+			name.value = table ? value.replace(CONDITION, "") : value;
 		}
-		sources([]);
-		name.addEventListener("focus", async () => sources((await server.sources({}))?.uploads || []));
+		name.addEventListener("input", () => (rows.hidden = !TABLE.test(name.value)));
+		name.addEventListener("change", () => CONDITION.test(name.value) && split(name.value));
+
+		function joined() {
+			const source = name.value.trim();
+			const condition = where.value.trim();
+			if (rows.hidden || !condition || CONDITION.test(source)) return source;
+			return `${source}${source.includes("?") ? "&" : "?"}where=${condition}`;
+		}
+
+		function entry(source, label, hint) {
+			const pick = () => {
+				offer(false);
+				split(source);
+				changed();
+				choose.focus();
+			};
+			return el("button", { type: "button", class: "ll-data-source", title: source, onclick: pick }, el("b", {}, label), el("small", {}, hint));
+		}
+
+		/** Opens or closes the list of what is there. */
+		async function offer(open) {
+			known.hidden = !open;
+			choose.setAttribute("aria-expanded", String(open));
+			if (!open) return;
+			known.replaceChildren(el("small", { role: "status" }, "looking\u2026"));
+			const told = (await server.sources({})) || { error: "The server does not answer: try again." };
+			const tables = (told.tables || []).map((table) => entry(table.name, table.table, `table, ${table.rows.toLocaleString("en")} rows`));
+			const uploads = (told.uploads || []).map((path) => entry(path, path.split(/[\\/]/).pop(), "uploaded"));
+			const missing = told.error || told.unread || (tables.length ? "" : "python -m tuning ingest loads data sets into tables, which are then offered here.");
+			known.replaceChildren(entry(form.embedded, form.embedded, "embedded"), ...tables, ...uploads, el("small", {}, missing));
+		}
+		choose.setAttribute("aria-expanded", "false");
+		choose.setAttribute("aria-controls", known.id);
 
 		async function preview() {
 			setText(said, "reading and encoding\u2026");
-			const told = await server.preview({ ...details(), data: name.value.trim() });
+			const told = await server.preview(details());
 			setText(said, "");
 			panel.hidden = !told || Boolean(told.error);
 			if (!told) return setText(wrong, "The server does not answer: try again.");
@@ -76,17 +120,16 @@
 			}
 			setText(said, "");
 			if (told.error) return setText(wrong, told.error);
-			sources(told.uploads);
-			name.value = told.data;
+			split(told.data);
 			changed();
 			await preview();
 		});
 
 		return {
 			root,
-			get: () => name.value.trim(),
+			get: joined,
 			set(value) {
-				name.value = value;
+				split(value);
 				panel.hidden = true;
 				setText(wrong, "");
 			},
