@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -33,6 +34,9 @@ from tuning.lock import data_root
 from tuning.train_actions import Actions
 from tuning.train_view import Watcher
 
+log = logging.getLogger(__name__)
+
+MALFORMED = "The call failed: check the number and the kinds of its values, or ask the owner for the server's log."
 MAX_THREADS = 96
 MAX_QUEUE = 128
 KEEP_UPLOADS = (3600, 86400)
@@ -40,14 +44,22 @@ KEEP_UPLOADS = (3600, 86400)
 
 
 class GuardedBlocks(gr.Blocks):
-    """A page whose functions check the caller's role themselves too, whichever way gradio was reached."""
+    """A page whose functions check the caller's role themselves too, whichever way gradio was reached, and whose
+    failures are one line for the caller and one record in our own log: gradio would print them past it."""
 
     async def process_api(self, block_fn: Any, *inputs: Any, request: Any = None, **named: Any) -> dict[str, Any]:
-        """Gradio's own, for those who may. Raises gr.Error for the others."""
+        """Gradio's own, for those who may. Raises gr.Error for the others, and in place of every other exception."""
         scope = getattr(getattr(request, "request", None), "scope", {})
         if scope.get("lora_lens_role", roles.Role.VISITOR) < roles.rule(str(block_fn.api_name))[0]:
             raise gr.Error("Only the owner may do that.", print_exception=False)
-        return await super().process_api(block_fn, *inputs, request=request, **named)
+        try:
+            return await super().process_api(block_fn, *inputs, request=request, **named)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except Exception:
+            log.warning("the call of %s failed", block_fn.api_name, exc_info=True)
+            raise gr.Error(MALFORMED, print_exception=False) from None
 
 
 def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str = "") -> gr.Blocks:
@@ -187,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
             settings,
         )
         listening = listen(settings.host, settings.port)
-        server = Server(guard, listening)
+        server = Server(guard, listening, settings.open_connections())
         server.start()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

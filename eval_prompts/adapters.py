@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
@@ -51,8 +51,8 @@ class AdapterCard:
         return " · ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the folder's place on this machine."""
-        return {key: value for key, value in asdict(self).items() if key != "path"}
+        """For JSON: everything but the places of this folder and of the base model's on this machine."""
+        return {key: value for key, value in asdict(self).items() if key != "path"} | {"base": public_name(self.base)}
 
 
 def find(adapter: str) -> Path:
@@ -180,6 +180,11 @@ def check_fits(card: AdapterCard, modules: list[str], base: PreTrainedModel, wei
                 f"The adapter {card.name} does not fit {ours}: {name} is {module.out_features} x {module.in_features}, "
                 f"the adapter's is {factor_out[0]} x {factor_in[1]}."
             )
+
+
+def public_name(model: str) -> str:
+    """A model's name for everyone: a Hub id or a preset as it is, of a path on this machine the last part."""
+    return model if looks_like_hub_id(model) else PurePath(model).name
 
 
 def looks_like_hub_id(name: str) -> bool:

@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.adapters import public_name
 from eval_prompts.code_diff import diff_lines
 from eval_prompts.extract import code
 from eval_prompts.probes import PROBES
@@ -251,7 +252,7 @@ def base_check(status: Status) -> str:
 
 
 def _card_details(card: AdapterCard, name: str) -> list[tuple[str, str]]:
-    pairs = [("Adapter", name), ("Trained on", card.base)]
+    pairs = [("Adapter", name), ("Trained on", public_name(card.base))]
     if card.rank:
         pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
     if card.loss_before is not None and card.loss_after is not None:

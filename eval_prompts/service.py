@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from eval_prompts.adapters import AdapterCard
+from eval_prompts.adapters import AdapterCard, public_name
 from eval_prompts.decode import Settings, Stream
 from eval_prompts.limits import Limits
 from tuning.errors import UserError
@@ -58,9 +58,10 @@ class Status:
     """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the adapters without their places on this machine."""
+        """For JSON; models and adapters without their places on this machine."""
         cards = {"adapter": self.adapter, "against": self.against}
-        return asdict(self) | {name: card and card.to_dict() for name, card in cards.items()}
+        public = {name: card and card.to_dict() for name, card in cards.items()}
+        return asdict(self) | public | {"model": public_name(self.model)}
 
 
 class Lens:

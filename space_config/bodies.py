@@ -40,7 +40,10 @@ class Arriving:
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises Refused for one over ``limit`` bytes, or one that takes longer than 20 s to arrive."""
+    """The whole body. Raises Refused for one over ``limit`` bytes, one that takes longer than 20 s to arrive, and one
+    of two lengths, which a proxy might read otherwise (RFC 9112, section 6.3)."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise Refused(400, "The request says its length twice.")
     too_long = Refused(413, f"The request is too large: at most {limit // 1024:,} KiB are taken.")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > limit:

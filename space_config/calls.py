@@ -13,6 +13,8 @@ UPLOADED_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".txt", ".
 FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
 BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
 UNKNOWN = "(unknown)"
+DEEPEST = 32
+"""Levels of a call's JSON. The page's own calls have six; gradio fails beyond a few hundred."""
 
 
 class Refused(Exception):
@@ -61,12 +63,34 @@ def parse(body: bytes) -> dict[str, Any]:
         raise Refused(400, "The request is no valid JSON.") from None
     if not isinstance(sent, dict):
         raise Refused(400, "The request is no JSON object.")
+    if _depth(sent) > DEEPEST:
+        raise Refused(400, f"The request is nested too deeply: at most {DEEPEST} levels are read.")
     return sent
 
 
+def _depth(value: Any) -> int:
+    """Levels of lists and objects inside one another."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        level = [
+            part
+            for parts in level
+            for part in (parts.values() if isinstance(parts, dict) else parts)
+            if isinstance(part, dict | list)
+        ]
+    return depth
+
+
 def dump(sent: dict[str, Any]) -> bytes:
-    """The object as gradio gets it: what was checked, and not what another parser might have read from the bytes."""
-    return json.dumps(sent).encode()
+    """The object as gradio gets it: what was checked, and not what another parser might have read from the bytes.
+
+    Raises Refused for half characters (lone surrogates), which JSON can write and no text can hold.
+    """
+    try:
+        return json.dumps(sent, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused(400, "The request holds a character that is no text: remove it.") from None
 
 
 def check_files(sent: dict[str, Any]) -> None:

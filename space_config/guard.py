@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
+import urllib.parse
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,8 +114,12 @@ class Guard:
             await receive.discard()
             with suppress(OSError):
                 await answer(scope, receive, guarded)
-        except Exception:
-            log.exception("%s %s failed", visit.method, visit.path)
+        except Exception as error:
+            if status and isinstance(error.__cause__, HTTPException):  # gradio refuses some calls in mid-answer
+                log.info("%s %s: %s", visit.method, visit.path, error.__cause__.detail)
+                await guarded({"type": "http.response.body"})
+            else:
+                log.exception("%s %s failed", visit.method, visit.path)
             if not status:
                 await JSONResponse({"detail": FAULT, "error": FAULT}, 500)(scope, receive, guarded)
         finally:
@@ -135,7 +141,7 @@ class Guard:
         if visit.path == "/status" and visit.reads:
             status = self._status()
             await JSONResponse(status, 503 if self.closing else 200)(visit.scope, receive, send)
-        elif visit.path.split("/")[1] == "owner":
+        elif visit.path == "/owner" or visit.path.startswith("/owner/"):
             await (await self._owners_page(visit, receive))(visit.scope, receive, send)
         elif visit.reads:
             self._check_read(visit)
@@ -149,7 +155,7 @@ class Guard:
         return not self._hosts or host in self._hosts
 
     def _check_read(self, visit: Visit) -> None:
-        if roles.OPEN_ROUTES.fullmatch(visit.path) and "deep_link" not in visit.query:
+        if roles.OPEN_ROUTES.fullmatch(visit.path) and not roles.CLOSED_QUERIES & visit.asked:
             return
         if visit.role >= Role.OWNER and roles.OWNER_ROUTES.fullmatch(visit.path):
             return
@@ -206,6 +212,7 @@ class Visit:
         self.method: str = scope["method"]
         self.path: str = scope["path"].rstrip("/") or "/"
         self.query = scope.get("query_string", b"").decode("latin-1")
+        self.asked = {name for name, _ in urllib.parse.parse_qsl(self.query, keep_blank_values=True)}
         self.reads = self.method in ("GET", "HEAD")
         self.role = Role.VISITOR
         self._trust_proxy = trust_proxy

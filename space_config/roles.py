@@ -72,12 +72,14 @@ counts as reading, so that it works when the disk is full."""
 
 API = "/gradio_api"
 OPEN_ROUTES = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/pwa_icon(/\d+)?"
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/pwa_icon"
     r"|/(assets|static)(/[\w@+-][\w.@+-]*)+"
     rf"|{API}/(theme\.css|info|openapi\.json|app_id|startup-events|queue/status|queue/data|heartbeat/[\w-]+)"
     rf"|{API}/call/(v2/)?\w+/\w+"
 )
 """Pages, their parts, and the channels by which answers arrive: GET and HEAD, for everyone."""
+CLOSED_QUERIES = frozenset({"deep_link"})
+"""Queries with which an open route would read files of the server."""
 CALL_ROUTE = re.compile(rf"{API}/(?:queue/join|component_server|(?:run|api|call|call/v2)/(?P<name>\w+))")
 """POST routes that run a function of the page; the endpoint table says who may."""
 SIDE_ROUTES = frozenset({f"{API}/cancel", f"{API}/reset"})

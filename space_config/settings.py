@@ -13,6 +13,7 @@ from eval_prompts.limits import Limits as AskingLimits
 from eval_prompts.ratings import default_url
 from eval_prompts.service import Lens
 from space_config.guard import LOOPBACK_NAMES, Limits
+from space_config.limits import Connections
 from space_config.owner import Owner, Provider
 from tuning.errors import UserError
 
@@ -128,6 +129,10 @@ class Settings(BaseSettings):
             body_bytes=self.body_kb * 2**10,
             upload_bytes=self.upload_mb * 2**20,
         )
+
+    def open_connections(self) -> Connections:
+        """How many connections may be open, requests or not; a proxy's are everyone's."""
+        return Connections(self.connections if self.behind_proxy else self.connections_per_address, self.connections)
 
     @property
     def on_space(self) -> bool:

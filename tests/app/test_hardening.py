@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import urllib.parse
 from pathlib import Path
@@ -96,8 +97,6 @@ def test_the_server_fetches_nothing_that_a_call_names(guarded_app):
             heard.append(connection.recv(100))
             connection.close()
 
-    import socket
-
     trap = Trap(daemon=True)
     trap.listening = socket.create_server(("127.0.0.1", 0))
     trap.start()
@@ -162,8 +161,51 @@ def test_malformed_calls_of_every_published_address_do_no_harm(guarded_app):
     assert guarded_app.process.poll() is None
 
 
+def test_requests_that_have_broken_it_are_refused_in_words(guarded_app):
+    with httpx.Client(base_url=guarded_app.url) as visitor:
+        for path in ("/pwa_icon/32", "/?deep_link=x", "/?a=1&%64eep_link=..%2fx"):
+            assert visitor.get(path).status_code == 404, path
+        deep: list = []
+        for _ in range(300):
+            deep = [deep]
+        for data in (deep, ["\ud800", 8, 0, 1, 0]):
+            refused = visitor.post("/gradio_api/run/ask", content=json.dumps({"data": data}))
+            assert refused.status_code == 400, data
+            assert refused.json()["error"].startswith("The request ")
+        told = visitor.post("/gradio_api/run/ask", json={"data": []}).json()["error"]
+        assert told.startswith("The call failed: ")
+        assert "404: Not Found" in visitor.get("/gradio_api/call/ask/nothing").text
+    assert raw(guarded_app, b"GET * HTTP/1.1\r\n").startswith(b"HTTP/1.1 404")
+    twice = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"
+    refused = raw(guarded_app, b"POST /gradio_api/run/status HTTP/1.1\r\n" + twice, b"2\r\n{}\r\n0\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 400")
+
+
+def raw(app, head, body=b""):
+    """The answer to bytes that no client library would send."""
+    host, port = app.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(head + f"Host: {host}\r\nConnection: close\r\n\r\n".encode() + body)
+        answer = b""
+        while part := connection.recv(4096):
+            answer += part
+    return answer
+
+
+def test_a_failed_call_is_one_record_of_the_log(start_app, page_model_path):
+    app = start_app("--model", str(page_model_path), "--adapter", "nothing/here", "--log-format", "json")
+    assert httpx.post(f"{app.url}gradio_api/run/rate", json={"data": ["a\nforged line"]}).status_code == 500
+    app.stop()
+    lines = app.remaining_lines()
+    (record,) = [json.loads(line) for line in lines if "the call of rate failed" in line]
+    assert record["level"] == "warning"
+    assert len(record["request"]) == 12
+    assert not [line for line in lines if line.startswith(("Traceback", "forged", " "))]
+
+
 def test_status_is_told_without_gradio(guarded_app):
     status = httpx.get(f"{guarded_app.url}status").json()
+    assert status["model"] == "page-model"
     assert status["ready"] is True
     assert {"state", "model", "adapter", "queued", "answering", "uptime_seconds", "version"} <= set(status)
     assert str(guarded_app.data) not in json.dumps(status)
