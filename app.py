@@ -193,13 +193,11 @@ def main(arguments: list[str] | None = None) -> int:
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters)
-        guard = guarded(
-            build_page(lens, pairs, settings.upload_mb, f"{profile.notice} {settings.invitation()}".strip()),
-            lens,
-            settings,
-        )
+        page = build_page(lens, pairs, settings.upload_mb, f"{profile.notice} {settings.invitation()}".strip())
+        guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening, settings.open_connections())
+        page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there
         server.start()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

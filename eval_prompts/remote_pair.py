@@ -243,9 +243,8 @@ class RemoteLens(Lens):
 
     def status(self) -> Status:
         """The state of things now. Never blocks."""
-        engine, sides = self._engine, self._sides
-        answering = engine.answering if engine else 0
-        queued = engine.queued if engine else sum(len(stream.rows) for stream in list(self._streams))
+        sides = self._sides
+        answering, queued = self._counts()
         ready = self._state == "ready"
         return Status(
             state=self._state,

@@ -110,8 +110,7 @@ class Lens:
     def status(self) -> Status:
         """The state of things now. Never blocks."""
         engine, pair = self._engine, self._pair
-        answering = engine.answering if engine else 0
-        queued = engine.queued if engine else sum(len(stream.rows) for stream in list(self._streams))
+        answering, queued = self._counts()
         message = self._message
         if self._state == "ready" and answering:
             message = f"answering {answering}" + (f", {queued} ahead" if queued else "")
@@ -201,6 +200,13 @@ class Lens:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _counts(self) -> tuple[int, int]:
+        """Answers being computed now, and those that wait."""
+        engine = self._engine
+        if engine is None:
+            return 0, sum(len(stream.rows) for stream in list(self._streams))
+        return engine.answering, engine.queued
 
     def _submit(self, stream: Stream) -> None:
         if "tuned" in stream.sides:

@@ -10,6 +10,8 @@ from pathlib import Path
 BUCKET = Path("/data")
 LOST = "Votes and runs are lost when this Space restarts: its owner can mount a storage bucket at /data."
 
+ZERO_GPU = "A GPU is lent to this Space for answers alone, so training runs on its CPU, which is slower."
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -30,14 +32,21 @@ def detect(environment: Mapping[str, str], devices: Path = Path("/dev"), bucket:
     if kept:
         defaults |= {"LORA_LENS_DATA": str(bucket), "LORA_LENS_CACHE": str(bucket / "cache")}
     notice = "" if kept else LOST
-    if environment.get("SPACES_ZERO_GPU"):
-        # The GPU exists in short-lived workers alone, which neither the decoder's thread nor a training process is.
-        defaults |= {"LORA_LENS_DEVICE": "cpu"}
-        return Profile("zero-gpu", "a ZeroGPU Space: answers and training run on its CPU", defaults, notice)
+    defaults_of_small_ones = {"LORA_LENS_ANSWER_TOKENS": "1000", "LORA_LENS_WAITING_REQUESTS": "24"}
+    if on_zero_gpu(environment):
+        # The GPU exists in lent processes alone: the pair of this one, and every training run, is on the CPU.
+        defaults |= defaults_of_small_ones | {"LORA_LENS_DEVICE": "cpu"}
+        words = "a ZeroGPU Space: answers borrow a GPU, training runs on its CPU"
+        return Profile("zero-gpu", words, defaults, f"{ZERO_GPU} {notice}".strip())
     if any(devices.glob("nvidia[0-9]*")):
         return Profile("gpu-space", "a Space with a GPU", defaults, notice)
-    defaults |= {"LORA_LENS_ANSWER_TOKENS": "1000", "LORA_LENS_WAITING_REQUESTS": "24"}
+    defaults |= defaults_of_small_ones
     return Profile("cpu-space", "a Space without a GPU: shorter answers, a shorter queue", defaults, notice)
+
+
+def on_zero_gpu(environment: Mapping[str, str]) -> bool:
+    """Whether GPUs are lent to this process by ZeroGPU; the platform's variable counts as its package reads it."""
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def apply(profile: Profile, environment: MutableMapping[str, str]) -> None:

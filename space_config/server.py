@@ -51,9 +51,10 @@ class Server:
     ) -> None:
         """``open_ones`` bounds the connections that may be open; one has ``head_seconds`` to say what it asks."""
         self._socket = listening
-        self._uvicorn = uvicorn.Server(
+        self.web = uvicorn.Server(
             uvicorn.Config(
                 app,
+                port=listening.getsockname()[1],
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -73,18 +74,18 @@ class Server:
         """Serve. Returns once requests are answered. Raises UserError if the server does not come up."""
         self._thread.start()
         self._began.wait(START_SECONDS)
-        if not self._uvicorn.started:
+        if not self.web.started:
             raise UserError("The web server did not start: its log says why.")
 
     def stop(self) -> None:
         """End all connections, and the thread."""
-        self._uvicorn.should_exit = True
+        self.web.should_exit = True
         self._thread.join(timeout=15)
 
     def _run(self) -> None:
         async def serve() -> None:
-            serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._socket]))
-            while not self._uvicorn.started and not serving.done():
+            serving = asyncio.create_task(self.web.serve(sockets=[self._socket]))
+            while not self.web.started and not serving.done():
                 await asyncio.sleep(0.005)
             self._began.set()
             await serving

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from eval_prompts.limits import Limits as AskingLimits
 from eval_prompts.ratings import default_url
 from eval_prompts.service import Lens
+from space_config import hardware
 from space_config.guard import LOOPBACK_NAMES, Limits
 from space_config.limits import Connections
 from space_config.owner import Owner, Provider
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
         )
         if self.base_url or self.tuned_url:
             return self._remote_lens(limits)
-        return Lens(
+        return self._kind_of_lens()(
             self.model,
             self.adapter,
             device=self.device,
@@ -106,6 +107,13 @@ class Settings(BaseSettings):
             prefer_hub=self.prefer_hub,
             limits=limits,
         )
+
+    def _kind_of_lens(self) -> type[Lens]:
+        if not hardware.on_zero_gpu(os.environ):
+            return Lens
+        from space_config.zero_gpu import ZeroGpuLens
+
+        return ZeroGpuLens
 
     def _remote_lens(self, limits: AskingLimits) -> Lens:
         from eval_prompts.remote_pair import RemoteLens
