@@ -80,7 +80,7 @@ def build(actions: Actions) -> None:
         return name
 
     def runs() -> list[dict]:
-        """All runs, newest first.
+        """All runs on this machine, newest first, each with its state and results.
 
         Returns:
             One object for each with run (its id), preset, model, data, steps, best (validation loss), took, began,

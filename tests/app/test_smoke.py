@@ -114,7 +114,7 @@ def test_status_says_what_is_loaded(client):
     assert status["state"] == "ready"
     assert status["base_is_base"] is True
     assert status["adapter"]["rank"] == 4
-    assert status["device"] == "CPU fp32"
+    assert status["device"] in ("CPU fp32", "CPU int8")  # which of them, the processor decides
     assert "path" not in status["adapter"]
 
 
