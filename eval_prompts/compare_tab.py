@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_view import Comparison, settings_from, status_view
+from eval_prompts.compare_view import BUSY_POLL_SECONDS, Comparison, settings_from, status_view
 from eval_prompts.probes import PROBES
 from eval_prompts.ratings import REASONS
 from tuning.errors import UserError
@@ -58,7 +58,8 @@ def build_header(lens: Lens, training: Callable[[], str] = str) -> None:
     """The line with the name, the two models and the live status; ``training`` says in words what trains, or ''."""
 
     def status(_: Any) -> dict[str, Any]:
-        return status_view(lens.status()) | {"training": training()}
+        view = status_view(lens.status()) | {"training": training()}
+        return view | {"poll_seconds": BUSY_POLL_SECONDS} if view["training"] else view
 
     gr.HTML(
         html_template="",

@@ -128,16 +128,15 @@ def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) 
 
 
 def facts(answer: Answer) -> list[str]:
-    """An answer's measures in words: tokens, tokens per second, time to the first token, seconds; the times where
+    """An answer's measures in words: tokens and seconds, tokens per second, time to the first token; the times where
     they are known."""
     tokens = f"{answer.tokens} token{'s' if answer.tokens != 1 else ''}"
     if answer.first_token_seconds is None:
         return [tokens] if answer.tokens else []
     return [
-        tokens,
+        f"{tokens} in {answer.seconds:.1f} s",
         f"{answer.tokens_per_second:.0f} tok/s",
-        f"first token {answer.first_token_seconds:.1f} s",
-        f"{answer.seconds:.1f} s",
+        f"first after {answer.first_token_seconds:.1f} s",
     ]
 
 

@@ -21,12 +21,14 @@ from tuning.sources import BUILDERS, EMBEDDED
 
 @dataclass(frozen=True)
 class Field:
-    """A setting as the form shows it. ``most`` bounds what the page takes, beyond what a Config allows."""
+    """A setting as the form shows it. ``most`` bounds what the page takes, beyond what a Config allows; ``empty`` says
+    what nothing in the field means."""
 
     name: str
     label: str
     main: bool = False
     most: float | None = None
+    empty: str = ""
 
 
 FIELDS = (
@@ -44,7 +46,7 @@ FIELDS = (
     Field("weight_decay", "Weight decay"),
     Field("clip_norm", "Largest gradient norm"),
     Field("optimizer", "Optimizer"),
-    Field("limit", "At most … training rows"),
+    Field("limit", "At most … training rows", empty="all"),
     Field("empty_input_only", "Only questions without an input"),
     Field("max_tokens", "Longest example", most=32_768),
     Field("micro_batch_tokens", "Tokens per forward pass", most=262_144),
@@ -54,7 +56,7 @@ FIELDS = (
     Field("save_every", "Checkpoint every … steps"),
     Field("sample_question", "Sample question"),
     Field("sample_tokens", "Longest sample answer", most=4096),
-    Field("threads", "CPU threads", most=os.cpu_count() or 1),
+    Field("threads", "CPU threads", most=os.cpu_count() or 1, empty="all cores"),
     Field("precision", "Precision"),
     Field("quantize", "Base held in"),
     Field("gradient_checkpointing", "Recompute activations"),
@@ -71,7 +73,7 @@ def form() -> dict[str, Any]:
     kinds = presets.field_types()
     return {
         "fields": [
-            {"name": each.name, "label": each.label, "main": each.main, "help": helps[each.name]}
+            {"name": each.name, "label": each.label, "main": each.main, "empty": each.empty, "help": helps[each.name]}
             | control(kinds[each.name])
             for each in FIELDS
         ],
@@ -189,7 +191,8 @@ def command_of(preset: str, config: Config) -> str:
 def summary(config: Config) -> str:
     """In words what a run does."""
     examples = config.max_steps * config.batch_size
-    words = [f"{config.max_steps:,} steps of {config.batch_size:,} examples: {examples:,} of {data_name(config.data)}"]
+    counts = f"{config.max_steps:,} steps of {config.batch_size:,} examples, {examples:,} in all"
+    words = [f"{counts}, from {data_name(config.data)}"]
     words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}")
     words.append(f"learning rate up to {config.learning_rate:g}, {config.schedule}")
     return "; ".join(words) + "."
@@ -218,6 +221,6 @@ def settings_words(preset: str, config: Config) -> list[list[str]]:
     pairs = [["Preset", preset], ["Data", data_name(config.data)]]
     for field in FIELDS:
         value = values[field.name]
-        words = ("yes" if value else "no") if isinstance(value, bool) else value or "no limit"
+        words = ("yes" if value else "no") if isinstance(value, bool) else value or field.empty
         pairs.append([field.label.replace(" … ", " "), data_name(words) if field.name == "model" else words])
     return pairs

@@ -19,6 +19,11 @@ from visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
 from tuning import presets
 
 pytestmark = pytest.mark.browser
+WINDOWS_WITHOUT_TRAINED = """(windows) => windows.filter((each) => {
+    const [inside, trained] = [each, each.querySelector("mark")].map((part) => part.getBoundingClientRect());
+    return trained.top < inside.top || trained.top > inside.bottom;
+}).map((each) => each.textContent)"""
+"""Of the samples on the page, those whose trained tokens do not begin where one can see them."""
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def test_before_the_first_run_the_tab_says_what_to_do(visit):
     page = visit()
     open_train(page)
     expect(page.locator("#ll-train .ll-empty")).to_contain_text("No run yet")
-    expect(page.locator(".ll-does")).to_contain_text("80 steps of 16 examples: 1,280 of python_qa")
+    expect(page.locator(".ll-does")).to_contain_text("80 steps of 16 examples, 1,280 in all, from python_qa")
     expect(page.get_by_role("button", name="Measure this machine")).to_be_visible()
     screenshot(page, "train-before", full_page=True)
 
@@ -222,6 +227,7 @@ def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path,
     page.wait_for_selector(".ll-data-samples article", timeout=60_000)
     assert page.locator(".ll-data-samples article").count() == 3
     assert page.locator(".ll-data-samples mark").first.inner_text().startswith("answer")
+    assert page.locator(".ll-data-samples pre").evaluate_all(WINDOWS_WITHOUT_TRAINED) == []
     assert page.locator(".ll-data-samples mark").first.inner_text().endswith("<|im_end|>")
     assert "training rows" in page.inner_text(".ll-preview")
     assert page.input_value("#ll-field-data").endswith("rows.csv")

@@ -93,7 +93,7 @@ def test_a_vote_reveals_its_own_pair_alone(pairs):
     assert vote["reveals"]["sides"]["right"]["facts"] == ["7 tokens", "7 tok/s", "1.0 s"]
     rows = view_of(showing)["rows"]
     assert [row["names"] for row in rows] == [{"left": "tuned", "right": "base"}, None]
-    assert "first token 0.2 s" in rows[0]["sides"]["left"]["facts"]
+    assert "first after 0.2 s" in rows[0]["sides"]["left"]["facts"]
     assert pairs.judged([first.id, second.id, 7]).keys() == {first.id, "7"}
 
 

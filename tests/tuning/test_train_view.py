@@ -157,6 +157,7 @@ def test_the_run_shows_its_own_settings(watcher):
     fake_run(max_steps=77, learning_rate=2e-4)
     view = watcher.look("a-run", {})
     assert ["Steps", "77"] in view["settings"]
+    assert ["CPU threads", "all cores"] in view["settings"]
     assert view["max_steps"] == 77
     assert view["command"] == "python -m tuning train --preset smoke --max-steps 77 --learning-rate 0.0002"
 

@@ -46,6 +46,7 @@
 			const answer = await server.start(asked);
 			form.tell(answer ? answer.error : OUT_OF_REACH);
 			if (answer && answer.run) show(null);
+			lens.pollStatus?.();
 			history.refresh();
 		}
 

@@ -21,6 +21,12 @@
 		return el("article", {}, el("h4", {}, `Sample ${index + 1}`), text);
 	}
 
+	/** Brings the end of the question and the start of the answer into a sample's window. */
+	function scrollToTrained(text) {
+		const trained = text.querySelector("mark");
+		if (trained) text.scrollTop += trained.getBoundingClientRect().top - text.getBoundingClientRect().top - text.clientHeight / 3;
+	}
+
 	/** The data field; `changed()` is called when another source is chosen. */
 	lens.buildDataSource = function (form, server, changed) {
 		const name = el("input", { id: "ll-field-data", type: "text", autocomplete: "off", spellcheck: "false", "aria-describedby": "ll-data-wrong" });
@@ -102,6 +108,7 @@
 			setText(facts, told.facts);
 			samples.replaceChildren(...told.samples.map(sampleArticle));
 			panel.open = true;
+			for (const text of samples.querySelectorAll("pre")) scrollToTrained(text);
 		}
 
 		file.addEventListener("change", async () => {

@@ -9,7 +9,7 @@
 		let input;
 		if (field.control === "choice") input = el("select", { id }, ...field.choices.map((choice) => el("option", { value: choice }, choice)));
 		else if (field.control === "switch") input = el("input", { id, type: "checkbox" });
-		else input = el("input", { id, type: "text", inputmode: field.control === "number" ? "decimal" : null, autocomplete: "off", spellcheck: "false" });
+		else input = el("input", { id, type: "text", inputmode: field.control === "number" ? "decimal" : null, autocomplete: "off", spellcheck: "false", placeholder: field.empty || null });
 		input.setAttribute("aria-describedby", error.id);
 		const root = el("div", { class: `ll-field ll-${field.control}`, title: field.help }, el("label", { for: id }, field.label), input, error);
 		return {
@@ -34,8 +34,7 @@
 		const choices = form.presets.map((preset) => {
 			const input = el("input", { type: "radio", name: "ll-preset", value: preset.name });
 			input.addEventListener("change", () => choose(preset.name));
-			const [time, ...rest] = preset.about.split(": ");
-			return el("label", { class: "ll-preset" }, input, el("span", {}, el("b", {}, preset.name), el("small", {}, [time, ...rest].join(": "))));
+			return el("label", { class: "ll-preset" }, input, el("span", {}, el("b", {}, preset.name), el("small", {}, preset.about)));
 		});
 		const main = form.fields.filter((field) => field.main).map((field) => controls[field.name].root);
 		const more = form.fields.filter((field) => !field.main).map((field) => controls[field.name].root);
