@@ -98,8 +98,10 @@ def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[st
 
 
 def comparing(lens: Lens) -> str:
-    """Who answers on the Compare tab, in words."""
+    """Who answers on the Compare tab, in words; '' where nobody does yet."""
     status = lens.status()
+    if status.state != "ready":
+        return ""
     names = [card.name if card else "the base model" for card in (status.adapter, status.against)]
     return " against ".join(names)
 

@@ -26,7 +26,7 @@ SCRIPTS = (
     "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "row.js", "board.js",
     "results.js", "header.js", "keys.js",
 )  # fmt: skip
-STYLES = ("page.css", "board.css", "row.css", "votes.css", "results.css")
+STYLES = ("page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css")
 EXAMPLES = (
     "Reverse a string without using slicing.",
     "Count how often each word occurs in a text.",

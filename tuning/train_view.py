@@ -53,7 +53,7 @@ class Watcher:
     def named(self, name: str) -> Run:
         """The run of that id under the runs' folder, or the one that trains now. Raises UserError if it is neither."""
         training = lock.current()
-        if training is not None and training.name == name:
+        if training is not None and training.name == name and run.is_run(training):
             return Run(training)
         if not isinstance(name, str) or not NAME.fullmatch(name) or not run.is_run(run.runs_root() / name):
             raise UserError(f"There is no run {str(name)[:80]!r} any more.")

@@ -104,7 +104,8 @@ def train(run: Run, ranks: parallel.Ranks, channel: Channel | None, stop: StopRe
         emit("finished", step=job.progress.step, message=f"the adapter is in {job.adapter}")
     else:
         reason = f"by {stop.name}" if stop.name else "in another process"
-        emit("stopped", step=job.progress.step, message=f"{reason}; saved after step {job.progress.step}")
+        message = f"saved after step {job.progress.step}, from where it can be resumed ({reason})"
+        emit("stopped", step=job.progress.step, message=message)
     return outcome
 
 

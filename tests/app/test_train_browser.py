@@ -55,6 +55,8 @@ def two_runs(training_app, training_home, page_adapter_path):
         (made / "config.json").write_text(json.dumps(content))
         told = [{"event": "step", "time": 1.0, "step": step, "loss": 2 / step} for step in range(1, 9)]
         told.append({"event": "validation", "time": 1.0, "step": 8, "validation_loss": 1.0})
+        answer = {"question": "How?", "answer": "```python\na = 1\nb = 2\n```", "tokens": 9, "ended": True}
+        told += [{"event": "sample", "time": 1.0, "step": step} | answer for step in (0, 8)]
         told.append({"event": "finished", "time": 1.0, "step": 8, "message": "done"})
         (made / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
     return names
@@ -313,6 +315,7 @@ def test_the_tab_fits_every_window_and_every_word_stands_out(train, two_runs, th
     page = train(theme=theme, width=width)
     page.click(f".ll-run-history >> text={two_runs[0]}")
     page.wait_for_selector(f"{RUN} .ll-chart svg")
+    assert page.locator(".ll-pairing code").all_inner_texts() == ["a = 1\nb = 2"] * 2
     assert overflow(page) <= 0
     screenshot(page, f"train-{theme}-{width}", full_page=True)
     found = page.evaluate(CONTRAST.replace("#ll-results *", "#ll-train *"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,16 @@ def test_a_folder_deleted_in_the_middle_is_said(watcher):
     with pytest.raises(UserError, match="no run 'a-run' any more"):
         watcher.look("a-run", {})
     assert watcher.look(None, {}) == {"run": None, "poll_seconds": 4.0}
+
+
+def test_a_folder_deleted_under_its_worker_is_said_before_the_worker_notices(watcher):
+    doomed = fake_run()
+    with lock.working_on(doomed.path):
+        seen = watcher.look(None, {})["seen"]
+        shutil.rmtree(doomed.path)
+        assert watcher.look(None, seen)["gone"] == "There is no run 'a-run' any more."
+        with pytest.raises(UserError, match="no run 'a-run' any more"):
+            watcher.look("a-run", seen)
 
 
 def test_a_run_of_the_same_name_begins_anew(watcher):

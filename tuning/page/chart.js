@@ -22,7 +22,7 @@
 		return found;
 	}
 
-	const short = (value) => (value !== 0 && (Math.abs(value) < 0.001 || Math.abs(value) >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(4))));
+	const short = (value) => (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(4))));
 
 	function range(series) {
 		const values = series.flatMap((each) => each.points.map((point) => point[1]));
