@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from eval_prompts.knn_check import check_knn
 from eval_prompts.list_checks import check_average, check_membership
 from eval_prompts.outcome import Check, Outcome, Session, in_words
-from eval_prompts.program import Entry, Program, number_of, numbers_in, repeat, stopped
+from eval_prompts.program import Entry, Program, numbers_in, numbers_of, repeat, stopped
 
 SHORTEST_SERIES = 5
 FIBONACCI = [0, 1]
@@ -36,18 +36,25 @@ def _fibonacci(program: Program) -> list[Check]:
         if top.state != "exited" and (found := stopped(label, top)):
             return [found]
         calls: list[tuple[Entry, Outcome]] = []
-        for entry in program.functions("fib") if top.ok else []:
+        for entry in program.functions("fib") if top.ok or top.ran_out else []:
             if entry.needed <= 1:
                 argument = "10" if entry.takes(1) else ""
                 calls.append((entry, session.evaluate(f"{entry.call}({argument})", typing=repeat("10"))))
         lengths = _other_lengths(session, [entry for entry, outcome in calls if _terms(outcome) and entry.takes(1)][:1])
-    if _series(top.printed):
+    if run := _series(top.printed):
         lengths = lengths or _other_typed_length(program, top)
-        return [Check(label, True, output=top.printed), *lengths]
+        return [_computed(label, program, run, top), *lengths]
     for _, outcome in calls:
-        if outcome.ok and _series(outcome.printed, to_the_end=True):
-            return [Check(label, True, output=outcome.printed), *lengths]
+        if outcome.ok and (run := _series(outcome.printed, to_the_end=True)):
+            return [_computed(label, program, run, outcome), *lengths]
     return [_no_series(label, top, [outcome for _, outcome in calls])]
+
+
+def _computed(label: str, program: Program, run: Sequence[float], outcome: Outcome) -> Check:
+    """A printed series passes unless the program holds it ready as numbers or text (a comment or docstring is none)."""
+    numbers = program.constants()
+    ready = any(numbers[at : at + len(run)] == run for at in range(len(numbers)))
+    return Check(label, not ready, "the numbers stand in the code" if ready else "", outcome.printed)
 
 
 def _other_lengths(session: Session, entries: Sequence[Entry]) -> list[Check]:
@@ -72,7 +79,8 @@ def _other_typed_length(program: Program, top: Outcome) -> list[Check]:
         return []
     with program.open_session() as session:
         shorter = session.run(program.source, repeat("6"))
-    right = shorter.state in ("ok", "exited") and 0 < len(_series(shorter.printed, 3)) < len(_series(top.printed))
+    ended = shorter.state in ("ok", "exited") or shorter.ran_out
+    right = ended and 0 < len(_series(shorter.printed, 3)) < len(_series(top.printed))
     reason = "" if right else "typing 6 and 10 gives the same"
     return [Check("is right for other lengths", right, reason, shorter.printed)]
 
@@ -141,8 +149,7 @@ def _circle(program: Program) -> list[Check]:
             return [Check(asking, False, reason, outcome.printed)]
         if outcome.state != "exited" and (found := stopped(computing, outcome)):
             return [Check(asking, True), found]
-        given = [number_of(outcome)] if outcome.value is not None else numbers_in(outcome.printed)
-        right = any(number is not None and abs(number / area - 1) < PI_TOLERANCE for number in given)
+        right = any(abs(number / area - 1) < PI_TOLERANCE for number in numbers_of(outcome))
         reason = "" if right else f"for the radius {radius} gives {in_words(outcome.value or outcome.printed.strip())}"
         checks = [Check(asking, True), Check(computing, right, reason, outcome.printed)]
         if not right:

@@ -48,6 +48,7 @@ SPECIAL_METHODS = frozenset(
     ]
 )
 LAZY_CALLS = frozenset({"map", "filter", "zip", "enumerate", "reversed"})
+GENERICS = frozenset({"List", "Dict", "Set", "FrozenSet", "Tuple", "Type"})
 NUMBERED_GROUP = re.compile(r"\\([1-9])(?![0-9])")
 EXITS = {("sys", "exit"), ("os", "_exit")}
 
@@ -71,6 +72,7 @@ def prepare(source: str, tree: ast.Module) -> Prepared:
     for node in ast.walk(tree):
         lacks += _lacks(node)
         edits += _edits(node, modules)
+    edits += _aliases(tree)
     prelude = "".join(_stand_in(module)[0] for module in sorted(modules))
     return Prepared(_apply(source, edits), prelude, tuple(dict.fromkeys(lacks)), _lazy_functions(tree))
 
@@ -108,6 +110,27 @@ def _edits(node: ast.AST, modules: set[str]) -> list[tuple[ast.AST, str]]:
     elif isinstance(node, ast.ImportFrom) and not node.level:
         text = _import_from(node, modules)
     return [] if text is None else [(node, text)]
+
+
+def _aliases(tree: ast.Module) -> list[tuple[ast.AST, str]]:
+    """``list`` for ``typing.List`` and the like where it is subscripted: the sandbox knows only the former so."""
+    nodes = list(ast.walk(tree))
+    names = {
+        alias.asname or alias.name: alias.name.lower()
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "typing"
+        for alias in node.names
+        if alias.name in GENERICS
+    }
+    names |= {f"typing.{name}": name.lower() for name in GENERICS}
+    subscripted = [node.value for node in nodes if isinstance(node, ast.Subscript)]
+    return [(node, names[text]) for node in subscripted if (text := _dotted(node)) in names]
+
+
+def _dotted(node: ast.AST) -> str:
+    """A name, or a name of a module's, as text; '' for any other expression."""
+    simple = isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+    return ast.unparse(node) if simple else ""
 
 
 def _template(call: ast.Call) -> list[tuple[ast.AST, str]]:

@@ -137,7 +137,7 @@ class Jail:
         try:
             self._send(command)
             reply = self._reply()
-            for asked in range(MAX_TYPED_LINES + 1):
+            for asked in range(MAX_TYPED_LINES + 2):
                 if "ask" not in reply:
                     return _outcome(reply)
                 self._send(_typed(typing if asked < MAX_TYPED_LINES else None, reply["ask"]))

@@ -172,7 +172,7 @@ def _ran(verdict: Verdict, outcome: Outcome) -> Verdict:
     reason = outcome.reason
     if outcome.state == "exited":
         runs = "yes" if "code 0" in outcome.reason or "code None" in outcome.reason else "no"
-    elif outcome.state == "raised" and outcome.asked and "more input" in outcome.reason:
+    elif outcome.ran_out:
         runs, reason = "not run", "asks for more to be typed than is known here"
     return replace(verdict, runs=runs, runs_reason=reason, output=outcome.printed)
 

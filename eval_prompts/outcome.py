@@ -48,6 +48,11 @@ class Outcome:
     def ok(self) -> bool:
         return self.state == "ok"
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether it ended because the program asks for more than is known to type."""
+        return self.state == "raised" and self.asked > 0 and "more input" in self.reason
+
 
 @dataclass(frozen=True)
 class Check:

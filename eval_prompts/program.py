@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from eval_prompts.outcome import Check, Outcome, Session, Typing
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)")
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+(?:[eE][-+]?\d+)?|\d+(?:[eE][-+]?\d+)?(?!\w|\.\d))")
+"""A number that stands alone; behind decimals a unit may follow at once (``12.57cm``)."""
 QUOTED = re.compile(r"['\"](\w+)['\"]")
+STOP_WORD = re.compile(r"(\w+)['\"]?\s+(?:to|when|if you)\s+(?:quit|stop|exit|finish|end|are|you|done)", re.IGNORECASE)
+KEYS = ("enter", "return", "blank", "empty", "nothing", "line")
 HOW_MANY = re.compile(r"how many|number of|size|length|count|total", re.IGNORECASE)
 WANTED = re.compile(
     r"search|find|check|look|exist|target|present|(element|number|item|value|integer) to", re.IGNORECASE
@@ -70,6 +73,14 @@ class Program:
         if changed.numbers is not None or changed.lone is not None:
             return None
         return ast.unparse(ast.fix_missing_locations(tree))
+
+    def constants(self) -> list[float]:
+        """The numbers in its constants and texts, but for texts that stand alone, such as docstrings."""
+        nodes = list(ast.walk(self.tree))
+        alone = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        values = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in alone]
+        parts = [numbers_in(value) if isinstance(value, str) else [value] for value in values]
+        return [number for part in parts for number in part if type(number) in (int, float)]
 
     def asks(self) -> bool:
         """Whether it calls ``input`` anywhere."""
@@ -137,11 +148,17 @@ class Typist:
         self.left = [str(value) for value in values]
         self.size = len(self.left)
         self.wanted = wanted
+        self.listing = False
         self.prompts: list[str] = []
 
     def __call__(self, prompt: str) -> str:
         self.prompts.append(prompt)
+        stop = STOP_WORD.search(prompt)
+        if stop and not self.left and (self.wanted is None or self.listing):
+            self.listing = False
+            return "" if stop[1].lower() in KEYS else stop[1]
         if self.wanted is not None and (not self.left or (WANTED.search(prompt) and not LIST_WORDS.search(prompt))):
+            self.listing = True
             return str(self.wanted)
         if self.whole and self.left:
             self.left = []
@@ -149,9 +166,10 @@ class Typist:
         if self.left and HOW_MANY.search(prompt) and len(self.prompts) == 1:
             return str(self.size)
         if self.left:
+            self.listing = True
             return self.left.pop(0)
-        if stop := QUOTED.search(prompt):
-            return stop[1]
+        if quoted := QUOTED.search(prompt):
+            return quoted[1]
         raise EOFError("EOF when reading a line")
 
     def without_prompts(self, printed: str) -> str:
@@ -190,17 +208,16 @@ def numbers_in(text: str) -> list[float]:
     return [float(found) for found in NUMBER.findall(text)]
 
 
-def number_of(outcome: Outcome) -> float | None:
-    """The one number that a call gave: returned, or the last one in what it returned or printed as text."""
+def numbers_of(outcome: Outcome) -> list[float]:
+    """The number that a call returned, or those in the text that it returned or printed."""
     value = outcome.value
     if type(value) in (int, float):
-        return value
-    found = numbers_in(value if isinstance(value, str) else outcome.printed)
-    return found[-1] if found else None
+        return [value]
+    return numbers_in(value if isinstance(value, str) else outcome.printed)
 
 
 def stopped(label: str, outcome: Outcome) -> Check | None:
-    """The Check for a step that did not end well; None if it did."""
-    if outcome.ok:
+    """The Check for a step that did not end well; None if it did, or if only more input was wanted than is known."""
+    if outcome.ok or outcome.ran_out:
         return None
     return Check(label, None if outcome.state == "lacking" else False, outcome.reason, outcome.printed)

@@ -17,7 +17,13 @@ TYPES = {
     **{name: getattr(collections, name) for name in ("Counter", "deque", "defaultdict", "OrderedDict")},
     **{f"datetime.{name}": getattr(datetime, name) for name in ("date", "datetime", "timedelta", "time")},
 }
-OWN_WORDS = ("monty", "is not supported in this environment", "not yet supported", "not supported by")
+OWN_WORDS = (
+    "monty",
+    "typing._specialform",
+    "is not supported in this environment",
+    "not yet supported",
+    "not supported by",
+)
 MODULE = re.compile(r"No module named '([\w.]+)'")
 IMPORTED = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 MODULE_ATTRIBUTE = re.compile(r"module '([\w.]+)' has no attribute '(\w+)'")

@@ -26,6 +26,8 @@ RIGHT = {
         "n = int(input('How many numbers? '))\ntotal = 0\nfor i in range(n):\n    total += float(input('Enter number: '))\nprint('Average is', total / n)",
         "average = lambda xs: sum(xs) / len(xs)\ndef use(xs):\n    return f'The average is {average(xs)}'",
         "class Stats:\n    def average(self, xs):\n        return sum(xs) / len(xs)",
+        "def average(numbers):\n    print(f'{sum(numbers) / len(numbers)} is the average of {len(numbers)} numbers')",
+        "from typing import List\nNumbers = List[float]\ndef average(numbers: Numbers) -> float:\n    return sum(numbers) / len(numbers)",
     ],
     "membership": [
         "def exists(numbers, x):\n    return x in numbers",
@@ -40,6 +42,9 @@ RIGHT = {
         "lst = list(map(int, input('Enter the list: ').split()))\nx = int(input('Element to search for: '))\nif x in lst:\n    print('Yes')\nelse:\n    print('No')",
         "n = int(input('Enter the size of the list: '))\nl = []\nfor i in range(n):\n    l.append(int(input('Enter a value: ')))\nx = int(input('Enter the number to find: '))\nprint(x in l)",
         "class L:\n    def contains(self, lst, x):\n        return x in lst",
+        "numbers = [1, 2, 3]\ndef is_there(x):\n    return x in numbers\nprint(is_there(3))\nprint(is_there(9))",
+        "def exists(numbers, x):\n    return (True, numbers.index(x)) if x in numbers else (False, -1)",
+        "def exists(numbers, x):\n    print('Looking whether', x, 'is or is not in the list')\n    print('Result:', x in numbers)",
     ],
     "circle": [
         "import math\nr = float(input('Enter the radius: '))\nprint('Area:', math.pi * r ** 2)",
@@ -48,6 +53,8 @@ RIGHT = {
         "def main():\n    r = float(input('Radius: '))\n    print(f'The area is {3.14159 * r ** 2:.2f}')\n\nif __name__ == '__main__':\n    main()",
         "from math import pi\ndef circle_area(r):\n    return pi * r ** 2\n\nradius = float(input('Enter the value of radius: '))\narea = circle_area(radius)\nprint('Area of the circle with radius', radius, 'is', area)",
         "import math\nimport sys\nr = float(input('r = '))\nprint(round(math.pi * r * r, 1))\nsys.exit(0)",
+        "import math\nr = float(input('Radius: '))\nprint('Area = %.1fcm^2' % (math.pi * r ** 2))",
+        "import math\ndef area():\n    r = float(input('Radius: '))\n    return f'{math.pi * r ** 2} is the area for the radius {r}'",
     ],
     "knn": [
         """import math
@@ -119,9 +126,42 @@ def classify(query, data, k=3):
         predictions.append(max(set(labels), key=labels.count))
     return predictions
 """,
+        """def knn(points, p, k=3):
+    near = sorted((sum((a - b) ** 2 for a, b in zip(point, p)), label) for label in points for point in points[label])
+    ones = sum(label for _, label in near[:k])
+    return 1 if ones * 2 > k else 0
+""",
+        """class KNN:
+    def __init__(self, k, distance):
+        self.k, self.distance = k, distance
+    def fit(self, X, y):
+        self.X, self.y = X, y
+    def predict(self, X):
+        return [self.one(x) for x in X]
+    def one(self, x):
+        near = sorted((self.distance(x, point), label) for point, label in zip(self.X, self.y))
+        labels = [label for _, label in near[:self.k]]
+        return max(set(labels), key=labels.count)
+def squared(a, b):
+    return sum((p - q) ** 2 for p, q in zip(a, b))
+model = KNN(3, squared)
+model.fit([[0, 0], [1, 1]], [0, 1])
+print(model.predict([[0, 0.1]]))
+""",
     ],
 }
 
+CENTROIDS = """class KNN:
+    def __init__(self, k=3):
+        self.k = k
+    def fit(self, X, y):
+        self.X, self.y = X, y
+    def middle(self, label):
+        own = [x for x, other in zip(self.X, self.y) if other == label]
+        return [sum(part) / len(own) for part in zip(*own)]
+    def predict(self, X):
+        return [min((0, 1), key=lambda label: sum((a - b) ** 2 for a, b in zip(self.middle(label), x))) for x in X]
+"""
 WRONG = {
     "fibonacci": [
         ("def fib(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\nprint(fib(10))", "55"),
@@ -130,7 +170,10 @@ WRONG = {
         ("def fib(n):\n    for i in range(n):\n        print(i)", "prints"),
         ("def fib(n):\n    a, b = 0, 1\n    for _ in range(n):\n        print(a)\n        a, b = b, a + b + 1", "prints"),
         ("print('0 1 1 2 3 5 8 14 22')", "prints"),
-        ("def fib(n):\n    print(0, 1, 1, 2, 3, 5, 8)", "as much"),
+        ("def fib(n):\n    print(0, 1, 1, 2, 3, 5, 8)", "stand in the code"),
+        ("print('The Fibonacci series is: 0, 1, 1, 2, 3, 5, 8, 13')", "stand in the code"),
+        ("def fib():\n    for x in [0, 1, 1, 2, 3, 5, 8, 13]:\n        print(x)\nfib()", "stand in the code"),
+        ("def fib(n):\n    a, b = 0, 1\n    for _ in range(8):\n        print(a)\n        a, b = b, a + b", "as much"),
         ("def fib(n):\n    a, b = 0, 1\n    while True:\n        print(a)\n        a, b = b, a + b", "printed more"),
         ("def fib(n):\n    print(fibs[n])", "fibs"),
         ("def fib(n):\n    pass", "prints nothing"),
@@ -148,6 +191,8 @@ WRONG = {
         ("def average(numbers):\n    return sum(numbers) / (len(numbers) - 1)", "gives"),
         ("def average(numbers):\n    return total / len(numbers)", "total"),
         ("print('2.5')", "no function"),
+        ("def average(numbers):\n    return sum(set(numbers)) / len(numbers)", "expected 3"),
+        ("def average(numbers):\n    print(numbers[0], sum(numbers))", "expected"),
         ("numbers = [1, 2, 3, 4]\nprint(sum(numbers) / 4)", "expected"),
         ("class A:\n    def __eq__(self, o): return True\n    def __abs__(self): return 0\ndef average(x): return A()", "class A"),
     ],
@@ -160,6 +205,9 @@ WRONG = {
         ("numbers = [1, 2, 3]\nx = 3\nif x in numbers:\n    print('yes')\nelse:\n    print('yes')", "gives"),
         ("def exists(numbers, x):\n    pass", "gives"),
         ("def exists(numbers):\n    return 3 in numbers", "no function"),
+        ("def exists(numbers, x):\n    return str(x) in str(numbers)", "gives True"),
+        ("import bisect\ndef exists(a, x):\n    i = bisect.bisect_left(a, x)\n    return i < len(a) and a[i] == x", "for"),
+        ("numbers = [1, 2, 3]\ndef is_there(x):\n    return x < 3\nprint(is_there(3))", "gives"),
         ("numbers = [1, 2, 3]\nif x in numbers:\n    print('yes')", "x"),
         ("def f(a, x):\n    for i in a:\n        if i == x:\n            return True\n        else:\n            return False", "gives False"),
     ],
@@ -184,9 +232,31 @@ WRONG = {
         ("class KNN:\n    def fit(self, X, y): pass\n    def predict(self, X): return None", "gives None"),
         ("class E:\n    def __eq__(self, o): return True\ndef knn(train, labels, query, k):\n    return E()", "class E"),
         ("print('KNN')", "no class or function"),
+        (RIGHT["knn"][1].replace("(a - b) ** 2 for a, b in zip(point, query)", "(point[0] - query[0],)"), "gives"),
+        (RIGHT["knn"][0].replace("math.dist(x, self.X[i])", "abs(x[1] - self.X[i][1])"), "gives"),
+        (CENTROIDS, "k = 1"),
         ("def knn(train, labels, query, k):\n    return sum(labels) / len(labels)", "gives"),
     ],
 }  # fmt: skip
+
+ASKS_ON = {
+    "average": [
+        "numbers = []\nwhile True:\n    s = input('Enter a number (or done to finish): ')\n    if s == 'done':\n        break\n    numbers.append(float(s))\nprint('Average:', sum(numbers) / len(numbers))",
+        "numbers = []\nwhile (s := input('Number, or press Enter to stop: ')):\n    numbers.append(float(s))\nprint(sum(numbers) / len(numbers))",
+        "def average(numbers):\n    return sum(numbers) / len(numbers)\nwhile True:\n    print(average([float(input('Next: ')), 2]))",
+    ],
+    "membership": [
+        "numbers = [1, 2, 3]\nwhile True:\n    x = input('Enter a number (or q to quit): ')\n    if x == 'q':\n        break\n    print('Yes' if int(x) in numbers else 'No')",
+        "numbers = []\nwhile True:\n    s = input('Enter a number, type stop to end: ')\n    if s == 'stop':\n        break\n    numbers.append(int(s))\nx = int(input('Number to find: '))\nprint(x in numbers)",
+    ],
+    "circle": [
+        "import math\nwhile True:\n    r = float(input('Radius: '))\n    print('Area:', math.pi * r ** 2)\n    if input('Again (y/n)? ') != 'y':\n        break",
+    ],
+    "fibonacci": [
+        "while True:\n    n = int(input('How many terms? '))\n    a, b = 0, 1\n    for _ in range(n):\n        print(a, end=' ')\n        a, b = b, a + b\n    print()",
+    ],
+}  # fmt: skip
+"""Right programs that ask again and again."""
 
 NOT_RUN = {
     "fibonacci": ["def fib(n):\n    a, b = 0, 1\n    while a < n:\n        yield a\n        a, b = b, a + b\nfor x in fib(50):\n    print(x)"],

@@ -6,7 +6,7 @@ import pytest
 
 from eval_prompts import jail
 from eval_prompts.judge import judge
-from tests.eval_prompts.probe_answers import NOT_RUN, RIGHT, WRONG
+from tests.eval_prompts.probe_answers import ASKS_ON, NOT_RUN, RIGHT, WRONG
 
 
 def fenced(source):
@@ -24,6 +24,11 @@ def test_right_answers_pass(probe, source):
     verdict = judge(fenced(source), probe_id=probe)
     assert verdict.task == "passes", verdict.checks
     assert verdict.runs == "yes"
+
+
+@pytest.mark.parametrize(("probe", "source"), cases(ASKS_ON))
+def test_right_answers_that_ask_again_and_again_pass(probe, source):
+    assert judge(fenced(source), probe_id=probe).task == "passes"
 
 
 @pytest.mark.parametrize(("probe", "case"), cases(WRONG))

@@ -41,6 +41,12 @@ def printed(source):
         ("x = 'ä'; del x; y = [1]; del y[0]; print('ü', y)", "ü []"),
         ("votes = {'a': 1, 'b': 2}\nprint(max(votes, key=votes.get))", "b"),
         ("import math\nprint(sorted(['b', 'A'], key=str.lower), list(map(math.floor, [1.5])))", "['A', 'b'] [1]"),
+        (
+            "from typing import Dict as D, List\nRow = List[D[str, int]]\nrow: Row = [{'a': 1}]\nprint(row)",
+            "[{'a': 1}]",
+        ),
+        ("import typing\nPairs = typing.List[typing.Tuple[int, ...]]\nprint(3)", "3"),
+        ("List = [1, 2]\nprint(List[0])", "1"),
         ("from sys import exit, maxsize\nprint(maxsize > 0)", "True"),
     ],
 )
