@@ -223,8 +223,8 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
     state, printed, asked = reply["state"], reply["printed"], reply["asked"]
     if state not in STATES or type(printed) is not str or type(asked) is not int:
         raise ValueError("not a reply")
-    reason = str(reply.get("reason", ""))[:300]
-    printed = printed[:PRINTED_LIMIT]
+    reason = _encodable(str(reply.get("reason", ""))[:300])
+    printed = _encodable(printed[:PRINTED_LIMIT])
     if state != "ok":
         return Outcome(state, None, printed, reason, asked)
     try:
@@ -232,6 +232,11 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
     except (ValueError, TypeError):
         value = Opaque("an object that is no plain value")
     return Outcome("ok", value, printed, "", asked)
+
+
+def _encodable(text: str) -> str:
+    """``text`` with a question mark for each half of a character, which no page or file can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _command(filter_fd: int | None) -> list[str]:

@@ -33,18 +33,19 @@ def encode(value: object, depth: int = 0) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int(value) if abs(value) < 2**53 else ["int", hex(value)]
+        whole = int.__int__(value)
+        return whole if abs(whole) < 2**53 else ["int", hex(whole)]
     if isinstance(value, float):
-        return ["float", float(value).hex()]
+        return ["float", float.hex(value)]
     if isinstance(value, complex):
         return ["complex", [value.real.hex(), value.imag.hex()]]
     if isinstance(value, bytes):
-        return ["bytes", value.hex()]
+        return ["bytes", bytes.hex(value)]
     for name, kind in COLLECTIONS.items():
         if isinstance(value, kind):
-            return [name, [encode(part, depth + 1) for part in value]]
+            return [name, [encode(part, depth + 1) for part in kind.__iter__(value)]]
     if isinstance(value, dict):
-        return ["dict", [[encode(key, depth + 1), encode(part, depth + 1)] for key, part in value.items()]]
+        return ["dict", [[encode(key, depth + 1), encode(part, depth + 1)] for key, part in dict.items(value)]]
     return ["opaque", type(value).__name__]
 
 

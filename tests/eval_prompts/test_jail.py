@@ -41,6 +41,23 @@ def test_plain_data_survives_the_pipe(value):
     assert jail_child.decode(json.loads(json.dumps(jail_child.encode(value)))) == value
 
 
+class _Claims(int):
+    def __int__(self):
+        return 120
+
+    __abs__ = __index__ = __int__
+
+
+class _Pretends(list):
+    def __iter__(self):
+        return iter([120])
+
+
+@pytest.mark.parametrize(("value", "held"), [(_Claims(0), 0), ([_Claims(1)], [1]), (_Pretends([0]), [0]), (True, True)])
+def test_a_value_crosses_as_what_it_holds_and_not_as_what_it_claims(value, held):
+    assert jail_child.decode(jail_child.encode(value)) == held
+
+
 def test_objects_do_not_cross():
     with pytest.raises(ValueError, match="opaque"):
         jail_child.decode(jail_child.encode([object()]))
@@ -192,3 +209,18 @@ def test_the_child_needs_the_standard_library_only():
 def test_the_filter_is_made_of_whole_instructions(machine):
     assert len(syscall_filter.program(machine)) % 8 == 0
     assert syscall_filter.program("unknown") == b""
+
+
+@needs_jail
+def test_halves_of_characters_do_not_reach_the_page():
+    with jail.Jail() as session:
+        outcomes = [session.run("print(chr(0xD800))"), session.run("raise ValueError(chr(0xDFFF))")]
+    for outcome in outcomes:
+        assert "?" in (outcome.printed + outcome.reason).encode().decode()
+
+
+@needs_jail
+def test_the_end_of_what_is_typed_is_an_error_of_the_program_and_not_the_jails():
+    with jail.Jail() as session:
+        assert session.run("while True: input()", lambda prompt: "x").ran_out
+        assert session.evaluate("1 + 1").value == 2
