@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
-        pairs = ShownPairs(settings.ratings_url(), settings.comment_characters)
+        pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed())
         page = build_page(lens, pairs, settings.upload_mb, f"{profile.notice} {settings.invitation()}".strip())
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)

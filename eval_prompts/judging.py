@@ -32,12 +32,13 @@ log = logging.getLogger(__name__)
 class Judges:
     """The threads that judge finished answers, first come, first served."""
 
-    def __init__(self, workers: int = WORKERS) -> None:
+    def __init__(self, workers: int = WORKERS, jail: bool = False) -> None:
+        self._jail = jail
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
 
     def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
         """The verdict on a finished answer, as soon as a thread has come to it."""
-        return self._pool.submit(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+        return self._pool.submit(judge, answer.text, probe_id=probe, stopped=answer.stopped, jail=self._jail)
 
     def close(self) -> None:
         """Take up nothing more; what is being judged now ends within its own limits."""

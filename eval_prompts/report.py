@@ -80,7 +80,8 @@ class Comparison:
         names = adapter_names(self.status) or {}
         words = [
             f"{names.get(side, side)}: {count['passes']} of {count['answers']} do the task, "
-            f"{count['ended']} ended by themselves"
+            + (f"{count['not_run']} could not be run, " if count["not_run"] else "")
+            + f"{count['ended']} ended by themselves"
             for side in ("tuned", "base")
             if (count := counts.get(side))
         ]

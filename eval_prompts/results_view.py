@@ -175,13 +175,15 @@ def _probe(ident: str, title: str, pairs: Sequence[ShownPair], votes: Sequence[V
 
 
 def _figures(sides: Sequence[Answered]) -> dict[str, Any]:
-    """One side's figures over its complete answers; ``tokens`` is their median."""
+    """One side's figures over its complete answers; ``tokens`` is their median. An answer whose code could not be run
+    is no judged one."""
     complete = [side for side in sides if side.state in ("ended", "capped")]
-    judged = [side.verdict for side in complete if side.verdict]
+    tasks = Counter(side.verdict.get("task") for side in complete if side.verdict)
     return {
         "answers": len(complete),
-        "judged": len(judged),
-        "passes": sum(verdict.get("task") == "passes" for verdict in judged),
+        "judged": tasks["passes"] + tasks["fails"],
+        "passes": tasks["passes"],
+        "not_run": tasks["not run"],
         "ended": sum(side.state == "ended" for side in complete),
         "tokens": median(side.tokens for side in complete) if complete else None,
     }
@@ -190,13 +192,19 @@ def _figures(sides: Sequence[Answered]) -> dict[str, Any]:
 def _in_words(probe: dict[str, Any]) -> dict[str, Any]:
     told = {
         side: {
-            "tasks": f"{probe[side]['passes']} of {probe[side]['judged']}" if probe[side]["judged"] else "",
+            "tasks": _tasks(probe[side]),
             "ended": f"{probe[side]['ended']} of {probe[side]['answers']}" if probe[side]["answers"] else "",
             "tokens": "" if probe[side]["tokens"] is None else f"{probe[side]['tokens']:.0f}",
         }
         for side in SIDES
     }
     return {"title": probe["title"], "counts": probe["counts"], **told}
+
+
+def _tasks(figures: dict[str, Any]) -> str:
+    """'1 of 2, 3 not run'."""
+    told = f"{figures['passes']} of {figures['judged']}" if figures["judged"] else ""
+    return ", ".join(filter(None, [told, f"{figures['not_run']} not run" if figures["not_run"] else ""]))
 
 
 def _past(pair: ShownPair, votes: Sequence[VotedPair], sides: dict[str, str]) -> dict[str, Any]:

@@ -45,11 +45,11 @@ def anonymous(visitor: Any) -> str:
 class ShownPairs:
     """All pairs on show, and what people say of them. All methods may be called from any thread."""
 
-    def __init__(self, url: str, longest_comment: int = MAX_COMMENT) -> None:
+    def __init__(self, url: str, longest_comment: int = MAX_COMMENT, jail: bool = False) -> None:
         """``url`` is the ratings database (SQLAlchemy); it is opened when it is first needed. ``longest_comment`` is in
-        characters, up to what the database keeps."""
+        characters, up to what the database keeps. With ``jail`` code that the sandbox cannot run is run in the jail."""
         self._url, self._longest_comment = url, longest_comment
-        self._judges = Judges()
+        self._judges = Judges(jail=jail)
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._recent: OrderedDict[str, LivePair] = OrderedDict()
         self._lock = threading.Lock()

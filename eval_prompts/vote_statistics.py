@@ -64,11 +64,11 @@ def _decided(votes: Iterable[VotedPair]) -> Iterable[VotedPair]:
 
 
 def _agreement(votes: Sequence[VotedPair]) -> dict[str, Any]:
-    """How often the preferred answer is the one that does its task, where exactly one of the two does."""
+    """How often the preferred answer is the one that does its task, where one of the two does and the other fails."""
     said: Counter[tuple[str, str]] = Counter()
     for voted in _decided(votes):
         passes = {side: (getattr(voted.pair, side).verdict or {}).get("task") for side in SIDES}
-        if None in passes.values() or (passes["base"] == "passes") == (passes["tuned"] == "passes"):
+        if set(passes.values()) != {"passes", "fails"}:
             continue
         machine = "base" if passes["base"] == "passes" else "tuned"
         said[voted.vote.outcome, machine] += 1

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from eval_prompts import jail
 from eval_prompts.limits import Limits as AskingLimits
 from eval_prompts.ratings import default_url
 from eval_prompts.service import Lens
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
     ratings: str | None = Field(
         None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
+    )
+    jail: bool = Field(
+        False, description="run code that the sandbox cannot, under bubblewrap; on a machine of one's own"
     )
     base_url: str = Field("", description="base side: an OpenAI-compatible endpoint, up to /v1")
     tuned_url: str = Field("", description="tuned side's endpoint; without it the base side's")
@@ -125,6 +129,16 @@ class Settings(BaseSettings):
         key = self.api_key.get_secret_value() if self.api_key else ""
         names = (self.base_model_name, self.tuned_model_name)
         return RemoteLens(self.base_url, self.tuned_url or self.base_url, *names, key, limits)
+
+    def jail_allowed(self) -> bool:
+        """Whether answers' code may run in the jail. Raises UserError where that was asked for and cannot be."""
+        if self.jail and not self.open_to_all:
+            raise UserError("--jail is for an app that this machine alone can reach: leave it out where others ask.")
+        if self.jail and (reason := jail.unavailable()):
+            raise UserError(
+                f"--jail cannot be had: {reason}; leave it out, and such code is judged without running it."
+            )
+        return self.jail
 
     def limits(self) -> Limits:
         """What the guard allows."""

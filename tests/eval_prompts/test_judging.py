@@ -91,3 +91,13 @@ def test_what_was_called_off_has_no_verdict():
     future.cancel()
     future.set_running_or_notify_cancel()
     assert judging.outcome(future) is None
+
+
+@pytest.mark.parametrize("jail", [False, True])
+def test_the_jail_is_used_where_it_is_allowed(monkeypatch, jail):
+    asked = []
+    monkeypatch.setattr(judging, "judge", lambda text, **named: asked.append(named["jail"]))
+    judges = Judges(workers=1, jail=jail)
+    judges.judge(answer(), "average").result(30)
+    judges.close()
+    assert asked == [jail]

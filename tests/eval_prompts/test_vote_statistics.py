@@ -75,6 +75,8 @@ def test_agreement_counts_only_where_one_answer_alone_does_its_task():
         voted("right", base=good, tuned=good),
         voted("right", base=answered(), tuned=good),
         voted("tie", base=bad, tuned=good),
+        voted("right", base=answered(verdict={"task": "not run"}), tuned=good),
+        voted("right", base=answered(verdict={"task": "none"}), tuned=good),
     ]
     found = summarise(votes)["agreement"]
     assert (found["wins"], found["of"], found["kappa"]) == (1, 2, 0)
@@ -219,11 +221,15 @@ def test_results_keep_adapters_probes_blind_and_open_apart(ratings):
     knn = found["probes"][0]
     assert (knn["base"]["answers"], knn["base"]["judged"], knn["base"]["passes"]) == (2, 1, 0)
     assert (knn["counts"]["base"], knn["counts"]["tie"]) == (1, 1)
+    ratings.add_pair(shown("d", probe="knn", base=answered(verdict={"task": "not run"}), created=-1.0))
+    knn = results_view(ratings, "mine")["probes"][0]
+    assert (knn["base"]["tasks"], knn["tuned"]["tasks"]) == ("0 of 1, 1 not run", "")
+    ratings.vote("d", "me", "both_bad")
     view = results_view(ratings)
     assert view["adapter"] == "newer"
-    assert view["adapters"] == [{"name": "newer", "votes": 1}, {"name": "mine", "votes": 2}]
+    assert view["adapters"] == [{"name": "newer", "votes": 1}, {"name": "mine", "votes": 3}]
     view = results_view(ratings, "mine")
-    assert [item["outcome_words"] for item in view["history"]] == ["base preferred", "tie"]
+    assert [item["outcome_words"] for item in view["history"]] == ["base preferred", "tie", "both bad"]
     assert "<script>" in view["history"][1]["about"]
     assert "hidden" not in json.dumps(view)
     assert results_view(ratings, "no such adapter")["empty"] is True

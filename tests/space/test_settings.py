@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eval_prompts import jail
 from space_config.settings import Settings, read_settings
 from tuning.errors import UserError
 
@@ -74,3 +75,15 @@ def test_an_app_is_open_only_where_this_machine_alone_can_reach_it(options, open
     settings = read_settings(options)
     assert settings.open_to_all is open_to_all
     assert settings.hosts() == hosts
+
+
+def test_the_jail_is_had_only_where_it_is_asked_for_and_nobody_else_can_ask(monkeypatch):
+    assert read_settings([]).jail_allowed() is False
+    monkeypatch.setattr(jail, "unavailable", lambda: "")
+    assert read_settings(["--jail"]).jail_allowed() is True
+    for elsewhere in (["--host", "0.0.0.0"], ["--auth", "long enough"], ["--trust-proxy"]):
+        with pytest.raises(UserError, match="this machine alone"):
+            read_settings(["--jail", *elsewhere]).jail_allowed()
+    monkeypatch.setattr(jail, "unavailable", lambda: "bubblewrap is not installed")
+    with pytest.raises(UserError, match="bubblewrap is not installed"):
+        read_settings(["--jail"]).jail_allowed()
