@@ -66,6 +66,19 @@ class Ratings:
             self._engine = ratings_tables.open_engine(self._url, BUSY_SECONDS)
             ratings_tables.make(self._engine, self._name)
         self._pairs, self._votes = ratings_tables.pairs, ratings_tables.votes
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The statements of a vote, built once: building one takes longer than running it."""
+        from sqlalchemy import bindparam
+
+        pairs, votes = self._pairs.c, self._votes.c
+        self._one_pair = self._pairs.select().where(pairs.id == bindparam("pair_id"))
+        mine = (votes.pair_id == bindparam("pair_id")) & (votes.session == bindparam("session"))
+        self._one_vote = self._votes.select().where(mine)
+        vote = self._insert(self._votes)
+        new = {name: vote.excluded[name] for name in votes.keys()}  # noqa: SIM118
+        self._put_vote = vote.on_conflict_do_update(index_elements=["pair_id", "session"], set_=new)
 
     def add_pair(self, pair: ShownPair) -> None:
         """Keep a pair; one that is kept already stays as it is. What no text may hold is replaced (``storable``)."""
@@ -98,7 +111,7 @@ class Ratings:
         streaming: bool = False,
         reasons: Sequence[str] = (),
         comment: str = "",
-    ) -> Vote:
+    ) -> VotedPair:
         """Record a session's vote on a pair, or change it; durable when this returns.
 
         A choice made after the session has seen who is who is not blind. Raises UserError for an unknown pair, choice
@@ -110,7 +123,7 @@ class Ratings:
         now = time.time()
         with self._write() as connection:
             pair = self._find(connection, pair_id)
-            old = connection.execute(self._votes.select().where(self._of(pair_id, session))).first()
+            old = connection.execute(self._one_vote, {"pair_id": pair_id, "session": session}).first()
             same = old is not None and old.choice == choice
             values = {
                 "pair_id": pair_id,
@@ -125,16 +138,15 @@ class Ratings:
                 "changed": now,
                 "withdrawn": False,
             }
-            statement = self._insert(self._votes).values(values)
-            keys = ["pair_id", "session"]
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
-        return _vote(values)
+            connection.execute(self._put_vote, values)
+        return VotedPair(pair, _vote(values))
 
     def undo(self, pair_id: str, session: str) -> bool:
         """Take a session's vote back; False if it has none. That it knows a blind pair's sides is remembered."""
         if not is_name(pair_id) or not is_name(session):
             return False
-        where = self._of(pair_id, session) & ~self._votes.c.withdrawn
+        votes = self._votes.c
+        where = (votes.pair_id == pair_id) & (votes.session == session) & ~votes.withdrawn
         values = {"withdrawn": True, "blind": False, "comment": "", "reasons": [], "choice": "", "outcome": ""}
         with self._write() as connection:
             return connection.execute(self._votes.update().where(where).values(values)).rowcount > 0
@@ -208,13 +220,10 @@ class Ratings:
     def _find(self, connection: Connection, pair_id: str) -> ShownPair:
         row = None
         if is_name(pair_id):
-            row = connection.execute(self._pairs.select().where(self._pairs.c.id == pair_id)).first()
+            row = connection.execute(self._one_pair, {"pair_id": pair_id}).first()
         if row is None:
             raise UserError("There is no such pair of answers: ask again and vote on what you get.")
         return _pair(row)
-
-    def _of(self, pair_id: str, session: str) -> Any:
-        return (self._votes.c.pair_id == pair_id) & (self._votes.c.session == session)
 
     def _insert(self, table: Any) -> Any:
         if self._engine.dialect.name == "postgresql":

@@ -109,7 +109,7 @@ class ShownPairs:
         if live is not None:
             live.settle()
             live.file(ratings)
-        vote = ratings.vote(
+        voted = ratings.vote(
             str(pair),
             session,
             choice,
@@ -119,18 +119,17 @@ class ShownPairs:
         )
         if live is not None:
             live.revealed = True
-        told = {key: getattr(vote, key) for key in ("choice", "outcome", "streaming", "blind", "comment")}
-        told |= {"pair": vote.pair_id, "reasons": list(vote.reasons)}
-        return told | {"reveals": self.reveal(str(pair))}
+        told = {key: getattr(voted.vote, key) for key in ("choice", "outcome", "streaming", "blind", "comment")}
+        told |= {"pair": voted.vote.pair_id, "reasons": list(voted.vote.reasons)}
+        return told | {"reveals": self._reveal(voted.pair)}
 
     def undo(self, pair: Any, visitor: Any) -> bool:
         """Take a vote back; False if there was none."""
         return self.ratings.undo(str(pair), anonymous(visitor))
 
-    def reveal(self, pair: str) -> dict[str, Any]:
+    def _reveal(self, record: ShownPair) -> dict[str, Any]:
         """A pair that has been voted on, told in full: names, measures and verdicts by place."""
-        record = self.ratings.pair(pair)
-        live = self._live(pair)
+        live = self._live(record.id)
         found = self._verdicts(live) if live else _stored_verdicts(record)
         names: dict[Place, Side] = {"left": record.left, "right": other(record.left)}
         return {

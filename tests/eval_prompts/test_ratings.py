@@ -49,7 +49,7 @@ def outcomes(ratings, **which):
 )
 def test_a_choice_means_what_stood_there(ratings, left, choice, outcome):
     ratings.add_pair(shown(left=left))
-    vote = ratings.vote("p", "me", choice, reasons=["clear", "correct", "clear"], comment=HOSTILE)
+    vote = ratings.vote("p", "me", choice, reasons=["clear", "correct", "clear"], comment=HOSTILE).vote
     assert (vote.choice, vote.outcome, vote.reasons, vote.comment) == (choice, outcome, ("correct", "clear"), HOSTILE)
     (voted,) = ratings.votes()
     assert voted.vote == vote
@@ -58,8 +58,8 @@ def test_a_choice_means_what_stood_there(ratings, left, choice, outcome):
 
 def test_a_vote_is_changed_and_undone_but_never_doubled(ratings):
     ratings.add_pair(shown())
-    first = ratings.vote("p", "me", "left", streaming=True)
-    second = ratings.vote("p", "me", "tie")
+    first = ratings.vote("p", "me", "left", streaming=True).vote
+    second = ratings.vote("p", "me", "tie").vote
     assert (second.created, second.streaming) == (first.created, True)
     assert second.changed >= first.changed
     assert outcomes(ratings) == ["tie"]
@@ -72,13 +72,13 @@ def test_a_vote_is_changed_and_undone_but_never_doubled(ratings):
 
 def test_blind_is_only_what_was_said_before_the_reveal(ratings):
     ratings.add_pair(shown(blind=True))
-    assert ratings.vote("p", "me", "left").blind
-    assert ratings.vote("p", "me", "left", comment="because").blind
-    assert not ratings.vote("p", "me", "right").blind
-    assert not ratings.vote("p", "me", "left").blind
+    assert ratings.vote("p", "me", "left").vote.blind
+    assert ratings.vote("p", "me", "left", comment="because").vote.blind
+    assert not ratings.vote("p", "me", "right").vote.blind
+    assert not ratings.vote("p", "me", "left").vote.blind
     ratings.vote("p", "you", "left")
     ratings.undo("p", "you")
-    assert not ratings.vote("p", "you", "left").blind
+    assert not ratings.vote("p", "you", "left").vote.blind
     assert (len(ratings.votes(blind=True)), len(ratings.votes(blind=False))) == (0, 2)
 
 
@@ -163,7 +163,7 @@ def test_a_locked_database_is_said_and_the_vote_works_once_it_is_free(ratings, u
         impatient.vote("p", "me", "left")
     other.execute("ROLLBACK")
     other.close()
-    assert impatient.vote("p", "me", "left").outcome == "base"
+    assert impatient.vote("p", "me", "left").vote.outcome == "base"
     impatient.close()
     assert outcomes(ratings) == ["base"]
 
@@ -177,7 +177,7 @@ def voter(number):
     for at in range(100000):
         pair = f"p{at % 50}"
         session = f"s{number}-{at // 50}"
-        vote = ratings.vote(pair, session, ("left", "right", "tie", "both_bad")[(number + at) % 4])
+        vote = ratings.vote(pair, session, ("left", "right", "tie", "both_bad")[(number + at) % 4]).vote
         with lock:
             sys.stdout.write(f"{pair} {session} {vote.outcome}\\n")
             sys.stdout.flush()

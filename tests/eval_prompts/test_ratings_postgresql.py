@@ -50,9 +50,9 @@ def test_pairs_and_votes_come_back_as_they_went(ratings, url):
     ratings.add_pair(shown(blind=True, created=1700000000.123456))
     ratings.add_pair(shown(blind=True, label="another"))
     assert ratings.pair("p") == shown(blind=True, created=1700000000.123456)
-    first = ratings.vote("p", "me", "left", reasons=["clear"], comment="é")
+    first = ratings.vote("p", "me", "left", reasons=["clear"], comment="é").vote
     assert first.blind
-    assert ratings.vote("p", "me", "tie").created == first.created
+    assert ratings.vote("p", "me", "tie").vote.created == first.created
     assert [voted.vote.outcome for voted in ratings.votes()] == ["tie"]
     ratings.set_verdicts("p", {"task": "passes"}, {"task": "fails"})
     again = Ratings(url)
