@@ -120,7 +120,7 @@ def test_a_condition_chooses_rows_and_leaves_the_snapshot(tmp_path):
 
 
 def test_a_table_feeds_another_table(tmp_path):
-    first, second = file_place(tmp_path / "a.duckdb"), file_place(tmp_path / "b.duckdb", "copied")
+    first, second = file_place(tmp_path / "a.duckdb"), file_place(tmp_path / "b.duckdb", "order")
     one = ingest(write_jsonl(tmp_path / "s.jsonl", questions(40)), first)
     two = ingest(first.name, second)
     assert one.facts.snapshot == two.facts.snapshot == two.facts.revision

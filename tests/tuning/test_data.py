@@ -191,5 +191,14 @@ def test_the_command_line_exports_the_original_small_file(tmp_path):
     assert done.returncode == 0, done.stderr
     from pyarrow import parquet
 
-    assert parquet.read_table(out).num_rows == 5
+    table = parquet.read_table(out)
+    assert table.column_names == ["instruction", "input", "output"]
+    assert set(table["input"].to_pylist()) == {""}
+    assert table.num_rows == 5
+    assert set(table["output"].to_pylist()) == {answer for _, _, answer in triples(load(str(out)))}
+    sizes = {}
+    for level in (1, 22):
+        parquet.write_table(table, tmp_path / "again.parquet", compression="zstd", compression_level=level)
+        sizes[level] = (tmp_path / "again.parquet").stat().st_size
+    assert out.stat().st_size == sizes[22]
     assert parquet.ParquetFile(out).metadata.row_group(0).column(0).compression == "ZSTD"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 8192
 CHUNK_BYTES = 16 << 20
+READ_BYTES = 1 << 20
 REVISION_DIGITS = 12
 
 
@@ -67,11 +68,11 @@ def of_dataset(
 
 
 def of_parquet(name: str, path: Path) -> Chunks:
-    """A Parquet file, read piece by piece without a copy."""
+    """A Parquet file, read piece by piece: read ahead, pyarrow holds all that it has read until the end."""
     from pyarrow import ArrowException, parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
     except (ArrowException, OSError) as error:
         raise UserError(f"The data source {name} cannot be read: it is no whole Parquet file.") from error
     count = file.metadata.num_rows

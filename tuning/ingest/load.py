@@ -125,7 +125,7 @@ def prepare(connection: DuckDBPyConnection, place: Place) -> None:
     """Begin a transaction in which the table exists. Raises UserError if it has other columns than a load's."""
     connection.begin()
     if table_exists(connection, place.table):
-        found = [row[0] for row in connection.execute(f"DESCRIBE {place.table}").fetchall()]
+        found = [row[0] for row in connection.execute(f"DESCRIBE {place.identifier}").fetchall()]
         if found != list(COLUMNS):
             raise UserError(
                 f"There is a {place.label} with other columns ({', '.join(found)}): choose another --table. It was not "
@@ -133,7 +133,7 @@ def prepare(connection: DuckDBPyConnection, place: Place) -> None:
             )
     else:
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        connection.execute(f"CREATE TABLE {place.table} ({columns})")
+        connection.execute(f"CREATE TABLE {place.identifier} ({columns})")
 
 
 def table_exists(connection: DuckDBPyConnection, table: str) -> bool:
@@ -155,16 +155,16 @@ def load(folder: Path, place: Place) -> Loaded:
         facts = read_facts(stage)
     with connected(place, spill=folder / "spill") as connection:
         prepare(connection, place)
-        before = count(connection, place.table)
-        if before and snapshot(connection, place.table) == facts.snapshot:
+        before = count(connection, place.identifier)
+        if before and snapshot(connection, place.identifier) == facts.snapshot:
             connection.rollback()
             return Loaded(facts, place, 0, 0, before)
         connection.execute(f"ATTACH '{quoted(folder / STAGE_FILE)}' AS stage (READ_ONLY)")
-        removed, added = merge(connection, place.table, facts)
-        if snapshot(connection, place.table) != facts.snapshot:
+        removed, added = merge(connection, place.identifier, facts)
+        if snapshot(connection, place.identifier) != facts.snapshot:
             # Rows that were put in by hand, doubled or without an id, cannot be merged: all are written anew.
-            connection.execute(f"DELETE FROM {place.table}")
-            removed, added = before, merge(connection, place.table, facts)[1]
+            connection.execute(f"DELETE FROM {place.identifier}")
+            removed, added = before, merge(connection, place.identifier, facts)[1]
         connection.commit()
     return Loaded(facts, place, added, removed, before - removed)
 

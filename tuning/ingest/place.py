@@ -37,6 +37,11 @@ class Place:
         return Path(self.database).expanduser() if self.scheme == FILE else None
 
     @property
+    def identifier(self) -> str:
+        """The table in SQL, where its name may be a word of the language."""
+        return f'"{self.table}"'
+
+    @property
     def label(self) -> str:
         """Database and table in the words of a message."""
         return f"table {self.table} of {self.database if self.scheme == FILE else f'md:{self.database}'}"

@@ -92,7 +92,7 @@ def reading(place: Place) -> Iterator[DuckDBPyConnection]:
 
 def chosen(connection: DuckDBPyConnection, place: Place) -> DuckDBPyRelation:
     """The rows for which the condition holds. Raises UserError if it is no condition on this table."""
-    relation = connection.table(place.table)
+    relation = connection.table(place.identifier)
     ordered = "Id" in relation.columns
     if place.where:
         try:
@@ -104,4 +104,4 @@ def chosen(connection: DuckDBPyConnection, place: Place) -> DuckDBPyRelation:
 
 def revision_of(connection: DuckDBPyConnection, place: Place) -> str:
     """The table's snapshot; '' if it was not made by a load."""
-    return snapshot(connection, place.table) if set(connection.table(place.table).columns) >= HASHED else ""
+    return snapshot(connection, place.identifier) if set(connection.table(place.identifier).columns) >= HASHED else ""

@@ -33,7 +33,7 @@ FIELDS = ("question", "input", "answer", "check")
 TURNS = ("conversation_id", "message_type", "message")
 TEXTS = ("QuestionAsked", "QuestionInput", "OutputAnswer", "AnswerCheck")
 HASH_DIGITS = 16
-MODEL_ROWS = 8192
+MODEL_ROWS = 2048
 HASHED_ROWS = 65_536
 DUPLICATE = "duplicate question"
 

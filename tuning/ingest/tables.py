@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from tuning import aside, sources
 from tuning.errors import UserError
 from tuning.ingest.place import FILE, TABLE_NAME, Place, default_file
-from tuning.ingest.warehouse import connected, scalar
+from tuning.ingest.stage import count
+from tuning.ingest.warehouse import connected
 
 SECONDS = 20.0
 
@@ -39,7 +41,7 @@ def tables(place: Place) -> list[dict[str, Any]]:
             {
                 "name": f"{FILE}:?table={table}",
                 "table": table,
-                "rows": scalar(connection, f"SELECT count(*) FROM {table}"),
+                "rows": count(connection, replace(place, table=table).identifier),
             }
             for table, columns in found
             if TABLE_NAME.fullmatch(table) and sources.understood(columns)

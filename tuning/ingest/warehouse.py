@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "MOTHERDUCK_TOKEN"
 INSTALL = "python -m pip install -r tuning/ingest/requirements.txt"
-MEMORY_LIMIT = "512MB"
+MEMORY_LIMIT = "256MB"
 REFUSED = re.compile(
     r"jwt|(not |un)authenticated|unauthori[sz]ed|authentication|(motherduck|access|invalid|expired)[ _]token"
     r"|permission_denied|forbidden"
