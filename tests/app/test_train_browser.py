@@ -281,7 +281,7 @@ def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, l
 
     page.fill("#ll-field-where", "QuestionInput = 'x'")
     expect(start).to_be_enabled()
-    expect(page.locator(".ll-does")).to_contain_text("of table asked of lora_lens.duckdb where QuestionInput = 'x'")
+    expect(page.locator(".ll-does")).to_contain_text("from table asked of lora_lens.duckdb where QuestionInput = 'x'")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator(".ll-data-samples article")).to_have_count(3, timeout=60_000)
     train_rows, held, tested = map(int, re.findall(r"\d+", page.inner_text(".ll-preview .ll-note >> nth=0"))[:3])

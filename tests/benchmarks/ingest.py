@@ -3,7 +3,7 @@
 Random text as Parquet (``instruction``/``input``/``output``, and one message per row) and as JSONL is loaded by
 ``python -m tuning ingest``'s own code, in turns with plain DuckDB, which copies the same rows into a table as they are:
 the ceiling. Each load is a process of its own and goes into an empty file. A tenth of the rows shows whether memory
-grows with them.
+grows with them; the peak of a JSONL source also counts the pages of its converted copy, which is mapped, not held.
 """
 
 from __future__ import annotations
