@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 
@@ -78,7 +79,8 @@ class Server:
             raise UserError("The web server did not start: its log says why.")
 
     def stop(self) -> None:
-        """End all connections, and the thread."""
+        """End all connections, and the thread. Open pages are cut off on purpose, which is no error to log."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.web.should_exit = True
         self._thread.join(timeout=15)
 

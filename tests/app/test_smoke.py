@@ -53,6 +53,16 @@ def test_a_signal_ends_the_app_cleanly_also_while_it_loads(by, when, start_app, 
     assert not [line for line in app.remaining_lines() if "Traceback" in line]
 
 
+def test_an_open_page_is_no_error_when_the_app_ends(start_app, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app.wait_for_line("is ready on")
+    told = len(app.lines)
+    with urllib.request.urlopen(f"{app.url}gradio_api/heartbeat/a-page") as open_page:
+        assert open_page.readline()
+        assert app.stop(signal.SIGINT) == 0
+    assert app.remaining_lines()[told:] == []
+
+
 def test_a_model_that_cannot_be_loaded_leaves_the_page_up_and_says_so(start_app, tmp_path):
     app = start_app("--model", str(tmp_path / "nothing-here"))
     line = app.wait_for_line("error: ")
