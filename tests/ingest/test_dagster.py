@@ -256,7 +256,7 @@ def test_dagster_dev_shows_the_graph(tmp_path):
         with playwright.sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page()
-            page.goto(f"{address}/locations/__repository__@tuning.ingest.dagster_job/jobs/raw_data_save")
+            page.goto(f"{address}/locations/__repository__@tuning.ingest.dagster_job/asset-groups/ingest/lineage")
             for asset in ("raw", "modelled", "loaded"):
                 page.get_by_text(asset, exact=True).first.wait_for()
             browser.close()
