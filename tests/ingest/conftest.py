@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tables import LOCK, content, file_place, names, questions, write_jsonl
+from tables import LOCK, TOKEN, Cloud, content, file_place, names, questions, write_jsonl
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +36,15 @@ def unchanged(table):
         assert names(table.path.parent) == {"t.duckdb", LOCK, *left}
 
     return check
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    """MotherDuck, stood in for where its driver begins."""
+    import duckdb
+
+    monkeypatch.setenv("MOTHERDUCK_TOKEN", TOKEN)
+    (tmp_path / "cloud").mkdir()
+    stand_in = Cloud(tmp_path / "cloud")
+    monkeypatch.setattr(duckdb, "connect", stand_in.connect)
+    return stand_in

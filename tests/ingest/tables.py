@@ -9,6 +9,7 @@ from tuning.__main__ import USAGE_ERROR, main
 from tuning.ingest.place import FILE, Place
 
 LOCK = ".t.duckdb.loading.lock"
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImFubkBleGFtcGxlLmNvbSJ9.dGhlLXNpZ25hdHVyZQ"
 
 
 def questions(count, start=0, answer="answer"):
@@ -66,3 +67,28 @@ def refused(capsys, *arguments):
     assert told.err.startswith("error: ")
     assert told.err.count("\n") == 1
     return told.err
+
+
+class Cloud:
+    """What ``duckdb.connect`` is replaced by: ``md:shop`` is a file; ``refusal`` answers every connection."""
+
+    def __init__(self, folder):
+        import duckdb
+
+        self.folder, self.refusal, self.opened, self.connect_file, self.error = (
+            folder,
+            "",
+            [],
+            duckdb.connect,
+            duckdb.IOException,
+        )
+
+    def connect(self, name=":memory:", read_only=False, config=None):
+        config = dict(config or {})
+        if not name.startswith("md:"):
+            return self.connect_file(name, read_only=read_only, config=config)
+        self.opened.append(name)
+        secret = config.pop("motherduck_token")
+        if self.refusal:
+            raise self.error(f"IO Error: {self.refusal}".replace("TOKEN", secret))
+        return self.connect_file(str(self.folder / f"{name[3:].partition('?')[0]}.duckdb"), config=config)

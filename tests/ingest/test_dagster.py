@@ -14,10 +14,9 @@ from math import comb
 from pathlib import Path
 
 import pytest
-from tables import content, file_place, query, questions, write_jsonl
+from tables import TOKEN, content, file_place, query, questions, write_jsonl
 
 from tuning.errors import UserError
-from tuning.ingest import warehouse
 from tuning.ingest.load import ingest, stage_folder
 from tuning.probe_questions import PROBE_QUESTIONS
 
@@ -26,7 +25,6 @@ dagster_job = import_module("tuning.ingest.dagster_job")
 ROOT = Path(__file__).parents[2]
 DAGSTER = Path(sys.executable).with_name("dagster")
 EXECUTE = [DAGSTER, "job", "execute", "-m", "tuning.ingest.dagster_job", "-j", "raw_data_save"]
-TOKEN = "a.secret.token"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -204,24 +202,15 @@ def test_a_step_without_what_the_steps_before_have_read_says_what_to_run(tmp_pat
     assert len(content(tmp_path / "t.duckdb")) == 40
 
 
-@pytest.mark.parametrize("refused", [False, True])
-def test_the_token_is_in_no_event_and_in_no_run_config(tmp_path, instance, monkeypatch, capfd, refused):
-    import duckdb
-
-    def open_locally(database, secret, config):
-        assert secret == TOKEN
-        if refused:
-            raise duckdb.IOException(f"Invalid Input: jwt {secret} is not authenticated")
-        return duckdb.connect(str(tmp_path / f"{database}.duckdb"), config=config)
-
-    monkeypatch.setenv("MOTHERDUCK_TOKEN", TOKEN)
-    monkeypatch.setattr(warehouse, "open_motherduck", open_locally)
-    run = execute(instance, write_jsonl(tmp_path / "s.jsonl", questions(20)), "md:lens")
-    assert run.success is not refused
-    if refused:
+@pytest.mark.parametrize("refusal", ["", "Jwt is expired: TOKEN"])
+def test_the_token_is_in_no_event_and_in_no_run_config(tmp_path, instance, cloud, capfd, refusal):
+    cloud.refusal = refusal
+    run = execute(instance, write_jsonl(tmp_path / "s.jsonl", questions(20)), "md:shop")
+    if refusal:
         assert failures(run) == {"MotherDuck refused the token: make a new one and set MOTHERDUCK_TOKEN."}
     else:
-        assert len(content(tmp_path / "lens.duckdb")) == 20
+        assert run.success
+        assert len(content(cloud.folder / "shop.duckdb")) == 20
     written = [str(instance.get_run_by_id(run.run_id)), *map(str, instance.all_logs(run.run_id)), *capfd.readouterr()]
     assert not any(TOKEN in text for text in written)
 

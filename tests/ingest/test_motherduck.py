@@ -5,44 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from tables import content, questions, write_jsonl
+from tables import TOKEN, content, questions, write_jsonl
 
 from tuning import data
 from tuning.__main__ import USAGE_ERROR, main
 from tuning.errors import UserError
 
 duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
-TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImFubkBleGFtcGxlLmNvbSJ9.dGhlLXNpZ25hdHVyZQ"
 REFUSAL = "Request failed: Your request is not authenticated. Please check your MotherDuck token."
 INIT = (
     'Initialization function "motherduck_duckdb_cpp_init" from file "motherduck.duckdb_extension" threw an exception: '
 )
-
-
-class Cloud:
-    """What ``duckdb.connect`` is replaced by: ``md:shop`` is a file; ``refusal`` answers every connection."""
-
-    def __init__(self, folder):
-        self.folder, self.refusal, self.opened, self.connect_file = folder, "", [], duckdb.connect
-
-    def connect(self, name=":memory:", read_only=False, config=None):
-        config = dict(config or {})
-        if not name.startswith("md:"):
-            return self.connect_file(name, read_only=read_only, config=config)
-        self.opened.append(name)
-        secret = config.pop("motherduck_token")
-        if self.refusal:
-            raise duckdb.IOException(f"IO Error: {self.refusal}".replace("TOKEN", secret))
-        return self.connect_file(str(self.folder / f"{name[3:].partition('?')[0]}.duckdb"), config=config)
-
-
-@pytest.fixture
-def cloud(tmp_path, monkeypatch):
-    monkeypatch.setenv("MOTHERDUCK_TOKEN", TOKEN)
-    (tmp_path / "cloud").mkdir()
-    stand_in = Cloud(tmp_path / "cloud")
-    monkeypatch.setattr(duckdb, "connect", stand_in.connect)
-    return stand_in
 
 
 def train(source, folder, model):
