@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.compare_view import pace
 from eval_prompts.judging import UNJUDGED, Judges
 from eval_prompts.ratings import Answered, ShownPair, check_vote
 from eval_prompts.ratings_records import MAX_COMMENT
@@ -132,11 +133,12 @@ class ShownPairs:
         live = self._live(record.id)
         found = self._verdicts(live) if live else _stored_verdicts(record)
         names: dict[Place, Side] = {"left": record.left, "right": other(record.left)}
+        told: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}
         return {
             "blind": record.blind,
             "names": names,
             "sides": {
-                place: {"facts": measures(getattr(record, name)), "verdict": found[name]}
+                place: {"facts": pace(told[name].tokens, told[name].seconds), "verdict": found[name]}
                 for place, name in names.items()
             },
         }
@@ -173,9 +175,3 @@ def _stored_verdicts(record: ShownPair) -> dict[Side, dict[str, Any]]:
         name: UNJUDGED if side.verdict is None else {"checking": False, "badges": side.verdict["badges"]}
         for name, side in sides.items()
     }
-
-
-def measures(side: Answered) -> list[str]:
-    """A kept answer's measures in words, as ``compare_view.facts`` says those of a running one."""
-    words = [f"{side.tokens:,} token{'s' if side.tokens != 1 else ''}"]
-    return [*words, f"{side.tokens / side.seconds:.0f} tok/s", f"{side.seconds:.1f} s"] if side.seconds > 0 else words

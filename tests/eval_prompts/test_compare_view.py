@@ -146,7 +146,7 @@ def test_a_view_is_json_and_keeps_text_as_it_is():
 
 def test_the_words_under_an_answer():
     measured = answer(state="capped", tokens=1200, seconds=40.0, first_token_seconds=0.31)
-    assert facts(measured) == ["1200 tokens in 40.0 s", "30 tok/s", "first after 0.3 s"]
+    assert facts(measured) == ["1,200 tokens in 40.0 s", "30 tok/s", "first after 0.3 s"]
     assert facts(answer(state="streaming", tokens=1, seconds=0.5, first_token_seconds=0.5))[0] == "1 token in 0.5 s"
     assert facts(answer(state="streaming", tokens=30)) == ["30 tokens"]
     assert facts(answer()) == []

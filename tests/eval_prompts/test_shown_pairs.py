@@ -90,7 +90,7 @@ def test_a_vote_reveals_its_own_pair_alone(pairs):
     vote = pairs.rate(first.id, "visitor", "left")
     assert (vote["outcome"], vote["blind"], vote["streaming"]) == ("tuned", True, False)
     assert vote["reveals"]["names"] == {"left": "tuned", "right": "base"}
-    assert vote["reveals"]["sides"]["right"]["facts"] == ["7 tokens", "7 tok/s", "1.0 s"]
+    assert vote["reveals"]["sides"]["right"]["facts"] == ["7 tokens in 1.0 s", "7 tok/s"]
     rows = view_of(showing)["rows"]
     assert [row["names"] for row in rows] == [{"left": "tuned", "right": "base"}, None]
     assert "first after 0.2 s" in rows[0]["sides"]["left"]["facts"]
