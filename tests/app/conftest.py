@@ -164,8 +164,9 @@ def training_app(page_model_path, page_adapter_path, training_home):
 
 @pytest.fixture(scope="session")
 def app(page_model_path, page_adapter_path, tmp_path_factory):
-    """One app for all tests that only ask and vote; it is ready to answer."""
-    running = App(tmp_path_factory.mktemp("data"), "--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    """One app for all tests that only ask and vote; it is ready to answer, in fp32 so that texts depend on no batch."""
+    options = ("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--precision", "fp32")
+    running = App(tmp_path_factory.mktemp("data"), *options)
     try:
         running.wait_for_line("is ready on")
         yield running
