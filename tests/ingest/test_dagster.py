@@ -93,6 +93,14 @@ def test_a_rerun_changes_nothing(tmp_path, instance):
     assert figures(run, "loaded")["rows unchanged"] == 40
 
 
+def test_a_table_may_be_called_by_a_word_of_sql(tmp_path, instance):
+    run = execute(
+        instance, write_jsonl(tmp_path / "s.jsonl", questions(20)), f"duckdb:{tmp_path / 't.duckdb'}?table=order"
+    )
+    assert run.success
+    assert len(content(tmp_path / "t.duckdb", '"order"')) == 20
+
+
 @pytest.mark.parametrize(
     ("damage", "check"),
     [

@@ -106,7 +106,7 @@ def loaded(context: dg.AssetExecutionContext, ingest: Ingest) -> dg.MaterializeR
     with stage_of(context, ingest) as (folder, place):
         done = load(existing(folder), place)
         with connected(place, read_only=True) as connection:
-            rows = count(connection, place.table)
+            rows = count(connection, place.identifier)
         remove(folder)
     context.log.info(str(done))
     changes = {"rows added": done.added, "rows removed": done.removed, "rows unchanged": done.unchanged}
