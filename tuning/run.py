@@ -96,7 +96,7 @@ class Run:
         try:
             content = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
             needed = {name: content[name] for name in ("preset", "created", "config")}
-            return needed | {"data": content.get("data", {})}
+            return needed | {"created": float(needed["created"]), "data": content.get("data", {})}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.path} is not a readable run folder (config.json): check the path.") from error
 
@@ -293,9 +293,14 @@ def spawn(run: Run) -> None:
 
 
 def all_runs() -> list[Run]:
-    """Every run under the root, newest first; folders that are no runs are passed over."""
-    folders = sorted((path.parent for path in runs_root().glob("*/config.json")), reverse=True)
-    return [Run(path) for path in folders if is_run(path)]
+    """Every run under the root, newest first by when it was made; folders that are no runs are passed over."""
+    made = []
+    for path in runs_root().glob("*/config.json"):
+        try:
+            made.append((Run(path.parent).settings()["created"], path.parent))
+        except UserError:
+            continue
+    return [Run(folder) for _, folder in sorted(made, reverse=True)]
 
 
 def is_run(folder: Path) -> bool:

@@ -291,3 +291,13 @@ def test_what_a_resume_does_again_counts_once():
     assert [e.get("step") for e in history(from_two) if e["event"] != "resumed"] == [0, 1, 2, 3]
     from_scratch = [*first, event("resumed", step=0), *first]
     assert [e for e in history(from_scratch) if e["event"] != "resumed"] == first
+
+
+def test_runs_are_listed_by_when_they_were_made_whatever_they_are_called(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    for created, name in ((3.0, "20260101-000000-smoke"), (1.0, "zebra"), (2.0, "mine"), ("once", "damaged")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        content = {"preset": "smoke", "created": created, "config": {}}
+        (folder / "config.json").write_text(json.dumps(content))
+    assert [found.name for found in run.all_runs()] == ["20260101-000000-smoke", "mine", "zebra"]
