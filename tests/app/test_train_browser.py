@@ -293,6 +293,7 @@ def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, l
     assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
     screenshot(page, f"train-table-{theme}-{width}", full_page=True)
     start.click()
+    wait_state(page, "running")
     wait_state(page, "finished")
     page.click(f"{RUN} summary:has-text('settings')")
     expect(page.locator(RUN)).to_contain_text("table asked of lora_lens.duckdb where QuestionInput = 'x'")
