@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -161,18 +166,26 @@ def test_an_adapter_is_chosen_where_it_is_served(lens):
         lens.reload("starter")
 
 
-def test_llama_cpps_servers_answer_for_their_sides(tiny_tokenizer, tmp_path):
-    xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp (llama.cpp's server) is not installed")
-    servers = []
-    for letter in "ab":
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(write(tmp_path / f"{letter}.gguf", tiny_tokenizer, letter, CHAT_TEMPLATE))
-        parameters.port = 0
-        parameters.n_ctx, parameters.n_parallel = 1024, 2
-        parameters.cpuparams.n_threads = 1
-        parameters.warmup = False
-        servers.append(xllamacpp.Server(parameters))
-    with RemoteLens(*(f"{server.listening_address}/v1" for server in servers)) as lens:
+@pytest.fixture
+def llama_cpp():
+    """Starts llama.cpp's server on a GGUF file and gives its address; it ends with the test."""
+    if find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp (llama.cpp's server) is not installed")
+    with ExitStack() as servers:
+
+        def serve(model: Path) -> str:
+            command = [sys.executable, str(Path(__file__).with_name("llama_cpp_server.py")), str(model)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            server = servers.enter_context(subprocess.Popen(command, text=True, **pipes))
+            servers.callback(server.stdin.close)
+            return next(line.split()[-1] for line in server.stdout if line.startswith("serving at "))
+
+        yield serve
+
+
+def test_llama_cpps_servers_answer_for_their_sides(llama_cpp, tiny_tokenizer, tmp_path):
+    models = [write(tmp_path / f"{letter}.gguf", tiny_tokenizer, letter, CHAT_TEMPLATE) for letter in "ab"]
+    with RemoteLens(*(f"{llama_cpp(Path(model))}/v1" for model in models)) as lens:
         lens.start()
         lens.wait_ready(60)
         base, tuned = lens.ask(["Add two numbers."], Settings(max_new_tokens=12)).result()
