@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuning.errors import UserError
-from tuning.ingest.place import is_place, parse
+from tuning.ingest.place import check_name
 
 HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
 FIBONACCI = "Write a function in Python to print the Fibonacci series."
@@ -103,8 +103,7 @@ class Config:
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")
-        if is_place(self.data):
-            parse(self.data)
+        check_name(self.data)
         if self.sample_every and not self.sample_question.strip():
             raise UserError("--sample-question is empty: give a question, or set --sample-every 0.")
 

@@ -102,7 +102,9 @@ def test_a_refusal_is_one_line_and_the_token_is_nowhere(
     assert content(cloud.folder / "shop.duckdb") == before
 
 
-@pytest.mark.parametrize("name", ["md:shop?", "MD:shop?", " md:shop?", "motherduck:shop?", "md:?", "duckdb:f?"])
+@pytest.mark.parametrize(
+    "name", ["md:shop?", "MD:shop?", " md:shop?", "motherduck:shop?", "md:?", "duckdb:f?", "shop?"]
+)
 def test_a_token_in_a_name_is_refused_and_not_repeated(tmp_path, capfd, cloud, data_folder, name):
     name += f"motherduck_token={TOKEN}"
     commands = (

@@ -71,18 +71,31 @@ def parse(name: str) -> Place:
         if key == "where":  # the condition may hold & and =, so it reaches to the end
             return replace(place, where=value.strip())
         value, _, options = value.partition("&")
-        if "token" in key.lower():
-            raise UserError("A token has no place in a name: put it into MOTHERDUCK_TOKEN.")
+        refuse_token(key)
         if key != "table":
             raise UserError("After the ? of duckdb: and md: come table=TABLE and then where=SQL, nothing else.")
         place = replace(place, table=table_name(value))
     return place
 
 
+def check_name(name: str) -> None:
+    """Raise UserError for the name of a data source that can be none, or that holds a token, without repeating it."""
+    if is_place(name):
+        parse(name)
+    else:
+        refuse_token(name.partition("?")[2])
+
+
+def refuse_token(options: str) -> None:
+    """Raise UserError if what follows the ? of a name speaks of a token."""
+    if "token" in options.lower():
+        raise UserError("A token has no place in a name: put it into MOTHERDUCK_TOKEN.")
+
+
 def parse_target(name: str | None, table: str | None) -> Place:
     """The place to load into: None for the default file, a file's path, ``duckdb:FILE`` or ``md:DATABASE``."""
     name = f"{FILE}:" if name is None else name
-    place = parse(name) if is_place(name) else Place(FILE, name)
+    place = parse(name if is_place(name) else f"{FILE}:{name}")
     if place.where:
         raise UserError("A target has no where=: give it to the source.")
     return place if table is None else replace(place, table=table_name(table))
