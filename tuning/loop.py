@@ -37,7 +37,6 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     device = choose_device(config)
     weights = find_weights(config)
     join(ranks, device.name)
-    torch.set_flush_denormal(True)
     if config.threads:
         torch.set_num_threads(config.threads)
     tokenizer = load_tokenizer(weights)

@@ -95,11 +95,12 @@ def train(run: Run, ranks: parallel.Ranks, channel: Channel | None, stop: StopRe
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     from tuning import loop
 
-    job = loop.setup(run.path, run.config(), ranks, emit)
-    if resumed:
-        emit("resumed", step=job.progress.step)
-    emit("start", max_steps=job.config.max_steps, processes=ranks.count, **job.facts)
-    outcome = loop.fit(job, stop)
+    with tiny_floats_as_zero():
+        job = loop.setup(run.path, run.config(), ranks, emit)
+        if resumed:
+            emit("resumed", step=job.progress.step)
+        emit("start", max_steps=job.config.max_steps, processes=ranks.count, **job.facts)
+        outcome = loop.fit(job, stop)
     if outcome == "finished":
         emit("finished", step=job.progress.step, message=f"the adapter is in {job.adapter}")
     else:
@@ -107,6 +108,21 @@ def train(run: Run, ranks: parallel.Ranks, channel: Channel | None, stop: StopRe
         message = f"saved after step {job.progress.step}, from where it can be resumed ({reason})"
         emit("stopped", step=job.progress.step, message=message)
     return outcome
+
+
+@contextmanager
+def tiny_floats_as_zero() -> Iterator[None]:
+    """A context in which floats below their type's normal range count as zero, because processors are slow with them.
+
+    Afterwards they are computed again, since the process may go on with other work.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def last_word(run: Run, channel: Channel | None, error: Exception) -> UserError:

@@ -6,6 +6,7 @@ import json
 import signal
 import urllib.request
 
+import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -108,6 +109,17 @@ def test_a_vote_that_cannot_be_kept_is_refused_in_one_line(visitor, pair, choice
     with pytest.raises(AppError, match=message) as refused:
         client.predict(pair or row["pair"], choice, **options, api_name="/rate")
     assert "\n" not in str(refused.value)
+    assert votes(client) == before
+
+
+def test_a_comment_of_a_megabyte_is_refused_in_one_line(visitor, app):
+    client = visitor()
+    (row,) = pairs_of(client, question="Why?")
+    before = votes(client)
+    sent = {"data": [row["pair"], "left", [], "x" * 1_000_000]}
+    refused = httpx.post(f"{app.url}gradio_api/run/rate", json=sent, timeout=60)
+    assert refused.status_code == 413
+    assert refused.json()["detail"] == "The request is too large: at most 256 KiB are taken."
     assert votes(client) == before
 
 

@@ -216,6 +216,7 @@ def test_train_watch_list_and_export_from_the_command_line(home, tiny_model_path
     folder = run.runs_root() / "mine"
     options = ["--model", str(tiny_model_path), "--data", str(data_file), "--max-steps", "3", "--sample-every", "0"]
     assert main(["train", "--preset", "smoke", "--run-dir", str(folder), *options]) == 0
+    assert sys.float_info.min / 2 > 0, "the process computes with tiny floats again"
     printed = capsys.readouterr().out
     assert printed.startswith(f"run {folder}\n")
     assert "step 3/3" in printed
