@@ -1,5 +1,5 @@
-"""llama.cpp's server, as elsewhere a process of its own: ``python llama_cpp_server.py FILE.gguf`` prints its address and
-serves until its input ends."""
+"""llama.cpp's server in a process of its own: ``python llama_cpp_server.py FILE.gguf`` prints its address and serves
+until its input ends."""
 
 from __future__ import annotations
 
