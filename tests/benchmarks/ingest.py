@@ -3,7 +3,8 @@
 Random text as Parquet (``instruction``/``input``/``output``, and one message per row) and as JSONL is loaded by
 ``python -m tuning ingest``'s own code, in turns with plain DuckDB, which copies the same rows into a table as they are:
 the ceiling. Each load is a process of its own and goes into an empty file. A tenth of the rows shows whether memory
-grows with them; the peak of a JSONL source also counts the pages of its converted copy, which is mapped, not held.
+grows with them: at its peak all that is resident, and what of that no file backs. The converted copy of a JSONL source
+is mapped, and its pages are resident for as long as nothing else wants the room.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import string
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from tests.benchmarks.spread import ratios, spread
 PROJECT = Path(__file__).parents[2]
 CHUNK_ROWS = 20_000
 TEXT_LENGTH = 1 << 22
+LOOK_SECONDS = 0.05
 LAYOUTS = ("alpaca", "messages", "jsonl")
 LOADERS = ("this project", "plain DuckDB")
 
@@ -87,12 +91,31 @@ def load(loader: str, source: Path, target: Path) -> dict[str, float]:
     from tuning.ingest.warehouse import MEMORY_LIMIT
 
     began = time.perf_counter()
-    if loader == LOADERS[0]:
-        ingest(str(source), Place(FILE, str(target)))
-    else:
-        with duckdb.connect(str(target), config={"memory_limit": MEMORY_LIMIT}) as connection:
-            connection.execute(f"CREATE TABLE questions AS SELECT * FROM '{source}'")
-    return {"seconds": time.perf_counter() - began, "peak_mb": memory()["peak_mb"]}
+    with largest_own_memory() as own:
+        if loader == LOADERS[0]:
+            ingest(str(source), Place(FILE, str(target)))
+        else:
+            with duckdb.connect(str(target), config={"memory_limit": MEMORY_LIMIT}) as connection:
+                connection.execute(f"CREATE TABLE questions AS SELECT * FROM '{source}'")
+    return {"seconds": time.perf_counter() - began, "peak_mb": memory()["peak_mb"], "own_mb": max(own)}
+
+
+@contextmanager
+def largest_own_memory() -> Iterator[list[int]]:
+    """MiB of this process that no file backs, looked at every 50 ms while the context lasts."""
+    seen, over = [memory()["own_mb"]], threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            seen.append(memory()["own_mb"])
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
 
 
 def measure(loader: str, source: Path, folder: Path) -> dict[str, float]:
@@ -118,7 +141,8 @@ def main() -> None:
         loader, source, target = options.one
         print(json.dumps(load(loader, Path(source), Path(target))))
         return
-    print(f"{'':<10}{'rows':>10}  {'loader':<14}{'rows per second':<28}{'peak MB':<20}share of the ceiling's rate")
+    memories = f"{'peak MB':<20}{'of no file':<20}"
+    print(f"{'':<10}{'rows':>10}  {'loader':<14}{'rows per second':<28}{memories}share of the ceiling's rate")
     with tempfile.TemporaryDirectory() as folder:
         for layout in options.layouts:
             for rows in (options.rows // 10, options.rows):
@@ -136,9 +160,11 @@ def compare(layout: str, source: Path, rows: int, rounds: int) -> None:
             found[loader].append(measure(loader, source, source.parent))
     rates = {loader: [rows / each["seconds"] for each in each_round] for loader, each_round in found.items()}
     for loader in LOADERS:
-        peak = spread([each["peak_mb"] for each in found[loader]], 0)
+        peak, own = (spread([each[kind] for each in found[loader]], 0) for kind in ("peak_mb", "own_mb"))
         share = ratios(rates[loader], rates[LOADERS[1]]) if loader == LOADERS[0] else ""
-        print(f"{layout:<10}{rows:>10,}  {loader:<14}{spread(rates[loader], 0):<28}{peak:<20}{share}", flush=True)
+        print(
+            f"{layout:<10}{rows:>10,}  {loader:<14}{spread(rates[loader], 0):<28}{peak:<20}{own:<20}{share}", flush=True
+        )
 
 
 if __name__ == "__main__":
