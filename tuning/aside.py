@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,18 @@ def ask(module: str, question: dict[str, Any], seconds: float) -> dict[str, Any]
     except ValueError:
         raise UserError(said or died(code)) from None
     return answer
+
+
+def answer(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Do in the process that :func:`ask` starts what was asked of it, and print the answer; a UserError becomes a line
+    of the error stream. Returns the exit code."""
+    step_back()
+    try:
+        print(json.dumps(work(json.load(sys.stdin))))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def call(command: Sequence[str], sent: str, seconds: float) -> tuple[int, str, str]:

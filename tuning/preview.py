@@ -6,12 +6,10 @@ The question holds the fields of a Config; the answer ``facts``, in words, and `
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
 from tuning import aside
-from tuning.errors import UserError
 
 LONGEST_PIECE = 6000
 
@@ -51,16 +49,5 @@ def facts(dataset: Any, examples: int) -> str:
     return " ".join(words)
 
 
-def main() -> int:
-    """Answer one question. Returns the exit code."""
-    aside.step_back()
-    try:
-        print(json.dumps(preview(json.load(sys.stdin))))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(aside.answer(preview))

@@ -1,11 +1,11 @@
 """The tables of the default DuckDB file that can be trained on, for the page to offer.
 
-``python -m tuning.ingest.tables`` prints them as JSON: the file is opened beside the web server, not in it.
+``python -m tuning.ingest.tables`` prints them as JSON for :func:`tuning.aside.ask`: the file is opened beside the web
+server, not in it.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from typing import Any
@@ -48,15 +48,10 @@ def tables(place: Place) -> list[dict[str, Any]]:
         ]
 
 
-def main() -> int:
-    """Print them. Returns the exit code."""
-    try:
-        print(json.dumps({"tables": tables(Place(FILE, str(default_file()))), "unread": ""}))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def listed(_: dict[str, Any]) -> dict[str, Any]:
+    """The tables of the default file, as :func:`offered` tells them. Raises UserError if it cannot be read."""
+    return {"tables": tables(Place(FILE, str(default_file()))), "unread": ""}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(aside.answer(listed))
