@@ -31,6 +31,7 @@ class Events:
         self.path = path
         self.reserve = path.with_name("reserve")
         with translated(path):
+            path.touch()
             end_torn_line(path)
             self.reserve.write_bytes(b"\0" * RESERVE_BYTES)
 
@@ -53,12 +54,12 @@ class Events:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """A context in which a full disk, or a run folder (``path``'s parent) that has gone, becomes a UserError."""
+    """A context in which a full disk, or a run folder whose events (``path``) have gone, becomes a UserError."""
     folder = path.parent
     try:
         yield
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not folder.exists():
+        if isinstance(error, FileNotFoundError) and not path.exists():
             raise UserError(f"The run folder {folder} was removed while it was in use: start a new run.") from error
         if error.errno in FULL:
             raise UserError(
@@ -69,9 +70,9 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def append(path: Path, event: Event) -> None:
-    """One line in one write, so that lines of a dying process never mix."""
+    """One line in one write, so that lines of a dying process never mix; a file that was removed is not made again."""
     line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         os.write(descriptor, line.encode())
     finally:
@@ -85,7 +86,7 @@ def finite(value: Any) -> Any:
 
 def end_torn_line(path: Path) -> None:
     """Close a line that a killed writer left open."""
-    if not path.exists() or not path.stat().st_size:
+    if not path.stat().st_size:
         return
     with path.open("rb+") as file:
         file.seek(-1, os.SEEK_END)

@@ -136,7 +136,7 @@ def last_word(run: Run, channel: Channel | None, error: Exception) -> UserError:
         message = str(error)
     else:
         message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    if channel and run.path.is_dir():
+    if channel and run.events_path.exists():
         channel.events.last_words("failed", message=message)
         write_log(run, f"failed: {message}" if isinstance(error, UserError) else traceback.format_exc())
     return error if isinstance(error, UserError) else UserError(f"{message} (details in {run.log_path})")

@@ -70,6 +70,12 @@ def end(page):
     wait_state(page, "stopped")
 
 
+def remove_while_written(folder):
+    """Removes a folder into which a worker writes, so that it may not be empty at the first try."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def worker(home, run):
     return json.loads((home / "runs" / run / "worker.json").read_text())["pid"]
 
@@ -216,7 +222,7 @@ def test_a_run_outlives_the_app_is_killed_resumed_and_loses_its_folder(
     wait_state(page, "running")
     wait_for(lambda: page.locator(".ll-log [data-kind=resumed]").count())
     pid = worker(training_home, run)
-    shutil.rmtree(training_home / "runs" / run)
+    remove_while_written(training_home / "runs" / run)
     expect(page.locator(".ll-live > .ll-notice")).to_contain_text(f"There is no run '{run}' any more")
     expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
     wait_for(lambda: not Path(f"/proc/{pid}").exists())

@@ -283,19 +283,22 @@ def test_a_validation_loss_that_is_no_number_ends_the_run(settings, monkeypatch)
         worker.work(new_run(settings), Ranks(), quiet=True)
 
 
-def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch):
+@pytest.mark.parametrize("left", [[], ["written-meanwhile"]], ids=["all of it", "but for a late file"])
+def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch, left):
     doomed = new_run(settings)
     plain = loop.train_step
 
     def step(session, number, stop=False):
         if number == 2:
             shutil.rmtree(doomed.path)
+            for name in left:
+                (doomed.path / name).mkdir(parents=True)
         return plain(session, number, stop)
 
     monkeypatch.setattr(loop, "train_step", step)
     with pytest.raises(UserError, match="was removed while it was in use"):
         worker.work(doomed, Ranks(), quiet=True)
-    assert not doomed.path.exists()
+    assert [path.name for path in doomed.path.glob("*")] == left
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_adapter(settings, monkeypatch):
