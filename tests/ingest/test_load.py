@@ -130,7 +130,7 @@ def test_the_default_target_is_one_file_in_the_data_folder(data_folder):
     place = parse_target(None, None)
     ingest("python_qa", place)
     assert [path.name for path in data_folder.glob("*.duckdb")] == ["lora_lens.duckdb"]
-    assert len(data.load("duckdb:")) == 510
+    assert len(data.load("duckdb:")) == 1142
 
 
 @given(
