@@ -122,7 +122,7 @@ PRESETS: dict[str, Config] = {
         sample_every=4,
         sample_tokens=12,
     ),
-    "quick": Config(max_steps=100, warmup_steps=8, alpha=32.0, sample_every=20),
+    "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
     "original-small": Config(
         limit=300,
         max_steps=20,

@@ -84,7 +84,7 @@ def test_before_the_first_run_the_tab_says_what_to_do(visit):
     page = visit()
     open_train(page)
     expect(page.locator("#ll-train .ll-empty")).to_contain_text("No run yet")
-    expect(page.locator(".ll-does")).to_contain_text("100 steps of 16 examples, 1,600 in all, from python_qa")
+    expect(page.locator(".ll-does")).to_contain_text("80 steps of 16 examples, 1,280 in all, from python_qa")
     expect(page.get_by_role("button", name="Measure this machine")).to_be_visible()
     screenshot(page, "train-before", full_page=True)
 
