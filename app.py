@@ -11,9 +11,11 @@ import webbrowser
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept for a page that is off here
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.utils import LRUCache
 
 from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
@@ -39,6 +41,10 @@ log = logging.getLogger(__name__)
 MALFORMED = "The call failed: check the number and the kinds of its values, or ask the owner for the server's log."
 MAX_THREADS = 96
 MAX_QUEUE = 128
+SESSIONS = 128
+"""How many visitors' sessions gradio keeps: some 80 KB each, and nothing in them that it cannot make again."""
+SESSIONS_WITH_CALLS = 2000
+"""For how many sessions gradio keeps the calls that are not over: as many as those whose messages it keeps."""
 KEEP_UPLOADS = (3600, 86400)
 """Every hour, what was uploaded more than a day ago is deleted (seconds)."""
 
@@ -82,7 +88,10 @@ def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str =
         endpoints_tab.build(lens, visitors, pairs)
         training_endpoints_tab.build(training)
         page.unload(visitors.forget)
-    return page.queue(max_size=MAX_QUEUE)
+    page.state_session_capacity = SESSIONS
+    page.queue(max_size=MAX_QUEUE)
+    page._queue.pending_event_ids_session = LRUCache(SESSIONS_WITH_CALLS)  # gradio's own keeps every session
+    return page
 
 
 def owns(request: gr.Request) -> bool:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from eval_prompts.ratings import Ratings
     from eval_prompts.service import Status
 
-REMEMBERED = 2000
+REMEMBERED = 640
+"""Twice the pairs of 64 requests for all five probes, which is how many may run. Some 15 KB each, more if long."""
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,38 @@
+"""Visitors come and go for months: what is kept of those who have gone is bounded."""
+
+import pytest
+from gradio.state_holder import StateHolder
+
+import app
+from eval_prompts.service import Lens
+from eval_prompts.shown_pairs import ShownPairs
+
+
+@pytest.fixture(scope="module")
+def page():
+    pairs = ShownPairs("sqlite://")
+    yield app.build_page(Lens(), pairs)
+    pairs.close()
+
+
+def test_gradio_keeps_the_newest_sessions_and_no_more(page):
+    holder = StateHolder()
+    holder.set_blocks(page)
+    for number in range(200):
+        assert holder[f"session {number}"] is not None
+    assert len(holder.session_data) <= 130
+    assert "session 199" in holder
+    assert "session 100" in holder
+    assert "session 0" not in holder
+
+
+def test_the_queue_forgets_the_calls_of_sessions_that_are_gone(page):
+    queue = page._queue
+    for number in range(2500):
+        queue.pending_event_ids_session[f"session {number}"] = set()
+    assert len(queue.pending_event_ids_session) <= 2000
+    assert "session 2499" in queue.pending_event_ids_session
+
+
+def test_the_queue_keeps_no_record_of_each_call(page):
+    assert page._queue.ANALYTICS_MAX_EVENTS <= 10
