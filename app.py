@@ -21,7 +21,7 @@ from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
 from eval_prompts.vote_export import export
-from space_config import hardware, logs, roles, shutdown
+from space_config import hardware, logs, memory, roles, shutdown
 from space_config.calls import Names
 from space_config.disk import Disk
 from space_config.guard import Guard
@@ -197,6 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, stop)
+    memory.share_arenas()
     try:
         profile = hardware.detect(os.environ)
         hardware.apply(profile, os.environ)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,3 +181,13 @@ def test_a_database_that_refuses_loses_no_pair(tmp_path):
     (tmp_path / "folder").unlink()
     assert pairs.rate(showing.pairs[0].id, "visitor", "left")["outcome"] == "base"
     pairs.close()
+
+
+def test_requests_that_are_long_over_are_let_go(pairs):
+    showings = weakref.WeakSet()
+    for _ in range(1000):
+        showings.add(pairs.show(stream_of(), lambda: STATUS, "me"))
+    newest = pairs.show(stream_of(), lambda: STATUS, "me")
+    assert newest.pairs[0].id in pairs.judged([pair.id for pair in newest.pairs])
+    gc.collect()
+    assert len(showings) <= 400
