@@ -68,12 +68,19 @@ class GuardedBlocks(gr.Blocks):
             raise gr.Error(MALFORMED, print_exception=False) from None
 
 
-def build_page(lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str = "") -> gr.Blocks:
+def build_page(
+    lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str = "", no_training: str = ""
+) -> gr.Blocks:
     """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
-    is a line for everyone, such as what is lost on a restart."""
+    is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so."""
     visitors = compare_tab.Visitors()
     watcher = Watcher()
-    training = Actions(watcher, lambda adapter, against: use_adapter(lens, adapter, against), lambda: comparing(lens))
+    training = Actions(
+        watcher,
+        lambda adapter, against: use_adapter(lens, adapter, against),
+        lambda: comparing(lens),
+        closed=no_training,
+    )
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         compare_tab.build_header(lens, watcher.training_words)
         if notice:
@@ -205,7 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed())
-        page = build_page(lens, pairs, settings.upload_mb, f"{profile.notice} {settings.invitation()}".strip())
+        notice = f"{profile.notice} {settings.invitation()}".strip()
+        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training())
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening, settings.open_connections())

@@ -10,7 +10,15 @@ from pathlib import Path
 BUCKET = Path("/data")
 LOST = "Votes and runs are lost when this Space restarts: its owner can mount a storage bucket at /data."
 
-ZERO_GPU = "A GPU is lent to this Space for answers alone, so training runs on its CPU, which is slower."
+NO_TRAINING = (
+    "Training is off here, because ZeroGPU lends its GPU for seconds and to one request at a time: train on your own "
+    "machine (python -m tuning train) or on a Space with other hardware, then put the run's folder into runs/ of the "
+    "bucket at /data here, or push the adapter to the Hub from the Train tab there and name it in LORA_LENS_ADAPTER."
+)
+"""A run on ZeroGPU would have to be cut into slices, and nothing lends them to it: a GPU is lent on the account of the
+visitor whose request is being answered, by a token of that request that expires; and to one forked process by its
+number, which may be aborted once its time is over (the package ``spaces`` 0.51.3). A run is a process of its own that
+goes on when everybody has left."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,9 @@ def detect(environment: Mapping[str, str], devices: Path = Path("/dev"), bucket:
     notice = "" if kept else LOST
     defaults_of_small_ones = {"LORA_LENS_ANSWER_TOKENS": "1000", "LORA_LENS_WAITING_REQUESTS": "24"}
     if on_zero_gpu(environment):
-        # The GPU exists in lent processes alone: the pair of this one, and every training run, is on the CPU.
+        # The GPU exists in lent processes alone: the pair of this one, and a run where one is allowed, is on the CPU.
         defaults |= defaults_of_small_ones | {"LORA_LENS_DEVICE": "cpu"}
-        words = "a ZeroGPU Space: answers borrow a GPU, training runs on its CPU"
-        return Profile("zero-gpu", words, defaults, f"{ZERO_GPU} {notice}".strip())
+        return Profile("zero-gpu", "a ZeroGPU Space, where answers borrow a GPU", defaults, notice)
     if any(devices.glob("nvidia[0-9]*")):
         return Profile("gpu-space", "a Space with a GPU", defaults, notice)
     defaults |= defaults_of_small_ones

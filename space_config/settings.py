@@ -80,6 +80,7 @@ class Settings(BaseSettings):
 
     log_format: Literal["text", "json"] = Field("text", description="form of the log on stderr")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="info tells every request")
+    zero_gpu_training: bool = Field(False, description="on ZeroGPU, where training is off, have it run on the CPU")
     stop_training: bool = Field(False, description="on SIGTERM, have a training run save and end too")
     drain_seconds: float = Field(8, ge=0, le=300, description="how long answers may go on after SIGTERM")
 
@@ -140,6 +141,10 @@ class Settings(BaseSettings):
             )
         return self.jail
 
+    def no_training(self) -> str:
+        """Why nobody can train here, and what to do instead; '' where one can."""
+        return hardware.NO_TRAINING if hardware.on_zero_gpu(os.environ) and not self.zero_gpu_training else ""
+
     def limits(self) -> Limits:
         """What the guard allows."""
         return Limits(
@@ -193,7 +198,8 @@ class Settings(BaseSettings):
 
     def invitation(self) -> str:
         """A line for the page that tells the owner where to sign in (Markdown); '' where nobody can or need not."""
-        return "The owner [signs in](/owner) to train." if self.owner().can_sign_in else ""
+        what = "choose adapters" if self.no_training() else "train"
+        return f"The owner [signs in](/owner) to {what}." if self.owner().can_sign_in else ""
 
     def who_owns(self) -> str:
         """One line for the log that says who the owner is."""

@@ -41,7 +41,11 @@ def head() -> str:
 def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bool]) -> None:
     """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB, and
     ``may_train`` tells who may do more than watch."""
-    form = train_form.form() | {"upload_mb": upload_mb, "hub": "" if hub.token() else hub.NO_TOKEN}
+    form = train_form.form() | {
+        "upload_mb": upload_mb,
+        "hub": "" if hub.token() else hub.NO_TOKEN,
+        "closed": actions.closed,
+    }
 
     def may(_: Any, request: gr.Request) -> Answer:
         return {"train": may_train(request)}
@@ -106,6 +110,7 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
         view = watcher.look(text(sent, "run") or None, seen if isinstance(seen, dict) else {})
         if view["run"]:
             view["export"] = actions.exports.told(watcher.named(view["run"]))
+            view["can"]["resume"] = view["can"]["resume"] and not actions.closed
         return view
 
     def runs(_: Answer) -> Answer:

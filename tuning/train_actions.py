@@ -21,24 +21,24 @@ class Actions:
     """One start at a time, for all pages together.
 
     ``use`` puts an adapter (a folder or 'starter'), perhaps against another one, on the Compare tab and tells what is
-    known of it; ``comparing`` says in words who answers there. They come from whoever composes the page.
+    known of it; ``comparing`` says in words who answers there. They come from whoever composes the page, as does
+    ``closed``: why nothing may be started here and what to do instead, or ''.
     """
 
-    def __init__(self, watcher: Watcher, use: Use, comparing: Callable[[], str]) -> None:
-        self.watcher, self._use, self.comparing = watcher, use, comparing
+    def __init__(self, watcher: Watcher, use: Use, comparing: Callable[[], str], closed: str = "") -> None:
+        self.watcher, self._use, self.comparing, self.closed = watcher, use, comparing, closed
         self.exports, self.estimator = Exports(), estimate.Estimator()
         self._lock = threading.Lock()
 
     def calibrate(self, preset: str, overrides: dict[str, Any]) -> None:
         """Begin to measure how fast such a run would go. Raises UserError as ``start`` does."""
-        config = self._checked(preset, overrides)
         with self._starting():
-            estimate.calibrate(preset, config)
+            estimate.calibrate(preset, self._checked(preset, overrides))
 
     def start(self, preset: str, overrides: dict[str, Any]) -> Run:
         """Start a run. Raises UserError for settings that cannot work, or naming the run that trains already."""
-        self._checked(preset, overrides)
         with self._starting():
+            self._checked(preset, overrides)
             return run.start(preset, overrides)
 
     def _checked(self, preset: str, overrides: dict[str, Any]) -> presets.Config:
@@ -52,7 +52,10 @@ class Actions:
 
     @contextmanager
     def _starting(self) -> Iterator[None]:
-        """Being the one that starts a worker. Raises UserError for a second one at the same moment."""
+        """Being the one that starts a worker. Raises UserError for a second one at the same moment, and for every one
+        where starting is closed."""
+        if self.closed:
+            raise UserError(self.closed)
         if not self._lock.acquire(blocking=False):
             raise UserError("A run is being started right now: wait a moment.")
         try:

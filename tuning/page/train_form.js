@@ -50,19 +50,22 @@
 		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const others = el("details", { class: "ll-more" }, el("summary", {}, "More settings"), el("div", { class: "ll-fields" }, ...more));
 		const source = lens.buildDataSource(form, server, () => check());
+		const closed = Boolean(form.closed);
+		const shell = el("details", { class: "ll-more" }, el("summary", {}, "The same from a command line"), el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)));
 		const root = el(
 			"section",
 			{ class: "ll-panel ll-form" },
 			el("h3", {}, "New run"),
+			el("p", { class: "ll-notice", "data-level": "info", hidden: !closed }, form.closed),
 			el("div", { class: "ll-presets", role: "radiogroup", "aria-label": "Preset" }, ...choices),
 			source.root,
 			el("div", { class: "ll-fields" }, ...main),
 			others,
 			summary,
-			el("div", { class: "ll-estimate" }, estimate, measure),
-			el("div", { class: "ll-start" }, start),
+			el("div", { class: "ll-estimate", hidden: closed }, estimate, measure),
+			el("div", { class: "ll-start", hidden: closed }, start),
 			problem,
-			el("details", { class: "ll-more" }, el("summary", {}, "The same from a command line"), el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)))
+			shell
 		);
 		let preset = "";
 		let timer = 0;
@@ -121,10 +124,10 @@
 		/** Shuts the form for those who may only watch. */
 		async function ask() {
 			const told = await server.may({});
-			if (!told || told.train) return;
+			if (!told || told.train) return void (shell.open = closed);
 			for (const part of root.querySelectorAll("input, select, button")) part.disabled = true;
 			clearTimeout(timer);
-			setText(summary, "Here you can watch. Training is for the owner of this app, who signs in under /owner.");
+			setText(summary, `Here you can watch.${closed ? "" : " Training is for the owner of this app, who signs in under /owner."}`);
 			root.dataset.shut = "true";
 			does.shut();
 		}
