@@ -61,6 +61,17 @@ def test_settings_at_odds_are_refused(options, words):
         read_settings(options).lens()
 
 
+def test_training_is_off_on_zero_gpu_alone_unless_it_is_asked_for(monkeypatch):
+    assert read_settings([]).no_training() == ""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    settings = read_settings(["--auth", "long enough"])
+    assert "python -m tuning train" in settings.no_training()
+    assert "to choose adapters" in settings.invitation()
+    allowed = read_settings(["--auth", "long enough", "--zero-gpu-training"])
+    assert allowed.no_training() == ""
+    assert "to train" in allowed.invitation()
+
+
 @pytest.mark.parametrize(
     ("options", "open_to_all", "hosts"),
     [
