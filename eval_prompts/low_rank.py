@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from eval_prompts.adapters import CONFIG_FILE, PEFT_PREFIX, WEIGHTS_FILE, read_json
 
-TOLERANCE = 1e-5
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+UNDERSTOOD = {
+    *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping"),
+    *("r", "lora_alpha", "use_rslora", "lora_dropout", "bias", "inference_mode", "init_lora_weights"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("megatron_core", "qalora_group_size"),
+}
+"""Settings of peft's ``LoraConfig`` that leave a layer at ``W + scale * B @ A``. With any other, set to something,
+peft is asked what the adapter means."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +63,29 @@ class AdaptedLinear(nn.Linear):
         return super().forward(input) + F.linear(F.linear(input, self.down), self.up)
 
 
-def factors_of(layer: nn.Module) -> LowRank | None:
-    """The factors of one of peft's LoRA layers with a single adapter; None for a layer of another kind."""
-    downs, ups, scalings = (getattr(layer, name, {}) for name in ("lora_A", "lora_B", "scaling"))
-    if len(downs) != 1 or set(downs) != set(ups):
-        return None
-    (name,) = downs
-    down, up = downs[name].weight.detach(), ups[name].weight.detach()
-    return LowRank(down.clone(), up * scalings[name])
+def plain_factors(adapter: Path, modules: Sequence[str]) -> dict[str, LowRank] | None:
+    """The factors of plain LoRA for each of ``modules`` (dotted names), in fp32 with the scale in ``up``.
 
-
-def share_what_is_shared(tuned: nn.Module, base: nn.Module, factors: Iterable[tuple[str, LowRank | None]]) -> None:
-    """Replace merged layers of ``tuned`` (by dotted name) by ones that share the weight of ``base``.
-
-    Only where both are plain layers in fp32 and the factors alone lead from one weight to the other: DoRA and other
-    kinds of adapters change a weight in other ways too, and their layers stay as they are.
+    None where the adapter is more than that, or does not fit together: then it takes peft to merge or to refuse it.
+    The scale is alpha / rank (LoRA, https://arxiv.org/abs/2106.09685), with rsLoRA alpha / sqrt(rank)
+    (https://arxiv.org/abs/2312.03732). Raises UserError if the configuration cannot be read.
     """
-    for name, change in factors:
-        ours, theirs = base.get_submodule(name), tuned.get_submodule(name)
-        plain = type(ours) is type(theirs) is nn.Linear and ours.weight.dtype == theirs.weight.dtype == torch.float32
-        if change is None or not plain:
-            continue
-        adapted = AdaptedLinear(ours, change)
-        if (adapted.merged_weight - theirs.weight).abs().max() <= TOLERANCE * theirs.weight.abs().max():
-            tuned.set_submodule(name, adapted.eval().requires_grad_(False))
+    config = read_json(adapter / CONFIG_FILE)
+    further = {name for name, value in config.items() if value and name not in UNDERSTOOD}
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    if further or rank < 1 or isinstance(config.get("init_lora_weights"), str):
+        return None
+    tensors = {name: tensor.float() for name, tensor in load_file(adapter / WEIGHTS_FILE).items()}
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    factors = {}
+    for name in modules:
+        down, up = (tensors.pop(f"{PEFT_PREFIX}{name}.lora_{part}.weight") for part in "AB")
+        if not down.shape[0] == up.shape[1] == rank or not (down.isfinite().all() and up.isfinite().all()):
+            return None
+        factors[name] = LowRank(down, up * scale)
+    return None if tensors else factors
+
+
+def can_share(layer: nn.Module) -> bool:
+    """Whether an :class:`AdaptedLinear` can stand for this layer: a plain one in fp32."""
+    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32

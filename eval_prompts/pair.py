@@ -120,34 +120,45 @@ def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTraine
     """A model equal to peft's ``merge_and_unload`` of ``adapter`` into ``base``; ``base`` is not touched.
 
     ``modules`` are the dotted names of the linear layers that the adapter changes. Plain LoRA over fp32 keeps its two
-    factors and shares the weights too; other layers get weights of their own, dequantised where the base is 4-bit or
-    8-bit and merged in fp32. All else is shared with ``base``.
+    factors and shares the weights too; other layers get weights of their own, merged by peft. All else is shared with
+    ``base``.
     """
-    import torch
-
-    from eval_prompts.low_rank import factors_of, share_what_is_shared
+    from eval_prompts.low_rank import AdaptedLinear, can_share, plain_factors
 
     states = (module.state for module in base.modules() if hasattr(module, "state"))
     shared = {id(part): part for part in (*base.parameters(), *base.buffers(), *states)}
     tuned = copy.deepcopy(base, shared)
+    factors = plain_factors(adapter, modules) if base.device.type == "cpu" else None
+    if factors is None or not all(can_share(base.get_submodule(name)) for name in modules):
+        return merge_with_peft(tuned, base, adapter, modules)
+    for name, change in factors.items():
+        adapted = AdaptedLinear(base.get_submodule(name), change)
+        tuned.set_submodule(name, adapted.eval().requires_grad_(False))
+    return tuned
+
+
+def merge_with_peft(tuned: PreTrainedModel, base: PreTrainedModel, adapter: Path, modules: list[str]) -> nn.Module:
+    """``tuned``, a copy of ``base`` that shares its weights, with the adapter merged into weights of its own.
+
+    They are dequantised first where the base is 4-bit or 8-bit, and merged in fp32.
+    """
+    import torch
+
     for name in modules:
         tuned.set_submodule(name, own_linear(base.get_submodule(name)))
     try:
         with quiet():
             from peft import PeftModel
 
-            wrapped = PeftModel.from_pretrained(tuned, str(adapter))
-            factors = {name: factors_of(wrapped.base_model.model.get_submodule(name)) for name in modules}
-            merged = wrapped.merge_and_unload(safe_merge=True)
+            merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"The adapter {adapter.name} cannot be merged: {reason}") from error
     for name in modules:
         merged.get_submodule(name).to(dtype=compute_dtype(base))
     merged.requires_grad_(False).eval()
-    with torch.no_grad():
-        share_what_is_shared(merged, base, factors.items())
-        if base.device.type != "cpu":
+    if base.device.type != "cpu":
+        with torch.no_grad():
             fuse_projections(merged, only=modules)
     return merged
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +31,8 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
         (("gate_proj", "up_proj", "down_proj"), {}),
         (("down_proj",), {"use_rslora": True}),
         (ATTENTION, {"use_dora": True}),
+        (("q_proj", "down_proj"), {"rank_pattern": {"down_proj": 2}}),
+        (("q_proj", "down_proj"), {"alpha_pattern": {"q_proj": 1.0}}),
     ],
 )
 def test_the_tuned_side_is_pefts_merge_and_the_rest_is_one_tensor(
@@ -40,7 +45,7 @@ def test_the_tuned_side_is_pefts_merge_and_the_rest_is_one_tensor(
     with torch.inference_mode():
         torch.testing.assert_close(pair.tuned(ids).logits, reference(ids).logits)
     base, expected = dict(pair.base.named_parameters()), dict(reference.named_parameters())
-    plain = not options.get("use_dora")
+    plain = not set(options) - {"use_rslora"}
     for name, parameter in pair.tuned.named_parameters():
         touched = any(target in name for target in targets)
         module = pair.tuned.get_submodule(name.rpartition(".")[0])
@@ -48,6 +53,22 @@ def test_the_tuned_side_is_pefts_merge_and_the_rest_is_one_tensor(
         effective = module.merged_weight if isinstance(module, AdaptedLinear) else parameter
         torch.testing.assert_close(effective, expected[name])
         assert (parameter.data_ptr() == base[name].data_ptr()) is (plain or not touched), name
+
+
+def test_plain_lora_is_loaded_without_pefts_imports(tiny_model_path, tiny_adapter_path):
+    """They take a good second of every start, bitsandbytes' most of it."""
+    program = f"""
+import sys
+from pathlib import Path
+from eval_prompts.pair import load_pair
+from tuning.device import pick_device
+from tuning.weights import resolve
+assert load_pair(resolve({str(tiny_model_path)!r}), pick_device("cpu"), {str(tiny_adapter_path)!r}).tuned
+print(sorted({{"peft", "bitsandbytes"}} & set(sys.modules)))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_base_side_is_the_untouched_model(tiny_pair, tiny_model_path):
