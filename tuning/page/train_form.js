@@ -56,7 +56,7 @@
 			"section",
 			{ class: "ll-panel ll-form" },
 			el("h3", {}, "New run"),
-			el("p", { class: "ll-notice", "data-level": "info", hidden: !closed }, form.closed),
+			...(closed ? [el("p", { class: "ll-notice", "data-level": "info" }, form.closed)] : []),
 			el("div", { class: "ll-presets", role: "radiogroup", "aria-label": "Preset" }, ...choices),
 			source.root,
 			el("div", { class: "ll-fields" }, ...main),
