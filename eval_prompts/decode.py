@@ -164,6 +164,11 @@ class Stream:
         with self._changed:
             return self._changed.wait_for(lambda: all(row.state in FINAL_STATES for row in rows), timeout)
 
+    def wait_over(self, timeout: float) -> bool:
+        """Wait until the whole request is over, or someone has asked it to end; False if not after ``timeout`` s."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.done or self._cancelled, timeout)
+
     def fail(self, message: str) -> None:
         """End the request with a message for the visitor."""
         self._error = message

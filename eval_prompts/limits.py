@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Limits:
     """Caps on questions (characters), answers (tokens) and requests. ``waiting_requests`` counts those being answered
-    too; ``asks_per_address`` those of one network address at the same time, None for any number."""
+    too; ``asks_per_address`` those of one network address at the same time, None for any number. A visitor's next
+    request waits ``previous_seconds`` for the one before it: that its reader has gone is noticed only after a while."""
 
     question_characters: int = 20_000
     answer_tokens: int = 4096
     waiting_requests: int = 64
     asks_per_address: int | None = None
+    previous_seconds: float = 5.0
 
     def check(self, stream: Stream) -> None:
         """Raise UserError if a request is larger than this server allows."""

@@ -142,18 +142,19 @@ class Lens:
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
-        ``visitor`` is the session and ``address`` the network address that asks, where they are known. Raises
-        UserError if a question cannot be asked, the queue is full, ``visitor`` has a request running or ``address``
-        too many, or there is no tuned side to ask.
+        ``visitor`` is the session and ``address`` the network address that asks, where they are known. If ``visitor``
+        has a request running, waits a moment for its end. Raises UserError if it goes on, if a question cannot be
+        asked, the queue is full, ``address`` has too many requests, or there is no tuned side to ask.
         """
         stream = Stream(questions, sides, settings or Settings(), visitor)
         stream.address = address
         self._limits.check(stream)
+        self._wait_for_previous(visitor)
         with self._lock:
             if self._state == "failed":
                 raise UserError(self._message)
             self._streams = [other for other in self._streams if not other.done]
-            if visitor and any(other.visitor == visitor and not other.cancelled for other in self._streams):
+            if self._running(visitor):
                 raise UserError("Your previous question is still being answered: stop it first.")
             self._limits.check_room(stream, self._streams)
             if self._engine is not None:
@@ -200,6 +201,19 @@ class Lens:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _running(self, visitor: str) -> list[Stream]:
+        """A known visitor's requests that nobody has asked to end; one at a time is allowed."""
+        return [
+            stream
+            for stream in list(self._streams)
+            if visitor and stream.visitor == visitor and not stream.cancelled and not stream.done
+        ]
+
+    def _wait_for_previous(self, visitor: str) -> None:
+        until = time.monotonic() + self._limits.previous_seconds
+        for stream in self._running(visitor):
+            stream.wait_over(until - time.monotonic())
 
     def _counts(self) -> tuple[int, int]:
         """Answers being computed now, and those that wait."""

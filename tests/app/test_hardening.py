@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import App
 from gradio_client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running import App
 from visiting import ASK, ASK_ALL, ask, wait_until_done
 
 PROJECT = Path(__file__).parents[2]

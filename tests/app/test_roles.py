@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import App
+from running import App
 
 from space_config import roles
 from space_config.roles import ENDPOINTS, Role

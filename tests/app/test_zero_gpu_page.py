@@ -9,10 +9,10 @@ import time
 
 import httpx
 import pytest
-from conftest import App
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
+from running import App
 from training import RUN, open_train
 from visiting import overflow, screenshot
 

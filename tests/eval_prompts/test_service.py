@@ -75,15 +75,34 @@ def test_questions_that_cannot_be_asked_are_refused(lens, question):
         lens.ask([question])
 
 
-def test_a_visitor_has_one_request_at_a_time_and_others_are_free(lens):
-    lens.start()
-    lens.wait_ready(60)
-    first = lens.ask(["One"], Settings(max_new_tokens=400), visitor="ann")
-    with pytest.raises(UserError, match="still being answered"):
-        lens.ask(["Two"], visitor="ann")
-    lens.ask(["Three"], Settings(max_new_tokens=2), visitor="bob").result()
-    first.cancel()
-    lens.ask(["Four"], Settings(max_new_tokens=2), visitor="ann").result()
+def test_a_visitor_has_one_request_at_a_time_and_others_are_free(tiny_model_path, tiny_adapter_path):
+    few = Settings(max_new_tokens=2)
+    limits = Limits(previous_seconds=0)
+    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", limits=limits) as lens:
+        lens.start()
+        lens.wait_ready(60)
+        first = lens.ask(["One"], Settings(max_new_tokens=400), visitor="ann")
+        with pytest.raises(UserError, match="still being answered"):
+            lens.ask(["Two"], visitor="ann")
+        lens.ask(["Three"], few, visitor="bob").result()
+        first.cancel()
+        lens.ask(["Four"], few, visitor="ann").result()
+
+
+def test_the_next_request_waits_a_moment_for_the_one_before_it(monkeypatch):
+    lens = Lens("never loaded", limits=Limits(previous_seconds=60))
+    first, known = lens.ask(["One"], visitor="ann"), threading.Event()
+    wait_over = first.wait_over
+
+    def noted(timeout):
+        known.set()
+        return wait_over(timeout)
+
+    monkeypatch.setattr(first, "wait_over", noted)
+    leaving = threading.Thread(target=lambda: known.wait(60) and first.cancel())
+    leaving.start()
+    assert lens.ask(["Two"], visitor="ann").answers
+    leaving.join()
 
 
 @pytest.mark.parametrize(
