@@ -52,71 +52,68 @@ class RowAttention(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packed: Packed, scale: float
     ) -> torch.Tensor:
         groups = key.shape[1]
-        out = torch.empty_like(query)
-        keys, values = key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous()
-        for span in packed.spans:
-            asked = gather_queries(query, span, groups) * scale
-            answers = torch.empty_like(asked)
-            for group, row_keys, row_values in row_groups(keys, values, span):
-                answers[group] = multiply(probabilities(asked[group], row_keys, span), row_values.t())
-            scatter_queries(answers, out, span)
+        asked = by_group(query, groups).mul_(scale)
+        keys, values = by_group(key, groups), by_group(value, groups)
+        answers = torch.empty_like(asked)
+        for group, queries, span, row_keys, row_values in row_groups(asked, keys, values, packed):
+            chances = probabilities(asked[group, queries], row_keys, span)
+            torch.mm(chances, row_values, out=answers[group, queries])
         ctx.packed, ctx.scale = packed, scale
-        ctx.save_for_backward(query, keys, values)
-        return out.flatten(1)
+        ctx.save_for_backward(asked, keys, values)
+        return by_token(answers, query.shape).flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, keys, values = ctx.saved_tensors
-        groups = keys.shape[0]
-        gradient = gradient.view_as(query)
-        into_query = torch.empty_like(query)
+        asked, keys, values = ctx.saved_tensors
+        groups, tokens, size = keys.shape
+        shape = (tokens, asked.shape[1] // tokens * groups, size)
+        wanted = by_group(gradient.view(shape), groups)
+        into_asked = torch.empty_like(asked)
         into_keys, into_values = torch.zeros_like(keys), torch.zeros_like(values)
-        for span in ctx.packed.spans:
-            asked = gather_queries(query, span, groups) * ctx.scale
-            wanted = gather_queries(gradient, span, groups)
-            into_asked = torch.empty_like(asked)
-            for group, row_keys, row_values in row_groups(keys, values, span):
-                chances = probabilities(asked[group], row_keys, span)
-                into_chances = multiply(wanted[group], row_values)
-                into_scores = torch._softmax_backward_data(into_chances, chances, -1, chances.dtype)
-                into_asked[group] = multiply(into_scores, row_keys.t())
-                add_to_row(into_keys[group], multiply(into_scores.t(), asked[group].t()), span)
-                add_to_row(into_values[group], multiply(chances.t(), wanted[group].t()), span)
-            scatter_queries(into_asked.mul_(ctx.scale), into_query, span)
+        for group, queries, span, row_keys, row_values in row_groups(asked, keys, values, ctx.packed):
+            chances = probabilities(asked[group, queries], row_keys, span)
+            into_chances = multiply(wanted[group, queries], row_values)
+            into_scores = torch._softmax_backward_data(into_chances, chances, -1, chances.dtype)
+            torch.mm(into_scores, row_keys, out=into_asked[group, queries])
+            add_to_row(into_keys[group], into_scores.t() @ asked[group, queries], span)
+            add_to_row(into_values[group], chances.t() @ wanted[group, queries], span)
+        into_query = by_token(into_asked.mul_(ctx.scale), shape)
         return into_query, into_keys.transpose(0, 1), into_values.transpose(0, 1), None, None
 
 
 def probabilities(asked: torch.Tensor, row_keys: torch.Tensor, span: Span) -> torch.Tensor:
-    """Softmax over the keys that each query may see: [heads of the group * queries, keys]."""
-    scores = multiply(asked, row_keys).view(-1, *span.mask.shape)
-    scores += span.mask
-    return torch.softmax(scores, dim=-1).flatten(0, 1)
+    """Softmax over the keys that each query may see: [the row's tokens * heads of the group, keys]."""
+    scores = multiply(asked, row_keys)
+    tokens, keys = span.mask.shape
+    scores.view(tokens, -1, keys).add_(span.mask.unsqueeze(1))
+    return torch.softmax(scores, dim=-1)
 
 
 def row_groups(
-    keys: torch.Tensor, values: torch.Tensor, span: Span
-) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-    """Group number, keys and values [prefix + row, size] of every group for one row."""
-    rows = [
-        torch.cat((states[:, : span.prefix], states[:, span.start : span.stop]), dim=1) for states in (keys, values)
-    ]
-    for group, (row_keys, row_values) in enumerate(zip(*rows, strict=True)):
-        yield group, row_keys, row_values
+    asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, packed: Packed
+) -> Iterator[tuple[int, slice, Span, torch.Tensor, torch.Tensor]]:
+    """For every row and group: the group's number, the row's place among its queries, the row, and the keys and
+    values [prefix + row, size] that it sees."""
+    heads = asked.shape[1] // keys.shape[1]
+    for span in packed.spans:
+        queries = slice(span.start * heads, span.stop * heads)
+        rows = [
+            torch.cat((states[:, : span.prefix], states[:, span.start : span.stop]), dim=1) for states in (keys, values)
+        ]
+        for group, (row_keys, row_values) in enumerate(zip(*rows, strict=True)):
+            yield group, queries, span, row_keys, row_values
 
 
-def gather_queries(states: torch.Tensor, span: Span, groups: int) -> torch.Tensor:
-    """[tokens, heads, size] -> [groups, heads of a group * the row's tokens, size]."""
-    part = states[span.start : span.stop]
-    return part.view(len(part), groups, -1, part.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)
+def by_group(states: torch.Tensor, groups: int) -> torch.Tensor:
+    """A copy: [tokens, heads, size] -> [groups, tokens * heads of a group, size]."""
+    tokens, heads, size = states.shape
+    parted = states.view(tokens, groups, heads // groups, size).transpose(0, 1)
+    return torch.empty(parted.shape, dtype=states.dtype).copy_(parted).view(groups, -1, size)
 
 
-def scatter_queries(states: torch.Tensor, out: torch.Tensor, span: Span) -> None:
-    """The way back, into the row's place in ``out`` [tokens, heads, size]."""
-    part = out[span.start : span.stop]
-    groups = states.shape[0]
-    part.view(len(part), groups, -1, part.shape[-1]).copy_(
-        states.view(groups, -1, len(part), part.shape[-1]).permute(2, 0, 1, 3)
-    )
+def by_token(states: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """The way back to ``shape``, which is [tokens, heads, size]."""
+    return states.view(states.shape[0], shape[0], -1, shape[2]).transpose(0, 1).reshape(shape)
 
 
 def add_to_row(total: torch.Tensor, part: torch.Tensor, span: Span) -> None:
