@@ -40,11 +40,15 @@ def runs_by_rows(query: torch.Tensor) -> bool:
     return query.is_cpu
 
 
+KEPT_KEYS = 256
+"""Rows up to this length keep their attention probabilities for the backward pass."""
+
+
 class RowAttention(torch.autograd.Function):
     """Attention row by row and group by group, all heads of a group in one product.
 
-    The backward pass computes the probabilities again: keeping them, which grow with the square of a row's length,
-    costs more memory than it saves time.
+    The backward pass computes the probabilities of long rows again. They grow with the square of a row's length; up to
+    ``KEPT_KEYS`` they take a third of what the layer's other activations take at most, and are kept.
     """
 
     @staticmethod
@@ -55,23 +59,27 @@ class RowAttention(torch.autograd.Function):
         asked = by_group(query, groups).mul_(scale)
         keys, values = by_group(key, groups), by_group(value, groups)
         answers = torch.empty_like(asked)
+        kept: list[torch.Tensor | None] = []
         for group, queries, span, row_keys, row_values in row_groups(asked, keys, values, packed):
             chances = probabilities(asked[group, queries], row_keys, span)
+            kept.append(chances if len(row_keys) <= KEPT_KEYS else None)
             torch.mm(chances, row_values, out=answers[group, queries])
         ctx.packed, ctx.scale = packed, scale
-        ctx.save_for_backward(asked, keys, values)
+        ctx.save_for_backward(asked, keys, values, *kept)
         return by_token(answers, query.shape).flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        asked, keys, values = ctx.saved_tensors
+        asked, keys, values, *kept = ctx.saved_tensors
         groups, tokens, size = keys.shape
         shape = (tokens, asked.shape[1] // tokens * groups, size)
         wanted = by_group(gradient.view(shape), groups)
         into_asked = torch.empty_like(asked)
         into_keys, into_values = torch.zeros_like(keys), torch.zeros_like(values)
-        for group, queries, span, row_keys, row_values in row_groups(asked, keys, values, ctx.packed):
-            chances = probabilities(asked[group, queries], row_keys, span)
+        rows = row_groups(asked, keys, values, ctx.packed)
+        for chances, (group, queries, span, row_keys, row_values) in zip(kept, rows, strict=True):
+            if chances is None:
+                chances = probabilities(asked[group, queries], row_keys, span)
             into_chances = multiply(wanted[group, queries], row_values)
             into_scores = torch._softmax_backward_data(into_chances, chances, -1, chances.dtype)
             torch.mm(into_scores, row_keys, out=into_asked[group, queries])

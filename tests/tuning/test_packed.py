@@ -50,6 +50,18 @@ def test_the_grid_pass_of_other_devices_gives_the_same_gradient(tuned, tiny_toke
     torch.testing.assert_close(rows[1], grid[1], rtol=1e-5, atol=1e-5)
 
 
+def test_probabilities_kept_and_computed_again_give_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):
+    model, noise = tuned
+    model.eval()
+    examples = make_examples(tiny_tokenizer, 5, seed=1)
+    forward = PackedForward(model, noise, 20)
+    found = {}
+    for limit in (0, 60, 10_000):
+        monkeypatch.setattr("tuning.attention.KEPT_KEYS", limit)
+        found[limit] = gradients(model, lambda: forward.loss(examples, range(5), key=0))[1]
+    assert all(torch.equal(gradient, found[0]) for gradient in found.values())
+
+
 def distance(found, expected):
     """Relative to the expected vector's length."""
     return ((found - expected).norm() / expected.norm()).item()
