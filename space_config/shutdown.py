@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
-SAVE_SECONDS = 20.0
+SAVE_SECONDS = 40.0
 
 
 def drain(lens: Lens, guard: Guard, seconds: float) -> None:

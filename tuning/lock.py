@@ -62,9 +62,10 @@ def working_on(folder: Path) -> Iterator[None]:
         raise UserError("Another run is training on this machine: wait until it has finished.") from None
     try:
         me = process.identity(os.getpid()) or {"pid": os.getpid()}
+        # Whoever sees a worker in the run's folder must also see the run as the one that trains here.
+        write_whole(holder_path, me | {"run": str(folder)})
         with events.translated(folder / WORKER_FILE):
             write_whole(folder / WORKER_FILE, me)
-        write_whole(holder_path, me | {"run": str(folder)})
         yield
     finally:
         (folder / WORKER_FILE).unlink(missing_ok=True)

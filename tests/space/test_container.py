@@ -51,6 +51,7 @@ def test_no_secret_is_baked_in():
 
 def test_compose_shuts_all_but_the_page():
     (lens,) = yaml.safe_load((PROJECT / "space_config/compose.yaml").read_text())["services"].values()
+    assert lens["init"] is True
     assert lens["read_only"] is True
     assert lens["cap_drop"] == ["ALL"]
     assert lens["security_opt"] == ["no-new-privileges:true"]
