@@ -116,7 +116,7 @@ def by_group(states: torch.Tensor, groups: int) -> torch.Tensor:
     """A copy: [tokens, heads, size] -> [groups, tokens * heads of a group, size]."""
     tokens, heads, size = states.shape
     parted = states.view(tokens, groups, heads // groups, size).transpose(0, 1)
-    return torch.empty(parted.shape, dtype=states.dtype).copy_(parted).view(groups, -1, size)
+    return parted.clone(memory_format=torch.contiguous_format).view(groups, -1, size)
 
 
 def by_token(states: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
