@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("eval_prompts", "space_config", "tuning")
 SINGLE_FILES = ("app.py", "LICENSE", "requirements.txt")
-LEFT_OUT = frozenset({"__pycache__", "card.md", "Dockerfile", "compose.yaml", "requirements.txt", ".DS_Store"})
+CONTAINER_FILES = frozenset({"Dockerfile", "compose.yaml", "compose.gpu.yaml"})
+LEFT_OUT = CONTAINER_FILES | {"__pycache__", "card.md", "requirements.txt", ".DS_Store"}
 THUMBNAIL = "space_config/thumbnail.png"
 FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "DELETING"})
 WAIT_SECONDS, LOOK_SECONDS = 3600.0, 5.0

@@ -59,10 +59,28 @@ def test_compose_shuts_all_but_the_page():
     assert lens["volumes"] == ["data:/data"]
 
 
-def test_compose_is_understood_by_docker():
+def test_the_file_for_a_gpu_adds_the_card_and_nothing_else():
+    (name,) = yaml.safe_load((PROJECT / "space_config/compose.yaml").read_text())["services"]
+    added = yaml.safe_load((PROJECT / "space_config/compose.gpu.yaml").read_text())["services"][name]
+    (device,) = added.pop("deploy")["resources"]["reservations"]["devices"]
+    assert not added
+    assert device["driver"] == "nvidia"
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_the_image_has_no_packages_of_the_tests():
+    installed = (PROJECT / "requirements.txt").read_text() + (PROJECT / "space_config/requirements.lock").read_text()
+    named = {re.split("[=<>]", line)[0] for line in installed.splitlines() if line[:1].isalpha()}
+    assert named >= {"gradio", "transformers"}
+    assert not named & {"pytest", "pluggy", "iniconfig", "hypothesis", "playwright", "ruff"}
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]])
+def test_compose_is_understood_by_docker(files):
     if shutil.which("docker") is None:
         pytest.skip("docker is not installed")
-    command = ["docker", "compose", "-f", "space_config/compose.yaml", "config", "--quiet"]
+    chosen = [part for file in files for part in ("-f", f"space_config/{file}")]
+    command = ["docker", "compose", *chosen, "config", "--quiet"]
     checked = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     if "is not a docker command" in checked.stderr or "unknown shorthand" in checked.stderr:
         pytest.skip("docker's compose plugin is not installed")
