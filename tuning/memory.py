@@ -8,6 +8,7 @@ from typing import Any
 
 from tuning.errors import UserError
 
+CPU_PASS_TOKENS, GPU_PASS_TOKENS = 896, 4096
 SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 
 
@@ -18,6 +19,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
+
+
+def pass_size(device: str) -> int:
+    """Tokens of one forward pass unless a run says otherwise: what a CPU's caches bear, or what keeps a GPU busy."""
+    return CPU_PASS_TOKENS if device == "cpu" else GPU_PASS_TOKENS
 
 
 @dataclass

@@ -54,7 +54,9 @@ class Config:
     max_tokens: int = option(1024, "longest example, within the model's context; longer ones are dropped and counted")
     max_steps: int = option(60, "optimizer steps")
     batch_size: int = option(16, "examples per optimizer step, over all micro-batches and devices")
-    micro_batch_tokens: int = option(896, "tokens that one forward pass may hold; halved when memory runs out")
+    micro_batch_tokens: int | None = option(
+        None, "tokens that one forward pass may hold: 896 on a CPU, 4096 elsewhere; halved when memory runs out"
+    )
     micro_batch_rows: int | None = option(None, "examples that one forward pass may hold")
     learning_rate: float = option(1e-3, "peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
@@ -84,9 +86,9 @@ class Config:
     seed: int = option(3825, "of data order, adapter initialisation and dropout")
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_steps", "batch_size", "micro_batch_tokens", "rank", "keep_checkpoints"):
+        for name in ("max_tokens", "max_steps", "batch_size", "rank", "keep_checkpoints"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
-        for name in ("limit", "micro_batch_rows", "threads"):
+        for name in ("limit", "micro_batch_tokens", "micro_batch_rows", "threads"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "must be 1 or more")
         for name in ("warmup_steps", "validate_every", "patience", "save_every", "sample_every", "seed"):
@@ -140,7 +142,6 @@ PRESETS: dict[str, Config] = {
         max_steps=1000,
         warmup_steps=100,
         schedule="linear",
-        micro_batch_tokens=4096,
         validate_every=100,
         validation_rows=200,
         save_every=100,

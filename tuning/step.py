@@ -18,7 +18,7 @@ from tuning.chat import Example
 from tuning.errors import UserError
 from tuning.forward import Forward, choose_forward, computed_tokens
 from tuning.lora import attach, trainable
-from tuning.memory import Budget, is_out_of_memory, release
+from tuning.memory import Budget, is_out_of_memory, pass_size, release
 from tuning.noise import Noise, step_key
 from tuning.optimizer import learning_rate, make_optimizer
 from tuning.parallel import Ranks
@@ -79,7 +79,8 @@ def open_session(
     model = attach(base, config, noise).eval()
     forward = choose_forward(model, noise, examples, common_prefix(examples))
     optimizer = make_optimizer(trainable(model).values(), config)
-    budget = Budget(config.micro_batch_tokens, config.micro_batch_rows, config.gradient_checkpointing)
+    tokens = config.micro_batch_tokens or pass_size(forward.head.device.type)
+    budget = Budget(tokens, config.micro_batch_rows, config.gradient_checkpointing)
     session = Session(config, model, forward, optimizer, examples, budget, ranks or Ranks(), say)
     forward.checkpointing = budget.checkpointing
     return session

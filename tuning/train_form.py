@@ -49,7 +49,7 @@ FIELDS = (
     Field("limit", "At most … training rows", empty="all"),
     Field("empty_input_only", "Only questions without an input"),
     Field("max_tokens", "Longest example", most=32_768),
-    Field("micro_batch_tokens", "Tokens per forward pass", most=262_144),
+    Field("micro_batch_tokens", "Tokens per forward pass", most=262_144, empty="automatic"),
     Field("validate_every", "Validate every … steps"),
     Field("validation_rows", "Validation rows", most=100_000),
     Field("patience", "Patience"),

@@ -6,7 +6,8 @@ another and batched per side, by peft's mixed-adapter batch, and by llama.cpp on
 process of its own, because two users of OpenMP in one process slow each other down; all are loaded first and then
 measured in turns, round after round, so that a drift of the machine's speed cancels in the ratios. Shares of the
 machine's ceilings count what one step must at least read and multiply (see :func:`floor_seconds`). Peers come from
-``tests/benchmarks/requirements.txt``.
+``tests/benchmarks/requirements.txt``. With ``--device cuda`` the ways that a GPU has, in bf16, without ceilings;
+``--model`` and ``--adapter`` take any, also random ones (``tests.benchmarks.random_model``), but for llama.cpp.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import sys
 from typing import Any
 
 from eval_prompts.probes import PROBES
-from tests.benchmarks.decode_contender import WAYS
+from tests.benchmarks.decode_contender import CUDA_WAYS, WAYS
 from tests.benchmarks.spread import ratios, spread
 
 WARM_UP_TOKENS = 8
 VISITORS = (1, 2, 4, 8, 16)
 VISITOR_TOKENS = 60
 PARAMETERS = 134_515_008
+OURS = "ours"
 BYTES = {"ours, fp32": 4.0, "ours, int8": 0.625}
 HEAD = 49_152 * 576
 
@@ -33,9 +35,9 @@ HEAD = 49_152 * 576
 class Contender:
     """A process that answers by one way."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, model: str, adapter: str) -> None:
         self.name = name
-        command = [sys.executable, "-m", "tests.benchmarks.decode_contender", name]
+        command = [sys.executable, "-m", "tests.benchmarks.decode_contender", name, model, adapter]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -78,7 +80,6 @@ def floor_seconds(name: str, rows: int, read: float, multiply: float) -> float:
 
 def measure(contenders: list[Contender], title: str, questions: list[str], tokens: int, rounds: int) -> None:
     """Measure all ways in turns and print their table."""
-    read, multiply = ceilings()
     found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in contenders}
     for each in contenders:
         each.run(questions, WARM_UP_TOKENS)
@@ -87,17 +88,20 @@ def measure(contenders: list[Contender], title: str, questions: list[str], token
             found[each.name].append(each.run(questions, tokens))
     seconds = {name: [one["seconds"] for one in results] for name, results in found.items()}
     rows = 2 * len(questions)
-    ours = [name for name in seconds if name in BYTES]
-    print(
-        f"\n{title}, {tokens} tokens each, {rounds} rounds; reads {read / 1e9:.0f} GB/s, {multiply / 1e9:.0f} GFLOP/s"
-    )
+    ours = [name for name in seconds if name.startswith(OURS)]
+    print(f"\n{title}, {tokens} tokens each, {rounds} rounds")
     print(f"{'':36}{'tokens/s':>20}{'first token, s':>22}" + "".join(f"{f'{name} is faster by':>28}" for name in ours))
     for name, each in seconds.items():
         first = [value for one in found[name] for value in one["first"]]
         told = spread(first, 2) if first else ""
         compared = "".join(f"{ratios(each, seconds[other]) if name != other else '':>28}" for other in ours)
         print(f"{name:36}{spread([rows * tokens / s for s in each], 0):>20}{told:>22}{compared}")
-    for name in ours:
+    known = [name for name in ours if name in BYTES]
+    if not known:
+        return
+    read, multiply = ceilings()
+    print(f"reads {read / 1e9:.0f} GB/s, multiplies {multiply / 1e9:.0f} GFLOP/s")
+    for name in known:
         share = floor_seconds(name, rows, read, multiply) * tokens / statistics.median(seconds[name])
         print(f"{name}: {share:.0%} of the ceiling")
 
@@ -121,14 +125,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=300)
-    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--ways", nargs="*", choices=[*WAYS, *CUDA_WAYS], help="default: all of the device")
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--adapter", default="starter")
     parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     contenders = []
-    for name in options.ways:
+    for name in options.ways or (WAYS if options.device == "cpu" else CUDA_WAYS):
         try:
-            contenders.append(Contender(name))
+            contenders.append(Contender(name, options.model, options.adapter))
         except ChildProcessError as error:
             print(error)
     five = [probe.question for probe in PROBES]
@@ -138,7 +145,7 @@ def main() -> None:
         measure(contenders, "one pair of answers", five[1:2], options.tokens, options.rounds)
     if "visitors" in options.answers:
         for contender in contenders:
-            if contender.name in BYTES:
+            if contender.name.startswith(OURS):
                 visitors(contender, options.rounds)
     print("\nmemory, MiB: loaded, of that without a file behind it, at the peak of all")
     for contender in contenders:

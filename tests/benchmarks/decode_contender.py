@@ -1,4 +1,4 @@
-"""One way to answer, in a process of its own: ``python -m tests.benchmarks.decode_contender NAME``.
+"""One way to answer, in a process of its own: ``python -m tests.benchmarks.decode_contender NAME MODEL ADAPTER``.
 
 Reads one job per line from stdin, ``{"questions": [...], "tokens": N, "visitors": N}``, and writes one result per line:
 ``seconds`` for all answers of both sides, and ``first``, the seconds until each visitor's first token where the way can
@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from tests.benchmarks.memory import memory
 Run = Callable[[list[str], int, int], list[float]]
 
 
-def ours(precision: str) -> Run:
+def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     """The app's own engine, as visitors meet it; answers go on past their end tokens."""
     from eval_prompts.decode import Settings
     from eval_prompts.service import Lens
 
-    lens = Lens(precision=precision)
+    lens = Lens(model, adapter, device=device, precision=precision)
     lens.start()
     lens.wait_ready()
     lens._engine._end = -1
@@ -40,21 +41,20 @@ def ours(precision: str) -> Run:
     return run
 
 
-def generate(way: str) -> Run:
+def generate(way: str, model: str, adapter: str, device: str = "cpu") -> Run:
     """transformers' ``generate`` with both models: question by question as the original did, or batched per side."""
     import torch
+    from peft import PeftModel
 
-    from eval_prompts.adapters import STARTER
+    from eval_prompts.adapters import read_card
     from tuning.device import pick_device
     from tuning.weights import load_model, load_tokenizer, resolve
 
-    device = pick_device("cpu")
-    tokenizer = load_tokenizer(resolve())
-    from peft import PeftModel
-
+    weights, place = resolve(model), pick_device(device)
+    tokenizer = load_tokenizer(weights)
     options: dict[str, Any] = {}
-    unmerged = PeftModel.from_pretrained(load_model(resolve(), device), STARTER).eval()
-    models = [unmerged] if way == "mixed" else [load_model(resolve(), device), unmerged.merge_and_unload()]
+    unmerged = PeftModel.from_pretrained(load_model(weights, place), read_card(adapter).path).eval()
+    models = [unmerged] if way == "mixed" else [load_model(weights, place), unmerged.merge_and_unload()]
 
     def answer(model: Any, batch: list[str], tokens: int) -> float:
         """Seconds until the first token."""
@@ -70,7 +70,7 @@ def generate(way: str) -> Run:
         if len(batch) == 1:
             options["streamer"] = Clock()
         with torch.inference_mode():
-            inputs = padded(tokenizer, batch)
+            inputs = {name: each.to(device) for name, each in padded(tokenizer, batch).items()}
             model.generate(**inputs, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, **options)
         return first[1] if len(first) > 1 else time.perf_counter() - began
 
@@ -154,23 +154,33 @@ def llama_cpp(slots: int, with_adapter: bool) -> Run:
     return run
 
 
-WAYS: dict[str, Callable[[], Run]] = {
-    "ours, int8": lambda: ours("int8"),
-    "ours, fp32": lambda: ours("fp32"),
-    "generate, one by one": lambda: generate("one by one"),
-    "generate, batched per side": lambda: generate("batched"),
-    "peft, mixed-adapter batch": lambda: generate("mixed"),
-    "llama.cpp, 1 slot, base only": lambda: llama_cpp(1, False),
-    "llama.cpp, 10 slots, base only": lambda: llama_cpp(10, False),
-    "llama.cpp, 1 slot, base and LoRA": lambda: llama_cpp(1, True),
-    "llama.cpp, 10 slots, base and LoRA": lambda: llama_cpp(10, True),
+WAYS: dict[str, Callable[[str, str], Run]] = {
+    "ours, int8": partial(ours, "int8"),
+    "ours, fp32": partial(ours, "fp32"),
+    "generate, one by one": partial(generate, "one by one"),
+    "generate, batched per side": partial(generate, "batched"),
+    "peft, mixed-adapter batch": partial(generate, "mixed"),
+    "llama.cpp, 1 slot, base only": lambda model, adapter: llama_cpp(1, False),
+    "llama.cpp, 10 slots, base only": lambda model, adapter: llama_cpp(10, False),
+    "llama.cpp, 1 slot, base and LoRA": lambda model, adapter: llama_cpp(1, True),
+    "llama.cpp, 10 slots, base and LoRA": lambda model, adapter: llama_cpp(10, True),
 }
+"""On the CPU. llama.cpp knows the embedded model and the starter adapter alone."""
+
+CUDA_WAYS: dict[str, Callable[[str, str], Run]] = {
+    "ours, GPU": partial(ours, "auto", device="cuda"),
+    "generate, one by one, GPU": partial(generate, "one by one", device="cuda"),
+    "generate, batched per side, GPU": partial(generate, "batched", device="cuda"),
+    "peft, mixed-adapter batch, GPU": partial(generate, "mixed", device="cuda"),
+}
+"""In bf16 on an NVIDIA GPU."""
 
 
 def main() -> None:
     """Serve jobs until stdin ends."""
     out, sys.stdout = sys.stdout, sys.stderr
-    run = WAYS[sys.argv[1]]()
+    name, model, adapter = sys.argv[1:]
+    run = (WAYS | CUDA_WAYS)[name](model, adapter)
     print(json.dumps({"ready": True, **memory()}), file=out, flush=True)
     for line in sys.stdin:
         job = json.loads(line)

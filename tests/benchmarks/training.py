@@ -1,5 +1,8 @@
 """Training speed against what people use: ``python -m tests.benchmarks.training [--rounds N] [--steps N] [--out DIR]``.
 
+On the CPU in fp32, or with ``--device cuda`` in bf16; ``--model`` takes any model, also one with random weights
+(``tests.benchmarks.random_model``).
+
 Every contender trains the same model, adapter, rows, optimizer and 16 examples per step in a process of its own. The
 processes take turns, a few steps each, round after round, so that all see the same machine. Peers come from
 ``tests/benchmarks/requirements.txt``. Prints real (not padding) tokens per second as ratios with spread, peak memory,
@@ -19,13 +22,12 @@ from pathlib import Path
 from tests.benchmarks.spread import ratios, spread
 
 OURS = "this loop"
-# Steps per turn are examples / 16; the original's padding to 2,048 is so slow that its turns are a quarter of a step.
 CONTENDERS = {
     OURS: "ours",
-    "TRL, padded, micro-batch 2": "trl-padded",
-    "TRL, length-grouped, micro-batch 2": "trl-grouped",
+    "TRL, padded": "trl-padded",
+    "TRL, length-grouped": "trl-grouped",
     "TRL, packed to 1,024": "trl-packed",
-    "Trainer, dynamic padding, 4 x 4": "trainer-dynamic",
+    "Trainer, dynamic padding": "trainer-dynamic",
     "Trainer, padded to 2,048 (original)": "trainer-original",
 }
 
@@ -65,34 +67,52 @@ class Contender:
         self.trained_share = trained / tokens
 
 
-def start(name: str, kind: str, steps: int) -> Contender:
+def start(name: str, kind: str, steps: int, device: str, model: str) -> Contender:
     """Start one contender; it prints 'ready' once model and data are loaded."""
-    command = [sys.executable, "-m", "tests.benchmarks.training_contender", kind, str(steps)]
+    command = [sys.executable, "-m", "tests.benchmarks.training_contender", kind, str(steps), device, model]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if process.stdout.readline().strip() != "ready":
         raise SystemExit(f"{name} could not start: install tests/benchmarks/requirements.txt.")
     return Contender(name, process)
 
 
-def matmul_ceiling() -> float:
-    """The best fp32 matrix-multiply rate of this machine in FLOP/s, over square products of three sizes."""
+def matmul_ceiling(device: str = "cpu") -> float:
+    """The best matrix-multiply rate of a device in FLOP/s, over square products: fp32 on the CPU, bf16 elsewhere."""
     import time
 
     import torch
 
+    on_cpu = device == "cpu"
+    dtype, wait = (torch.float32, lambda: None) if on_cpu else (torch.bfloat16, torch.cuda.synchronize)
     best = 0.0
-    for size in (1024, 1536, 2048):
-        a, b = torch.randn(size, size), torch.randn(size, size)
+    for size in (1024, 1536, 2048) if on_cpu else (4096, 8192):
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         for _ in range(6):
+            wait()
             began = time.perf_counter()
             a @ b
+            wait()
             best = max(best, 2 * size**3 / (time.perf_counter() - began))
     return best
 
 
-def share_of_ceiling(rate: float, trained_share: float, ceiling: float) -> float:
+def parameters(model: str) -> tuple[int, int]:
+    """Parameters of the layers, and of the vocabulary head."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tuning.weights import resolve
+
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(resolve(model).path))
+    head = empty.get_output_embeddings().weight.numel()
+    embeddings = empty.get_input_embeddings().weight.numel()
+    tied = empty.get_output_embeddings().weight is empty.get_input_embeddings().weight
+    return sum(part.numel() for part in empty.parameters()) - embeddings - (0 if tied else head), head
+
+
+def share_of_ceiling(rate: float, trained_share: float, ceiling: float, body: int, head: int) -> float:
     """Forward and backward through frozen matrices cost 4 FLOPs per parameter and token; the head only at labels."""
-    body, head = 106.2e6, 28.3e6
     return rate * 4 * (body + head * trained_share) / ceiling
 
 
@@ -103,10 +123,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps per turn")
     parser.add_argument("--out", type=Path, help="folder for figures.json and losses.png")
     parser.add_argument("--only", nargs="*", choices=list(CONTENDERS.values()), help="these peers alone")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--model", default="smollm2-135m", help="a preset or a folder")
     options = parser.parse_args()
     chosen = {n: k for n, k in CONTENDERS.items() if options.only is None or k == "ours" or k in options.only}
     total = options.rounds * options.steps + 1
-    contenders = [start(name, kind, total) for name, kind in chosen.items()]
+    contenders = [start(name, kind, total, options.device, options.model) for name, kind in chosen.items()]
     ceilings = []
     try:
         for contender in contenders:
@@ -115,7 +137,7 @@ def main() -> None:
             contender.step_seconds.clear()
             contender.computed_rates.clear()
         for number in range(options.rounds):
-            ceilings.append(matmul_ceiling())
+            ceilings.append(matmul_ceiling(options.device))
             for contender in contenders:
                 contender.turn(options.steps)
             print(f"round {number + 1}: " + ", ".join(f"{c.name} {c.rates[-1]:.0f}" for c in contenders), flush=True)
@@ -123,12 +145,12 @@ def main() -> None:
         for contender in contenders:
             contender.process.kill()
             contender.process.wait()
-    report(contenders, statistics.median(ceilings))
+    report(contenders, statistics.median(ceilings), *parameters(options.model))
     if options.out:
         save(contenders, options.out)
 
 
-def report(contenders: list[Contender], ceiling: float) -> None:
+def report(contenders: list[Contender], ceiling: float, body: int, head: int) -> None:
     """Print one line per contender."""
     ours = contenders[0]
     print(f"\nmatrix-multiply ceiling {ceiling / 1e9:.0f} GFLOP/s; tokens per second are real tokens, padding excluded")
@@ -138,10 +160,10 @@ def report(contenders: list[Contender], ceiling: float) -> None:
         seconds = statistics.median(contender.step_seconds)
         print(
             f"{contender.name:38}{spread(contender.rates, 0):>22}{faster:>26}"
-            f"{seconds:>12.1f}{contender.peak_mb:>10,.0f}"
+            f"{seconds:>12.2f}{contender.peak_mb:>10,.0f}"
         )
-    real = share_of_ceiling(statistics.median(ours.rates), ours.trained_share, ceiling)
-    computed = share_of_ceiling(statistics.median(ours.computed_rates), ours.trained_share, ceiling)
+    real = share_of_ceiling(statistics.median(ours.rates), ours.trained_share, ceiling, body, head)
+    computed = share_of_ceiling(statistics.median(ours.computed_rates), ours.trained_share, ceiling, body, head)
     print(f"share of the ceiling: {real:.0%} counting every row's tokens, {computed:.0%} counting a shared prefix once")
 
 

@@ -1,4 +1,7 @@
-"""One contender of the training benchmark, in a process of its own: trains N steps for each line 'N' it reads."""
+"""One contender of the training benchmark, in a process of its own: trains N steps for each line 'N' it reads.
+
+``python -m tests.benchmarks.training_contender KIND STEPS DEVICE MODEL``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ from typing import Any
 EXAMPLES_PER_STEP = 16
 ORIGINAL_LENGTH = 2048
 PACKED_LENGTH = 1024
+# Rows per pass and passes per step: what is fastest on a CPU, and what fills a GPU. Packed rows of 1,024 hold about
+# seven examples each. Padded to 2,048 a whole step takes minutes on a CPU: there its turns are a quarter of a step.
+ON_CPU = {"trainer-dynamic": (4, 4), "trainer-original": (1, 4), "trl-packed": (1, 2)}
+ON_GPU = {"trainer-original": (4, 4), "trl-packed": (2, 1)}
 reports = os.fdopen(os.dup(1), "w")
 
 
@@ -23,8 +30,13 @@ def say(text: str) -> None:
     reports.flush()
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mb(device: str) -> float:
+    """The most memory held so far, MiB: of the process on a CPU, else what was allocated on the device."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 class Turns:
@@ -43,7 +55,7 @@ class Turns:
         self.left -= 1
 
 
-def load(steps: int) -> tuple[Any, Any, Any, list[Any]]:
+def load(steps: int, device: str, model: str) -> tuple[Any, Any, Any, list[Any]]:
     """Base model, tokenizer, recipe, and the rows of all steps in the order in which they are trained."""
     from tuning.batches import encode_rows, step_rows
     from tuning.data import load as load_data
@@ -51,36 +63,36 @@ def load(steps: int) -> tuple[Any, Any, Any, list[Any]]:
     from tuning.presets import preset
     from tuning.weights import load_model, load_tokenizer, resolve
 
-    config = replace(preset("quick"), max_steps=steps, warmup_steps=1, schedule="constant")
+    config = replace(preset("quick"), model=model, max_steps=steps, warmup_steps=1, schedule="constant")
     weights = resolve(config.model)
     tokenizer = load_tokenizer(weights)
     examples = encode_rows(tokenizer, load_data(config.data).train, config.max_tokens, "training").examples
     rows = [n for step in range(steps) for n in step_rows(step, EXAMPLES_PER_STEP, len(examples), config.seed)]
-    return load_model(weights, pick_device("cpu")), tokenizer, config, [examples, rows]
+    return load_model(weights, pick_device(device)), tokenizer, config, [examples, rows]
 
 
-def run_ours(steps: int, turns: Turns) -> None:
+def run_ours(steps: int, device: str, model: str, turns: Turns) -> None:
     """This project's loop."""
     from tuning.step import open_session, train_step
 
-    model, _, config, (examples, _) = load(steps)
-    session = open_session(model, config, examples, say=lambda message: print(message, file=sys.stderr))
+    base, _, config, (examples, _) = load(steps, device, model)
+    session = open_session(base, config, examples, say=lambda message: print(message, file=sys.stderr))
     say("ready")
     for step in range(steps):
         turns.wait()
         stats = train_step(session, step)
         figures = {name: getattr(stats, name) for name in ("loss", "tokens", "computed_tokens", "trained_tokens")}
-        say(json.dumps(figures | {"seconds": stats.seconds, "peak_mb": peak_mb()}))
+        say(json.dumps(figures | {"seconds": stats.seconds, "peak_mb": peak_mb(device)}))
 
 
-def run_peer(kind: str, steps: int, turns: Turns) -> None:
+def run_peer(kind: str, steps: int, device: str, name: str, turns: Turns) -> None:
     """HF's Trainer, or TRL's SFTTrainer, on the same rows, labels, adapter and optimizer."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    model, tokenizer, config, (examples, rows) = load(steps)
+    model, tokenizer, config, (examples, rows) = load(steps, device, name)
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -97,12 +109,7 @@ def run_peer(kind: str, steps: int, turns: Turns) -> None:
             for n in rows
         ]
     )
-    micro = {"trainer-dynamic": 4, "trainer-original": 1, "trl-packed": 1}.get(kind, 2)
-    accumulate = EXAMPLES_PER_STEP // micro
-    if kind == "trainer-original":
-        accumulate = 4  # a quarter of a step: at 2,048 tokens per row a whole one takes minutes
-    if kind == "trl-packed":
-        accumulate = 2  # packed rows of 1,024 hold about seven examples each
+    micro, accumulate = ON_CPU.get(kind, (2, 8)) if device == "cpu" else ON_GPU.get(kind, (EXAMPLES_PER_STEP, 1))
     shared = {
         "output_dir": tempfile.mkdtemp(),
         "max_steps": steps,
@@ -118,8 +125,8 @@ def run_peer(kind: str, steps: int, turns: Turns) -> None:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
-        "use_cpu": True,
-        "bf16": False,
+        "use_cpu": device == "cpu",
+        "bf16": device != "cpu",
         "gradient_checkpointing": False,
         "disable_tqdm": True,
         "remove_unused_columns": False,
@@ -137,12 +144,14 @@ def run_peer(kind: str, steps: int, turns: Turns) -> None:
             self.began = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            if device != "cpu":
+                torch.cuda.synchronize()
             self.seconds = time.perf_counter() - self.began
 
         def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
             if "loss" in logs:
                 figures = {"loss": float(logs["loss"]), "tokens": counted["tokens"], "seconds": self.seconds}
-                say(json.dumps(figures | {"trained_tokens": counted["trained"], "peak_mb": peak_mb()}))
+                say(json.dumps(figures | {"trained_tokens": counted["trained"], "peak_mb": peak_mb(device)}))
 
     class InOrder:
         """Rows in the order given; and each step's real tokens are counted as the step takes its batches."""
@@ -196,9 +205,9 @@ def run_peer(kind: str, steps: int, turns: Turns) -> None:
 def main() -> None:
     """Train as told."""
     os.dup2(2, 1)  # whatever libraries print must not reach the parent's pipe
-    kind, steps = sys.argv[1], int(sys.argv[2])
+    kind, steps, device, model = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     turns = Turns()
-    run_ours(steps, turns) if kind == "ours" else run_peer(kind, steps, turns)
+    run_ours(steps, device, model, turns) if kind == "ours" else run_peer(kind, steps, device, model, turns)
 
 
 if __name__ == "__main__":
