@@ -12,9 +12,11 @@ from tuning import llama
 from tuning.batches import pass_tokens
 from tuning.chat import Example
 from tuning.errors import UserError
+from tuning.lora import trainable
 from tuning.loss import label_loss
 from tuning.noise import SHARED_ROW, Noise, token_keys
-from tuning.packed import pack
+from tuning.packed import Packed, pack
+from tuning.recorded import Recorder
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 CHECK_ROWS = 2
@@ -33,6 +35,10 @@ class Forward(Protocol):
         """Summed -log p of the labels of ``examples``, which are the rows ``places`` of the step with that key."""
         ...
 
+    def give_up(self) -> bool:
+        """Free what only makes passes faster, for good; False if there was no such thing."""
+        ...
+
 
 class PackedForward:
     """The fast pass of :mod:`tuning.llama`; ``prefix`` tokens are common to all rows and computed once per pass."""
@@ -45,11 +51,20 @@ class PackedForward:
         self.checkpointing = False
         self.body = model.get_base_model().model
         self.head = model.get_base_model().get_output_embeddings().weight
+        plain = getattr(model.get_base_model().config, "quantization_config", None) is None
+        self.recorder = Recorder(self._compute, trainable(model).values()) if self.head.is_cuda and plain else None
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
-        packed = pack(examples, places, self.prefix, key, self.head.device.type)
+        if self.recorder and torch.is_grad_enabled() and not self.checkpointing:
+            return self.recorder.loss(examples, places, self.prefix, key)
+        return self._compute(pack(examples, places, self.prefix, key, self.head.device.type))
+
+    def give_up(self) -> bool:
+        return self.recorder is not None and self.recorder.give_up()
+
+    def _compute(self, packed: Packed) -> torch.Tensor:
         hidden = llama.hidden_states(self.body, packed, self.checkpointing)
-        return label_loss(hidden, self.head, packed.labels)
+        return label_loss(hidden, self.head, packed.labels, packed.label_weights)
 
 
 class PaddedForward:
@@ -102,6 +117,9 @@ class PaddedForward:
         output = self.body(ids.to(device), attention_mask=mask.to(device), use_cache=False)
         hidden = output.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(label_at, device=device))
         return label_loss(hidden, self.head, torch.tensor(labels, device=device))
+
+    def give_up(self) -> bool:
+        return False
 
 
 def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:

@@ -19,6 +19,7 @@ class LabelLoss(torch.autograd.Function):
         hidden: torch.Tensor,
         head: torch.Tensor,
         labels: torch.Tensor,
+        weights: torch.Tensor | None,
         chunk: int,
     ) -> torch.Tensor:
         wants_gradient = ctx.needs_input_grad[0]
@@ -32,10 +33,13 @@ class LabelLoss(torch.autograd.Function):
             peak = scores.amax(1, keepdim=True)
             scores.sub_(peak).exp_()
             mass = scores.sum(1, keepdim=True)
-            total += (mass.log() + peak).sum()
+            losses = mass.log() + peak
+            total += losses.sum() if weights is None else losses.squeeze(1) @ weights[part].to(losses.dtype)
             if gradient is not None:
                 scores /= mass
                 scores.scatter_add_(1, wanted, torch.full_like(mass, -1.0))
+                if weights is not None:
+                    scores *= weights[part].unsqueeze(1)
                 gradient[part] = multiply(scores.to(head.dtype), head.t())
         ctx.save_for_backward(gradient)
         return total
@@ -43,16 +47,19 @@ class LabelLoss(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None]:
+    ) -> tuple[torch.Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * scale, None, None, None
+        return gradient * scale, None, None, None, None
 
 
-def label_loss(hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def label_loss(
+    hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better.
 
     ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
-    [labels] are token ids. At most 48 MiB of logits exist at a time.
+    [labels] are token ids, of which those whose ``weights`` [labels] are 0 do not count. At most 48 MiB of logits
+    exist at a time.
     """
     chunk = max(1, CHUNK_BYTES // (4 * head.shape[0]))
-    return LabelLoss.apply(hidden, head, labels, chunk)
+    return LabelLoss.apply(hidden, head, labels, weights, chunk)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tuning.batches import pass_tokens
 from tuning.chat import Example
 from tuning.noise import SHARED_ROW, token_keys
 
@@ -35,6 +36,37 @@ def span_of(start: int, stop: int, prefix: int) -> Span:
 
 
 @dataclass(frozen=True)
+class Room:
+    """A size that a micro-batch is padded to: flat tokens, grid rows and width, labels.
+
+    There is a grid row more than the micro-batch has, for the padding tokens.
+    """
+
+    tokens: int
+    rows: int
+    width: int
+    labels: int
+
+
+def room_for(examples: Sequence[Example], prefix: int) -> Room:
+    """The smallest of a few sizes that holds ``examples``; their neighbours in size share it."""
+    return Room(
+        tokens=step_up(pass_tokens([len(example) for example in examples], prefix)),
+        rows=-(-len(examples) // 4) * 4 + 1,
+        width=step_up(max(len(example) for example in examples)),
+        labels=step_up(sum(len(example.answer_ids) for example in examples)),
+    )
+
+
+def step_up(count: int) -> int:
+    """The next of 64, 96, 128, 192, 256, 384 and so on: a padding of a sixth on average."""
+    size = 64
+    while size < count:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+    return size
+
+
+@dataclass(frozen=True)
 class Packed:
     """Flat tokens [tokens] (the prefix, then each row's rest) and how they lie in a padded grid [rows, width].
 
@@ -42,6 +74,9 @@ class Packed:
     [tokens] the grid slot of every flat token. ``label_at`` [labels] are the flat tokens whose states predict
     ``labels``. ``keys`` are the tokens' dropout keys. ``spans`` say the same to attention on the CPU: the prefix by
     itself, if there is one, then every row.
+
+    Padded to a :class:`Room`, the tokens end with some that nothing sees, the labels with some whose
+    ``label_weights`` [labels] is 0 instead of 1.
     """
 
     ids: torch.Tensor
@@ -55,15 +90,23 @@ class Packed:
     label_at: torch.Tensor
     labels: torch.Tensor
     spans: tuple[Span, ...]
+    label_weights: torch.Tensor | None = None
 
 
-def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: int, device: str = "cpu") -> Packed:
+def pack(
+    examples: Sequence[Example],
+    places: Sequence[int],
+    prefix: int,
+    key: int,
+    device: str = "cpu",
+    room: Room | None = None,
+) -> Packed:
     """Lay out ``examples``, which all start with the same ``prefix`` tokens; ``places`` are their rows in the step.
 
     ``key`` is the step's dropout key. ``prefix`` must leave every prompt a token, because the last prompt token
-    predicts the first label.
+    predicts the first label. With ``room``, which is for attention over the grid alone, all is padded to its size.
     """
-    width = max(len(example) for example in examples)
+    width = room.width if room else max(len(example) for example in examples)
     ids = list(examples[0].prompt_ids[:prefix])
     positions = list(range(prefix))
     rows = [SHARED_ROW] * prefix
@@ -82,6 +125,16 @@ def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: i
         label_at += range(first_label - 1, len(ids) - 1)
         labels += example.answer_ids
 
+    weights = None
+    if room:
+        weights = torch.tensor([1.0] * len(labels) + [0.0] * (room.labels - len(labels))).to(device, non_blocking=True)
+        to_grid += [0] * (room.rows * width - len(to_grid))
+        from_grid += [len(examples) * width] * (room.tokens - len(ids))
+        for values, size in ((label_at, room.labels), (labels, room.labels)):
+            values += [0] * (size - len(values))
+        for values, filler in ((ids, 0), (positions, 0), (rows, SHARED_ROW)):
+            values += [filler] * (room.tokens - len(values))
+
     def tensor(values: list[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
 
@@ -91,13 +144,14 @@ def pack(examples: Sequence[Example], places: Sequence[int], prefix: int, key: i
         positions=position_tensor,
         keys=token_keys(key, tensor(rows), position_tensor),
         prefix=prefix,
-        rows=len(examples),
+        rows=room.rows if room else len(examples),
         width=width,
         to_grid=tensor(to_grid),
         from_grid=tensor(from_grid),
         label_at=tensor(label_at),
         labels=tensor(labels),
         spans=tuple(span_of(*each) for each in bounds) if device == "cpu" else (),
+        label_weights=weights,
     )
 
 

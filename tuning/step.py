@@ -174,7 +174,11 @@ def passes(session: Session, lengths: Sequence[int]) -> list[list[int]]:
 def tighten(session: Session, examples: Sequence[Example]) -> None:
     """Adapt the session to having run out of memory over ``examples``, and say so."""
     session.model.zero_grad(set_to_none=True)
+    gave_up = session.forward.give_up()
     release()
+    if gave_up:
+        session.say("Out of memory: the step is repeated without recorded passes, which need memory of their own.")
+        return
     lengths = [len(example) for example in examples]
     session.say(session.budget.tighten(lengths, computed_tokens(session.forward, examples)))
     session.forward.checkpointing = session.budget.checkpointing

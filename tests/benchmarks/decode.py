@@ -41,7 +41,12 @@ class Contender:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        self.loaded: dict[str, Any] = {}
+
+    def wait_ready(self) -> Contender:
+        """Return once the models are loaded. Raises ChildProcessError if they cannot be."""
         self.loaded = self._read()
+        return self
 
     def run(self, questions: list[str], tokens: int, visitors: int = 1) -> dict[str, Any]:
         """Answer all questions for so many visitors; seconds, first tokens and memory."""
@@ -132,10 +137,11 @@ def main() -> None:
     parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
+    names = options.ways or (WAYS if options.device == "cpu" else CUDA_WAYS)
     contenders = []
-    for name in options.ways or (WAYS if options.device == "cpu" else CUDA_WAYS):
+    for each in [Contender(name, options.model, options.adapter) for name in names]:
         try:
-            contenders.append(Contender(name, options.model, options.adapter))
+            contenders.append(each.wait_ready())
         except ChildProcessError as error:
             print(error)
     five = [probe.question for probe in PROBES]

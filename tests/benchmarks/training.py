@@ -45,6 +45,11 @@ class Contender:
     trained_share: float = 0.0
     computed_rates: list[float] = field(default_factory=list)
 
+    def wait_ready(self) -> None:
+        """Return once model and data are loaded."""
+        if self.process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{self.name} could not start: install tests/benchmarks/requirements.txt.")
+
     def turn(self, steps: int) -> None:
         """Train ``steps`` steps and take in the figures."""
         self.process.stdin.write(f"{steps}\n")
@@ -68,11 +73,9 @@ class Contender:
 
 
 def start(name: str, kind: str, steps: int, device: str, model: str) -> Contender:
-    """Start one contender; it prints 'ready' once model and data are loaded."""
+    """Start one contender, which loads while others do."""
     command = [sys.executable, "-m", "tests.benchmarks.training_contender", kind, str(steps), device, model]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if process.stdout.readline().strip() != "ready":
-        raise SystemExit(f"{name} could not start: install tests/benchmarks/requirements.txt.")
     return Contender(name, process)
 
 
@@ -131,6 +134,8 @@ def main() -> None:
     contenders = [start(name, kind, total, options.device, options.model) for name, kind in chosen.items()]
     ceilings = []
     try:
+        for contender in contenders:
+            contender.wait_ready()
         for contender in contenders:
             contender.turn(1)  # the first step of each warms up and is not counted
             contender.rates.clear()

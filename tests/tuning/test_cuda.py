@@ -102,6 +102,46 @@ def test_recomputation_saves_memory_and_gives_the_same_gradient(wide_model_path,
     assert found[1][1] < 0.7 * found[0][1]
 
 
+def test_recorded_passes_train_as_launched_ones_do(wide_model_path, tiny_tokenizer):
+    device = Device("cuda", torch.float32)
+    settings = {"micro_batch_rows": 7, "learning_rate": 1e-3}
+    plain, recorded = (session_for(wide_model_path, tiny_tokenizer, device, **settings) for _ in range(2))
+    plain.forward.give_up()
+    for step in range(6):
+        expected, found = train_step(plain, step), train_step(recorded, step)
+        assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+        assert found.grad_norm == pytest.approx(expected.grad_norm, rel=1e-2)
+    assert recorded.forward.recorder.recordings > 0
+    assert plain.forward.recorder.recordings == 0
+    moved = [
+        torch.cat([factor.detach().flatten() for factor in trainable(session.model).values()])
+        for session in (plain, recorded)
+    ]
+    assert distance(moved[1], moved[0]) < 1e-3
+
+
+def test_memory_of_recordings_is_given_back_before_passes_shrink(wide_model_path, tiny_tokenizer):
+    said = []
+    session = session_for(wide_model_path, tiny_tokenizer, Device("cuda", torch.float32), said)
+    for step in range(4):
+        train_step(session, step)
+    assert session.forward.recorder.recordings > 0
+    plain, refused = session.forward.loss, []
+
+    def short_once(*arguments):
+        if not refused:
+            refused.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(*arguments)
+
+    session.forward.loss = short_once
+    before = session.budget.to_dict()
+    train_step(session, 4)
+    assert ["without recorded passes" in line for line in said] == [True]
+    assert session.budget.to_dict() == before
+    assert session.forward.recorder.recordings == 0
+
+
 @pytest.fixture
 def short_memory():
     """A function that leaves the process so much of the card's memory; the whole card again afterwards."""

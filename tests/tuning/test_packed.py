@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.tuning.rows import gradients, make_examples, peft_model
 from tuning.forward import PackedForward, PaddedForward, choose_forward, reference_loss
 from tuning.noise import Noise
+from tuning.packed import pack, room_for, step_up
 from tuning.presets import Config
 
 
@@ -48,6 +49,34 @@ def test_the_grid_pass_of_other_devices_gives_the_same_gradient(tuned, tiny_toke
     grid = gradients(model, lambda: forward.loss(examples, range(4), key=0))
     assert rows[0] == pytest.approx(grid[0], rel=1e-6)
     torch.testing.assert_close(rows[1], grid[1], rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    lengths=st.lists(st.tuples(st.integers(2, 40), st.integers(1, 60)), min_size=1, max_size=9),
+    prefix=st.integers(0, 40),
+)
+def test_padding_to_a_size_changes_neither_loss_nor_gradient(tiny_model_path, tiny_tokenizer, lengths, prefix):
+    model = peft_model(tiny_model_path, Config(dropout=0.2, rank=4), Noise()).double().train()
+    examples = make_examples(tiny_tokenizer, len(lengths), seed=7, lengths=lengths)
+    forward = PackedForward(model, Noise(), prefix)
+    room = room_for(examples, prefix)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuning.attention.runs_by_rows", lambda query: False)
+        plain, padded = (
+            gradients(model, lambda r=r: forward._compute(pack(examples, range(len(examples)), prefix, 5, room=r)))
+            for r in (None, room)
+        )
+    assert padded[0] == pytest.approx(plain[0], rel=1e-6)
+    torch.testing.assert_close(padded[1], plain[1], rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(0, 100_000))
+def test_sizes_are_few_and_waste_little(count):
+    size = step_up(count)
+    assert size >= max(count, 64)
+    assert size == 64 or size < 1.5 * count
+    assert size & (size - 1) == 0 or (size // 3) & (size // 3 - 1) == 0
 
 
 def test_probabilities_kept_and_computed_again_give_the_same_gradient(tuned, tiny_tokenizer, monkeypatch):

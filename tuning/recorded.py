@@ -1,0 +1,105 @@
+"""Training passes recorded as CUDA graphs: the card gets a pass's thousands of small kernels in one launch.
+
+Passes of a few thousand tokens are over on a GPU before Python has launched them. A graph holds for one size alone, so
+micro-batches are padded up to a few sizes; a size is recorded when it is met for the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tuning.chat import Example
+from tuning.packed import Packed, Room, pack, room_for
+
+MOST_RECORDINGS = 24
+INPUTS = ("ids", "positions", "keys", "to_grid", "from_grid", "label_at", "labels", "label_weights")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A graph with the tensors that it reads and writes: its micro-batch, its summed loss, the factors' gradients."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: Packed
+    loss: torch.Tensor
+    gradients: Sequence[torch.Tensor]
+
+    def run(self, packed: Packed) -> None:
+        """Compute loss and gradients of another micro-batch of the same size."""
+        for name in INPUTS:
+            getattr(self.inputs, name).copy_(getattr(packed, name))
+        self.graph.replay()
+
+
+class Replayed(torch.autograd.Function):
+    """The loss of a recorded pass; its gradients, made in the same go, are handed out in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: Recording, packed: Packed, *factors: torch.Tensor) -> torch.Tensor:
+        recording.run(packed)
+        ctx.gradients = recording.gradients
+        return recording.loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, None, *torch._foreach_mul(ctx.gradients, scale)
+
+
+class Recorder:
+    """Runs ``compute`` (a micro-batch -> its summed loss) for gradients of ``factors``, recorded where it can be.
+
+    All recordings share one pool of memory, since each is done with before the next runs.
+    """
+
+    def __init__(self, compute: Callable[[Packed], torch.Tensor], factors: Sequence[torch.Tensor]) -> None:
+        self._compute, self._factors = compute, list(factors)
+        self._met: set[Room] = set()
+        self._recordings: dict[Room, Recording] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._on = True
+
+    @property
+    def recordings(self) -> int:
+        """How many sizes are recorded now."""
+        return len(self._recordings)
+
+    def loss(self, examples: Sequence[Example], places: Sequence[int], prefix: int, key: int) -> torch.Tensor:
+        """Summed loss of a micro-batch, to be followed by its backward pass before the next micro-batch."""
+        device = self._factors[0].device.type
+        if not self._on:
+            return self._compute(pack(examples, places, prefix, key, device))
+        room = room_for(examples, prefix)
+        packed = pack(examples, places, prefix, key, device, room)
+        if room not in self._met:
+            self._met.add(room)
+            return self._compute(packed)
+        recording = self._recordings.pop(room, None) or self._record(packed)
+        if recording is None:
+            return self._compute(packed)
+        self._recordings[room] = recording
+        if len(self._recordings) > MOST_RECORDINGS:
+            del self._recordings[next(iter(self._recordings))]
+        return Replayed.apply(recording, packed, *self._factors)
+
+    def give_up(self) -> bool:
+        """Free all recordings and record no more; False if there was nothing to free."""
+        had = bool(self._recordings)
+        self._recordings.clear()
+        self._on = False
+        return had
+
+    def _record(self, packed: Packed) -> Recording | None:
+        """The recording of a pass, or None where it fails, for want of memory most likely: then none is tried again."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                loss = self._compute(packed)
+                gradients = torch.autograd.grad(loss, self._factors)
+        except RuntimeError:
+            self.give_up()
+            return None
+        return Recording(graph, packed, loss.detach(), gradients)
