@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 MALFORMED = "The call failed: check the number and the kinds of its values, or ask the owner for the server's log."
 MAX_THREADS = 96
+WAKE_SECONDS = 0.5
 MAX_QUEUE = 128
 SESSIONS = 128
 """How many visitors' sessions gradio keeps: some 80 KB each, and nothing in them that it cannot make again."""
@@ -230,7 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
     mirror = begin_mirror(settings.mirror_votes, lambda: export(pairs.ratings.votes(), "jsonl")[0])
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
-    asked_to_stop.wait()
+    while not asked_to_stop.wait(WAKE_SECONDS):
+        pass  # a signal that the system hands to another thread is only seen when this one wakes
     loading = lens.status().state == "loading"
     if received[0] == signal.SIGTERM and not loading:
         shutdown.drain(lens, guard, settings.drain_seconds)

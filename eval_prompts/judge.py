@@ -55,17 +55,22 @@ def judge(
     tests: Sequence[str] | None = None,
     setup: str = "",
     jail: bool = False,
+    unrun: str = "",
 ) -> Verdict:
     """The verdict on a finished answer, in some milliseconds (up to a few seconds for code that runs into its limits).
 
     ``stopped`` says whether the model ended the answer itself. The task is that of a probe, or ``tests`` (assertions,
-    run after ``setup``), or none. With ``jail`` code that the sandbox cannot run is run in the bubblewrap jail;
-    raises UserError where that is not available, and nothing else for any text.
+    run after ``setup``), or none. With ``jail`` code that the sandbox cannot run is run in the bubblewrap jail. With
+    ``unrun`` nothing is run, and that is the reason that is given. Raises UserError where sandbox or jail are not
+    available, and nothing else for any text.
     """
-    return judge_task(text, Assignment(probe_id, tuple(tests or ()), setup), stopped=stopped, jail=jail)
+    assignment = Assignment(probe_id, tuple(tests or ()), setup)
+    return judge_task(text, assignment, stopped=stopped, jail=jail, unrun=unrun)
 
 
-def judge_task(text: str, task: Assignment, *, stopped: bool | None = None, jail: bool = False) -> Verdict:
+def judge_task(
+    text: str, task: Assignment, *, stopped: bool | None = None, jail: bool = False, unrun: str = ""
+) -> Verdict:
     """As ``judge``, for any kind of task."""
     source = code(text, capped=stopped is False)
     start = Verdict(code=source, stopped=stopped, repetition=repetition(text))
@@ -76,24 +81,28 @@ def judge_task(text: str, task: Assignment, *, stopped: bool | None = None, jail
     if error:
         return replace(start, parses=False, syntax=error, task=wanted)
     try:
-        return _judge_program(text, start, task, jail)
+        return _judge_program(text, start, task, jail, unrun)
     except RecursionError:
-        return replace(
-            start, parses=True, runs_reason="it is nested too deeply", task="not run" if wanted == "fails" else "none"
-        )
+        return _not_run(replace(start, parses=True), task, "it is nested too deeply")
 
 
-def _judge_program(text: str, start: Verdict, task: Assignment, jail: bool) -> Verdict:
+def _judge_program(text: str, start: Verdict, task: Assignment, jail: bool, unrun: str) -> Verdict:
     source = start.code
     tree = syntax_tree(source)
     if tree is None:
         raise RecursionError
     note = "Its unfinished last statement is left out." if _shortened(text, source) else ""
     parsed = replace(start, parses=True, syntax=note, missing=tuple(missing_names(source, tree)))
+    if unrun:
+        return _not_run(parsed, task, unrun)
     verdict = _execute(parsed, tree, task, "sandbox")
     if jail and "not run" in (verdict.runs, verdict.task):
         verdict = _execute(parsed, tree, task, "jail")
     return verdict
+
+
+def _not_run(start: Verdict, task: Assignment, reason: str) -> Verdict:
+    return replace(start, runs_reason=reason, task="not run" if task.asks_something else "none")
 
 
 def judge_partial(text: str) -> Verdict:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judge import judge, judge_partial
+from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer
@@ -38,11 +40,24 @@ class Judges:
 
     def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
         """The verdict on a finished answer, as soon as a thread has come to it."""
-        return self._pool.submit(judge, answer.text, probe_id=probe, stopped=answer.stopped, jail=self._jail)
+        return self._pool.submit(judged, answer, probe, self._jail)
 
     def close(self) -> None:
         """Take up nothing more; what is being judged now ends within its own limits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def judged(answer: Answer, probe: str | None, jail: bool) -> Verdict:
+    """The verdict on a finished answer; where code cannot be run at all, what can be said without, and why."""
+    verdict = partial(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+    try:
+        return verdict(jail=jail)
+    except UserError as error:
+        log.warning("An answer is judged without running it: %s", error)
+        return verdict(unrun=str(error))
+    except Exception as error:
+        log.error("An answer could not be judged", exc_info=error)
+        raise
 
 
 class Verdicts:
@@ -105,10 +120,5 @@ def shown(verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome(future: Future[Verdict]) -> Verdict | None:
-    """What a judge found; None, with the reason in the log, if the judging itself failed or was called off."""
-    if future.cancelled():
-        return None
-    if error := future.exception():
-        log.error("An answer could not be judged", exc_info=error)
-        return None
-    return future.result()
+    """What a judge found; None if the judging itself failed or was called off."""
+    return None if future.cancelled() or future.exception() else future.result()

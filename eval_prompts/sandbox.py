@@ -218,7 +218,7 @@ def _started(name: str) -> Monty:
                     max_checkouts_per_worker=1000,
                 )
                 _pools[name] = pool.__enter__()
-            except (ImportError, OSError) as error:
+            except Exception as error:  # an installation can be broken in any way
                 raise UserError(
                     f"The sandbox cannot start ({error}): reinstall it with pip install pydantic-monty."
                 ) from error

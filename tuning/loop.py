@@ -180,7 +180,7 @@ def save(job: Job) -> None:
     path = checkpoint.save(folder, job.session, job.progress, job.identity, job.config.keep_checkpoints)
     if not job.validation:
         keep_adapter(job)
-    job.emit("checkpoint", step=job.progress.step, path=path.name)
+    job.emit("checkpoint", step=job.progress.step, checkpoint=path.name)
 
 
 def finish(job: Job) -> None:

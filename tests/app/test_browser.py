@@ -80,7 +80,7 @@ def test_a_closed_tab_frees_the_compute(visit, app):
     page.click(ASK_ALL)
     page.wait_for_selector(".ll-side[data-state=streaming]")
     page.close()
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     for _ in range(100):
         if not client.predict(api_name="/status")["answering"]:
             break

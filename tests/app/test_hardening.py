@@ -218,7 +218,7 @@ def test_secrets_stay_in_the_environment(start_app, monkeypatch):
     app = start_app("--model", "nothing/here", "--ratings", database, "--log-level", "debug", "--log-format", "json")
     app.wait_for_line("ratings database")
     seen = [httpx.get(app.url + path).text for path in ("", "config", "status", "owner", "gradio_api/info")]
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     for call in ({"api_name": "/results"}, {"pair": "x", "choice": "left", "api_name": "/rate"}):
         with pytest.raises(Exception, match="ratings database") as told:
             client.predict(**call)
@@ -235,7 +235,7 @@ def test_secrets_stay_in_the_environment(start_app, monkeypatch):
 def test_an_answer_under_way_is_finished_before_the_app_ends(start_app, page_model_path, page_adapter_path):
     app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--drain-seconds", "60")
     app.wait_for_line("is ready on")
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     job = client.submit("What is a list?", max_new_tokens=150, api_name="/ask_pairs")
     first = next(iter(job))
     assert first[0]["left"]["state"] in ("waiting", "streaming")

@@ -22,7 +22,7 @@ def visitor(app):
     clients = []
 
     def make(url=app.url):
-        clients.append(Client(url, verbose=False, download_files=False, analytics_enabled=False))
+        clients.append(Client(url, verbose=False, analytics_enabled=False))
         return clients[-1]
 
     yield make

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +26,7 @@ RECORD_KEYS = {"probe", "question", "side", "text", "tokens", "seconds", "stoppe
 
 @pytest.fixture
 def client(app):
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     yield client
     client.close()
 
@@ -53,6 +55,23 @@ def test_a_signal_ends_the_app_cleanly_also_while_it_loads(by, when, start_app, 
     assert not [line for line in app.remaining_lines() if "Traceback" in line]
 
 
+def blocked(pid, thread):
+    """The mask of the signals that a thread does not take."""
+    status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+    return int(re.search(r"^SigBlk:\s+(\w+)", status, re.MULTILINE)[1], 16)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can send a signal to one thread of another process")
+def test_a_signal_that_reaches_another_thread_ends_the_app_too(start_app, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app.wait_for_line("is ready on")
+    pid = app.process.pid
+    others = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
+    taking = next(thread for thread in others if not blocked(pid, thread) >> (signal.SIGTERM - 1) & 1)
+    assert ctypes.CDLL(None).tgkill(pid, taking, signal.SIGTERM) == 0
+    assert app.process.wait(timeout=30) == 0
+
+
 def test_an_open_page_is_no_error_when_the_app_ends(start_app, page_model_path, page_adapter_path):
     app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
     app.wait_for_line("is ready on")
@@ -66,7 +85,7 @@ def test_an_open_page_is_no_error_when_the_app_ends(start_app, page_model_path, 
 def test_a_model_that_cannot_be_loaded_leaves_the_page_up_and_says_so(start_app, tmp_path):
     app = start_app("--model", str(tmp_path / "nothing-here"))
     line = app.wait_for_line("error: ")
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     status = client.predict(api_name="/status")
     assert status["state"] == "failed"
     assert status["message"] == line.removeprefix("error: ")
@@ -180,7 +199,7 @@ def test_control_tokens_in_a_question_stay_text(client):
 
 def test_two_people_at_once_each_get_their_own_answers(app, client):
     alone = {question: client.predict(question, max_new_tokens=80, api_name="/ask") for question in ("One?", "Two?")}
-    clients = [Client(app.url, verbose=False, download_files=False, analytics_enabled=False) for _ in alone]
+    clients = [Client(app.url, verbose=False, analytics_enabled=False) for _ in alone]
     together: dict[str, list[str]] = {}
     barrier = threading.Barrier(len(clients))
 
@@ -213,7 +232,7 @@ def test_a_client_that_leaves_frees_the_compute(client):
 def test_the_real_model_answers_and_the_adapter_shows(start_app):
     app = start_app()
     app.wait_for_line("is ready on")
-    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(app.url, verbose=False, analytics_enabled=False)
     base, tuned = client.predict(PROBES[1].question, max_new_tokens=60, api_name="/ask")
     client.close()
     assert "def " in base

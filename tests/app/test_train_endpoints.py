@@ -19,7 +19,7 @@ from tuning import aside
 
 @pytest.fixture(scope="module")
 def client(training_app):
-    client = Client(training_app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(training_app.url, verbose=False, analytics_enabled=False)
     yield client
     client.close()
 
@@ -41,6 +41,7 @@ def test_the_smoke_preset_is_started_streamed_to_the_end_and_its_adapter_asked(c
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4, 5, 6]
     assert events[0]["event"] == "loading"
     assert events[-1]["event"] == "finished"
+    assert [event["checkpoint"] for event in events if event["event"] == "checkpoint"]
     assert not [event for event in events if str(page_model_path.parent) in json.dumps(event)]
     assert events_of(client, run, last["offset"])[0] == []
 

@@ -63,7 +63,7 @@ def zero_gpu_app(home, page_model_path, page_adapter_path, tmp_path_factory):
 
 @pytest.fixture
 def client(zero_gpu_app):
-    client = Client(zero_gpu_app.url, verbose=False, download_files=False, analytics_enabled=False)
+    client = Client(zero_gpu_app.url, verbose=False, analytics_enabled=False)
     yield client
     client.close()
 

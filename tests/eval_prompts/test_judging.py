@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eval_prompts import judging
+from eval_prompts import judging, sandbox
 from eval_prompts.decode import Answer
 from eval_prompts.judging import CHECKING, UNJUDGED, Judges, Verdicts
 from eval_prompts.verdict import Verdict
@@ -82,8 +82,26 @@ def test_a_judge_that_fails_leaves_the_answer_unjudged(monkeypatch, verdicts, ca
     monkeypatch.setattr(judging, "judge", fail)
     verdicts.of(answer())
     assert verdicts.wait(30)
-    assert verdicts.of(answer()) == UNJUDGED
-    assert "could not be judged" in caplog.text
+    for _ in range(3):
+        assert verdicts.of(answer()) == UNJUDGED
+    assert caplog.text.count("could not be judged") == 1
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no interpreter"), IndexError("4")])
+def test_without_a_sandbox_an_answer_is_read_and_says_why_it_was_not_run(monkeypatch, verdicts, caplog, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(sandbox, "_pools", {})
+    monkeypatch.setattr(sandbox, "_monty", lambda: SimpleNamespace(Monty=broken))
+    verdicts.of(answer())
+    assert verdicts.wait(30)
+    badges = {badge["kind"]: badge for badge in verdicts.of(answer())["badges"]}
+    assert badges["parses"]["state"] == "good"
+    assert badges["names"]["state"] == "good"
+    assert (badges["runs"]["label"], badges["task"]["label"]) == ("not run", "task not checked")
+    assert "reinstall it with pip install pydantic-monty" in badges["runs"]["reason"]
+    assert "Traceback" not in caplog.text
 
 
 def test_what_was_called_off_has_no_verdict():

@@ -8,6 +8,7 @@ import torch
 from tests.tuning.rows import make_examples
 from tuning.device import Device, pick_device
 from tuning.lora import trainable
+from tuning.memory import release
 from tuning.presets import Config
 from tuning.step import accumulate, mean_loss, open_session, run_steps, train_step, try_longest
 from tuning.weights import load_model
@@ -148,7 +149,7 @@ def short_memory():
     total = torch.cuda.get_device_properties(0).total_memory
 
     def leave(room):
-        torch.cuda.empty_cache()
+        release()
         torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + room) / total)
 
     yield leave
