@@ -236,11 +236,12 @@ def main(arguments: list[str] | None = None) -> int:
     loading = lens.status().state == "loading"
     if received[0] == signal.SIGTERM and not loading:
         shutdown.drain(lens, guard, settings.drain_seconds)
+    if not loading:
+        lens.close()  # before the run saves: it gives way to answers, and would not get there in time beside one
     if received[0] == signal.SIGTERM and settings.stop_training:
         shutdown.save_training()
     if loading:
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
-    lens.close()
     server.stop()
     if mirror is not None:
         mirror.close()
