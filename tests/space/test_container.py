@@ -6,6 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,26 @@ def test_it_runs_as_nobody_in_particular_with_a_health_check_and_a_clean_stop():
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
     assert "/status" in instructions("HEALTHCHECK")[0]
     assert json.loads(instructions("ENTRYPOINT")[0]) == ["python", "app.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "healthy"),
+    [(200, "loading", True), (200, "ready", True), (200, "failed", False), (503, "ready", False)],
+)
+def test_the_health_check_passes_while_the_model_loads_and_fails_once_it_cannot_be(code, state, healthy):
+    class Status(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps({"state": state}).encode())
+
+    with HTTPServer(("127.0.0.1", 0), Status) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _, program, *rest = json.loads(instructions("HEALTHCHECK")[0].split("CMD ")[1])
+        rest = [part.replace(":7860/", f":{server.server_port}/") for part in rest]
+        checked = subprocess.run([sys.executable, program, *rest], capture_output=True, timeout=30)
+        server.shutdown()
+    assert (checked.returncode == 0) is healthy
 
 
 def test_images_are_named_by_version_and_nothing_is_fetched_unchecked():
