@@ -14,10 +14,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept for a page that is off here
 
 import gradio as gr
+import gradio.utils
 from fastapi import FastAPI
 from gradio.utils import LRUCache
 
-from eval_prompts import compare_tab, endpoints_tab, results_tab
+from eval_prompts import compare_tab, endpoints_tab, results_tab, stream_diff
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
 from eval_prompts.vote_export import export
@@ -96,6 +97,7 @@ def build_page(
         endpoints_tab.build(lens, visitors, pairs)
         training_endpoints_tab.build(training)
         page.unload(visitors.forget)
+    gradio.utils.diff = stream_diff.diff  # its own is wrong where a list within a list gets shorter
     page.state_session_capacity = SESSIONS
     page.queue(max_size=MAX_QUEUE)
     page._queue.pending_event_ids_session = LRUCache(SESSIONS_WITH_CALLS)  # gradio's own keeps every session

@@ -79,11 +79,15 @@ def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: s
 
     Raises UserError if the weights or the adapter cannot be used; the message names the reason.
     """
+    import torch
+
     from tuning.weights import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(weights)
     base = load_model(weights, device, quantize)
     keep_weight_layout(base)
+    if device.name == "cuda":  # cuDNN plans attention anew for every length (pytorch/pytorch#155958)
+        torch.backends.cuda.enable_cudnn_sdp(False)
     if device.name != "cpu":
         fuse_projections(base)
     alone = Pair(base, None, tokenizer, device, None, base_is_base=True)

@@ -55,6 +55,13 @@ def test_a_signal_ends_the_app_cleanly_also_while_it_loads(by, when, start_app, 
     assert not [line for line in app.remaining_lines() if "Traceback" in line]
 
 
+def test_answers_that_end_together_reach_a_script_whole(client):
+    answers = client.submit(max_new_tokens=300, api_name="/ask_probes").result(timeout=120)
+    kinds = [{badge["kind"] for badge in answer["verdict"]["badges"]} for answer in answers]
+    assert [kind for kind in kinds if "ended" not in kind] == []
+    assert len(kinds) == 10
+
+
 def blocked(pid, thread):
     """The mask of the signals that a thread does not take."""
     status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
