@@ -35,9 +35,10 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         showing = pairs.show(stream, lens.status, session, blind)
         for answers in visitors.follow(stream, session):
             pairs.keep(showing)
-            if all(answer.done for answer in answers):
-                showing.verdicts.wait(VERDICT_SECONDS)
-            yield row(showing, showing.shown(answers))
+            rows = row(showing, showing.shown(answers))
+            if all(answer.done for answer in answers) and showing.verdicts.wait(VERDICT_SECONDS):
+                rows = row(showing, showing.shown(answers))
+            yield rows
 
     def ask(
         question: str,

@@ -2,6 +2,7 @@
 
 import pytest
 from gradio.state_holder import StateHolder
+from gradio_client.utils import apply_diff
 
 import app
 from eval_prompts.service import Lens
@@ -36,3 +37,12 @@ def test_the_queue_forgets_the_calls_of_sessions_that_are_gone(page):
 
 def test_the_queue_keeps_no_record_of_each_call(page):
     assert page._queue.ANALYTICS_MAX_EVENTS <= 10
+
+
+def test_the_page_streams_edits_that_clients_can_apply(page):
+    old, new = [{"badges": [1, 2]}, {"badges": [3]}], [{"badges": []}, {"badges": []}]
+    run = {"session_hash": "visitor", "run": "1", "final": False}
+    api = next(function for function in page.fns.values() if function.api_name == "ask_probes")
+    assert page.handle_streaming_diffs(api, [old], **run) == [old]
+    [edits] = page.handle_streaming_diffs(api, [new], **run)
+    assert apply_diff(old, edits) == new
