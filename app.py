@@ -186,14 +186,14 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
     try:
         lens.wait_ready()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        logs.tell(str(error), failed=True)
     else:
         status = lens.status()
-        print(f"{status.model} is ready on {status.device}; weights from {status.origin}", flush=True)
+        logs.tell(f"{status.model} is ready on {status.device}; weights from {status.origin}")
     try:
         pairs.ratings.contests()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        logs.tell(str(error), failed=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -223,11 +223,11 @@ def main(arguments: list[str] | None = None) -> int:
         page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there
         server.start()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.tell(str(error), failed=True)
         return 2
     url = address(listening)
-    print(f"Running on {profile.words}. {settings.who_owns()}", flush=True)
-    print(f"LoRA Lens is at {url}", flush=True)
+    logs.tell(f"Running on {profile.words}. {settings.who_owns()}")
+    logs.tell(f"LoRA Lens is at {url}")
     if settings.open_browser:
         webbrowser.open(url)
     mirror = begin_mirror(settings.mirror_votes, lambda: export(pairs.ratings.votes(), "jsonl")[0])

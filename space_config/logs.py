@@ -10,6 +10,8 @@ import time
 from contextvars import ContextVar
 from typing import Literal
 
+OURS = ("app", "eval_prompts", "space_config", "tuning")
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request that this task serves; threads started for it inherit the value."""
 
@@ -57,11 +59,22 @@ class TextLines(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+def tell(text: str, *, failed: bool = False) -> None:
+    """A line for whoever started the app: as it is, or as one of JSON where the log is that. Failures go to stderr."""
+    forms = [handler.formatter for handler in logging.getLogger().handlers]
+    if any(isinstance(form, JsonLines) for form in forms):
+        level = logging.ERROR if failed else logging.INFO
+        text = JsonLines().format(logging.LogRecord("app", level, "", 0, text, None, None))
+    elif failed:
+        text = f"error: {text}"
+    print(text, file=sys.stderr if failed else sys.stdout, flush=True)
+
+
 def set_up(form: Literal["text", "json"], level: str) -> None:
     """Send this process's log to stderr in one form. ``level`` is for our own loggers; libraries tell warnings only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     handler.addFilter(_Stamp())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for name in ("app", "eval_prompts", "space_config", "tuning"):
+    for name in OURS:
         logging.getLogger(name).setLevel(level.upper())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class App:
         self.lines: list[str] = []
         self._arriving: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.url = self.wait_for_line("LoRA Lens is at ").rsplit(" ", 1)[1]
+        self.url = re.search(r"http://[^\s\"]+", self.wait_for_line("LoRA Lens is at "))[0]
 
     def _read(self) -> None:
         for line in self.process.stdout:
