@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,75 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tuning import checkpoint, events, loop, run, worker
-from tuning.errors import UserError
+from tests.tuning.tiny_runs import FILES, interrupted, losses, new_run, of_kind, outcome
+from tuning import checkpoint, events, loop, worker
 from tuning.parallel import Ranks
-from tuning.presets import configure
 
 ROOT = Path(__file__).parents[2]
-FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "run_record.json"}
-
-
-@pytest.fixture(scope="session")
-def data_file(tmp_path_factory):
-    """Sixty small questions."""
-    path = tmp_path_factory.mktemp("data") / "questions.jsonl"
-    source = random.Random(4)
-    verbs = ["reverse", "sort", "count", "join", "split", "merge", "rotate", "filter", "group", "sum"]
-    rows = [
-        {
-            "instruction": f"{verb} the {source.choice('abcdefgh')}-list number {index}",
-            "input": "",
-            "output": f"```python\n{verb}({index})\n```" + "!" * source.randint(0, 9),
-        }
-        for index in range(6)
-        for verb in verbs
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def settings(tiny_model_path, data_file, tmp_path, monkeypatch):
-    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
-    return {
-        "model": str(tiny_model_path),
-        "data": str(data_file),
-        "max_steps": 9,
-        "batch_size": 4,
-        "save_every": 2,
-        "validate_every": 3,
-        "sample_every": 0,
-        "threads": 1,
-        "rank": 4,
-    }
-
-
-def new_run(settings, **changes):
-    return run.create("smoke", configure("smoke", settings | changes))
-
-
-def of_kind(found, kind):
-    return [event for event in found if event["event"] == kind]
-
-
-def losses(found):
-    shown = ("step", "loss", "grad_norm", "trained_tokens")
-    return [tuple(event[name] for name in shown) for event in of_kind(found, "step")]
-
-
-def outcome(finished):
-    """What the run's record says of its adapter."""
-    record = json.loads((finished.adapter / "run_record.json").read_text())
-    return {name: value for name, value in record.items() if name == "steps" or "loss" in name}
-
-
-@pytest.fixture
-def whole(settings):
-    """An uninterrupted run."""
-    finished = new_run(settings)
-    assert worker.work(finished, Ranks(), quiet=True) == "finished"
-    return finished
 
 
 def test_a_run_leaves_all_its_parts(whole, capsys):
@@ -171,144 +106,6 @@ def test_examples_beyond_the_models_context_are_left_out_and_counted(settings, d
     roomy = new_run(settings, data=str(tmp_path / "long.jsonl"), max_tokens=4096, max_steps=1)
     worker.work(roomy, Ranks(), quiet=True)
     assert of_kind(roomy.history(), "start")[0]["dropped"]["over 512 tokens"] == 1
-
-
-def interrupted(settings, steps, monkeypatch):
-    """A run that ended with an error before step ``steps`` + 1."""
-    broken = new_run(settings)
-    plain = loop.train_step
-
-    def failing(session, step, stop=False):
-        if step == steps:
-            raise UserError("enough")
-        return plain(session, step, stop)
-
-    monkeypatch.setattr(loop, "train_step", failing)
-    with pytest.raises(UserError, match="enough"):
-        worker.work(broken, Ranks(), quiet=True)
-    monkeypatch.setattr(loop, "train_step", plain)
-    return broken
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(whole, settings, monkeypatch):
-    broken = interrupted(settings, 5, monkeypatch)
-    newest = checkpoint.found(broken.path / "checkpoints")[0]
-    content = bytearray((newest / "state.pt").read_bytes())
-    content[len(content) // 2] ^= 1
-    (newest / "state.pt").write_bytes(content)
-    assert worker.work(broken, Ranks(), quiet=True) == "finished"
-    told = [event["message"] for event in of_kind(broken.follow()[0], "log")]
-    assert any("step-000004 is damaged" in message for message in told)
-    assert of_kind(broken.follow()[0], "resumed")[0]["step"] == 2
-    assert losses(broken.history()) == losses(whole.history())
-
-
-def test_when_all_checkpoints_are_damaged_the_adapter_stays(settings, monkeypatch):
-    broken = interrupted(settings, 5, monkeypatch)
-    adapter = (broken.adapter / "adapter_model.safetensors").read_bytes()
-    for path in checkpoint.found(broken.path / "checkpoints"):
-        (path / "manifest.json").unlink()
-    with pytest.raises(UserError, match=r"checkpoints.*damaged"):
-        worker.work(broken, Ranks(), quiet=True)
-    assert (broken.adapter / "adapter_model.safetensors").read_bytes() == adapter
-
-
-def test_an_adapter_whose_replacement_was_cut_off_is_put_back(settings, monkeypatch):
-    broken = interrupted(settings, 5, monkeypatch)
-    adapter = (broken.adapter / "adapter_model.safetensors").read_bytes()
-    broken.adapter.rename(broken.path / "adapter.old")
-    monkeypatch.setattr(loop, "fit", lambda job, should_stop: "stopped")
-    worker.work(broken, Ranks(), quiet=True)
-    assert (broken.adapter / "adapter_model.safetensors").read_bytes() == adapter
-    assert not (broken.path / "adapter.old").exists()
-
-
-def test_a_run_is_not_resumed_on_other_data(settings, data_file, tmp_path, monkeypatch):
-    copy = tmp_path / "copy.jsonl"
-    shutil.copy(data_file, copy)
-    broken = interrupted(settings | {"data": str(copy)}, 3, monkeypatch)
-    copy.write_text("\n".join(copy.read_text().splitlines()[:-9]) + "\n")
-    with pytest.raises(UserError, match="cannot be resumed: its data was"):
-        worker.work(broken, Ranks(), quiet=True)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_ends_the_run_with_a_clear_line_and_keeps_what_was_saved(settings, monkeypatch):
-    full = new_run(settings)
-    plain = loop.train_step
-
-    def step(session, number, stop=False):
-        if number == 3:
-            monkeypatch.setattr(checkpoint, "STATE", "/dev/full")
-        return plain(session, number, stop)
-
-    monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(UserError, match=r"disk .* is full: free some space"):
-        worker.work(full, Ranks(), quiet=True)
-    assert [path.name for path in (full.path / "checkpoints").iterdir()] == ["step-000002"]
-    assert {path.name for path in full.adapter.iterdir()} == FILES
-    assert full.state().state == "failed"
-    assert "is full" in full.state().message
-    monkeypatch.setattr(checkpoint, "STATE", "state.pt")
-    monkeypatch.setattr(loop, "train_step", plain)
-    assert worker.work(full, Ranks(), quiet=True) == "finished"
-
-
-def test_a_disk_that_is_full_when_the_adapter_is_written_keeps_the_one_before(whole, settings, monkeypatch):
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    full = new_run(settings)
-    plain = PeftModel.save_pretrained
-
-    def save(model, folder, **options):
-        if full.adapter.exists():
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        plain(model, folder, **options)
-
-    monkeypatch.setattr(PeftModel, "save_pretrained", save)
-    with pytest.raises(UserError, match=r"disk .* is full: free some space"):
-        worker.work(full, Ranks(), quiet=True)
-    assert {path.name for path in full.adapter.iterdir()} == FILES
-    assert not list(full.path.glob("adapter.*"))
-    monkeypatch.setattr(PeftModel, "save_pretrained", plain)
-    assert worker.work(full, Ranks(), quiet=True) == "finished"
-    assert losses(full.history()) == losses(whole.history())
-
-
-def test_a_validation_loss_that_is_no_number_ends_the_run(settings, monkeypatch):
-    found = iter([3.0, float("nan")])
-    monkeypatch.setattr(loop, "mean_loss", lambda session, examples: next(found))
-    with pytest.raises(UserError, match="validation loss after step 3 is not a finite number"):
-        worker.work(new_run(settings), Ranks(), quiet=True)
-
-
-@pytest.mark.parametrize("left", [[], ["written-meanwhile"]], ids=["all of it", "but for a late file"])
-def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch, left):
-    doomed = new_run(settings)
-    plain = loop.train_step
-
-    def step(session, number, stop=False):
-        if number == 2:
-            shutil.rmtree(doomed.path)
-            for name in left:
-                (doomed.path / name).mkdir(parents=True)
-        return plain(session, number, stop)
-
-    monkeypatch.setattr(loop, "train_step", step)
-    with pytest.raises(UserError, match="was removed while it was in use"):
-        worker.work(doomed, Ranks(), quiet=True)
-    assert [path.name for path in doomed.path.glob("*")] == left
-
-
-def test_a_loss_that_is_no_number_keeps_the_last_good_adapter(settings, monkeypatch):
-    wild = interrupted(settings, 4, monkeypatch)
-    adapter = (wild.adapter / "adapter_model.safetensors").read_bytes()
-    monkeypatch.setattr("tuning.step.one_pass", lambda *arguments: torch.tensor(float("nan")))
-    with pytest.raises(UserError, match="not a finite number"):
-        worker.work(wild, Ranks(), quiet=True)
-    assert (wild.adapter / "adapter_model.safetensors").read_bytes() == adapter
-    assert wild.state().state == "failed"
 
 
 def test_early_stopping_keeps_the_best(settings, monkeypatch):
