@@ -11,24 +11,19 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning import aside, events, presets, process
+from tuning import events, presets, process
 from tuning.errors import UserError
 from tuning.lock import WORKER_FILE, data_root, refuse_second
 from tuning.presets import Config
+from tuning.spawn import exit_code, spawn
 
-START_SECONDS = 20.0
-COLLECT_SECONDS = 2.0
 LOG_LINES = 12
 ENDINGS = ("finished", "stopped", "failed")
-_children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def runs_root() -> Path:
@@ -214,14 +209,6 @@ def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     return f"The worker is gone: {cause}. Resume continues from the last checkpoint."
 
 
-def exit_code(run: Run) -> int | None:
-    """What a dead worker left with, if this process started it. The thread that collects it may be a moment behind."""
-    try:
-        return _children[run.path].wait(timeout=COLLECT_SECONDS) if run.path in _children else None
-    except subprocess.TimeoutExpired:
-        return None
-
-
 def best_loss(adapter: Path) -> float | None:
     """The best validation loss, from the record that lies with the adapter."""
     try:
@@ -264,32 +251,6 @@ def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | N
     run = create(preset, config, folder)
     spawn(run)
     return run
-
-
-def spawn(run: Run) -> None:
-    """Start the worker in its own process group, with all it prints going to the run's log, and wait until it has
-    taken the lock or ended."""
-    command = [sys.executable, "-m", "tuning", "resume", str(run.path), "--quiet"]
-    with run.log_path.open("ab") as log:
-        worker = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=aside.environment(),
-        )
-    _children[run.path] = worker
-    threading.Thread(target=worker.wait, daemon=True).start()
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and worker.poll() is None:
-        if run.worker().get("pid") == worker.pid:
-            return
-        time.sleep(0.02)
-    if worker.poll() is None or run.worker().get("pid") == worker.pid:
-        return
-    lines = [line for line in run.log_tail() if line.strip()]
-    raise UserError(lines[-1].removeprefix("error: ") if lines else f"The worker of {run.name} ended at once.")
 
 
 def all_runs() -> list[Run]:
