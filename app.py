@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import webbrowser
@@ -18,11 +17,11 @@ import gradio.utils
 from fastapi import FastAPI
 from gradio.utils import LRUCache
 
-from eval_prompts import compare_tab, endpoints_tab, results_tab, stream_diff
+from eval_prompts import compare_tab, endpoints_tab, results_tab
 from eval_prompts.service import Lens
 from eval_prompts.shown_pairs import ShownPairs
 from eval_prompts.vote_export import export
-from space_config import hardware, logs, memory, roles, shutdown
+from space_config import hardware, logs, memory, roles, shutdown, stream_diff
 from space_config.calls import Names
 from space_config.disk import Disk
 from space_config.guard import Guard
@@ -41,7 +40,6 @@ log = logging.getLogger(__name__)
 
 MALFORMED = "The call failed: check the number and the kinds of its values, or ask the owner for the server's log."
 MAX_THREADS = 96
-WAKE_SECONDS = 0.5
 MAX_QUEUE = 128
 SESSIONS = 128
 """How many visitors' sessions gradio keeps: some 80 KB each, and nothing in them that it cannot make again."""
@@ -198,15 +196,7 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, or 2 for a setting to mend."""
-    received: list[int] = []
-    asked_to_stop = threading.Event()
-
-    def stop(number: int, _: Any) -> None:
-        received.append(number)
-        asked_to_stop.set()
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
+    asked_to_end = shutdown.Signals()
     memory.share_arenas()
     try:
         profile = hardware.detect(os.environ)
@@ -233,15 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
     mirror = begin_mirror(settings.mirror_votes, lambda: export(pairs.ratings.votes(), "jsonl")[0])
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
-    while not asked_to_stop.wait(WAKE_SECONDS):
-        pass  # a signal that the system hands to another thread is only seen when this one wakes
+    number = asked_to_end.wait()
     loading = lens.status().state == "loading"
-    if received[0] == signal.SIGTERM and not loading:
-        shutdown.drain(lens, guard, settings.drain_seconds)
-    if not loading:
-        lens.close()  # before the run saves: it gives way to answers, and would not get there in time beside one
-    if received[0] == signal.SIGTERM and settings.stop_training:
-        shutdown.save_training()
+    shutdown.end_work(number, lens, guard, settings.drain_seconds, settings.stop_training)
     if loading:
         os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     server.stop()

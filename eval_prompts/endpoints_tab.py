@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
+from eval_prompts.compare_tab import ASKING_AT_ONCE, Visitors, address_of
 from eval_prompts.compare_view import settings_from
 from eval_prompts.probes import PROBES
 from eval_prompts.report import answer_dict
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eval_prompts.shown_pairs import ShownPairs
 
 Rows = list[dict]
+VERDICT_SECONDS = 30.0
+"""How long the last message waits for verdicts, each of which has a limit of its own: a script does not ask again."""
 
 
 def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
@@ -29,14 +31,15 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
     def stream_rows(
         questions: list[str], settings: tuple, request: gr.Request, blind: bool, row: Callable[..., Rows]
     ) -> Iterator[Rows]:
-        """Asks, and yields ``row(showing, answers)`` as the answers grow and once more when they are judged."""
+        """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too."""
         session = request.session_hash or ""
         stream = lens.ask(questions, settings_from(*settings), visitor=session, address=address_of(request))
         showing = pairs.show(stream, lens.status, session, blind)
         for answers in visitors.follow(stream, session):
             pairs.keep(showing)
             rows = row(showing, showing.shown(answers))
-            if all(answer.done for answer in answers) and showing.verdicts.wait(VERDICT_SECONDS):
+            if all(answer.done for answer in answers):
+                showing.verdicts.wait(VERDICT_SECONDS)
                 rows = row(showing, showing.shown(answers))
             yield rows
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MAX_ROWS = 32
 PREFILL_TOKENS_PER_STEP = 512
+CLOSE_SECONDS = 10.0
 
 
 class Backend(Protocol):
@@ -112,11 +113,11 @@ class Engine:
             self._work.notify()
 
     def close(self) -> None:
-        """End all answers and the thread."""
+        """End all answers and the thread; a step that hangs is left to itself after some seconds."""
         with self._work:
             self._closed = True
             self._work.notify()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _ahead_of(self, stream: Stream) -> int:
         """Rows in the queue before the first of ``stream``; 0 if one of its rows is already being computed."""

@@ -102,7 +102,9 @@ def _judge_program(text: str, start: Verdict, task: Assignment, jail: bool, unru
 
 
 def _not_run(start: Verdict, task: Assignment, reason: str) -> Verdict:
-    return replace(start, runs_reason=reason, task="not run" if task.asks_something else "none")
+    wanted = task.asks_something
+    tried = (Check("runs", None, reason),) if wanted else ()
+    return replace(start, runs_reason=reason, task="not run" if wanted else "none", checks=tried)
 
 
 def judge_partial(text: str) -> Verdict:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eval_prompts.verdict import Verdict
 
 WORKERS = 2
+NOT_RUN = "code cannot be run on this server, whose log says why"
 PARTIAL_SECONDS = 0.5
 """How often the same streaming answer is looked at again."""
 CHECKING = {"checking": True, "badges": []}
@@ -36,28 +37,32 @@ class Judges:
 
     def __init__(self, workers: int = WORKERS, jail: bool = False) -> None:
         self._jail = jail
+        self._told: set[str] = set()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
 
     def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
         """The verdict on a finished answer, as soon as a thread has come to it."""
-        return self._pool.submit(judged, answer, probe, self._jail)
+        return self._pool.submit(self._judged, answer, probe)
 
     def close(self) -> None:
         """Take up nothing more; what is being judged now ends within its own limits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-
-def judged(answer: Answer, probe: str | None, jail: bool) -> Verdict:
-    """The verdict on a finished answer; where code cannot be run at all, what can be said without, and why."""
-    verdict = partial(judge, answer.text, probe_id=probe, stopped=answer.stopped)
-    try:
-        return verdict(jail=jail)
-    except UserError as error:
-        log.warning("An answer is judged without running it: %s", error)
-        return verdict(unrun=str(error))
-    except Exception as error:
-        log.error("An answer could not be judged", exc_info=error)
-        raise
+    def _judged(self, answer: Answer, probe: str | None) -> Verdict:
+        """The verdict; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
+        log."""
+        verdict = partial(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+        try:
+            try:
+                return verdict(jail=self._jail)
+            except UserError as error:
+                if str(error) not in self._told:
+                    self._told.add(str(error))
+                    log.warning("Answers are judged without running them: %s", error)
+                return verdict(unrun=NOT_RUN)
+        except Exception as error:
+            log.error("An answer could not be judged", exc_info=error)
+            raise
 
 
 class Verdicts:

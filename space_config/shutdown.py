@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
+WAKE_SECONDS = 0.5
 SAVE_SECONDS = 40.0
+
+
+class Signals:
+    """SIGINT and SIGTERM, caught from now on, as a queue: a handler may put into it whatever it interrupts."""
+
+    def __init__(self) -> None:
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: self._received.put(received))
+
+    def wait(self) -> int:
+        """The number of the first one, when there is one. Looks now and then: one that the system hands to another
+        thread is only handled when this one, the main thread, wakes."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._received.get(timeout=WAKE_SECONDS)
+
+
+def end_work(number: int, lens: Lens, guard: Guard, drain_seconds: float, stop_training: bool) -> None:
+    """End the answers, after a SIGTERM with some time to finish, and then, where it is to end too, a training run.
+
+    In this order, because a run gives way to answers: beside a long one it would not get to saving in time. A load
+    under way is left alone.
+    """
+    if lens.status().state != "loading":
+        if number == signal.SIGTERM:
+            drain(lens, guard, drain_seconds)
+        lens.close()
+    if number == signal.SIGTERM and stop_training:
+        save_training()
 
 
 def drain(lens: Lens, guard: Guard, seconds: float) -> None:

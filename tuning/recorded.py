@@ -6,6 +6,7 @@ micro-batches are padded up to a few sizes; a size is recorded when it is met fo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,16 @@ from typing import Any
 import torch
 
 from tuning.chat import Example
+from tuning.memory import is_out_of_memory
 from tuning.packed import Packed, Room, pack, room_for
 
 MOST_RECORDINGS = 24
+SMALL_GRID, MOST_PADDING = 8192, 1.6
+"""A grid of more slots than the first is padded to at most so many times what its rows need: a few long rows would pay
+more for the padding than the launches cost."""
+
+log = logging.getLogger(__name__)
+
 INPUTS = ("ids", "positions", "keys", "to_grid", "from_grid", "label_at", "labels", "label_weights")
 
 
@@ -73,6 +81,9 @@ class Recorder:
         if not self._on:
             return self._compute(pack(examples, places, prefix, key, device))
         room = room_for(examples, prefix)
+        needed = len(examples) * max(map(len, examples))
+        if room.rows * room.width > max(SMALL_GRID, MOST_PADDING * needed):
+            return self._compute(pack(examples, places, prefix, key, device))
         packed = pack(examples, places, prefix, key, device, room)
         if room not in self._met:
             self._met.add(room)
@@ -86,20 +97,22 @@ class Recorder:
         return Replayed.apply(recording, packed, *self._factors)
 
     def give_up(self) -> bool:
-        """Free all recordings and record no more; False if there was nothing to free."""
-        had = bool(self._recordings)
+        """Free all recordings, and neither pad nor record any more; False if that was so already."""
+        was_on, self._on = self._on, False
         self._recordings.clear()
-        self._on = False
-        return had
+        return was_on
 
     def _record(self, packed: Packed) -> Recording | None:
         """The recording of a pass, or None where it fails, for want of memory most likely: then none is tried again."""
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 loss = self._compute(packed)
                 gradients = torch.autograd.grad(loss, self._factors)
-        except RuntimeError:
+        except RuntimeError as error:
+            torch.cuda.set_stream(stream)  # a recording whose end fails leaves its own stream in use
             self.give_up()
+            reason = "there is no memory for it" if is_out_of_memory(error) else str(error).partition("\n")[0]
+            log.warning("Passes are no longer recorded: %s", reason)
             return None
         return Recording(graph, packed, loss.detach(), gradients)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class StepStats:
     """What one step did. ``tokens`` are the rows' prompt and answer tokens, ``computed_tokens`` those that went
-    through the model (a shared prefix counts once per pass, padding counts), ``trained_tokens`` those with a label.
-    Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean per trained token,
+    through the model (a shared prefix counts once per pass; padding counts, but not that of a recorded pass),
+    ``trained_tokens`` those with a label. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean per trained token,
     before the update."""
 
     step: int
@@ -177,7 +177,7 @@ def tighten(session: Session, examples: Sequence[Example]) -> None:
     gave_up = session.forward.give_up()
     release()
     if gave_up:
-        session.say("Out of memory: the step is repeated without recorded passes, which need memory of their own.")
+        session.say("Out of memory: it is tried again without recorded passes, which need memory of their own.")
         return
     lengths = [len(example) for example in examples]
     session.say(session.budget.tighten(lengths, computed_tokens(session.forward, examples)))

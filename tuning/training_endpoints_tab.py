@@ -107,10 +107,12 @@ def build(actions: Actions) -> None:
 
 
 def tidy(event: dict[str, Any]) -> dict[str, Any]:
-    """An event without the places of things on this machine."""
+    """An event without the places of things on this machine. Nor is anything called "path", as a checkpoint was in
+    older runs: gradio's client takes an object that has one for a file, and fails to fetch it."""
     if event["event"] == "sample":
         return event
-    return {key: without_folders(value) if isinstance(value, str) else value for key, value in event.items()}
+    named = {"checkpoint" if key == "path" else key: value for key, value in event.items()}
+    return {key: without_folders(value) if isinstance(value, str) else value for key, value in named.items()}
 
 
 def add(function: Callable[..., Any], result: Any, **options: Any) -> None:

@@ -100,7 +100,11 @@ def test_without_a_sandbox_an_answer_is_read_and_says_why_it_was_not_run(monkeyp
     assert badges["parses"]["state"] == "good"
     assert badges["names"]["state"] == "good"
     assert (badges["runs"]["label"], badges["task"]["label"]) == ("not run", "task not checked")
-    assert "reinstall it with pip install pydantic-monty" in badges["runs"]["reason"]
+    assert badges["runs"]["reason"] == "Code cannot be run on this server, whose log says why."
+    assert badges["task"]["reason"] == "not tried: runs (code cannot be run on this server, whose log says why)"
+    verdicts.of(answer(side="tuned"))
+    assert verdicts.wait(30)
+    assert caplog.text.count("reinstall it with pip install pydantic-monty") == 1
     assert "Traceback" not in caplog.text
 
 

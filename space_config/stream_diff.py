@@ -15,6 +15,8 @@ Edit = list[Any]
 
 def diff(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> list[Edit]:
     """The edits that make the JSON value ``new`` out of ``old``, which lies at ``path``."""
+    if old is new:
+        return []
     shorter = isinstance(old, list) and isinstance(new, list) and len(new) < len(old)
     if type(old) is not type(new) or shorter:
         return [["replace", list(path), new]]

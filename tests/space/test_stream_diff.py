@@ -8,7 +8,7 @@ from gradio_client.utils import apply_diff
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval_prompts.stream_diff import diff
+from space_config.stream_diff import diff
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, "", "a", "ab", "abc", "b"])
 VALUES = st.recursive(
