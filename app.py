@@ -91,7 +91,7 @@ def build_page(
             with gr.Tab("Train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
-                results_tab.build(pairs)
+                results_tab.build(pairs, owns)
         endpoints_tab.build(lens, visitors, pairs)
         training_endpoints_tab.build(training)
         page.unload(visitors.forget)

@@ -177,8 +177,9 @@ def check_fits(card: AdapterCard, modules: list[str], base: PreTrainedModel, wei
             raise UserError(f"The adapter {card.name} lacks one of the two factors of {name}: train or copy it again.")
         if (factor_out[0], factor_in[1]) != (module.out_features, module.in_features):
             raise UserError(
-                f"The adapter {card.name} does not fit {ours}: {name} is {module.out_features} x {module.in_features}, "
-                f"the adapter's is {factor_out[0]} x {factor_in[1]}."
+                f"The adapter {card.name} was made for {public_name(card.base) or 'another model'} and does not fit "
+                f"{ours}: {name} is {module.out_features} x {module.in_features}, the adapter's is {factor_out[0]} x "
+                f"{factor_in[1]}. Start the app with that --model, or train an adapter for this one."
             )
 
 

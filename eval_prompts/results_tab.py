@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def build(pairs: ShownPairs) -> None:
-    """The Results tab inside the current layout."""
+def build(pairs: ShownPairs, may_export: Callable[[gr.Request], bool]) -> None:
+    """The Results tab inside the current layout; ``may_export`` tells of a request whether it is the owner's."""
 
-    def results(sent: Any) -> dict[str, Any]:
+    def results(sent: Any, request: gr.Request) -> dict[str, Any]:
         try:
-            return results_view(pairs.ratings, text(sent, "adapter") or None)
+            return results_view(pairs.ratings, text(sent, "adapter") or None) | {"exports": may_export(request)}
         except UserError as error:
             return {"problem": str(error)}
         except Exception:

@@ -139,8 +139,9 @@ class Guard:
         if limited and self._all is not None and (wait := self._all.take(visit.address)):
             raise Refused(429, f"Too many requests: try again in {wait} s.", wait)
         if visit.path == "/status" and visit.reads:
-            status = self._status()
-            await JSONResponse(status, 503 if self.closing else 200)(visit.scope, receive, send)
+            ends = {"ready": False, "message": "shutting down"} if self.closing else {}
+            answer = JSONResponse(self._status() | ends, 503 if self.closing else 200)
+            await answer(visit.scope, receive, send)
         elif visit.path == "/owner" or visit.path.startswith("/owner/"):
             await (await self._owners_page(visit, receive))(visit.scope, receive, send)
         elif visit.reads:

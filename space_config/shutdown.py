@@ -9,6 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from space_config import logs
 from tuning import lock
 from tuning.run import Run
 
@@ -45,6 +46,10 @@ def end_work(number: int, lens: Lens, guard: Guard, drain_seconds: float, stop_t
     In this order, because a run gives way to answers: beside a long one it would not get to saving in time. A load
     under way is left alone.
     """
+    if number == signal.SIGTERM:
+        training = lock.current()
+        run = f" Run {training.name} {'saves and ends' if stop_training else 'goes on'}." if training else ""
+        logs.tell(f"Shutting down: answers have {drain_seconds:g} s to end.{run}")
     if lens.status().state != "loading":
         if number == signal.SIGTERM:
             drain(lens, guard, drain_seconds)

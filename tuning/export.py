@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tuning.errors import UserError
 from tuning.lora import recover_folder
-from tuning.run import Run
+from tuning.run import Run, is_trained
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 
@@ -90,10 +90,15 @@ def write_zip(folder: Path, target: Path) -> None:
 
 
 def best_adapter(run: Run) -> Path:
-    """The run's adapter folder. Raises UserError if none has been saved yet."""
+    """The run's adapter folder. Raises UserError if it has none yet that is better than the base model."""
     recover_folder(run.adapter)
     if not (run.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"Run {run.name} has saved no adapter yet: let it reach its first validation.")
+    if not is_trained(run.adapter):
+        raise UserError(
+            f"Run {run.name} has no adapter better than the base model yet: resume it, until a validation loss is "
+            "lower than that of step 0."
+        )
     return run.adapter
 
 

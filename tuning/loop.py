@@ -79,6 +79,7 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
     job.steps_began = time.monotonic()
     for step in range(progress.step, config.max_steps):
         stats = train_step(job.session, step, should_stop())
+        stop = stats.stop or (job.session.ranks.count == 1 and should_stop())  # several agree in the step after
         report(job, stats)
         last = stats.step == config.max_steps
         if last or due(config.validate_every, stats.step):
@@ -86,9 +87,9 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         if due(config.sample_every, stats.step):
             show_sample(job)
         patience_is_over = 0 < config.patience <= progress.without_gain
-        if last or stats.stop or patience_is_over or due(config.save_every, stats.step):
+        if last or stop or patience_is_over or due(config.save_every, stats.step):
             save(job)
-        if stats.stop and not last:
+        if stop and not last:
             return "stopped"
         if patience_is_over:
             job.session.say(f"Stopped early: {progress.without_gain} validations without a better loss.")

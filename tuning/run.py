@@ -148,7 +148,7 @@ class Run:
             max_steps=settings["config"]["max_steps"],
             loss=step.get("loss"),
             validation_loss=validation.get("validation_loss"),
-            best_loss=best_loss(self.adapter),
+            best_loss=record_of(self.adapter).get("loss_after"),
             eta_seconds=step.get("eta_seconds") if shown == "running" else None,
             tokens_per_second=step.get("tokens_per_second"),
             created=settings["created"],
@@ -209,12 +209,20 @@ def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     return f"The worker is gone: {cause}. Resume continues from the last checkpoint."
 
 
-def best_loss(adapter: Path) -> float | None:
-    """The best validation loss, from the record that lies with the adapter."""
+def record_of(adapter: Path) -> dict[str, Any]:
+    """The record that lies with an adapter: ``steps`` it was trained for, ``loss_after`` (its validation loss) and
+    more. Empty if there is none."""
     try:
-        return json.loads((adapter / "run_record.json").read_text(encoding="utf-8")).get("loss_after")
+        found = json.loads((adapter / "run_record.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_trained(adapter: Path) -> bool:
+    """Whether a run's adapter folder holds one that differs from the base: before the first better validation it does
+    not."""
+    return (adapter / "adapter_model.safetensors").is_file() and record_of(adapter).get("steps") != 0
 
 
 def create(preset: str, config: Config, folder: Path | None = None) -> Run:

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepStats:
-    """What one step did. ``tokens`` are the rows' prompt and answer tokens, ``computed_tokens`` those that went
-    through the model (a shared prefix counts once per pass; padding counts, but not that of a recorded pass),
-    ``trained_tokens`` those with a label. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean per trained token,
-    before the update."""
+    """What one step did. ``tokens`` are the rows' prompt and answer tokens, ``trained_tokens`` those with a label, and
+    ``computed_tokens`` those that went through the model: a shared prefix counts once per pass; padding counts, but not
+    that of a recorded pass. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean
+    per trained token, before the update."""
 
     step: int
     loss: float

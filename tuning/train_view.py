@@ -108,7 +108,7 @@ class Watcher:
                 "stop": state.state == "running" and not stopping,
                 "resume": state.state in ("stopped", "failed", "new"),
                 "delete": state.state != "running",
-                "use": state.best_loss is not None or (chosen.adapter / "adapter_model.safetensors").is_file(),
+                "use": run.is_trained(chosen.adapter),
             },
             "log": [[line, clock(at), kind, text] for line, at, kind, text in lines],
             "seen": {
@@ -160,7 +160,7 @@ class Watcher:
             "began": time.strftime("%d %b %Y, %H:%M", time.localtime(state.created)),
             "state": state.state,
             "words": STATE_WORDS.get(state.state, "training"),
-            "adapter": (each.adapter / "adapter_model.safetensors").is_file(),
+            "adapter": run.is_trained(each.adapter),
         }
         self._rows[each.path] = (key, row)
         return row

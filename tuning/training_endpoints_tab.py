@@ -34,6 +34,8 @@ def build(actions: Actions) -> None:
         Returns:
             The run's id.
         """
+        if not isinstance(overrides, dict | None):
+            raise UserError('The overrides are an object, such as {"max_steps": 20}.')
         return actions.start(preset, overrides or {}).name
 
     def training_events(run: str, offset: int = 0) -> Iterator[dict]:

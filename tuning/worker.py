@@ -18,6 +18,7 @@ from tuning.progress import Reporter, terminal
 from tuning.run import Run
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WHY_STOPPED = {"SIGTERM": "as asked", "SIGINT": "by Ctrl+C"}
 
 
 class StopRequest:
@@ -104,7 +105,7 @@ def train(run: Run, ranks: parallel.Ranks, channel: Channel | None, stop: StopRe
     if outcome == "finished":
         emit("finished", step=job.progress.step, message=f"the adapter is in {job.adapter}")
     else:
-        reason = f"by {stop.name}" if stop.name else "in another process"
+        reason = WHY_STOPPED.get(stop.name, "in another process")
         message = f"saved after step {job.progress.step}, from where it can be resumed ({reason})"
         emit("stopped", step=job.progress.step, message=message)
     return outcome

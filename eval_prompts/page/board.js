@@ -268,10 +268,15 @@
 
 		tools.addEventListener("change", () => draw());
 		watch("value", received);
+		let silent = 0;
 		lens.onStatus((status) => {
 			problem.hidden = !status.problem;
 			setText(problem, status.problem);
-			if (view && view.running) draw();
+			silent = status.lost ? silent + 1 : 0;
+			if (!view || !view.running) return;
+			if (silent < 2) return draw();
+			show(lens.history.cut(view, "the server went away")); // if it was only slow, its next news is shown again
+			lens.history.save(view);
 		});
 		addEventListener("pagehide", () => view && view.running && lens.history.save(view));
 		const [latest] = lens.history.list();

@@ -19,6 +19,20 @@ window.LoraLens = window.LoraLens || {};
 		if (element.textContent !== text) element.textContent = text;
 	};
 
+	let refused = "";
+	const plainFetch = window.fetch;
+	// Gradio's errors leave out what the server said when it refused a call: it is kept from here.
+	window.fetch = async function (...call) {
+		const ours = String(call[0]?.url ?? call[0]).includes("/component_server");
+		if (ours) refused = "";
+		const response = await plainFetch.apply(this, call);
+		if (ours && !response.ok) refused = (await response.clone().json().catch(() => ({}))).detail || "";
+		return response;
+	};
+
+	/** Why the last call of a server's function failed: in the server's own words, or that it does not answer. */
+	lens.whyNot = () => (typeof refused === "string" && refused) || "The server does not answer: try again.";
+
 	/** Copies through the clipboard API, or, where the page is not served securely, through a selection. */
 	lens.copy = async function (text) {
 		try {

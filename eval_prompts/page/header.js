@@ -11,6 +11,7 @@
 		problem: "The server does not answer: is app.py still running? The page goes on by itself once it does.",
 		progress: null,
 		poll_seconds: 3,
+		lost: true,
 	};
 
 	/** Builds the header inside `root` and asks `server.status()` for news for as long as the page is visible. */

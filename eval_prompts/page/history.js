@@ -35,17 +35,22 @@
 
 	lens.history = {
 		list: read,
-		/** Adds a comparison, or replaces it where it stands; one that was cut off in mid-answer is kept as stopped. */
-		save(view) {
+		/** A comparison whose answers go no further than they are; `ending` says why. */
+		cut(view, ending) {
 			const entry = JSON.parse(JSON.stringify(view));
 			for (const row of entry.rows) {
 				for (const side of Object.values(row.sides)) {
 					if (side.state !== "waiting" && side.state !== "streaming") continue;
 					side.state = "cancelled";
-					side.ending = "stopped by leaving the page";
+					side.ending = ending;
 				}
 			}
 			entry.running = false;
+			return entry;
+		},
+		/** Adds a comparison, or replaces it where it stands; one that was cut off in mid-answer is kept as stopped. */
+		save(view) {
+			const entry = this.cut(view, "stopped by leaving the page");
 			const entries = read();
 			const at = entries.findIndex((other) => other.id === entry.id);
 			if (at < 0) entries.unshift(entry);

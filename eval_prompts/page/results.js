@@ -135,7 +135,7 @@
 		const verdict = el("p", { class: "ll-headline", role: "status" });
 		const body = el("div", { class: "ll-panels" });
 		const said = el("span", { class: "ll-note", role: "status" });
-		const exports = el("div", { class: "ll-exports" }, el("span", {}, "Take the votes with you:"));
+		const exports = el("div", { class: "ll-exports", hidden: true }, el("span", {}, "Take the votes with you:"));
 		for (const [format, name] of [["csv", "CSV"], ["jsonl", "JSONL"], ["parquet", "Parquet"]]) {
 			const button = el("button", { type: "button", class: "ll-toggle", "data-format": format }, name);
 			button.addEventListener("click", () => save(format));
@@ -152,7 +152,7 @@
 				setText(said, file.error || `${file.name} \u00b7 ${count(file.rows, "row")}`);
 				if (!file.error) download(file.name, file.type, file.content);
 			} catch {
-				setText(said, "The server does not answer: try again.");
+				setText(said, lens.whyNot());
 			}
 		}
 
@@ -162,7 +162,8 @@
 			drawn = key;
 			problem.hidden = !view.problem;
 			setText(problem, view.problem);
-			head.hidden = verdict.hidden = body.hidden = exports.hidden = Boolean(view.problem);
+			head.hidden = verdict.hidden = body.hidden = Boolean(view.problem);
+			exports.hidden = !view.exports;
 			if (view.problem) return;
 			head.hidden = view.adapters.length < 1;
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));

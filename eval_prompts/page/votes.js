@@ -92,7 +92,7 @@
 			try {
 				trouble = await work();
 			} catch {
-				trouble = "Not saved: the server does not answer. Try again.";
+				trouble = `Not saved. ${lens.whyNot()}`;
 			}
 			pending = false;
 			draw();

@@ -123,6 +123,21 @@ def test_an_app_that_goes_away_is_noticed(visit, complaints, start_app, page_mod
     complaints.clear()  # the browser logs each of the refused connections
 
 
+def test_answers_that_a_dead_app_leaves_unfinished_are_shown_as_such(
+    visit, complaints, start_app, page_model_path, page_adapter_path
+):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app.wait_for_line("is ready on")
+    page = visit(app.url)
+    ask(page, "Go on for ever", tokens=2000)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    app.process.kill()
+    page.wait_for_selector(".ll-side >> text=the server went away >> nth=1", timeout=60_000)
+    assert page.locator(".ll-side[data-state=streaming]").count() == 0
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
+    complaints.clear()  # the browser logs each of the refused connections
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [("  \n ", "question is empty"), ("x" * 50_000, "50,000 characters"), ("a\x00b", "NUL byte")],

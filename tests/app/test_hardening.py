@@ -268,6 +268,7 @@ def test_the_page_works_under_its_policy_with_every_outside_address_blocked(brow
     page.get_by_role("tab", name="Results").click()
     page.wait_for_function("document.querySelector('#ll-results')?.innerText.includes('vote')")
     assert page.evaluate("window.refused || []") == []
+    assert not page.locator(".ll-exports").is_visible(), "votes are the owner's to take away"
     context.close()
 
 

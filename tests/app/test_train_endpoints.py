@@ -84,6 +84,7 @@ def test_one_run_at_a_time_that_lets_others_ask_and_saves_when_stopped(
         ("/start_training", ("smok",), "did you mean 'smoke'"),
         ("/start_training", ("smoke", {"max_steps": -1}), "Steps: must be 1 or more"),
         ("/start_training", ("smoke", {"nonsense": 1}), "no setting 'nonsense'"),
+        ("/start_training", ("smoke", "max_steps"), "The overrides are an object"),
         ("/start_training", ("smoke", {"data": "/no/such/file.csv"}), "there is no file file.csv here"),
         ("/training_events", ("../../etc",), "no run"),
         ("/stop_training", ("none",), "no run 'none'"),

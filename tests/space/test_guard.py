@@ -221,7 +221,9 @@ def test_an_app_that_is_closing_begins_nothing_new():
     door = guard()
     door.closing = True
     assert call(door, "POST", JOIN, json={"fn_index": 0, "data": []}).status_code == 503
-    assert call(door, "GET", "/status").status_code == 503
+    status = call(door, "GET", "/status")
+    assert status.status_code == 503
+    assert status.json()["ready"] is False
 
 
 def test_guessing_the_password_is_slow_and_says_nothing_of_it():

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from tests.tuning.tiny_runs import FILES, interrupted, losses, new_run, of_kind, outcome
-from tuning import checkpoint, events, loop, worker
+from tuning import checkpoint, events, loop, run, worker
+from tuning.errors import UserError
+from tuning.export import best_adapter
 from tuning.parallel import Ranks
 
 ROOT = Path(__file__).parents[2]
@@ -91,13 +93,35 @@ def test_a_signal_saves_and_resume_goes_on(whole, settings, monkeypatch, number)
     monkeypatch.setattr(loop, "train_step", step_with_signal)
     assert worker.work(stopped, Ranks(), quiet=True) == "stopped"
     state = stopped.state()
-    assert (state.state, state.step) == ("stopped", 6)
-    assert number.name in state.message
-    assert checkpoint.found(stopped.path / "checkpoints")[0].name == "step-000006"
+    assert (state.state, state.step) == ("stopped", 5)
+    assert worker.WHY_STOPPED[number.name] in state.message
+    assert checkpoint.found(stopped.path / "checkpoints")[0].name == "step-000005"
     monkeypatch.setattr(loop, "train_step", plain)
     assert worker.work(stopped, Ranks(), quiet=True) == "finished"
     assert losses(stopped.history()) == losses(whole.history())
     assert outcome(stopped) == outcome(whole)
+
+
+def test_a_stop_waits_for_the_step_under_way_and_no_other(settings, monkeypatch):
+    asked = []
+    plain = loop.train_step
+
+    def step(*arguments):
+        asked.append(True)
+        return plain(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(worker.StopRequest, "__call__", lambda _: bool(asked))
+    stopped = new_run(settings)
+    assert worker.work(stopped, Ranks(), quiet=True) == "stopped"
+    assert stopped.state().step == 1
+    assert not run.is_trained(stopped.adapter)
+    with pytest.raises(UserError, match="no adapter better than the base model yet"):
+        best_adapter(stopped)
+    monkeypatch.undo()
+    monkeypatch.setenv("LORA_LENS_DATA", str(stopped.path.parents[1]))
+    assert worker.work(stopped, Ranks(), quiet=True) == "finished"
+    assert best_adapter(stopped) == stopped.adapter
 
 
 def test_examples_beyond_the_models_context_are_left_out_and_counted(settings, data_file, tmp_path):

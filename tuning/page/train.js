@@ -2,7 +2,6 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const LIST_MS = 5000;
-	const OUT_OF_REACH = "The server refused or cannot be reached. If the line at the top says that it is ready, its disk may be full: make room and try again.";
 
 	/** Opens a tab of the page by its name. */
 	lens.openTab = function (name) {
@@ -38,7 +37,7 @@
 		/** Calls the server; what it refuses is said above the run. Returns its answer, or null. */
 		async function act(name, sent) {
 			const answer = await server[name](sent);
-			tell(answer ? answer.error : OUT_OF_REACH);
+			tell(answer ? answer.error : lens.whyNot());
 			look();
 			history.refresh();
 			return answer && !answer.error ? answer : null;
@@ -46,7 +45,7 @@
 
 		async function start(asked) {
 			const answer = await server.start(asked);
-			form.tell(answer ? answer.error : OUT_OF_REACH);
+			form.tell(answer ? answer.error : lens.whyNot());
 			if (answer && answer.run) show(null);
 			lens.pollStatus?.();
 			history.refresh();
@@ -77,7 +76,7 @@
 			const answer = await server.look({ run: chosen, seen });
 			if (number !== looking) return;
 			let wait = 4;
-			if (!answer) tell(OUT_OF_REACH);
+			if (!answer) tell(lens.whyNot());
 			else if (answer.error) {
 				tell(answer.error);
 				if (chosen || seen.run) history.refresh();

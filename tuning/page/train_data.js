@@ -88,7 +88,7 @@
 			choose.setAttribute("aria-expanded", String(open));
 			if (!open) return;
 			known.replaceChildren(el("small", { role: "status" }, "looking\u2026"));
-			const told = (await server.sources({})) || { error: "The server does not answer: try again." };
+			const told = (await server.sources({})) || { error: lens.whyNot() };
 			const tables = (told.tables || []).map((table) => entry(table.name, table.table, `table, ${table.rows.toLocaleString("en")} rows`));
 			const uploads = (told.uploads || []).map((path) => entry(path, path.split(/[\\/]/).pop(), "uploaded"));
 			const missing = told.error || told.unread || (tables.length ? "" : "python -m tuning ingest loads data sets into tables, which are then offered here.");
@@ -102,7 +102,7 @@
 			const told = await server.preview(details());
 			setText(said, "");
 			panel.hidden = !told || Boolean(told.error);
-			if (!told) return setText(wrong, "The server does not answer: try again.");
+			if (!told) return setText(wrong, lens.whyNot());
 			setText(wrong, told.error || "");
 			if (told.error) return;
 			setText(facts, told.facts);
@@ -121,7 +121,7 @@
 			let told;
 			try {
 				told = await send(picked);
-				if (!told.error) told = (await server.keep_upload(told)) || { error: "The server does not answer: try again." };
+				if (!told.error) told = (await server.keep_upload(told)) || { error: lens.whyNot() };
 			} catch {
 				told = { error: "The upload broke off: try again." };
 			}

@@ -42,7 +42,7 @@
 		const estimate = el("p", { class: "ll-note", role: "status" });
 		const measure = lens.button("Measure this machine", "ll-small", async () => {
 			const told = await server.calibrate(asked());
-			tell(told ? told.error : "The server does not answer: try again.");
+			tell(told ? told.error : lens.whyNot());
 			check();
 		});
 		const command = el("code", {});

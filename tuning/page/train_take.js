@@ -8,7 +8,7 @@
 		let name = "";
 		for (let offset = 0; offset !== null; ) {
 			const part = await server.take_adapter({ run, offset });
-			if (!part) return "The server does not answer: try again.";
+			if (!part) return lens.whyNot();
 			if (part.error) return part.error;
 			parts.push(Uint8Array.from(atob(part.content), (character) => character.charCodeAt(0)));
 			name = part.name;
