@@ -25,7 +25,8 @@ def build(pairs: ShownPairs, may_export: Callable[[gr.Request], bool]) -> None:
 
     def results(sent: Any, request: gr.Request) -> dict[str, Any]:
         try:
-            return results_view(pairs.ratings, text(sent, "adapter") or None) | {"exports": may_export(request)}
+            view = results_view(pairs.ratings, text(sent, "adapter") or None)
+            return view | {"exportable": view["exportable"] and may_export(request)}
         except UserError as error:
             return {"problem": str(error)}
         except Exception:

@@ -163,14 +163,13 @@
 			problem.hidden = !view.problem;
 			setText(problem, view.problem);
 			head.hidden = verdict.hidden = body.hidden = Boolean(view.problem);
-			exports.hidden = !view.exports;
+			exports.hidden = !view.exportable;
 			if (view.problem) return;
 			head.hidden = view.adapters.length < 1;
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));
 			setText(verdict, view.headline);
 			const cards = view.empty ? [] : [votesCard(view), probesCard(view), ...(view.strengths.length ? [strengthsCard(view)] : []), historyCard(view)];
 			body.replaceChildren(...cards);
-			exports.hidden = !view.exportable;
 		}
 
 		async function refresh() {
