@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed())
-        notice = f"{profile.notice} {settings.invitation()}".strip()
+        notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
         page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training())
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)

@@ -132,7 +132,7 @@ def known_votes(status: Status) -> list[str]:
         logging.warning("%s The report goes without votes.", error)
         return []
     found = summarise(votes)
-    return [headline(found), *notes(found)] if votes else []
+    return [f"All votes on these two so far, on the page too: {headline(found)}", *notes(found)] if votes else []
 
 
 def run_compare(options: argparse.Namespace) -> None:

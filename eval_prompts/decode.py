@@ -128,7 +128,9 @@ class Stream:
             raise UserError("There is no question to ask.")
         if len(questions) > MAX_QUESTIONS:
             raise UserError(f"At most {MAX_QUESTIONS} questions can be asked at once.")
-        pairs = [(question, "") if isinstance(question, str) else question for question in questions]
+        pairs = [question if isinstance(question, tuple) else (question, "") for question in questions]
+        if not all(isinstance(text, str) for pair in pairs for text in pair):
+            raise UserError("A question is a text.")
         self.questions = [(check_question(question), given.strip()) for question, given in pairs]
         self.sides = tuple(sides)
         self.settings = settings

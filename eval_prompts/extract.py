@@ -90,12 +90,24 @@ def code(text: str, capped: bool = False) -> str:
 
 
 def complete_statements(source: str) -> str:
-    """``source`` without its last top-level statement where that was cut off; '' if the rest is no Python either."""
+    """``source`` without its last top-level statement where that was cut off; '' if the rest is no Python either, or
+    does nothing."""
     lines = source.split("\n")
     for at in range(len(lines) - 1, 0, -1):
         if lines[at][:1].strip() and not CONTINUING_LINE.match(lines[at]) and parses("\n".join(lines[:at])):
-            return "\n".join(lines[:at]).rstrip()
+            kept = "\n".join(lines[:at]).rstrip()
+            return kept if does_something(kept) else ""
     return ""
+
+
+def does_something(source: str) -> bool:
+    """Whether a program holds more than imports, comments and bare constants: there is something to judge about it."""
+
+    def idle(each: ast.stmt) -> bool:
+        text = isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)
+        return text or isinstance(each, ast.Import | ast.ImportFrom)
+
+    return not all(map(idle, ast.parse(source).body))
 
 
 def cut_off(text: str) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 
 from eval_prompts import checks
 from eval_prompts.assertions import run_assertions, run_function_check
-from eval_prompts.extract import blocks, code, syntax_tree
+from eval_prompts.extract import blocks, code, cut_off, syntax_tree
 from eval_prompts.names import missing_names
 from eval_prompts.outcome import Check, Outcome, Session
 from eval_prompts.program import Program, Typist, bound_names
@@ -26,6 +26,7 @@ from eval_prompts.verdict import Badge, Runs, Task, Verdict, summary
 __all__ = ["Assignment", "Badge", "Verdict", "judge", "judge_partial", "judge_task", "summary", "syntax_error"]
 
 MAX_CODE = 50_000
+CUT_OFF = "It was cut off before there was a complete statement to judge."
 SECONDS = {"sandbox": 8.0, "jail": 30.0}
 """The time for all that is tried with one answer; a single step has its own, shorter limit."""
 
@@ -78,6 +79,8 @@ def judge_task(
     if not source:
         return replace(start, task=wanted)
     error = syntax_error(source)
+    if error and (stopped is False or cut_off(text)) and _may_go_on(source):
+        return replace(start, parses=None, syntax=CUT_OFF, task=wanted)
     if error:
         return replace(start, parses=False, syntax=error, task=wanted)
     try:

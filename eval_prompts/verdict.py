@@ -73,7 +73,7 @@ class Verdict:
 
     def _parses_badge(self) -> Badge | None:
         if self.parses is None:
-            return None
+            return Badge("parses", "cut off", "neutral", self.syntax) if self.syntax else None
         if self.parses:
             return Badge("parses", "parses" if self.final else "parses so far", "good", self.syntax)
         return Badge("parses", "syntax error", "bad", self.syntax)

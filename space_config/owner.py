@@ -100,14 +100,14 @@ class Owner:
         values = dict(urllib.parse.parse_qsl(query if method == "GET" else body.decode("utf-8", "replace")))
         redirect = f"{origin}/owner/callback"
         if (method, path) == ("GET", "/owner"):
-            return self._page(self.role(cookies))
+            return self.page(self.role(cookies))
         if (method, path) == ("GET", "/owner/role"):
             return JSONResponse({"role": self.role(cookies).name.lower()})
         if (method, path) == ("POST", "/owner") and self._password is not None:
             given, expected = values.get("password", ""), self._password
             if hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(expected.encode()).digest()):
                 return self._signed_in(origin)
-            return self._page(Role.VISITOR, "That is not the password.", 403)
+            return self.page(Role.VISITOR, "That is not the password.", 403)
         if (method, path) == ("POST", "/owner/out"):
             self._sessions.pop(_cookie(cookies, SESSION_COOKIE), None)
             return RedirectResponse("/owner", 303)
@@ -122,13 +122,13 @@ class Owner:
 
     async def _callback(self, values: dict[str, str], state: str, redirect: str, origin: str) -> Response:
         if not state or not hmac.compare_digest(state.encode(), values.get("state", "").encode()):
-            return self._page(Role.VISITOR, "That sign-in was not begun here, or is too old: try again.", 400)
+            return self.page(Role.VISITOR, "That sign-in was not begun here, or is too old: try again.", 400)
         try:
             owns = await self._provider.is_owner(values.get("code", ""), redirect)
         except (httpx.HTTPError, KeyError, AttributeError, json.JSONDecodeError):
-            return self._page(Role.VISITOR, "Hugging Face did not confirm the sign-in: try again.", 502)
+            return self.page(Role.VISITOR, "Hugging Face did not confirm the sign-in: try again.", 502)
         if not owns:
-            return self._page(Role.VISITOR, "This account does not own this app, so it may ask and rate.", 403)
+            return self.page(Role.VISITOR, "This account does not own this app, so it may ask and rate.", 403)
         return self._signed_in(origin)
 
     def _signed_in(self, origin: str) -> Response:
@@ -140,7 +140,8 @@ class Owner:
         _set_cookie(response, SESSION_COOKIE, token, SESSION_SECONDS, origin)
         return response
 
-    def _page(self, role: Role, problem: str = "", status: int = 200) -> Response:
+    def page(self, role: Role, problem: str = "", status: int = 200) -> Response:
+        """The page for whoever comes with that role: what they may do, how to sign in or out, and what went wrong."""
         parts = [f"<p role=alert>{html.escape(problem)}</p>" if problem else ""]
         if role == Role.OWNER:
             parts.append("<p>You are the owner: you may train, delete, and choose adapters.</p>")

@@ -92,7 +92,8 @@ def validated(event: Event) -> str:
 def sampled(event: Event) -> str:
     """The answer at this step."""
     end = "ended" if event["ended"] else "hit the cap"
-    answer = "\n".join("    " + part for part in event["answer"].splitlines())
+    lines = event["answer"].splitlines() if event["answer"].strip() else ["(only blank lines)"]
+    answer = "\n".join("    " + part for part in lines)
     return f"step {event['step']}  {event['question']}  ({event['tokens']} tokens, {end})\n{answer}"
 
 

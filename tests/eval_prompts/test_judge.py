@@ -272,3 +272,21 @@ def test_repetition():
 @given(st.text(alphabet="ab \n", max_size=300))
 def test_repetition_is_a_share(text):
     assert 0 <= repetition(text) <= repetition(text * 2 + " ") + 1e-9 <= 1
+
+
+@pytest.mark.parametrize(
+    ("program", "label"),
+    [
+        ("def add(a, b):", "cut off"),
+        ("# Example\ndef add(a, b):\n   ", "cut off"),
+        ("import os\n\ndef add(a, b):\n    total = os.", "cut off"),
+        ('"""Adds."""\nfor number in [1', "cut off"),
+        ("x = 1\nfor number in", "parses"),
+        ("def add(:\n    return 1\nx = 2\ny", "syntax error"),
+    ],
+)
+def test_what_was_cut_off_is_judged_by_its_complete_statements_and_held_against_nobody(program, label):
+    for stopped in (False, None):
+        badges = {badge.kind: badge for badge in judge(f"```python\n{program}", stopped=stopped).badges}
+        assert badges["parses"].label == label
+        assert label != "cut off" or (badges["parses"].state == "neutral" and "runs" not in badges)

@@ -193,7 +193,8 @@ def test_the_report_tells_the_votes_on_this_very_adapter(ratings, tmp_path, monk
         ratings.add_pair(shown(ident, base=base, tuned=answered("mine", fingerprint=fingerprint)))
         ratings.vote(ident, "me", "right")
     lines = known_votes(status)
-    assert lines[0] == "Not enough votes to tell: tuned wins 1 of 1 decided vote, 100% (p = 1)."
+    told = "Not enough votes to tell: tuned wins 1 of 1 decided vote, 100% (p = 1)."
+    assert lines[0] == f"All votes on these two so far, on the page too: {told}"
     files = write(Comparison(status, Settings(), [], votes=lines), tmp_path / "out")
     assert all("tuned wins 1 of 1" in file.read_text().replace("\\", "") for file in files)
     (tmp_path / "ratings.sqlite").write_bytes(b"broken" * 1000)
