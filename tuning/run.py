@@ -164,7 +164,7 @@ class Run:
         if state.state in ("running", "finished"):
             raise UserError(f"Run {self.name} {'is running' if state.state == 'running' else 'has finished'} already.")
         refuse_second()
-        spawn(self)
+        begin(self)
         return self
 
     def stop(self) -> None:
@@ -194,7 +194,7 @@ def judge(run: Run, working: bool, ending: events.Event | None) -> tuple[str, st
 
 def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     """Why a worker is gone without a last word."""
-    code = exit_code(run)
+    code = exit_code(run.path)
     text = "\n".join(run.log_tail()).lower()
     if worker.get("boot") and worker["boot"] != process.boot():
         cause = "the machine was restarted"
@@ -257,8 +257,16 @@ def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | N
     config = presets.configure(preset, overrides)
     refuse_second()
     run = create(preset, config, folder)
-    spawn(run)
+    begin(run)
     return run
+
+
+def begin(run: Run) -> None:
+    """Have a run worked on by a process of its own. Raises UserError, with its last words, if that ends at once."""
+    if spawn(run.path, run.log_path, lambda pid: run.worker().get("pid") == pid):
+        return
+    lines = [line for line in run.log_tail() if line.strip()]
+    raise UserError(lines[-1].removeprefix("error: ") if lines else f"The worker of {run.name} ended at once.")
 
 
 def all_runs() -> list[Run]:

@@ -6,25 +6,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tuning import aside
-from tuning.errors import UserError
-
-if TYPE_CHECKING:
-    from tuning.run import Run
 
 START_SECONDS = 20.0
 COLLECT_SECONDS = 2.0
 _children: dict[Path, subprocess.Popen[bytes]] = {}
 
 
-def spawn(run: Run) -> None:
-    """Start the worker in its own process group, with all it prints going to the run's log, and wait until it has
-    taken the lock or ended."""
-    command = [sys.executable, "-m", "tuning", "resume", str(run.path), "--quiet"]
-    with run.log_path.open("ab") as log:
+def spawn(folder: Path, log_path: Path, took_over: Callable[[int], bool]) -> bool:
+    """Start the worker of the run in ``folder`` in its own process group, with all it prints going to ``log_path``, and
+    wait until it ``took_over``, as that tells of its process id, or ended. Returns whether it is there."""
+    command = [sys.executable, "-m", "tuning", "resume", str(folder), "--quiet"]
+    with log_path.open("ab") as log:
         worker = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -33,22 +29,19 @@ def spawn(run: Run) -> None:
             start_new_session=True,
             env=aside.environment(),
         )
-    _children[run.path] = worker
+    _children[folder] = worker
     threading.Thread(target=worker.wait, daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and worker.poll() is None:
-        if run.worker().get("pid") == worker.pid:
-            return
+        if took_over(worker.pid):
+            return True
         time.sleep(0.02)
-    if worker.poll() is None or run.worker().get("pid") == worker.pid:
-        return
-    lines = [line for line in run.log_tail() if line.strip()]
-    raise UserError(lines[-1].removeprefix("error: ") if lines else f"The worker of {run.name} ended at once.")
+    return worker.poll() is None or took_over(worker.pid)
 
 
-def exit_code(run: Run) -> int | None:
+def exit_code(folder: Path) -> int | None:
     """What a dead worker left with, if this process started it. The thread that collects it may be a moment behind."""
     try:
-        return _children[run.path].wait(timeout=COLLECT_SECONDS) if run.path in _children else None
+        return _children[folder].wait(timeout=COLLECT_SECONDS) if folder in _children else None
     except subprocess.TimeoutExpired:
         return None
