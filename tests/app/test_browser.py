@@ -246,8 +246,9 @@ def test_the_keyboard_alone_is_enough(visit):
             page.keyboard.press("Tab")
             if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
                 outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+                around = page.evaluate("getComputedStyle(document.activeElement.parentElement).outlineStyle")
                 shadow = page.evaluate("getComputedStyle(document.activeElement).boxShadow")
-                assert outline != "none" or shadow != "none", f"{selector} shows no focus"
+                assert {outline, around, shadow} != {"none"}, f"{selector} shows no focus"
                 return
         pytest.fail(f"{selector} cannot be reached with the Tab key")
 
@@ -267,6 +268,7 @@ def test_the_keyboard_alone_is_enough(visit):
     page.keyboard.press("Space")
     assert page.locator(".ll-diff").first.is_visible()
     tab_to(".ll-sides")
+    screenshot(page, "focus")
     tab_to(".ll-side button")
     tab_to(".ll-history summary")
     page.keyboard.press("Enter")
