@@ -141,6 +141,7 @@ def test_who_stops_need_not_wait_for_a_gpu_and_gives_it_back(lens, platform):
     platform.free.set()
     for _ in range(2):
         assert platform.given_back.acquire(timeout=60)
+    assert {answer.state for answer in second.result()} == {"cancelled"}
     assert (lens.status().answering, lens.status().queued) == (0, 0)
 
 
