@@ -2,12 +2,13 @@
 ``/undo``), ``/results`` and ``/status``."""
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, Visitors, address_of
+from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
 from eval_prompts.compare_view import settings_from
 from eval_prompts.probes import PROBES
 from eval_prompts.report import answer_dict
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from eval_prompts.shown_pairs import ShownPairs
 
 Rows = list[dict]
-VERDICT_SECONDS = 30.0
+PATIENT_SECONDS = 30.0
 """How long the last message waits for verdicts, each of which has a limit of its own: a script does not ask again."""
+PATIENT_AT_ONCE = 8
+"""Requests that may wait so long at a time: each holds a thread. The others wait as the page does."""
 
 
 def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
+    patience = threading.Semaphore(PATIENT_AT_ONCE)
 
     def stream_rows(
         questions: list[str], settings: tuple, request: gr.Request, blind: bool, row: Callable[..., Rows]
@@ -39,7 +43,10 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
             pairs.keep(showing)
             rows = row(showing, showing.shown(answers))
             if all(answer.done for answer in answers):
-                showing.verdicts.wait(VERDICT_SECONDS)
+                long = patience.acquire(blocking=False)
+                showing.verdicts.wait(PATIENT_SECONDS if long else VERDICT_SECONDS)
+                if long:
+                    patience.release()
                 rows = row(showing, showing.shown(answers))
             yield rows
 
