@@ -44,9 +44,11 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
             rows = row(showing, showing.shown(answers))
             if all(answer.done for answer in answers):
                 long = patience.acquire(blocking=False)
-                showing.verdicts.wait(PATIENT_SECONDS if long else VERDICT_SECONDS)
-                if long:
-                    patience.release()
+                try:
+                    showing.verdicts.wait(PATIENT_SECONDS if long else VERDICT_SECONDS)
+                finally:
+                    if long:
+                        patience.release()
                 rows = row(showing, showing.shown(answers))
             yield rows
 

@@ -107,7 +107,8 @@ def does_something(source: str) -> bool:
         text = isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)
         return text or isinstance(each, ast.Import | ast.ImportFrom)
 
-    return not all(map(idle, ast.parse(source).body))
+    tree = syntax_tree(source)
+    return tree is not None and not all(map(idle, tree.body))
 
 
 def cut_off(text: str) -> bool:

@@ -199,7 +199,9 @@ class Guard:
         body = b""
         if visit.method == "POST":
             if wait := self._sign_ins.take(visit.address):
-                return self._owner.page(Role.VISITOR, f"Too many attempts: try again in {wait} s.", 429)
+                page = self._owner.page(Role.VISITOR, f"Too many attempts: try again in {wait} s.", 429)
+                page.headers["retry-after"] = str(wait)
+                return page
             body = await read_body(visit.headers, receive, 4096)
         cookies = visit.headers.get("cookie", "")
         return await self._owner.serve(visit.method, visit.path, visit.query, cookies, body, visit.own_origin)

@@ -97,10 +97,11 @@ class Recorder:
         return Replayed.apply(recording, packed, *self._factors)
 
     def give_up(self) -> bool:
-        """Free all recordings, and neither pad nor record any more; False if that was so already."""
-        was_on, self._on = self._on, False
+        """Free all recordings, and neither pad nor record any more; False if nothing was padded or recorded so far."""
+        used = self._on and bool(self._met)
+        self._on = False
         self._recordings.clear()
-        return was_on
+        return used
 
     def _record(self, packed: Packed) -> Recording | None:
         """The recording of a pass, or None where it fails, for want of memory most likely: then none is tried again."""

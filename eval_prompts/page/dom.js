@@ -21,16 +21,18 @@ window.LoraLens = window.LoraLens || {};
 
 	let refused = "";
 	const plainFetch = window.fetch;
-	// Gradio's errors leave out what the server said when it refused a call: it is kept from here.
+	// Gradio's errors leave out what the server said when it refused a call: it is kept from here until the next failure.
 	window.fetch = async function (...call) {
 		const ours = String(call[0]?.url ?? call[0]).includes("/component_server");
-		if (ours) refused = "";
-		const response = await plainFetch.apply(this, call);
-		if (ours && !response.ok) refused = (await response.clone().json().catch(() => ({}))).detail || "";
+		const response = await plainFetch.apply(this, call).catch((error) => {
+			if (ours) refused = "";
+			throw error;
+		});
+		if (ours && !response.ok) refused = (await response.clone().json().catch(() => ({}))).detail;
 		return response;
 	};
 
-	/** Why the last call of a server's function failed: in the server's own words, or that it does not answer. */
+	/** Why the call of a server's function that failed last did: in the server's own words, or that it does not answer. */
 	lens.whyNot = () => (typeof refused === "string" && refused) || "The server does not answer: try again.";
 
 	/** Copies through the clipboard API, or, where the page is not served securely, through a selection. */

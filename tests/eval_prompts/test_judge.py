@@ -285,7 +285,7 @@ def test_repetition_is_a_share(text):
         ("def add(:\n    return 1\nx = 2\ny", "syntax error"),
     ],
 )
-def test_what_was_cut_off_is_judged_by_its_complete_statements_and_held_against_nobody(program, label):
+def test_code_that_was_cut_off_is_judged_by_its_complete_statements_and_is_no_syntax_error(program, label):
     for stopped in (False, None):
         badges = {badge.kind: badge for badge in judge(f"```python\n{program}", stopped=stopped).badges}
         assert badges["parses"].label == label

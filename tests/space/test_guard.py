@@ -230,6 +230,8 @@ def test_guessing_the_password_is_slow_and_says_nothing_of_it():
     door = guard()
     answers = [call(door, "POST", "/owner", data={"password": f"guess {number}"}) for number in range(8)]
     assert [answer.status_code for answer in answers] == [403] * 6 + [429] * 2
+    assert "<p role=alert>Too many attempts: try again in" in answers[-1].text
+    assert int(answers[-1].headers["retry-after"]) > 0
     assert PASSWORD not in "".join(answer.text + str(answer.headers) for answer in answers)
 
 

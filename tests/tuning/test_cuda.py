@@ -178,7 +178,9 @@ def test_a_card_that_runs_out_of_memory_gets_the_same_gradient_in_smaller_passes
     short_memory(int(needed * share))
     try_longest(session)
     loss, found = summed(session)
-    assert any("Out of memory with 16 examples" in line for line in said)
+    smaller = [line for line in said if "without recorded passes" not in line]
+    assert len(said) - len(smaller) <= 1
+    assert "Out of memory with 16 examples" in smaller[0]
     assert any(says in line for line in said)
     assert loss == pytest.approx(expected[0], rel=1e-4)
     assert distance(found, expected[1]) < 1e-3

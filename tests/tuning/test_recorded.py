@@ -91,5 +91,6 @@ def test_padding_is_given_up_before_anything_is_recorded(recorder, tiny_tokenize
     expected = loss_of(recorder, examples)
     assert recorder.give_up()
     assert not recorder.give_up()
+    assert not Recorder(lambda packed: packed, [recorder.factor]).give_up(), "it was not used yet"
     assert loss_of(recorder, examples) == expected
     assert recorder.seen[-1].label_weights is None

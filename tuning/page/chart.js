@@ -27,7 +27,7 @@
 	function range(series) {
 		const values = series.flatMap((each) => each.points.map((point) => point[1]));
 		let [low, high] = [Math.min(...values), Math.max(...values)];
-		const least = Math.max(Math.abs(low), Math.abs(high)) * 0.02; // less would need ticks of more digits than have room
+		const least = Math.max(Math.abs(low), Math.abs(high)) * 0.002; // ticks have four digits, which tell no less apart
 		if (!(high - low > least)) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
 		const margin = (high - low) * 0.06;
 		return [low - margin, high + margin];

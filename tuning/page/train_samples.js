@@ -14,7 +14,8 @@
 		const answer = sample ? sample.answer : "";
 		if (part.shown === answer) return;
 		part.shown = answer;
-		lens.renderMarkdown(part.text, answer?.trim() ? answer : answer ? "Only blank lines." : "No text: the model ended at once.");
+		const blank = answer ? "Only blank lines." : "No text: the model ended at once.";
+		lens.renderMarkdown(part.text, answer.trim() ? answer : blank);
 	}
 
 	/** A panel for sample answers; it stays on the newest one until the slider is moved back. */
