@@ -307,3 +307,25 @@ def test_a_refusal_is_said_on_the_page_in_words(browser, start_app, page_model_p
     ask(page, "Second?")
     page.get_by_text("That is too fast: try again in").first.wait_for(timeout=10_000)
     page.close()
+
+
+@pytest.mark.browser
+def test_a_refused_vote_says_why_and_an_owner_is_greeted(browser, start_app, page_model_path, page_adapter_path):
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app = start_app(*model, "--auth", PASSWORD, "--writes-per-minute", "1")
+    app.wait_for_line("is ready on")
+    page = browser.new_page()
+    page.goto(app.url, wait_until="domcontentloaded")
+    page.get_by_text("signs in to train").wait_for()
+    ask(page, "First?")
+    wait_until_done(page, 2)
+    page.locator(".ll-choice").nth(0).click()
+    page.wait_for_selector(".ll-choice[aria-pressed=true]")
+    page.locator(".ll-choice").nth(1).click()
+    page.get_by_text("Not saved. That is too fast: try again in").wait_for(timeout=10_000)
+    page.goto(f"{app.url}owner")
+    page.fill("input[type=password]", PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_text("You are the owner. Sign out").wait_for(timeout=20_000)
+    page.close()

@@ -123,7 +123,7 @@
 		}
 		/** Tells an owner who has signed in so, in the place of the invitation to do it. */
 		function welcome() {
-			const link = document.querySelector("#ll-notice a[href='/owner']");
+			const link = document.querySelector("#ll-notice a[href$='/owner']");
 			link?.closest("p").replaceChildren("You are the owner. ", el("a", { href: "/owner" }, "Sign out"));
 		}
 		/** Shuts the form for those who may only watch. */
