@@ -82,7 +82,7 @@ def build_page(
         closed=no_training,
     )
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        compare_tab.build_header(lens, watcher.training_words)
+        compare_tab.build_header(lens, watcher.training_words, owns)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):

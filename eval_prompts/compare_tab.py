@@ -54,11 +54,12 @@ def head() -> str:
     return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
 
 
-def build_header(lens: Lens, training: Callable[[], str] = str) -> None:
-    """The line with the name, the two models and the live status; ``training`` says in words what trains, or ''."""
+def build_header(lens: Lens, training: Callable[[], str], is_owner: Callable[[gr.Request], bool]) -> None:
+    """The line with the name, the two models and the live status; ``training`` says in words what trains, or '', and
+    ``is_owner`` whether a request is the owner's."""
 
-    def status(_: Any) -> dict[str, Any]:
-        view = status_view(lens.status()) | {"training": training()}
+    def status(_: Any, request: gr.Request) -> dict[str, Any]:
+        view = status_view(lens.status()) | {"training": training(), "owner": is_owner(request)}
         return view | {"poll_seconds": BUSY_POLL_SECONDS} if view["training"] else view
 
     gr.HTML(

@@ -40,8 +40,15 @@
 			bar
 		);
 
+		/** Tells an owner who has signed in so, in the place of the invitation to do it. */
+		function welcome() {
+			const link = document.querySelector("#ll-notice a[href$='/owner']:not(.ll-owner)");
+			link?.closest("p").replaceChildren("You are the owner. ", el("a", { href: "/owner", class: "ll-owner" }, "Sign out"));
+		}
+
 		function draw(status) {
 			lens.status = status;
+			if (status.owner) welcome();
 			if (status.model) {
 				setText(model, status.model);
 				setText(baseLabel, status.against ? "adapter" : "base");

@@ -326,6 +326,5 @@ def test_a_refused_vote_says_why_and_an_owner_is_greeted(browser, start_app, pag
     page.goto(f"{app.url}owner")
     page.fill("input[type=password]", PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("tab", name="Train").click()
     page.get_by_text("You are the owner. Sign out").wait_for(timeout=20_000)
     page.close()

@@ -121,15 +121,9 @@
 			problem.hidden = !text;
 			setText(problem, text || "");
 		}
-		/** Tells an owner who has signed in so, in the place of the invitation to do it. */
-		function welcome() {
-			const link = document.querySelector("#ll-notice a[href$='/owner']");
-			link?.closest("p").replaceChildren("You are the owner. ", el("a", { href: "/owner" }, "Sign out"));
-		}
 		/** Shuts the form for those who may only watch. */
 		async function ask() {
 			const told = await server.may({});
-			if (told?.train) welcome();
 			if (!told || told.train) return void (shell.open = closed);
 			for (const part of root.querySelectorAll("input, select, button")) part.disabled = true;
 			clearTimeout(timer);
