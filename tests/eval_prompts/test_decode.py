@@ -296,9 +296,3 @@ def test_sampling_stays_within_the_nucleus(logits, top_p, seed):
     probabilities = logits.softmax(-1)
     more_likely = probabilities[probabilities > probabilities[token]].sum()
     assert more_likely < top_p + 1e-5
-
-
-@pytest.mark.parametrize("question", [None, 5, ["x"], ("x", None)])
-def test_a_question_that_is_no_text_is_refused_in_words(question):
-    with pytest.raises(UserError, match="A question is a text"):
-        Stream([question], ["base"], Settings())

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from eval_prompts.decode import Settings
+from eval_prompts.decode import Settings, Stream
 from eval_prompts.limits import Limits
 from eval_prompts.service import Lens
 from tests.eval_prompts.random_adapter import random_adapter
@@ -190,3 +190,9 @@ def test_closing_ends_what_is_being_answered(tiny_model_path):
     lens.close()
     reader.join()
     assert not outcome or "shutting down" in outcome[0]
+
+
+@pytest.mark.parametrize("question", [None, 5, ["x"], ("x", None)])
+def test_a_question_that_is_no_text_is_refused_in_words(question):
+    with pytest.raises(UserError, match="A question is a text"):
+        Stream([question], ["base"], Settings())
