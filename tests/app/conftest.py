@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import App
+from running import PASSWORD, App
+from training import open_train, write_rows
 from visiting import ASK_ALL
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -168,3 +169,46 @@ def visit(browser, app, start_app, complaints):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def guarded_app(page_model_path, page_adapter_path, tmp_path_factory):
+    """An app with an owner, and a data folder with a run and a database."""
+    data = tmp_path_factory.mktemp("data")
+    run = data / "runs" / "first"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("the run's config")
+    (data / "ratings.sqlite").write_bytes(b"")
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    running = App(data, *model, "--auth", PASSWORD, "--requests-per-minute", "0")
+    running.data = data
+    running.wait_for_line("is ready on")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+def fresh(start_app, page_model_path, page_adapter_path):
+    """An app with no votes yet."""
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app.wait_for_line("is ready on")
+    return app
+
+
+@pytest.fixture
+def train(visit, training_app):
+    """Opens the Train tab as a new visitor."""
+
+    def open_page(**options):
+        page = visit(training_app.url, **options)
+        open_train(page)
+        return page
+
+    return open_page
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """A CSV file of small questions to train on."""
+    return write_rows(tmp_path_factory.mktemp("rows"))

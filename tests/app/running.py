@@ -13,6 +13,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 120
+PASSWORD = "a long enough password"
 
 
 class App:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -13,34 +12,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state, write_rows
+from training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state
 from visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
 
 from tuning import presets
 
 pytestmark = pytest.mark.browser
-WINDOWS_WITHOUT_TRAINED = """(windows) => windows.filter((each) => {
-    const [inside, trained] = [each, each.querySelector("mark")].map((part) => part.getBoundingClientRect());
-    return trained.top < inside.top || trained.top > inside.bottom;
-}).map((each) => each.textContent)"""
-"""Of the samples on the page, those whose trained tokens do not begin where one can see them."""
-
-
-@pytest.fixture
-def train(visit, training_app):
-    """Opens the Train tab as a new visitor."""
-
-    def open_page(**options):
-        page = visit(training_app.url, **options)
-        open_train(page)
-        return page
-
-    return open_page
-
-
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory):
-    return write_rows(tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture
@@ -226,95 +203,6 @@ def test_a_run_outlives_the_app_is_killed_resumed_and_loses_its_folder(
     expect(page.locator(".ll-live > .ll-notice")).to_contain_text(f"There is no run '{run}' any more")
     expect(page.locator(f".ll-run-history >> text={run}")).to_have_count(0)
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path, data_file, tmp_path):
-    page = train()
-    fill(page, settings(page_model_path, "python_qa"))
-    page.set_input_files("input[type=file]", data_file)
-    page.wait_for_selector(".ll-data-samples article", timeout=60_000)
-    assert page.locator(".ll-data-samples article").count() == 3
-    assert page.locator(".ll-data-samples mark").first.inner_text().startswith("answer")
-    assert page.locator(".ll-data-samples pre").evaluate_all(WINDOWS_WITHOUT_TRAINED) == []
-    assert page.locator(".ll-data-samples mark").first.inner_text().endswith("<|im_end|>")
-    assert "training rows" in page.inner_text(".ll-preview")
-    assert page.input_value("#ll-field-data").endswith("rows.csv")
-    screenshot(page, "train-data", full_page=True)
-
-    nonsense = tmp_path / "nonsense.jsonl"
-    nonsense.write_bytes(os.urandom(4000))
-    page.set_input_files("input[type=file]", nonsense)
-    expect(page.locator(".ll-data .ll-wrong")).to_contain_text("nonsense.jsonl is malformed in line 1", timeout=60_000)
-    huge = tmp_path / "huge.csv"
-    with huge.open("wb") as file:
-        file.truncate(2**30)
-    page.set_input_files("input[type=file]", huge)
-    expect(page.locator(".ll-data .ll-wrong")).to_contain_text("huge.csv has 1,024 MB; at most 1 MB are taken")
-
-
-@pytest.fixture(scope="module")
-def loaded_table(training_home):
-    """A table in the app's own DuckDB file, of which every third row has an input."""
-    pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
-    from tuning.ingest.load import ingest
-    from tuning.ingest.place import DEFAULT_FILE, FILE, Place
-
-    source = training_home / "for-a-table.jsonl"
-    rows = [{"prompt": f"q {n}", "input": "x" if n % 3 == 0 else "", "completion": f"answer {n}"} for n in range(90)]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return ingest(str(source), Place(FILE, str(training_home / DEFAULT_FILE), "asked"))
-
-
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
-def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, loaded_table, theme, width):
-    page = train(theme=theme, width=width)
-    fill(page, settings(page_model_path, "python_qa"))
-    page.get_by_role("button", name="Choose…").click()
-    page.get_by_role("button", name="asked table, 90 rows").click()
-    assert page.input_value("#ll-field-data") == "duckdb:?table=asked"
-
-    wrong, start = page.locator(".ll-data .ll-wrong"), page.get_by_role("button", name="Start training")
-    page.fill("#ll-field-where", "QuestionInput = '")
-    expect(wrong).to_contain_text(
-        "where= is no condition on table asked of lora_lens.duckdb: Parser Error: unterminated"
-    )
-    expect(start).to_be_disabled()
-    page.fill("#ll-field-where", "Id IN (FROM read_text('/etc/passwd'))")
-    expect(wrong).to_contain_text("where= may ask for the columns of the row alone")
-    page.fill("#ll-field-where", "Colour = 'red'")
-    page.get_by_role("button", name="Preview").click()
-    expect(wrong).to_contain_text('Referenced column "Colour" not found', timeout=60_000)
-
-    page.fill("#ll-field-where", "QuestionInput = 'x'")
-    expect(start).to_be_enabled()
-    expect(page.locator(".ll-does")).to_contain_text("from table asked of lora_lens.duckdb where QuestionInput = 'x'")
-    page.get_by_role("button", name="Preview").click()
-    expect(page.locator(".ll-data-samples article")).to_have_count(3, timeout=60_000)
-    train_rows, held, tested = map(int, re.findall(r"\d+", page.inner_text(".ll-preview .ll-note >> nth=0"))[:3])
-    assert train_rows + held + tested == 30
-    page.get_by_role("button", name="Choose…").click()
-    page.wait_for_selector(".ll-data-source >> nth=1")
-    assert overflow(page) <= 0
-    found = page.evaluate(CONTRAST.replace("#ll-results *", "#ll-train *"))
-    assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
-    screenshot(page, f"train-table-{theme}-{width}", full_page=True)
-    start.click()
-    wait_state(page, "running")
-    wait_state(page, "finished")
-    page.click(f"{RUN} summary:has-text('settings')")
-    expect(page.locator(RUN)).to_contain_text("table asked of lora_lens.duckdb where QuestionInput = 'x'")
-    page.get_by_role("button", name="Choose…").click()
-
-    page.fill("#ll-field-data", "md:shop?table=asked")
-    expect(wrong).to_contain_text("MotherDuck needs a token: set MOTHERDUCK_TOKEN in the environment")
-    page.fill("#ll-field-data", "duckdb:none.duckdb")
-    expect(wrong).to_contain_text("There is no DuckDB file none.duckdb")
-    page.fill("#ll-field-data", "duckdb:?table=asked&where=Id > ''")
-    page.press("#ll-field-data", "Tab")
-    assert page.input_value("#ll-field-where") == "Id > ''"
-    page.fill("#ll-field-data", "python_qa")
-    expect(page.locator("#ll-field-where")).to_be_hidden()
-    expect(start).to_be_enabled()
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from training import LONG, settings, wait_for, write_rows
+from training import LONG, settings, wait_for
 
 from tuning import aside
 
@@ -22,11 +22,6 @@ def client(training_app):
     client = Client(training_app.url, verbose=False, analytics_enabled=False)
     yield client
     client.close()
-
-
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory):
-    return write_rows(tmp_path_factory.mktemp("rows"))
 
 
 def events_of(client, run, offset=0):

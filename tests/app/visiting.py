@@ -12,6 +12,7 @@ from eval_prompts.service import Lens
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 ASK_ALL, ASK, STOP, QUESTION = "#ll-ask-all", "#ll-ask", "#ll-stop", "#ll-question textarea"
 FINAL = "[data-state=ended], [data-state=capped]"
+SAVED = "✓ saved"
 
 
 def screenshot(page, name, full_page=False):
@@ -89,3 +90,12 @@ CONTRAST = """() => {
     return found;
 }"""
 """For each text on the page: its contrast with its ground (WCAG 2), its class and its beginning."""
+
+
+def wait_until_saved(page, row=0):
+    page.wait_for_function(f"document.querySelectorAll('.ll-said')[{row}].textContent.startsWith('{SAVED}')")
+
+
+def open_results(page):
+    page.get_by_role("tab", name="Results").click()
+    page.wait_for_selector("#ll-results .ll-headline:not(:empty)")

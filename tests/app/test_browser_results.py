@@ -1,0 +1,73 @@
+"""The Results tab in Chromium: votes counted, wide and narrow, and taken away."""
+
+from __future__ import annotations
+
+import pytest
+from visiting import (
+    ASK_ALL,
+    CONTRAST,
+    ask,
+    choose_longest_answer,
+    open_results,
+    overflow,
+    screenshot,
+    wait_until_done,
+    wait_until_saved,
+)
+
+pytestmark = pytest.mark.browser
+
+
+def counted(page):
+    """The counts of all votes that the Results tab shows."""
+    label = page.locator("#ll-results .ll-groups .ll-counts").first.get_attribute("aria-label")
+    return {words.rsplit(" ", 1)[0]: int(words.rsplit(" ", 1)[1]) for words in label.split(", ")}
+
+
+def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
+    page = visit(fresh.url)
+    open_results(page)
+    assert "No votes yet: ask, then press 1-4" in page.inner_text(".ll-headline")
+    screenshot(page, "results-empty")
+    page.get_by_role("tab", name="Compare").click()
+    choose_longest_answer(page, 24)
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=10)
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    for row, key in enumerate("2213"):
+        page.keyboard.press(key)
+        wait_until_saved(page, row)
+    open_results(page)
+    page.wait_for_selector("#ll-results .ll-counts")
+    assert counted(page) == {"base is better": 1, "tie": 1, "both are bad": 0, "tuned is better": 2}
+    assert "Not enough votes to tell" in page.inner_text(".ll-headline")
+    assert page.locator("#ll-results tbody tr").count() >= 5
+    assert page.locator(".ll-past").count() >= 4
+    for theme in ("light", "dark"):
+        other = visit(fresh.url, theme=theme)
+        open_results(other)
+        other.wait_for_selector("#ll-results .ll-counts")
+        assert [pair for pair in other.evaluate(CONTRAST) if pair[0] < 4.5] == []
+        screenshot(other, f"results-{theme}", full_page=True)
+    for name, start in {"CSV": b"", "JSONL": b"{", "Parquet": b"PAR1"}.items():
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name, exact=True).click()
+        content = download.value.path().read_bytes()
+        assert content.startswith(start)
+        assert len(content) > 100
+        assert download.value.suggested_filename.endswith(name.lower())
+    assert overflow(page) <= 0
+
+
+def test_results_fit_a_phone(visit, app):
+    page = visit(width=400, height=800)
+    ask(page, "On the phone?")
+    wait_until_done(page, answers=2)
+    page.get_by_role("button", name="Both are bad").click()
+    wait_until_saved(page)
+    assert overflow(page) <= 0
+    open_results(page)
+    page.wait_for_selector("#ll-results .ll-counts")
+    assert overflow(page) <= 0
+    screenshot(page, "results-phone", full_page=True)
