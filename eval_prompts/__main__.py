@@ -20,7 +20,7 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer
-    from eval_prompts.service import Status
+    from eval_prompts.status import Status
 
 SIDES = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from eval_prompts.adapters import AdapterCard
     from eval_prompts.decode import Answer, Settings
-    from eval_prompts.service import Status
     from eval_prompts.showing import Showing
+    from eval_prompts.status import Status
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.adapters import AdapterCard
-from eval_prompts.service import VERSION, Lens, Status
+from eval_prompts.service import VERSION, Lens
+from eval_prompts.status import Status
 from tuning.chat import SYSTEM_PROMPT, user_turn
 from tuning.errors import UserError
 

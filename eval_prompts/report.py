@@ -20,7 +20,7 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decode import Answer, Settings
-    from eval_prompts.service import Status
+    from eval_prompts.status import Status
     from eval_prompts.verdict import Badge, Verdict
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}

@@ -11,15 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from eval_prompts.adapters import AdapterCard, public_name
 from eval_prompts.decode import Settings, Stream
 from eval_prompts.limits import Limits
+from eval_prompts.status import Status
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from eval_prompts.adapters import AdapterCard
     from eval_prompts.engine import Backend, Engine
     from eval_prompts.pair import Pair, Side
     from tuning.weights import Weights
@@ -30,38 +30,6 @@ T = TypeVar("T")
 Wish = Literal["auto", "fp32", "int8"]
 
 VERSION = "0.1.0"
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the app is doing, for people (``message``) and programs.
-
-    ``device`` names the precision that answers too; ``memory_mb`` counts the weights that answer, in MiB.
-    """
-
-    state: Literal["loading", "ready", "failed"]
-    message: str
-    progress: float | None
-    model: str
-    origin: str
-    device: str
-    adapter: AdapterCard | None
-    base_is_base: bool | None
-    memory_mb: int
-    answering: int
-    queued: int
-    uptime_seconds: float
-    version: str
-    fingerprint: str = ""
-    """Tells the base model's weights from all others."""
-    against: AdapterCard | None = None
-    """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; models and adapters without their places on this machine."""
-        cards = {"adapter": self.adapter, "against": self.against}
-        public = {name: card and card.to_dict() for name, card in cards.items()}
-        return asdict(self) | public | {"model": public_name(self.model)}
 
 
 class Lens:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eval_prompts.decode import Answer, Stream
     from eval_prompts.pair import Side
     from eval_prompts.ratings import Ratings
-    from eval_prompts.service import Status
+    from eval_prompts.status import Status
     from eval_prompts.verdict import Verdict
 
 STOP_SECONDS = 20.0

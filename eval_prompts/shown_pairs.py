@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eval_prompts.decode import Stream
     from eval_prompts.pair import Side
     from eval_prompts.ratings import Ratings
-    from eval_prompts.service import Status
+    from eval_prompts.status import Status
 
 REMEMBERED = 640
 """Twice the pairs of 64 requests for all five probes, which is how many may run. Some 15 KB each, more if long."""

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.decode import FINAL_STATES, Settings, State, Stream
 from eval_prompts.engine import MAX_ROWS, Engine
-from eval_prompts.service import Lens, Status
+from eval_prompts.service import Lens
+from eval_prompts.status import Status
 from tuning.errors import UserError
 
 if TYPE_CHECKING:

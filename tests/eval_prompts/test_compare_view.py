@@ -20,7 +20,7 @@ from eval_prompts.compare_view import (
 )
 from eval_prompts.decode import Answer, Settings
 from eval_prompts.probes import PROBES
-from eval_prompts.service import Status
+from eval_prompts.status import Status
 from tuning.errors import UserError
 
 CARD = AdapterCard(

@@ -13,7 +13,7 @@ from eval_prompts.decode import Answer, Settings
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.probes import PROBES
 from eval_prompts.report import Comparison, answer_html, judged, write
-from eval_prompts.service import Status
+from eval_prompts.status import Status
 from tuning.errors import UserError
 
 CARD = AdapterCard("mine", Path("/secret/place"), "base", 16, 16.0, ("q_proj",), 60, 0.7, 0.5)

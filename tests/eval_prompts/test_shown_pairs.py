@@ -14,8 +14,8 @@ from eval_prompts.adapters import AdapterCard
 from eval_prompts.compare_view import Comparison
 from eval_prompts.decode import Settings, Stream
 from eval_prompts.probes import PROBES
-from eval_prompts.service import Status
 from eval_prompts.shown_pairs import ShownPairs
+from eval_prompts.status import Status
 from tuning.errors import UserError
 
 CARD = AdapterCard("mine", Path("/a"), "m", 4, 8.0, ("q_proj",), fingerprint="22")

@@ -17,7 +17,7 @@ from eval_prompts.decode import Settings
 from eval_prompts.ratings import Ratings
 from eval_prompts.report import Comparison, write
 from eval_prompts.results_view import EMPTY, headline, results, results_view
-from eval_prompts.service import Status
+from eval_prompts.status import Status
 from eval_prompts.strengths import bradley_terry, fit
 from eval_prompts.vote_statistics import kappa, proportion, summarise
 from tests.eval_prompts.kept_pairs import BASE, answered, fingerprint_of, shown, voted
