@@ -17,24 +17,26 @@ import gradio.utils
 from fastapi import FastAPI
 from gradio.utils import LRUCache
 
-from eval_prompts import compare_tab, endpoints_tab, results_tab
-from eval_prompts.service import Lens
-from eval_prompts.shown_pairs import ShownPairs
-from eval_prompts.vote_export import export
-from space_config import hardware, logs, memory, roles, shutdown, stream_diff
-from space_config.calls import Names
-from space_config.disk import Disk
-from space_config.guard import Guard
-from space_config.headers import Policy
-from space_config.mirror import begin_mirror
-from space_config.server import Server, address, listen
+from eval_prompts import compare_tab, results_tab
+from eval_prompts import endpoints_tab as asking_endpoints
+from eval_prompts.serving.lens import Lens
+from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.votes.export import export
+from space_config.server import logs, malloc, roles, shutdown, stream_diff
+from space_config.server.calls import Names
+from space_config.server.disk import Disk
+from space_config.server.guard import Guard
+from space_config.server.headers import Policy
+from space_config.server.server import Server, address, listen
 from space_config.settings import Settings, read_settings
+from space_config.space import hardware
+from space_config.space.mirror import begin_mirror
+from tuning import endpoints_tab as training_endpoints
 from tuning import tab as train_tab
-from tuning import training_endpoints_tab
 from tuning.errors import UserError
-from tuning.lock import data_root
-from tuning.train_actions import Actions
-from tuning.train_view import Watcher
+from tuning.runs.lock import data_root
+from tuning.views.actions import Actions
+from tuning.views.run_view import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +94,8 @@ def build_page(
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
                 results_tab.build(pairs, owns)
-        endpoints_tab.build(lens, visitors, pairs)
-        training_endpoints_tab.build(training)
+        asking_endpoints.build(lens, visitors, pairs)
+        training_endpoints.build(training)
         page.unload(visitors.forget)
     gradio.utils.diff = stream_diff.diff  # its own is wrong where a list within a list gets shorter
     page.state_session_capacity = SESSIONS
@@ -197,7 +199,7 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, or 2 for a setting to mend."""
     asked_to_end = shutdown.Signals()
-    memory.share_arenas()
+    malloc.share_arenas()
     try:
         profile = hardware.detect(os.environ)
         hardware.apply(profile, os.environ)

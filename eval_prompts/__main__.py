@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval_prompts import vote_command
-from eval_prompts.decode import Settings
+from eval_prompts.answers import Settings
 from eval_prompts.loss_curve import read_curve
-from eval_prompts.probes import PROBES
 from eval_prompts.report import Comparison, by_question, check_writable, facts, judged, write, write_text
-from eval_prompts.service import Lens
+from eval_prompts.serving.lens import Lens
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.votes import command
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.decode import Answer
-    from eval_prompts.status import Status
+    from eval_prompts.answers import Answer
+    from eval_prompts.serving.status import Status
 
 SIDES = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
 
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     score.add_argument("--out", type=Path, help="write the score as JSON to this file")
     score.set_defaults(run=run_score)
-    vote_command.add(commands)
+    command.add(commands)
     return parser
 
 
@@ -113,9 +113,9 @@ def run_ask(options: argparse.Namespace) -> None:
 
 def known_votes(status: Status) -> list[str]:
     """What people voted on the answers of this base model and adapter, in lines; empty where no votes are kept."""
-    from eval_prompts.ratings import Ratings, default_url
-    from eval_prompts.results_view import headline, notes
-    from eval_prompts.vote_statistics import summarise
+    from eval_prompts.votes.results import headline, notes
+    from eval_prompts.votes.store import Ratings, default_url
+    from eval_prompts.votes.vote_statistics import summarise
 
     url = default_url()
     if status.adapter is None or (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):
@@ -154,7 +154,7 @@ def run_score(options: argparse.Namespace) -> None:
     """Score both sides on a suite; the table goes to stdout, the figures to ``--out``."""
     from tqdm import tqdm
 
-    from eval_prompts import suite
+    from eval_prompts.judging import suite
 
     if options.sides != "both":
         raise UserError("A score compares both sides: leave out --sides.")

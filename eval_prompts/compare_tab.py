@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_view import BUSY_POLL_SECONDS, Comparison, settings_from, status_view
-from eval_prompts.probes import PROBES
-from eval_prompts.ratings import REASONS
+from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, Comparison, settings_from, status_view
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.votes.store import REASONS
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.decode import Stream
-    from eval_prompts.service import Lens
-    from eval_prompts.shown_pairs import ShownPairs
+    from eval_prompts.answers import Stream
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.showing.shown_pairs import ShownPairs
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (

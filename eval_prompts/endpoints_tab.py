@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
-from eval_prompts.compare_view import settings_from
-from eval_prompts.probes import PROBES
 from eval_prompts.report import answer_dict
-from eval_prompts.results_view import results as results_of
+from eval_prompts.showing.compare_view import settings_from
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.votes.results import results as results_of
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.decode import Answer
-    from eval_prompts.service import Lens
-    from eval_prompts.showing import Showing
-    from eval_prompts.shown_pairs import ShownPairs
+    from eval_prompts.answers import Answer
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.showing.showing import Showing
+    from eval_prompts.showing.shown_pairs import ShownPairs
 
 Rows = list[dict]
 PATIENT_SECONDS = 30.0

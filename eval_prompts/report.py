@@ -12,16 +12,16 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.compare_view import adapter_names
+from eval_prompts.judging.verdict import summary
 from eval_prompts.loss_curve import LossCurve, svg
-from eval_prompts.probes import PROBES
-from eval_prompts.verdict import summary
+from eval_prompts.showing.compare_view import adapter_names
+from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.decode import Answer, Settings
-    from eval_prompts.status import Status
-    from eval_prompts.verdict import Badge, Verdict
+    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.judging.verdict import Badge, Verdict
+    from eval_prompts.serving.status import Status
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}
 PAGE = Path(__file__).with_name("report.html.template")
@@ -129,7 +129,7 @@ def facts(answer: Answer) -> str:
 
 def judged(answers: Sequence[Answer]) -> dict[Key, Verdict]:
     """The verdict on each complete answer, by side and question number. Runs their code in the sandbox."""
-    from eval_prompts.judge import judge
+    from eval_prompts.judging.judge import judge
 
     return {
         (answer.side, answer.index): judge(answer.text, probe_id=PROBE_IDS.get(answer.question), stopped=answer.stopped)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts.compare_tab import SERVER_FAULT
-from eval_prompts.results_view import results_view
-from eval_prompts.vote_export import TYPES, export
+from eval_prompts.votes.export import TYPES, export
+from eval_prompts.votes.results import results_view
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.shown_pairs import ShownPairs
+    from eval_prompts.showing.shown_pairs import ShownPairs
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from eval_prompts import jail
-from eval_prompts.limits import Limits as AskingLimits
-from eval_prompts.ratings import default_url
-from eval_prompts.service import Lens
-from space_config import hardware
-from space_config.guard import LOOPBACK_NAMES, Limits
-from space_config.limits import Connections
-from space_config.owner import Owner, Provider
+from eval_prompts.judging.sandbox import jail
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.limits import Limits as AskingLimits
+from eval_prompts.votes.store import default_url
+from space_config.server.guard import LOOPBACK_NAMES, Limits
+from space_config.server.owner import Owner, Provider
+from space_config.server.rate_limits import Connections
+from space_config.space import hardware
 from tuning.errors import UserError
 
 SHORTEST_PASSWORD = 8
@@ -116,12 +116,12 @@ class Settings(BaseSettings):
     def _kind_of_lens(self) -> type[Lens]:
         if not hardware.on_zero_gpu(os.environ):
             return Lens
-        from space_config.zero_gpu import ZeroGpuLens
+        from space_config.space.zero_gpu import ZeroGpuLens
 
         return ZeroGpuLens
 
     def _remote_lens(self, limits: AskingLimits) -> Lens:
-        from eval_prompts.remote_pair import RemoteLens
+        from eval_prompts.serving.remote import RemoteLens
 
         if not self.base_url:
             raise UserError("Two endpoints are compared: name the base side's with --base-url too.")

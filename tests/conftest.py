@@ -104,6 +104,6 @@ def tiny_adapter_path(tmp_path_factory, tiny_model_path) -> Path:
 @pytest.fixture(scope="session")
 def smollm_path() -> Path:
     """The real SmolLM2-135M-Instruct, from the cache or fetched once."""
-    from tuning.weights import resolve
+    from tuning.models.weights import resolve
 
     return resolve("smollm2-135m").path

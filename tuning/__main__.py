@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning import aside, parallel, presets, run
-from tuning.data_cli import add_data_commands
+from tuning import presets
 from tuning.errors import UserError
 from tuning.ingest.cli import add_ingest_command
-from tuning.progress import Reporter, duration, number
+from tuning.runs import helper_process, run
+from tuning.runs.progress import Reporter, duration, number
+from tuning.training import parallel
+from tuning.views.data_cli import add_data_commands
 
 USAGE_ERROR = 2
 STOPPED = 130
@@ -99,7 +101,7 @@ def run_train(options: argparse.Namespace) -> int:
     config = presets.configure(options.preset, overrides)
     ranks = parallel.from_environment()
     if ranks.count > 1:
-        from tuning.job import find_weights
+        from tuning.training.job import find_weights
 
         # Once the processes have met, transformers writes a converted model in the first of them alone.
         find_weights(config)
@@ -124,13 +126,13 @@ def run_resume(options: argparse.Namespace) -> int:
     if state == "running":
         raise UserError(f"Run {found.name} is running already: python -m tuning watch {found.name}")
     if options.quiet:
-        aside.step_back()
+        helper_process.step_back()
     return work(found, ranks, options.quiet)
 
 
 def work(chosen: run.Run, ranks: parallel.Ranks, quiet: bool) -> int:
     """Train in this process; the exit code."""
-    from tuning.worker import work as train
+    from tuning.training.worker import work as train
 
     outcome = train(chosen, ranks, quiet=quiet)
     return 0 if outcome == "finished" else STOPPED
@@ -184,7 +186,7 @@ def run_stop(options: argparse.Namespace) -> int:
 
 def run_export(options: argparse.Namespace) -> int:
     """Write what was asked for."""
-    from tuning.export import export_adapter, export_merged
+    from tuning.exports.export import export_adapter, export_merged
 
     chosen = run.find(options.name)
     if options.merged:

@@ -12,8 +12,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tuning.data.place import check_name
 from tuning.errors import UserError
-from tuning.ingest.place import check_name
 
 HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
 FIBONACCI = "Write a function in Python to print the Fibonacci series."

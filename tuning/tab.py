@@ -10,11 +10,14 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
-from tuning import aside, estimate, hub, presets, train_form, uploads
+from tuning import presets
 from tuning.errors import UserError
+from tuning.exports import hub
 from tuning.ingest import tables
-from tuning.train_actions import Actions
-from tuning.train_view import Watcher
+from tuning.runs import helper_process
+from tuning.views import estimate, form, uploads
+from tuning.views.actions import Actions
+from tuning.views.run_view import Watcher
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
@@ -41,7 +44,7 @@ def head() -> str:
 def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bool]) -> None:
     """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB, and
     ``may_train`` tells who may do more than watch."""
-    form = train_form.form() | {
+    fields = form.form() | {
         "upload_mb": upload_mb,
         "hub": "" if hub.token() else hub.NO_TOKEN,
         "closed": actions.closed,
@@ -56,7 +59,7 @@ def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bo
         server_functions=[may, *map(answered, (*forming(actions), *watching(actions), *taking(actions)))],
         elem_id="ll-train",
         apply_default_css=False,
-        form=form,
+        form=fields,
     )
 
 
@@ -65,15 +68,15 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
 
     def check(sent: Answer) -> Answer:
         preset, overrides = asked_run(sent)
-        wrong = train_form.problems(preset, overrides)
-        told = {"errors": wrong, "command": train_form.command(preset, overrides), "summary": ""}
+        wrong = form.problems(preset, overrides)
+        told = {"errors": wrong, "command": form.command(preset, overrides), "summary": ""}
         if not wrong:
             config = presets.configure(preset, overrides)
-            told["summary"] = train_form.summary(config)
+            told["summary"] = form.summary(config)
             told["estimate"] = actions.estimator.words(config)
             told["measuring"] = estimate.measuring() is not None
             if not told["estimate"] and not told["measuring"]:
-                told["unmeasured"] = train_form.without_folders(estimate.failure(config))
+                told["unmeasured"] = form.without_folders(estimate.failure(config))
         return told
 
     def calibrate(sent: Answer) -> Answer:
@@ -84,9 +87,9 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         preset, overrides = asked_run(sent)
         config = presets.configure(preset, overrides)
         try:
-            return aside.ask("tuning.preview", presets.to_dict(config), PREVIEW_SECONDS)
+            return helper_process.ask("tuning.views.preview", presets.to_dict(config), PREVIEW_SECONDS)
         except UserError as error:
-            raise UserError(train_form.without_folders(str(error))) from error
+            raise UserError(form.without_folders(str(error))) from error
 
     def sources(_: Answer) -> Answer:
         return {"uploads": uploads.names(), **tables.offered()}
@@ -176,9 +179,9 @@ def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:
 def asked_run(sent: Answer) -> tuple[str, dict[str, Any]]:
     """Preset and overrides from what the form sent. Raises UserError for an unknown preset."""
     preset, values = text(sent, "preset"), sent.get("values")
-    known = {field.name for field in train_form.FIELDS} | {"data"}
+    known = {field.name for field in form.FIELDS} | {"data"}
     kept = {name: value for name, value in values.items() if name in known} if isinstance(values, dict) else {}
-    return preset, train_form.overrides_of(preset, kept)
+    return preset, form.overrides_of(preset, kept)
 
 
 def text(sent: Answer, key: str) -> str:

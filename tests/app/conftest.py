@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import PASSWORD, App
-from training import open_train, write_rows
-from visiting import ASK_ALL
+
+from tests.app.running import PASSWORD, App
+from tests.app.training import open_train, write_rows
+from tests.app.visiting import ASK_ALL
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_OPTIONS = [

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pytest
 from gradio_client import Client
-from visiting import (
+
+from eval_prompts.tasks.probes import PROBES
+from tests.app.visiting import (
     ASK,
     ASK_ALL,
     FINAL,
@@ -22,8 +24,6 @@ from visiting import (
     stored_comparison,
     wait_until_done,
 )
-
-from eval_prompts.probes import PROBES
 
 pytestmark = pytest.mark.browser
 

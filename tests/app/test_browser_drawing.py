@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from visiting import CONTRAST, ask, code, screenshot, stored_comparison, wait_until_done
 
-from eval_prompts.probes import PROBES
+from eval_prompts.tasks.probes import PROBES
+from tests.app.visiting import CONTRAST, ask, code, screenshot, stored_comparison, wait_until_done
 
 pytestmark = pytest.mark.browser
 

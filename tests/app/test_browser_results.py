@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from visiting import (
+
+from tests.app.visiting import (
     ASK_ALL,
     CONTRAST,
     ask,

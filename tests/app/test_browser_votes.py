@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from visiting import (
+
+from tests.app.visiting import (
     ASK_ALL,
     CONTRAST,
     ask,

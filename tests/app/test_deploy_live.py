@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from space_config import deploy
-from tests.space.hub_stand_in import TOKEN, Hub
+from space_config.space import deploy
+from tests.space_config.space.hub_stand_in import TOKEN, Hub
 from tuning.errors import UserError
 
 

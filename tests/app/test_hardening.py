@@ -15,7 +15,8 @@ import pytest
 from gradio_client import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import PASSWORD
+
+from tests.app.running import PASSWORD
 
 PROJECT = Path(__file__).parents[2]
 FILE = "/gradio_api/file="

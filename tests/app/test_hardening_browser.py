@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from running import PASSWORD
-from visiting import ASK, ASK_ALL, ask, wait_until_done
+
+from tests.app.running import PASSWORD
+from tests.app.visiting import ASK, ASK_ALL, ask, wait_until_done
 
 pytestmark = pytest.mark.browser
 VIOLATIONS = "addEventListener('securitypolicyviolation', e => (window.refused ??= []).push(e.violatedDirective))"

@@ -11,7 +11,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from eval_prompts.probes import PROBES
+from eval_prompts.tasks.probes import PROBES
 
 HOSTILE = "<script>alert(1)</script> **bold** =1+1"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import App
 
-from space_config import roles
-from space_config.roles import ENDPOINTS, Role
+from space_config.server import roles
+from space_config.server.roles import ENDPOINTS, Role
+from tests.app.running import App
 
 PROJECT = Path(__file__).parents[2]
 PASSWORD = "a long enough password"
@@ -59,7 +59,7 @@ def test_the_table_of_roles_lists_every_endpoint(visitor):
     found = {*by_number.values(), *by_component.values()}
     assert len(found) > 10
     missing = found - set(ENDPOINTS)
-    assert not missing, f"say in space_config/roles.py who may call these: {sorted(missing)}"
+    assert not missing, f"say in space_config/server/roles.py who may call these: {sorted(missing)}"
 
 
 def calls(client):

@@ -17,7 +17,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from eval_prompts.probes import PROBES
+from eval_prompts.tasks.probes import PROBES
 
 PROJECT = Path(__file__).parents[2]
 

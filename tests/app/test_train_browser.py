@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state
-from visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
 
+from tests.app.training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state
+from tests.app.visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
 from tuning import presets
 
 pytestmark = pytest.mark.browser

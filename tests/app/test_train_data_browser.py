@@ -8,8 +8,9 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from training import RUN, fill, settings, wait_state
-from visiting import CONTRAST, overflow, screenshot
+
+from tests.app.training import RUN, fill, settings, wait_state
+from tests.app.visiting import CONTRAST, overflow, screenshot
 
 pytestmark = pytest.mark.browser
 WINDOWS_WITHOUT_TRAINED = """(windows) => windows.filter((each) => {
@@ -47,8 +48,8 @@ def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path,
 def loaded_table(training_home):
     """A table in the app's own DuckDB file, of which every third row has an input."""
     pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
+    from tuning.data.place import DEFAULT_FILE, FILE, Place
     from tuning.ingest.load import ingest
-    from tuning.ingest.place import DEFAULT_FILE, FILE, Place
 
     source = training_home / "for-a-table.jsonl"
     rows = [{"prompt": f"q {n}", "input": "x" if n % 3 == 0 else "", "completion": f"answer {n}"} for n in range(90)]

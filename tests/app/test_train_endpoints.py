@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from training import LONG, settings, wait_for
 
-from tuning import aside
+from tests.app.training import LONG, settings, wait_for
+from tuning.runs import helper_process
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,10 @@ def test_one_run_at_a_time_that_lets_others_ask_and_saves_when_stopped(
     following = iter(client.submit(run, api_name="/training_events"))
     wait_for(lambda: any(event["event"] == "step" for event in next(following)["events"]))
     pid = json.loads((training_home / "runs" / run / "worker.json").read_text())["pid"]
-    assert os.getpriority(os.PRIO_PROCESS, pid) == aside.NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, pid) == helper_process.NICENESS
     if (proc := Path(f"/proc/{pid}")).exists():
         assert "OMP_WAIT_POLICY=PASSIVE" in (proc / "environ").read_text()
-        assert int((proc / "oom_score_adj").read_text()) == aside.FIRST_TO_GO
+        assert int((proc / "oom_score_adj").read_text()) == helper_process.FIRST_TO_GO
     assert client.predict(api_name="/stop_training") == run
     *_, last = following
     assert last["state"] == "stopped"
@@ -116,9 +116,9 @@ def small_disk(tmp_path):
 def test_a_full_disk_ends_the_run_in_words_and_keeps_the_last_good_adapter(
     small_disk, monkeypatch, page_model_path, data_file
 ):
-    from tuning import run
-    from tuning.train_actions import Actions
-    from tuning.train_view import Watcher
+    from tuning.runs import run
+    from tuning.views.actions import Actions
+    from tuning.views.run_view import Watcher
 
     monkeypatch.setenv("LORA_LENS_DATA", str(small_disk))
     watcher = Watcher()

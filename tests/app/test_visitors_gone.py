@@ -5,8 +5,8 @@ from gradio.state_holder import StateHolder
 from gradio_client.utils import apply_diff
 
 import app
-from eval_prompts.service import Lens
-from eval_prompts.shown_pairs import ShownPairs
+from eval_prompts.serving.lens import Lens
+from eval_prompts.showing.shown_pairs import ShownPairs
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
-from running import App
-from training import RUN, open_train
-from visiting import overflow, screenshot
 
-from space_config.hardware import NO_TRAINING
+from space_config.space.hardware import NO_TRAINING
+from tests.app.running import App
+from tests.app.training import RUN, open_train
+from tests.app.visiting import overflow, screenshot
 from tuning import presets
 
 PLATFORM = """

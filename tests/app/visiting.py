@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eval_prompts.compare_view import Comparison
-from eval_prompts.decode import Answer, Settings
-from eval_prompts.probes import PROBES
-from eval_prompts.service import Lens
+from eval_prompts.answers import Answer, Settings
+from eval_prompts.serving.lens import Lens
+from eval_prompts.showing.compare_view import Comparison
+from eval_prompts.tasks.probes import PROBES
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 ASK_ALL, ASK, STOP, QUESTION = "#ll-ask-all", "#ll-ask", "#ll-stop", "#ll-question textarea"

@@ -19,7 +19,7 @@ import subprocess
 import sys
 from typing import Any
 
-from eval_prompts.probes import PROBES
+from eval_prompts.tasks.probes import PROBES
 from tests.benchmarks.decode_contender import CUDA_WAYS, WAYS
 from tests.benchmarks.spread import ratios, spread
 

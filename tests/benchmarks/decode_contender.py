@@ -24,8 +24,8 @@ Run = Callable[[list[str], int, int], list[float]]
 
 def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     """The app's own engine, as visitors meet it; answers go on past their end tokens."""
-    from eval_prompts.decode import Settings
-    from eval_prompts.service import Lens
+    from eval_prompts.answers import Settings
+    from eval_prompts.serving.lens import Lens
 
     lens = Lens(model, adapter, device=device, precision=precision)
     lens.start()
@@ -46,9 +46,9 @@ def generate(way: str, model: str, adapter: str, device: str = "cpu") -> Run:
     import torch
     from peft import PeftModel
 
-    from eval_prompts.adapters import read_card
-    from tuning.device import pick_device
-    from tuning.weights import load_model, load_tokenizer, resolve
+    from eval_prompts.models.adapters import read_card
+    from tuning.models.device import pick_device
+    from tuning.models.weights import load_model, load_tokenizer, resolve
 
     weights, place = resolve(model), pick_device(device)
     tokenizer = load_tokenizer(weights)
@@ -92,7 +92,7 @@ def padded(tokenizer: Any, questions: list[str]) -> dict[str, Any]:
     """Prompts of different lengths as one batch, padded on the left as ``generate`` wants it."""
     import torch
 
-    from tuning.chat import encode_prompt
+    from tuning.data.chat import encode_prompt
 
     prompts = [encode_prompt(tokenizer, question) for question in questions]
     longest = max(map(len, prompts))
@@ -111,15 +111,15 @@ def llama_cpp(slots: int, with_adapter: bool) -> Run:
 
     import xllamacpp
 
-    from eval_prompts.adapters import STARTER
+    from eval_prompts.models.adapters import STARTER
     from tests.benchmarks.lora_gguf import write_lora_gguf
-    from tuning import wheel
-    from tuning.chat import encode_prompt
-    from tuning.weights import load_tokenizer, resolve
+    from tuning.data.chat import encode_prompt
+    from tuning.models import embedded
+    from tuning.models.weights import load_tokenizer, resolve
 
     tokenizer = load_tokenizer(resolve())
     folder = Path(tempfile.mkdtemp())
-    gguf = wheel.installed_gguf() or wheel.find_gguf(folder, lambda text, fraction: None)
+    gguf = embedded.installed_gguf() or embedded.find_gguf(folder, lambda text, fraction: None)
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(gguf)
     parameters.n_parallel = slots

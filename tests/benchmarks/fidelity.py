@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 
-from eval_prompts.decode import Settings, Stream
-from eval_prompts.llama_pair import LlamaPair
-from eval_prompts.pair import SIDES, Pair, load_pair
-from tuning.chat import Example, encode_example
-from tuning.data import load
-from tuning.device import pick_device
-from tuning.weights import resolve
+from eval_prompts.answers import Settings, Stream
+from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.models.pair import SIDES, Pair, load_pair
+from tuning.data.chat import Example, encode_example
+from tuning.data.dataset import load
+from tuning.models.device import pick_device
+from tuning.models.weights import resolve
 
 BATCH = 8
 

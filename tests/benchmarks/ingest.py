@@ -86,8 +86,8 @@ def load(loader: str, source: Path, target: Path) -> dict[str, float]:
     """Seconds and peak memory of one load, in this process."""
     import duckdb
 
+    from tuning.data.place import FILE, Place
     from tuning.ingest.load import ingest
-    from tuning.ingest.place import FILE, Place
     from tuning.ingest.warehouse import MEMORY_LIMIT
 
     began = time.perf_counter()

@@ -27,9 +27,9 @@ import httpx
 import orjson
 import psutil
 
-from eval_prompts.shown_pairs import anonymous
-from tests.eval_prompts.random_adapter import random_adapter
-from tuning import tiny
+from eval_prompts.showing.shown_pairs import anonymous
+from tests.eval_prompts.models.random_adapter import random_adapter
+from tuning.models import tiny
 
 PROJECT = Path(__file__).parents[2]
 API = "/gradio_api"

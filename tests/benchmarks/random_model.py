@@ -25,7 +25,7 @@ def write(name: str, folder: Path, tokenizer: Path | None = None) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tuning.weights import resolve
+    from tuning.models.weights import resolve
 
     source = tokenizer or resolve().path
     folder.mkdir(parents=True, exist_ok=True)

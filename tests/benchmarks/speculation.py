@@ -19,16 +19,16 @@ from dataclasses import dataclass
 
 import torch
 
-from eval_prompts.decode import Row, Settings, Stream
-from eval_prompts.engine import Engine
-from eval_prompts.llama_pair import LlamaPair
-from eval_prompts.pair import SIDES, load_pair
-from eval_prompts.probes import PROBES
-from eval_prompts.products import Precision
+from eval_prompts.answers import Row, Settings, Stream
+from eval_prompts.decoding.engine import Engine
+from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.decoding.matmul import Precision
+from eval_prompts.models.pair import SIDES, load_pair
+from eval_prompts.tasks.probes import PROBES
 from tests.benchmarks.spread import spread
-from tuning.data import load
-from tuning.device import pick_device
-from tuning.weights import resolve
+from tuning.data.dataset import load
+from tuning.models.device import pick_device
+from tuning.models.weights import resolve
 
 COUNTS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 48)
 POSITION = 200

@@ -104,7 +104,7 @@ def parameters(model: str) -> tuple[int, int]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from tuning.weights import resolve
+    from tuning.models.weights import resolve
 
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(resolve(model).path))

@@ -57,11 +57,11 @@ class Turns:
 
 def load(steps: int, device: str, model: str) -> tuple[Any, Any, Any, list[Any]]:
     """Base model, tokenizer, recipe, and the rows of all steps in the order in which they are trained."""
-    from tuning.batches import encode_rows, step_rows
-    from tuning.data import load as load_data
-    from tuning.device import pick_device
+    from tuning.data.batches import encode_rows, step_rows
+    from tuning.data.dataset import load as load_data
+    from tuning.models.device import pick_device
+    from tuning.models.weights import load_model, load_tokenizer, resolve
     from tuning.presets import preset
-    from tuning.weights import load_model, load_tokenizer, resolve
 
     config = replace(preset("quick"), model=model, max_steps=steps, warmup_steps=1, schedule="constant")
     weights = resolve(config.model)
@@ -73,7 +73,7 @@ def load(steps: int, device: str, model: str) -> tuple[Any, Any, Any, list[Any]]
 
 def run_ours(steps: int, device: str, model: str, turns: Turns) -> None:
     """This project's loop."""
-    from tuning.step import open_session, train_step
+    from tuning.training.step import open_session, train_step
 
     base, _, config, (examples, _) = load(steps, device, model)
     session = open_session(base, config, examples, say=lambda message: print(message, file=sys.stderr))

@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval_prompts.judge import judge
-from eval_prompts.suite import load_suite
-from eval_prompts.verdict import Verdict
+from eval_prompts.judging.judge import judge
+from eval_prompts.judging.suite import load_suite
+from eval_prompts.judging.verdict import Verdict
 from tuning.errors import UserError
 
 BROKEN = Path(__file__).parents[1] / "eval_prompts" / "broken_solutions.jsonl"

@@ -52,7 +52,7 @@ def read_book(path: Path) -> list[Confirmed]:
 
 def vote_in_store(url: str, name: str, threads: int, book_path: Path) -> None:
     """Votes into a store from some threads, from a line on stdin until this process is killed."""
-    from eval_prompts.ratings import Ratings
+    from eval_prompts.votes.store import Ratings
 
     ratings = Ratings(url)
     print("ready", flush=True)

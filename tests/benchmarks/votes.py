@@ -24,10 +24,10 @@ from pathlib import Path
 
 import httpx
 
-from eval_prompts.ratings import Answered, Ratings, ShownPair
-from eval_prompts.shown_pairs import anonymous
+from eval_prompts.showing.shown_pairs import anonymous
+from eval_prompts.votes.store import Answered, Ratings, ShownPair
 from tests.benchmarks.voters import PAIRS, Confirmed, read_book, vote_by_http
-from tests.eval_prompts.postgresql import Unavailable, server
+from tests.eval_prompts.votes.postgresql import Unavailable, server
 
 PROJECT = Path(__file__).parents[2]
 CLIENTS = 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tuning.device import pick_device
-from tuning.weights import resolve
+from tuning.models.device import pick_device
+from tuning.models.weights import resolve
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def cpu():
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_weights, tiny_adapter_path, cpu):
     """Read only."""
-    from eval_prompts.pair import load_pair
+    from eval_prompts.models.pair import load_pair
 
     return load_pair(tiny_weights, cpu, str(tiny_adapter_path))
 
@@ -29,8 +29,8 @@ def tiny_pair(tiny_weights, tiny_adapter_path, cpu):
 @pytest.fixture
 def engine_for():
     """Make engines over a pair's fast or plain decoder; they are closed after the test."""
-    from eval_prompts.engine import Engine
-    from eval_prompts.service import make_backend
+    from eval_prompts.decoding.engine import Engine
+    from eval_prompts.serving.lens import make_backend
 
     engines = []
 

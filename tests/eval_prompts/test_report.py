@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.adapters import AdapterCard
-from eval_prompts.decode import Answer, Settings
+from eval_prompts.answers import Answer, Settings
 from eval_prompts.loss_curve import read_curve
-from eval_prompts.probes import PROBES
+from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.report import Comparison, answer_html, judged, write
-from eval_prompts.status import Status
+from eval_prompts.serving.status import Status
+from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
 
 CARD = AdapterCard("mine", Path("/secret/place"), "base", 16, 16.0, ("q_proj",), 60, 0.7, 0.5)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from eval_prompts.adapters import RECORD_FILE, STARTER, WEIGHTS_FILE, read_card
-from eval_prompts.decode import Settings
-from eval_prompts.probes import PROBES
-from eval_prompts.service import Lens
-from tuning.sources import EMBEDDED
+from eval_prompts.answers import Settings
+from eval_prompts.models.adapters import RECORD_FILE, STARTER, WEIGHTS_FILE, read_card
+from eval_prompts.serving.lens import Lens
+from eval_prompts.tasks.probes import PROBES
+from tuning.data.sources import EMBEDDED
 
 
 @pytest.fixture(scope="module")

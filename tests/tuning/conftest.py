@@ -8,8 +8,8 @@ import random
 import pytest
 
 from tests.tuning.tiny_runs import new_run
-from tuning import worker
-from tuning.parallel import Ranks
+from tuning.training import worker
+from tuning.training.parallel import Ranks
 
 
 @pytest.fixture(scope="session")

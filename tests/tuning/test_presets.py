@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tuning import presets
+from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.errors import UserError
-from tuning.probe_questions import PROBE_QUESTIONS
 
 
 def test_presets_hold_the_original_experiment():

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from tuning import loop, run, worker
 from tuning.errors import UserError
-from tuning.parallel import Ranks
 from tuning.presets import configure
+from tuning.runs import run
+from tuning.training import loop, worker
+from tuning.training.parallel import Ranks
 
 FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "run_record.json"}
 

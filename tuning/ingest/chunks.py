@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuning import sources
+from tuning.data import sources
+from tuning.data.place import is_place
 from tuning.errors import UserError
-from tuning.ingest.place import is_place
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,7 +34,7 @@ class Chunks:
 
 
 def open_source(name: str) -> Chunks:
-    """Open a data source: whatever :func:`tuning.sources.read_source` reads.
+    """Open a data source: whatever :func:`tuning.data.sources.read_source` reads.
 
     Raises UserError, in one line, if it is missing, damaged or empty.
     """

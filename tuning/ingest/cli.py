@@ -20,7 +20,7 @@ def add_ingest_command(commands: argparse._SubParsersAction) -> None:
 
 def run_ingest(options: argparse.Namespace) -> None:
     """Load, and say what was done."""
+    from tuning.data.place import parse_target
     from tuning.ingest.load import ingest
-    from tuning.ingest.place import parse_target
 
     print(ingest(options.source, parse_target(options.to, options.table)))

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tuning.data.place import Place
 from tuning.errors import UserError
-from tuning.ingest.place import Place
 from tuning.ingest.warehouse import driver, redacted, scalar
 
 if TYPE_CHECKING:

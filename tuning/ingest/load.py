@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from tuning import data
+from tuning.data import dataset
+from tuning.data.place import Place
 from tuning.errors import UserError
-from tuning.ingest.place import Place
 from tuning.ingest.stage import (
     STAGE_FILE,
     TEXTS,
@@ -58,7 +58,7 @@ class Loaded:
             what = f"{self.added:,} rows added, {self.removed:,} removed, {self.unchanged:,} unchanged"
         else:
             what = f"nothing to change, all {self.unchanged:,} rows are there"
-        splits = ", ".join(f"{name} {facts.splits.get(name, 0):,}" for name in data.SPLITS)
+        splits = ", ".join(f"{name} {facts.splits.get(name, 0):,}" for name in dataset.SPLITS)
         left_out = ", ".join(f"{reason}: {number:,}" for reason, number in sorted(facts.dropped.items())) or "nothing"
         lines = f"{self.place.label}: {what} ({splits}; snapshot {facts.snapshot})\nleft out: {left_out}"
         return f"{lines}\ntrain on it with --data '{self.place.name}'"
@@ -106,7 +106,7 @@ def held(place: Place) -> Iterator[Path]:
 
 def stage_folder(place: Place) -> Path:
     """Where the stage of a target lies: beside a file, for MotherDuck in the data folder."""
-    from tuning.lock import data_root
+    from tuning.runs.lock import data_root
 
     if place.path is None:
         return data_root() / f".md-{place.database}.loading"

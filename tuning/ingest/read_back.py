@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tuning import sources
+from tuning.data import sources
+from tuning.data.place import Place, parse
 from tuning.errors import UserError
 from tuning.ingest.chunks import CHUNK_ROWS, Chunks
 from tuning.ingest.condition import condition, refused
 from tuning.ingest.load import table_exists
-from tuning.ingest.place import Place, parse
 from tuning.ingest.stage import TEXTS, snapshot
 from tuning.ingest.warehouse import connected, driver, present, token
 
@@ -35,7 +35,7 @@ def check(name: str) -> None:
 
 
 def read_table(name: str) -> sources.Source:
-    """The rows of a table by its name (see :mod:`tuning.ingest.place`), in the order of their ids where it has them.
+    """The rows of a table by its name (see :mod:`tuning.data.place`), in the order of their ids where it has them.
 
     The source's revision is the snapshot of the whole table, where it has the columns of a load. Raises UserError if it
     cannot be read, or has no columns that are understood.

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning import data, sources
+from tuning.data import dataset, sources
+from tuning.data.place import FILE, Place
+from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.errors import UserError
 from tuning.ingest.chunks import Chunks, changed, open_source
-from tuning.ingest.place import FILE, Place
 from tuning.ingest.warehouse import connected, scalar
-from tuning.probe_questions import PROBE_QUESTIONS
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,7 +52,7 @@ class Facts:
 
 
 def content_hash(texts: tuple[str, ...] = TEXTS) -> str:
-    """SQL for the hash of a row's texts: sixteen hexadecimal digits of :func:`tuning.data.digest`."""
+    """SQL for the hash of a row's texts: sixteen hexadecimal digits of :func:`tuning.data.dataset.digest`."""
     parts = ", ".join(f"length(coalesce({name}, '')), ':', coalesce({name}, '')" for name in texts)
     return f"left(sha256(concat({parts})), {HASH_DIGITS})"
 
@@ -122,8 +122,8 @@ def copy_questions(connection: DuckDBPyConnection, chunks: Chunks, unusable: sou
 
 
 def join_messages(connection: DuckDBPyConnection, chunks: Chunks, unusable: sources.Source) -> int:
-    """One message per row to ``raw``, joined by conversation as :func:`tuning.sources.join_messages` does; returns how
-    many messages there are. The grouping sees positions only, so that long messages stay on disk."""
+    """One message per row to ``raw``, joined by conversation as :func:`tuning.data.sources.join_messages` does; returns
+    how many messages there are. The grouping sees positions only, so that long messages stay on disk."""
     connection.execute("CREATE TABLE turns (position BIGINT, conversation VARCHAR, kind VARCHAR, message VARCHAR)")
     read = 0
     for batch in chunks.batches:
@@ -146,8 +146,8 @@ def join_messages(connection: DuckDBPyConnection, chunks: Chunks, unusable: sour
 
 
 def cells(batch: pyarrow.RecordBatch, name: str) -> Any:
-    """A column as text without nulls, as :func:`tuning.sources.text` has it; a missing column is empty. What is too
-    long is cut one character later, which is enough to leave it out afterwards."""
+    """A column as text without nulls, as :func:`tuning.data.sources.text` has it; a missing column is empty. What is
+    too long is cut one character later, which is enough to leave it out afterwards."""
     import pyarrow
     from pyarrow import compute, types
 
@@ -158,8 +158,8 @@ def cells(batch: pyarrow.RecordBatch, name: str) -> Any:
         column = column.dictionary_decode()
     if not (types.is_string(column.type) or types.is_large_string(column.type)):
         column = pyarrow.array([sources.text(value) for value in column.to_pylist()], pyarrow.string())
-    if (compute.max(compute.binary_length(column)).as_py() or 0) > data.MAX_CHARACTERS:
-        column = compute.utf8_slice_codeunits(column, 0, data.MAX_CHARACTERS + 1)
+    if (compute.max(compute.binary_length(column)).as_py() or 0) > dataset.MAX_CHARACTERS:
+        column = compute.utf8_slice_codeunits(column, 0, dataset.MAX_CHARACTERS + 1)
     return column.fill_null("")
 
 
@@ -191,14 +191,15 @@ def count(connection: DuckDBPyConnection, table: str) -> int:
 def model(folder: Path) -> Facts:
     """Make the table ``modelled`` of ``raw``: cleaned, without duplicates, split, hashed.
 
-    Rows, ids and splits are those of :func:`tuning.data.load` on the same source. Raises UserError if nothing is left.
+    Rows, ids and splits are those of :func:`tuning.data.dataset.load` on the same source. Raises UserError if nothing
+    is left.
     """
     with opened(folder) as connection:
         facts = read_facts(connection)
         dropped = Counter(facts.dropped)
         columns = ", ".join(f"{name} VARCHAR" for name in ("Id", *TEXTS, "DataSplit", "ContentHash"))
         connection.execute(f"CREATE OR REPLACE TABLE cleaned (position BIGINT, {columns})")
-        phrases = [data.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+        phrases = [dataset.phrases_of(question) for question in PROBE_QUESTIONS.values()]
         reader = connection.cursor()
         for batch in reader.sql("SELECT * FROM raw").to_arrow_reader(MODEL_ROWS):
             insert(connection, "cleaned", cleaned(batch, phrases, dropped), f"*, {content_hash()}")
@@ -221,20 +222,20 @@ def model(folder: Path) -> Facts:
     return facts
 
 
-def cleaned(batch: pyarrow.RecordBatch, phrases: list[data.Phrases], dropped: Counter[str]) -> pyarrow.Table:
+def cleaned(batch: pyarrow.RecordBatch, phrases: list[dataset.Phrases], dropped: Counter[str]) -> pyarrow.Table:
     """The usable rows of a chunk of ``raw`` with id and split; the others are counted."""
     import pyarrow
 
-    kept: list[tuple[int, data.Row]] = []
+    kept: list[tuple[int, dataset.Row]] = []
     for position, *texts in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-        row = data.clean_row(sources.RawRow(*texts), phrases)
+        row = dataset.clean_row(sources.RawRow(*texts), phrases)
         if isinstance(row, str):
             dropped[row] += 1
         else:
             kept.append((position, row))
     rows = [row for _, row in kept]
     texts = ([getattr(row, name) for row in rows] for name in ("id", *FIELDS))
-    values = ([position for position, _ in kept], *texts, [data.split_of(row) for row in rows])
+    values = ([position for position, _ in kept], *texts, [dataset.split_of(row) for row in rows])
     kinds = [pyarrow.int64()] + [pyarrow.string()] * (len(values) - 1)
     names = ["position", "Id", *TEXTS, "DataSplit"]
     return pyarrow.table([pyarrow.array(value, kind) for value, kind in zip(values, kinds, strict=True)], names)

@@ -1,7 +1,7 @@
 """The tables of the default DuckDB file that can be trained on, for the page to offer.
 
-``python -m tuning.ingest.tables`` prints them as JSON for :func:`tuning.aside.ask`: the file is opened beside the web
-server, not in it.
+``python -m tuning.ingest.tables`` prints them as JSON for :func:`tuning.runs.helper_process.ask`: the file is opened
+beside the web server, not in it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from tuning import aside, sources
+from tuning.data import sources
+from tuning.data.place import FILE, TABLE_NAME, Place, default_file
 from tuning.errors import UserError
-from tuning.ingest.place import FILE, TABLE_NAME, Place, default_file
 from tuning.ingest.stage import count
 from tuning.ingest.warehouse import connected
+from tuning.runs import helper_process
 
 SECONDS = 20.0
 
@@ -24,7 +25,7 @@ def offered() -> dict[str, Any]:
     if not default_file().is_file():
         return {"tables": [], "unread": ""}
     try:
-        return aside.ask("tuning.ingest.tables", {}, SECONDS)
+        return helper_process.ask("tuning.ingest.tables", {}, SECONDS)
     except UserError as error:
         return {"tables": [], "unread": str(error)}
 
@@ -54,4 +55,4 @@ def listed(_: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(aside.answer(listed))
+    sys.exit(helper_process.answer(listed))

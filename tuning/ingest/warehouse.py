@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.data.place import Place
 from tuning.errors import UserError
-from tuning.ingest.place import Place
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, Error

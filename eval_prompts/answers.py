@@ -1,0 +1,251 @@
+"""Questions in, two streams of text out: settings, live answers, and the stream a visitor reads."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from tuning.data.chat import check_question
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from eval_prompts.models.pair import Side
+
+State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"]
+FINAL_STATES = frozenset({"ended", "capped", "cancelled", "failed"})
+MAX_NEW_TOKENS_LIMIT = 4096
+MAX_QUESTIONS = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How answers are generated; temperature 0 is greedy. Raises UserError for a value out of range."""
+
+    max_new_tokens: int = 300
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not _is_whole(self.max_new_tokens) or not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS_LIMIT:
+            raise UserError(f"The token cap must be a whole number from 1 to {MAX_NEW_TOKENS_LIMIT}.")
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= 5:
+            raise UserError("The temperature must lie between 0 (greedy) and 5.")
+        if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
+            raise UserError("Top-p must lie above 0 and at most at 1.")
+        if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
+            raise UserError("The seed must be a whole number from 0 to 2^63 - 1.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return _is_number(value) and int(value) == value
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One side's answer to one question, as it stands.
+
+    ``seconds`` runs from this answer's first computation, ``first_token_seconds`` from the moment of asking;
+    ``tokens`` counts the generated tokens without the closing one.
+    """
+
+    side: Side
+    index: int
+    question: str
+    text: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    first_token_seconds: float | None = None
+    state: State = "waiting"
+
+    @property
+    def stopped(self) -> bool:
+        """True if the model ended the answer itself."""
+        return self.state == "ended"
+
+    @property
+    def done(self) -> bool:
+        """True if nothing more will come."""
+        return self.state in FINAL_STATES
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens over the time spent on this answer; 0 before there is any."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(eq=False)
+class Row:
+    """One answer while it is computed. Owned by the engine's thread; others only read.
+
+    ``ids`` is prompt and generated tokens, the first ``fed`` of which are in the key-value cache.
+    """
+
+    stream: Stream
+    side: Side
+    index: int
+    ids: list[int] = field(default_factory=list)
+    prompt_length: int = 0
+    limit: int = 0
+    fed: int = 0
+    state: State = "waiting"
+    started: float | None = None
+    first_token_seconds: float | None = None
+    finished: float | None = None
+    generator: torch.Generator | None = None
+    ended_by_token: bool = False
+
+    @property
+    def generated(self) -> list[int]:
+        """The generated tokens so far, without the closing one."""
+        end = len(self.ids) - (1 if self.ended_by_token else 0)
+        return self.ids[self.prompt_length : end]
+
+    @property
+    def cancelled(self) -> bool:
+        """True once someone has asked this answer, or all of its request, to end."""
+        return self.stream.cancelled or self.stream.is_stopped(self.index)
+
+
+class Stream:
+    """One visitor's request: its rows while they are answered. Safe to read from any thread."""
+
+    def __init__(
+        self, questions: Sequence[str | tuple[str, str]], sides: Sequence[Side], settings: Settings, visitor: str = ""
+    ) -> None:
+        """``questions`` are texts, or (question, input) pairs. Raises UserError if one cannot be asked."""
+        if not questions:
+            raise UserError("There is no question to ask.")
+        if len(questions) > MAX_QUESTIONS:
+            raise UserError(f"At most {MAX_QUESTIONS} questions can be asked at once.")
+        pairs = [question if isinstance(question, tuple) else (question, "") for question in questions]
+        if not all(isinstance(text, str) for pair in pairs for text in pair):
+            raise UserError("A question is a text.")
+        self.questions = [(check_question(question), given.strip()) for question, given in pairs]
+        self.sides = tuple(sides)
+        self.settings = settings
+        self.visitor = visitor
+        self.address = ""
+        self.rows = [Row(self, side, index) for index in range(len(self.questions)) for side in self.sides]
+        self.asked = time.monotonic()
+        self.decode: Callable[[list[int]], str] = lambda ids: ""
+        self.count_ahead: Callable[[Stream], int] = lambda stream: 0
+        self._changed = threading.Condition()
+        self._version = 0
+        self._cancelled = False
+        self._stopped: set[int] = set()
+        self._error: str | None = None
+
+    def cancel(self) -> None:
+        """End all answers of this request as soon as the step now being computed is over."""
+        self._cancelled = True
+        self.notify()
+
+    def stop(self, index: int) -> None:
+        """End the answers to question number ``index`` alone; the others go on."""
+        self._stopped.add(index)
+        self.notify()
+
+    def is_stopped(self, index: int) -> bool:
+        """True once someone has asked the answers to this one question to end."""
+        return index in self._stopped
+
+    def wait(self, index: int, timeout: float) -> bool:
+        """Wait until the answers to question number ``index`` are over; False if they are not after ``timeout`` s."""
+        rows = [row for row in self.rows if row.index == index]
+        with self._changed:
+            return self._changed.wait_for(lambda: all(row.state in FINAL_STATES for row in rows), timeout)
+
+    def wait_over(self, timeout: float) -> bool:
+        """Wait until the whole request is over, or someone has asked it to end; False if not after ``timeout`` s."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.done or self._cancelled, timeout)
+
+    def fail(self, message: str) -> None:
+        """End the request with a message for the visitor."""
+        self._error = message
+        for row in self.rows:
+            if row.state not in FINAL_STATES:
+                row.state, row.finished = "failed", time.monotonic()
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake whoever reads this stream: something has changed."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once someone has asked this request to end."""
+        return self._cancelled
+
+    @property
+    def done(self) -> bool:
+        """True if no answer of this request will grow any more."""
+        return all(row.state in FINAL_STATES for row in self.rows)
+
+    @property
+    def ahead(self) -> int:
+        """How many answers of earlier requests must finish or progress before this one starts."""
+        return self.count_ahead(self)
+
+    @property
+    def answers(self) -> list[Answer]:
+        """A copy of all answers as they stand, by question, base before tuned."""
+        return [self._snapshot(row) for row in self.rows]
+
+    def _snapshot(self, row: Row) -> Answer:
+        ids = row.generated
+        text = self.decode(ids)
+        if row.state not in FINAL_STATES:
+            text = text.rstrip("\ufffd")  # the first bytes of a character whose others are still to come
+        now = row.finished if row.finished is not None else time.monotonic()
+        return Answer(
+            side=row.side,
+            index=row.index,
+            question=self.questions[row.index][0],
+            text=text,
+            tokens=len(ids),
+            seconds=now - row.started if row.started is not None else 0.0,
+            first_token_seconds=row.first_token_seconds,
+            state=row.state,
+        )
+
+    def snapshots(self, interval: float = 0.08) -> Iterator[list[Answer]]:
+        """Yield all answers at once, then after each change, at most every ``interval`` seconds, to the end.
+
+        Yields at least every half second, so that a reader who has gone is noticed. Raises UserError if the request
+        failed. Closing the iterator early cancels the request.
+        """
+        try:
+            while True:
+                version = self._version
+                complete = self.done
+                yield self.answers
+                if self._error is not None:
+                    raise UserError(self._error)
+                if complete:
+                    return
+                due = time.monotonic() + interval
+                with self._changed:
+                    self._changed.wait_for(lambda seen=version: self._version != seen, timeout=0.5)
+                    self._changed.wait_for(lambda: self.done, timeout=max(0.0, due - time.monotonic()))
+        finally:
+            if not self.done:
+                self.cancel()
+
+    def result(self) -> list[Answer]:
+        """Wait for the end and return the complete answers. Raises UserError if the request failed."""
+        *_, complete = self.snapshots(interval=0.5)
+        return complete

@@ -1,0 +1,222 @@
+"""The scheduler: one thread that computes every live answer of every visitor in common steps."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from eval_prompts.answers import Row, Stream
+from eval_prompts.decoding.sampling import choose_tokens, generator_for
+from tuning.data.chat import encode_prompt, end_token_id
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 32
+PREFILL_TOKENS_PER_STEP = 512
+CLOSE_SECONDS = 10.0
+
+
+class Backend(Protocol):
+    """What computes. Rows enter, are advanced together step by step, and leave when they are over."""
+
+    context: int
+    precision: str
+    """In a word for people: fp32."""
+    weight_bytes: int
+
+    def enter(self, row: Row) -> None:
+        """Make room for ``row`` (up to ``row.limit`` tokens)."""
+
+    def leave(self, row: Row) -> None:
+        """Forget ``row`` and free its memory."""
+
+    def advance(self, rows: list[Row], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:
+        """Feed each row's tokens that are not in the cache yet, new prompts up to ``prefill_tokens`` in all.
+
+        Returns the rows that are fed completely and their logits, [rows, vocabulary] in fp32.
+        """
+
+
+class Engine:
+    """Continuous batching over a backend: requests are served first come, first served, row by row."""
+
+    def __init__(self, backend: Backend, tokenizer: PreTrainedTokenizerBase, max_rows: int = MAX_ROWS) -> None:
+        self._backend = backend
+        self._next_backend: Backend | None = None
+        self._tokenizer = tokenizer
+        self._end = end_token_id(tokenizer)
+        self._max_rows = max_rows
+        self._waiting: deque[Row] = deque()
+        self._active: list[Row] = []
+        self._work = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+        self._thread.start()
+
+    @property
+    def backend(self) -> Backend:
+        """What computes new answers: the backend in use, or the one that follows it."""
+        return self._next_backend or self._backend
+
+    @property
+    def answering(self) -> int:
+        """Rows being computed now."""
+        return len(self._active)
+
+    @property
+    def queued(self) -> int:
+        """Rows that wait for a place."""
+        return len(self._waiting)
+
+    def submit(self, stream: Stream) -> None:
+        """Queue a request. Raises UserError if a question does not fit the model's context."""
+        end = self._end
+
+        def decode(ids: list[int]) -> str:
+            return self._tokenizer.decode([token for token in ids if token != end], skip_special_tokens=False)
+
+        prompts = [encode_prompt(self._tokenizer, question, given) for question, given in stream.questions]
+        context = self._backend.context
+        for prompt in prompts:
+            if len(prompt) >= context:
+                raise UserError(
+                    f"The question is {len(prompt):,} tokens long; this model holds {context:,}: shorten it."
+                )
+        stream.decode = decode
+        stream.count_ahead = self._ahead_of
+        for row in stream.rows:
+            prompt = prompts[row.index]
+            row.ids = list(prompt)
+            row.prompt_length = len(prompt)
+            row.limit = min(len(prompt) + int(stream.settings.max_new_tokens), context)
+            row.generator = generator_for(stream.settings)
+        with self._work:
+            if self._closed:
+                raise UserError("The app is shutting down: ask again once it is back.")
+            self._waiting.extend(stream.rows)
+            self._work.notify()
+
+    def swap(self, backend: Backend) -> None:
+        """Use another backend as soon as the answers now running are over; those waiting get the new one."""
+        with self._work:
+            self._next_backend = backend
+            self._work.notify()
+
+    def close(self) -> None:
+        """End all answers and the thread; a step that hangs is left to itself after some seconds."""
+        with self._work:
+            self._closed = True
+            self._work.notify()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _ahead_of(self, stream: Stream) -> int:
+        """Rows in the queue before the first of ``stream``; 0 if one of its rows is already being computed."""
+        if any(row.state != "waiting" for row in stream.rows):
+            return 0
+        ahead = len(self._active)
+        for row in list(self._waiting):
+            if row.stream is stream:
+                return ahead
+            ahead += 1
+        return 0
+
+    def _run(self) -> None:
+        import torch
+
+        with torch.inference_mode():
+            while True:
+                with self._work:
+                    self._work.wait_for(lambda: self._closed or self._waiting or self._active or self._next_backend)
+                    if self._closed:
+                        break
+                self._change_backend_when_idle()
+                self._admit()
+                self._drop_cancelled()
+                if self._active:
+                    self._step()
+        for row in [*self._active, *self._waiting]:
+            row.stream.fail("The app is shutting down: ask again once it is back.")
+
+    def _change_backend_when_idle(self) -> None:
+        if self._next_backend is not None and not self._active:
+            self._backend, self._next_backend = self._next_backend, None
+            gc.collect()
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._active) < self._max_rows and self._next_backend is None:
+            row = self._waiting.popleft()
+            if row.cancelled or row.stream.done:
+                self._finish(row, "cancelled")
+                continue
+            try:
+                self._backend.enter(row)
+            except Exception as error:
+                self._fail([row], error)
+                continue
+            row.state, row.started = "streaming", time.monotonic()
+            self._active.append(row)
+
+    def _drop_cancelled(self) -> None:
+        for row in [row for row in self._active if row.cancelled]:
+            self._retire(row, "cancelled")
+        if any(row.cancelled for row in list(self._waiting)):
+            with self._work:
+                gone = [row for row in self._waiting if row.cancelled]
+                self._waiting = deque(row for row in self._waiting if not row.cancelled)
+            for row in gone:
+                self._finish(row, "cancelled")
+
+    def _step(self) -> None:
+        try:
+            rows, logits = self._backend.advance(self._active, PREFILL_TOKENS_PER_STEP)
+            tokens = choose_tokens(rows, logits)
+        except Exception as error:
+            self._fail(list(self._active), error)
+            return
+        now = time.monotonic()
+        for row, token in zip(rows, tokens, strict=True):
+            row.ids.append(token)
+            if row.first_token_seconds is None:
+                row.first_token_seconds = now - row.stream.asked
+            if token == self._end:
+                row.ended_by_token = True
+                self._retire(row, "ended")
+            elif len(row.ids) >= row.limit:
+                self._retire(row, "capped")
+        for stream in _streams(rows):
+            stream.notify()
+
+    def _retire(self, row: Row, state: str) -> None:
+        self._active.remove(row)
+        self._backend.leave(row)
+        self._finish(row, state)
+
+    def _finish(self, row: Row, state: str) -> None:
+        row.state, row.finished = state, time.monotonic()
+        row.stream.notify()
+
+    def _fail(self, rows: list[Row], error: Exception) -> None:
+        """End the requests of these rows with a message, and keep serving the others."""
+        log.debug("Answering failed", exc_info=error)
+        reason = "the memory ran out: ask fewer or shorter questions" if "memory" in str(error).lower() else str(error)
+        for stream in _streams(rows):
+            for row in [row for row in self._active if row.stream is stream]:
+                self._active.remove(row)
+                self._backend.leave(row)
+            stream.fail(f"Answering failed ({reason.splitlines()[0] if reason else type(error).__name__}).")
+            with self._work:
+                self._waiting = deque(row for row in self._waiting if row.stream is not stream)
+
+
+def _streams(rows: Iterable[Row]) -> list[Stream]:
+    return list({id(row.stream): row.stream for row in rows}.values())

@@ -1,0 +1,42 @@
+"""From logits to the next token: greedy, or temperature and top-p with a generator for each row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from eval_prompts.answers import Row, Settings
+
+
+def generator_for(settings: Settings) -> torch.Generator | None:
+    """A row's own random generator, so that its text does not depend on who else is being answered."""
+    import torch
+
+    return None if settings.temperature == 0 else torch.Generator().manual_seed(int(settings.seed))
+
+
+def choose_tokens(rows: list[Row], logits: torch.Tensor) -> list[int]:
+    """The next token of each row from ``logits``, [rows, vocabulary]."""
+    tokens = logits.argmax(dim=-1).tolist()
+    for position, row in enumerate(rows):
+        if row.generator is not None:
+            settings = row.stream.settings
+            tokens[position] = sample(logits[position], settings.temperature, settings.top_p, row.generator)
+    return tokens
+
+
+def sample(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
+    """Draw from the softmax of ``logits``, [vocabulary], at a temperature, within its nucleus of mass ``top_p``.
+
+    Nucleus (top-p) sampling as in Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020): the
+    smallest set of most likely tokens whose probabilities sum to at least ``top_p``.
+    """
+    probabilities = (logits.float().cpu() / temperature).softmax(dim=-1)
+    if top_p < 1:
+        ordered, order = probabilities.sort(descending=True)
+        mass_before = ordered.cumsum(dim=-1) - ordered
+        ordered = ordered.masked_fill(mass_before >= top_p, 0.0)
+        return int(order[ordered.multinomial(1, generator=generator)])
+    return int(probabilities.multinomial(1, generator=generator))

@@ -1,0 +1,117 @@
+"""One linear layer, or several that read the same input, for the rows of both sides at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import torch
+from torch import nn
+
+from eval_prompts.decoding.matmul import Precision, Product, packed
+from eval_prompts.models.lora_linear import AdaptedLinear, LowRank
+
+_ROOT_PRODUCTS: WeakKeyDictionary[nn.Module, WeakValueDictionary[Precision, Product]] = WeakKeyDictionary()
+
+Run = tuple[int, int, int]
+"""Rows of one side: 0 for base or 1 for tuned, first row, and the row after the last."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one side adds to the root's outputs: ``(x @ down) @ up``, [in, rank] and [rank, out]."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+
+
+class SideProduct:
+    """Outputs of a layer for rows of both sides; the root's weights are held and read once for all that use them.
+
+    A side whose layer is the root's plus a low-rank change gets the root's outputs and adds the change, which is the
+    merged layer up to rounding; a side with any other layer has weights of its own.
+    """
+
+    def __init__(
+        self,
+        root: Sequence[nn.Linear],
+        base: Sequence[nn.Linear],
+        tuned: Sequence[nn.Linear] | None,
+        precision: Precision,
+    ) -> None:
+        """``root`` are the untouched modules, ``base`` and ``tuned`` (None without an adapter) the sides' own."""
+        sides = [base, base if tuned is None else tuned]
+        self._changes = [change_of(root, side) for side in sides]
+        alone = [is_own(root, side) for side in sides]
+        self._shared = not any(alone)
+        shared = None if all(alone) else packed_root(root, precision)
+        own = [packed(weights_of(side), precision) if lone else None for side, lone in zip(sides, alone, strict=True)]
+        self._products: list[Product] = [product or shared for product in own]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the packed weights take, besides the models' own."""
+        changes = sum(change.down.nbytes + change.up.nbytes for change in self._changes if change is not None)
+        return changes + sum({id(product): product.nbytes for product in self._products}.values())
+
+    def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
+        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side."""
+        if self._shared:
+            y = self._products[0](x)
+        else:
+            y = torch.cat([self._products[side](x[begin:end]) for side, begin, end in runs])
+        for side, begin, end in runs:
+            change = self._changes[side]
+            if change is not None:
+                y[begin:end].addmm_(x[begin:end] @ change.down, change.up)
+        return y
+
+
+def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
+    """Runs of rows from pairs (rows of the base side, rows of the tuned side after them)."""
+    runs: list[Run] = []
+    for pair in counts:
+        for side, count in enumerate(pair):
+            end = runs[-1][2] if runs else 0
+            if count and runs and runs[-1][0] == side:
+                runs[-1] = (side, runs[-1][1], end + count)
+            elif count:
+                runs.append((side, end, end + count))
+    return runs
+
+
+def packed_root(root: Sequence[nn.Linear], precision: Precision) -> Product:
+    """The untouched modules' product; one that is still in use, for another adapter, is used again."""
+    in_use = _ROOT_PRODUCTS.setdefault(root[0], WeakValueDictionary())
+    product = in_use.get(precision)
+    if product is None:
+        product = in_use[precision] = packed(weights_of(root), precision)
+    return product
+
+
+def weights_of(modules: Sequence[nn.Linear]) -> list[torch.Tensor]:
+    """The weights that the modules multiply with, [out, in] each."""
+    return [module.merged_weight if isinstance(module, AdaptedLinear) else module.weight.detach() for module in modules]
+
+
+def is_own(root: Sequence[nn.Linear], side: Sequence[nn.Linear]) -> bool:
+    """True if a side holds other weights than the root in any of these modules."""
+    return any(ours.weight.data_ptr() != theirs.weight.data_ptr() for ours, theirs in zip(root, side, strict=True))
+
+
+def change_of(root: Sequence[nn.Linear], side: Sequence[nn.Linear]) -> Change | None:
+    """The low-rank changes of all these modules as one; None where there is none, or a module has other weights."""
+    changes: list[LowRank | None] = [module.change if isinstance(module, AdaptedLinear) else None for module in side]
+    known = [change for change in changes if change is not None]
+    if not known or is_own(root, side):
+        return None
+    down = torch.cat([change.down for change in known]).t().contiguous()
+    up = down.new_zeros(down.shape[1], sum(module.weight.shape[0] for module in root))
+    rank, output = 0, 0
+    for module, change in zip(root, changes, strict=True):
+        if change is not None:
+            up[rank : rank + change.up.shape[1], output : output + change.up.shape[0]] = change.up.t()
+            rank += change.up.shape[1]
+        output += module.weight.shape[0]
+    return Change(down, up)

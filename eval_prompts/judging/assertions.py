@@ -1,0 +1,187 @@
+"""Tests in the form of MBPP (``assert f(1) == 2``) and HumanEval (``def check(candidate)``), run so that the tested
+code has no say in the result.
+
+Calls of the tested code are made in its own session and come back as plain data; the assertion around them is
+evaluated in a second session that has never seen that code. What remains trusted is the sandbox itself. The tested
+code may still look at what it is called with and answer that alone, as it may in any test by examples.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eval_prompts.judging.extract import syntax_tree
+from eval_prompts.judging.outcome import Check, Opaque, Outcome, Session, in_words
+from eval_prompts.judging.sandbox.monty import Limits, MontySandbox
+
+STEPS = (ast.Call, ast.Attribute, ast.Subscript)
+SIDES = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp)
+INNER_SCOPES = (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp, ast.Lambda)
+CHECKING = Limits(seconds=5.0, exchanges=20_000)
+
+
+def run_assertions(session: Session, tests: Sequence[str], names: frozenset[str], setup: str = "") -> list[Check]:
+    """One Check per test. ``session`` has run the tested code and ``setup``, which bind ``names``; of its functions
+    that return lazy iterators only a test which draws from these may take them for lists."""
+    checks = []
+    with MontySandbox(CHECKING, pool="tests") as judge:
+        imports = [node for node in _statements(setup) if isinstance(node, ast.Import | ast.ImportFrom)]
+        judge.run("\n".join(ast.unparse(node) for node in imports))
+        for test in tests:
+            label = " ".join(test.split())[:200]
+            tree = syntax_tree(test.strip())
+            if tree is None:
+                checks.append(Check(label, None, "the test itself does not parse"))
+            elif len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
+                checks.append(_Assertion(session, judge, names).check(label, tree.body[0].test))
+            else:
+                checks.append(run_script(session, judge, test, names, label))
+    return checks
+
+
+def run_function_check(
+    session: Session, test: str, entry_point: str, context: str = "", label: str = "check(candidate)"
+) -> Check:
+    """A Check for a test file that defines ``check(candidate)``, on the tested code's function ``entry_point``.
+    ``context`` is trusted code that the test may use (the question's own helpers)."""
+    if not entry_point.isidentifier():
+        return Check(label, None, f"{entry_point!r} is no name of a function")
+    with MontySandbox(CHECKING, pool="tests") as judge:
+        ready = judge.run(context) if context.strip() else Outcome("ok")
+        if not ready.ok:
+            return Check(label, None, f"the test's own setup fails: {ready.reason}")
+        script = f"{test}\ncheck(_tested_)\n"
+        return run_script(session, judge, script, frozenset({"_tested_"}), label, {"_tested_": entry_point})
+
+
+def run_script(
+    session: Session,
+    judge: MontySandbox,
+    script: str,
+    names: frozenset[str],
+    label: str,
+    renamed: dict[str, str] | None = None,
+) -> Check:
+    """Run trusted test code in ``judge``; functions among ``names`` are called across, with plain data both ways.
+
+    What a test script does with a lazy iterator is not known, and the sandbox hands such over as lists: a call of a
+    function that returns one makes the check None.
+    """
+    failures: list[Outcome] = []
+
+    def caller(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **keywords: Any) -> Any:
+            values = {f"_arg{at}_": value for at, value in enumerate(args)}
+            values |= {f"_key_{key}_": value for key, value in keywords.items()}
+            given = [*(f"_arg{at}_" for at in range(len(args))), *(f"{key}=_key_{key}_" for key in keywords)]
+            own_name = (renamed or {}).get(name, name)
+            if own_name in session.lazy:
+                outcome = Outcome("lacking", reason="returns a lazy iterator, which the sandbox does not have")
+            else:
+                outcome = session.evaluate(f"{own_name}({', '.join(given)})", values)
+            if outcome.ok and not isinstance(outcome.value, Opaque):
+                return outcome.value
+            failures.append(outcome)
+            raise RuntimeError("the tested code gave no plain value")
+
+        return call
+
+    outcome = judge.feed(script, {name: caller(name) for name in names})
+    if failures:
+        return _failed(label, failures[0])
+    if outcome.ok:
+        return Check(label, True)
+    if outcome.state == "lacking":
+        return Check(label, None, f"the test {outcome.reason}")
+    return Check(label, False, outcome.reason)
+
+
+class _Assertion:
+    """One assertion, taken apart."""
+
+    def __init__(self, session: Session, judge: MontySandbox, names: frozenset[str]) -> None:
+        self.session, self.judge, self.names = session, judge, names
+        self.values: dict[str, Any] = {}
+        self.failure: Outcome | None = None
+
+    def check(self, label: str, test: ast.expr) -> Check:
+        if any(isinstance(node, INNER_SCOPES) and self._concerns(node) for node in ast.walk(test)):
+            return run_script(self.session, self.judge, f"assert {ast.unparse(test)}", self.names, label)
+        remaining = self._replace(copy.deepcopy(test), inside_call=False)
+        if self.failure:
+            return _failed(label, self.failure)
+        outcome = self.judge.evaluate(f"bool({ast.unparse(remaining)})", self.values)
+        if outcome.ok and outcome.value is True:
+            return Check(label, True)
+        if outcome.state == "lacking":
+            return Check(label, None, f"the test {outcome.reason}")
+        if not outcome.ok:
+            return Check(label, False, outcome.reason)
+        return Check(label, False, self._difference(test, remaining))
+
+    def _replace(self, node: ast.AST, inside_call: bool) -> ast.AST:
+        """``node`` with everything that belongs to the tested code replaced by names of plain values."""
+        if self.failure or not self._concerns(node):
+            return node
+        if not isinstance(node, SIDES) and (self._root(node) in self.names):
+            return self._value(node, inside_call) or node
+        saved = dict(self.values), self.failure
+        original = copy.deepcopy(node)
+        for field, part in ast.iter_fields(node):
+            if isinstance(part, ast.expr):
+                setattr(node, field, self._replace(part, inside_call or isinstance(node, ast.Call)))
+            elif isinstance(part, list):
+                in_call = inside_call or isinstance(node, ast.Call)
+                part[:] = [self._replace(item, in_call) if isinstance(item, ast.AST) else item for item in part]
+        if self.failure and self.failure.ok and not isinstance(node, SIDES) and isinstance(node, ast.expr):
+            self.values, self.failure = saved
+            return self._value(original, inside_call=True) or original
+        return node
+
+    def _value(self, node: ast.AST, inside_call: bool) -> ast.Name | None:
+        """Evaluate ``node`` in the tested code's session; None, with ``failure`` set, if no plain value comes back."""
+        outcome = self.session.evaluate(ast.unparse(node))
+        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        if outcome.ok and called in self.session.lazy and not inside_call:
+            outcome = Outcome("ok", Opaque("a lazy iterator, not a list"))
+        if not outcome.ok or isinstance(outcome.value, Opaque):
+            self.failure = outcome
+            return None
+        name = f"_value{len(self.values)}_"
+        self.values[name] = outcome.value
+        return ast.Name(id=name, ctx=ast.Load())
+
+    def _concerns(self, node: ast.AST) -> bool:
+        return any(isinstance(part, ast.Name) and part.id in self.names for part in ast.walk(node))
+
+    def _root(self, node: ast.AST) -> str:
+        """The name at the start of a chain of calls, attributes and subscripts."""
+        while isinstance(node, STEPS):
+            node = node.func if isinstance(node, ast.Call) else node.value
+        return node.id if isinstance(node, ast.Name) else ""
+
+    def _difference(self, test: ast.expr, remaining: ast.AST) -> str:
+        if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(remaining, ast.Compare)):
+            return "does not hold"
+        left = self.judge.evaluate(ast.unparse(remaining.left), self.values)
+        right = self.judge.evaluate(ast.unparse(remaining.comparators[0]), self.values)
+        if not (left.ok and right.ok):
+            return "does not hold"
+        expected = "" if isinstance(test.ops[0], ast.Eq) else f"{type(test.ops[0]).__name__.lower()} "
+        return f"gave {in_words(left.value)}, expected {expected}{in_words(right.value)}"
+
+
+def _failed(label: str, outcome: Outcome) -> Check:
+    if outcome.state == "lacking":
+        return Check(label, None, outcome.reason)
+    if outcome.ok:
+        return Check(label, False, f"returns {in_words(outcome.value)}", outcome.printed)
+    return Check(label, False, outcome.reason, outcome.printed)
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    tree = syntax_tree(source)
+    return tree.body if tree else []

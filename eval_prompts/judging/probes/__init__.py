@@ -1,0 +1,1 @@
+"""What a right answer to each of the five Python probes does."""

@@ -1,0 +1,129 @@
+"""Verdicts on answers while people watch them: a cheap look while they stream, the whole judgement once they are over.
+
+Judging a finished answer runs its code in a sandbox and may take seconds, so it is done by a few threads that all
+visitors share; nobody who streams waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.judging.judge import judge, judge_partial
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.answers import Answer
+    from eval_prompts.judging.verdict import Verdict
+
+WORKERS = 2
+NOT_RUN = "code cannot be run on this server, whose log says why"
+PARTIAL_SECONDS = 0.5
+"""How often the same streaming answer is looked at again."""
+CHECKING = {"checking": True, "badges": []}
+UNJUDGED = {"checking": False, "badges": []}
+
+log = logging.getLogger(__name__)
+
+
+class Judges:
+    """The threads that judge finished answers, first come, first served."""
+
+    def __init__(self, workers: int = WORKERS, jail: bool = False) -> None:
+        self._jail = jail
+        self._told: set[str] = set()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+
+    def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
+        """The verdict on a finished answer, as soon as a thread has come to it."""
+        return self._pool.submit(self._judged, answer, probe)
+
+    def close(self) -> None:
+        """Take up nothing more; what is being judged now ends within its own limits."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _judged(self, answer: Answer, probe: str | None) -> Verdict:
+        """The verdict; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
+        log."""
+        verdict = partial(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+        try:
+            try:
+                return verdict(jail=self._jail)
+            except UserError as error:
+                if str(error) not in self._told:
+                    self._told.add(str(error))
+                    log.warning("Answers are judged without running them: %s", error)
+                return verdict(unrun=NOT_RUN)
+        except Exception as error:
+            log.error("An answer could not be judged", exc_info=error)
+            raise
+
+
+class Verdicts:
+    """The verdicts on the answers of one request, as they become known."""
+
+    def __init__(self, judges: Judges, probes: Sequence[str | None]) -> None:
+        """``probes`` holds, for each question of the request, the id of the probe that it is, or None."""
+        self._judges = judges
+        self._probes = probes
+        self._beginning = threading.Lock()
+        self._final: dict[tuple[str, int], Future[Verdict]] = {}
+        self._partial: dict[tuple[str, int], tuple[float, str, dict[str, Any]]] = {}
+
+    def of(self, answer: Answer) -> dict[str, Any]:
+        """What to show for an answer now: whether it is still being checked, and its badges. Never waits.
+
+        An answer that was stopped is not judged, since it is not all that the model had to say.
+        """
+        if answer.state in ("ended", "capped"):
+            future = self.begin(answer)
+            if not future.done():
+                return CHECKING
+            verdict = outcome(future)
+            return shown(verdict) if verdict else UNJUDGED
+        if answer.state in ("streaming", "cancelled") and answer.text:
+            return self._look(answer)
+        return UNJUDGED
+
+    def begin(self, answer: Answer) -> Future[Verdict]:
+        """Have a finished answer judged, once."""
+        key = answer.side, answer.index
+        with self._beginning:
+            if key not in self._final:
+                self._final[key] = self._judges.judge(answer, self._probes[answer.index])
+            return self._final[key]
+
+    def final(self, index: int) -> dict[str, Verdict]:
+        """The verdicts that are known on the answers to one question, by side."""
+        begun = list(self._final.items())
+        futures = {side: future for (side, at), future in begun if at == index and future.done()}
+        return {side: verdict for side, future in futures.items() if (verdict := outcome(future))}
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all that is being judged is known; False if it is not after that many seconds."""
+        return not wait(list(self._final.values()), seconds).not_done
+
+    def _look(self, answer: Answer) -> dict[str, Any]:
+        key, now = (answer.side, answer.index), time.monotonic()
+        seen = self._partial.get(key)
+        if seen and (seen[1] == answer.text or (now - seen[0] < PARTIAL_SECONDS and not answer.done)):
+            return seen[2]
+        found = shown(judge_partial(answer.text))
+        self._partial[key] = now, answer.text, found
+        return found
+
+
+def shown(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the page shows it."""
+    return {"checking": False, "badges": [asdict(badge) for badge in verdict.badges]}
+
+
+def outcome(future: Future[Verdict]) -> Verdict | None:
+    """What a judge found; None if the judging itself failed or was called off."""
+    return None if future.cancelled() or future.exception() else future.result()

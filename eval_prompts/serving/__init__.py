@@ -1,0 +1,1 @@
+"""The pair as a service: loading, asking, limits, remote sides, and its status."""

@@ -1,0 +1,40 @@
+"""What the app is doing, as one value for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from eval_prompts.models.adapters import AdapterCard, public_name
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the app is doing, for people (``message``) and programs.
+
+    ``device`` names the precision that answers too; ``memory_mb`` counts the weights that answer, in MiB.
+    """
+
+    state: Literal["loading", "ready", "failed"]
+    message: str
+    progress: float | None
+    model: str
+    origin: str
+    device: str
+    adapter: AdapterCard | None
+    base_is_base: bool | None
+    memory_mb: int
+    answering: int
+    queued: int
+    uptime_seconds: float
+    version: str
+    fingerprint: str = ""
+    """Tells the base model's weights from all others."""
+    against: AdapterCard | None = None
+    """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; models and adapters without their places on this machine."""
+        cards = {"adapter": self.adapter, "against": self.against}
+        public = {name: card and card.to_dict() for name, card in cards.items()}
+        return asdict(self) | public | {"model": public_name(self.model)}

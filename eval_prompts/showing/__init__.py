@@ -1,0 +1,1 @@
+"""What visitors see of answers, blind or open, as plain data."""

@@ -1,0 +1,260 @@
+"""What the Compare tab shows, as plain data: the page's script draws it, the tests read it.
+
+Nothing here knows gradio or HTML. Texts of visitors and models travel as strings and are only ever put on the
+page as text.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import asdict
+from functools import lru_cache
+from itertools import groupby
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.judging.extract import code
+from eval_prompts.models.adapters import public_name
+from eval_prompts.showing.code_diff import diff_lines
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.votes.names import SHORT
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.serving.status import Status
+    from eval_prompts.showing.showing import Showing
+
+code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
+PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}
+PLACES = ("left", "right")
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
+
+
+class Comparison:
+    """One request as the page shows it: who was asked what, with which settings, and the answers so far.
+
+    Answers stand left and right. ``names`` says which model that is, and is None for a blind pair before its vote;
+    nothing else in the data depends on it.
+    """
+
+    def __init__(
+        self, status: Callable[[], Status], settings: Settings, questions: list[str], showing: Showing | None = None
+    ) -> None:
+        """``status`` is asked who answers until the first answer begins: models may still be loading before that.
+
+        ``showing`` knows the places of the pairs and their verdicts; without it base stands left.
+        """
+        self.status = status
+        self.settings = settings
+        self.showing = showing
+        self._begun = False
+        self._titles: dict[str, str] | None = None
+        self._diffs: dict[int, dict[str, Any]] = {}
+        self.identity: dict[str, Any] = {
+            "id": uuid.uuid4().hex,
+            "asked_at": time.time(),
+            "settings": settings_words(settings),
+            "title": "All five probes" if len(questions) > 1 else questions[0],
+            "blind": showing is not None and showing.blind,
+        }
+
+    def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
+        """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
+        if not self._begun:
+            self._begun = any(answer.state != "waiting" for answer in answers)
+            status = self.status()
+            self.identity |= {"model": base_words(status), "adapter": adapter_words(status)}
+            self._titles = adapter_names(status)
+        rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
+        return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
+
+    def _row(self, answers: list[Answer]) -> dict[str, Any]:
+        """One question's data; its diff, which never changes, is worked out once."""
+        index, question = answers[0].index, answers[0].question
+        pair = self.showing.pairs[index] if self.showing else None
+        left = pair.left if pair else "base"
+        placed = dict(zip(PLACES, sorted(answers, key=lambda answer: answer.side != left), strict=False))
+        names = {place: answer.side for place, answer in placed.items()}
+        probe = PROBE_BY_QUESTION.get(question)
+        row: dict[str, Any] = {
+            "title": probe.title if probe else "",
+            "question": question,
+            "pair": pair.id if pair else None,
+            "names": names if pair is None or pair.revealed else None,
+            "sides": {place: self._side(answer) for place, answer in placed.items()},
+            "differs": None,
+            "diff": [],
+        }
+        if self._titles:
+            row["titles"] = self._titles
+        if len(answers) == 2 and all(answer.done for answer in answers):
+            if index not in self._diffs:
+                self._diffs[index] = difference(row["sides"]["left"], row["sides"]["right"])
+            row |= self._diffs[index]
+        return row
+
+    def _side(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "text": answer.text,
+            "code": code_once(answer.text) if answer.done else "",
+            "state": answer.state,
+            "facts": facts(answer),
+            "ending": ending(answer, self.settings.max_new_tokens),
+            "verdict": self.showing.verdict(answer) if self.showing else None,
+        }
+
+
+def difference(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Whether two complete sides differ, and the diff of their code."""
+    return {
+        "differs": left["text"].strip() != right["text"].strip(),
+        "diff": [asdict(pair) for pair in diff_lines(left["code"], right["code"])],
+    }
+
+
+def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Settings:
+    """Settings from what a form or a client sent; an empty seed is 0. Raises UserError for what is no number."""
+    from eval_prompts.answers import Settings
+
+    try:
+        return Settings(int(max_new_tokens), float(temperature), float(top_p), int(seed or 0))
+    except (TypeError, ValueError, OverflowError):
+        raise UserError("Each of the settings is a number: check the token cap, temperature, top-p and seed.") from None
+
+
+def facts(answer: Answer) -> list[str]:
+    """An answer's measures in words: tokens and seconds, tokens per second, time to the first token; the times where
+    they are known."""
+    if answer.first_token_seconds is None:
+        return pace(answer.tokens, 0.0) if answer.tokens else []
+    return [*pace(answer.tokens, answer.seconds), f"first after {answer.first_token_seconds:.1f} s"]
+
+
+def pace(tokens: int, seconds: float) -> list[str]:
+    """'300 tokens in 9.7 s' and '31 tok/s'; the tokens alone where no time is known (0 seconds)."""
+    count = f"{tokens:,} token{'s' if tokens != 1 else ''}"
+    return [f"{count} in {seconds:.1f} s", f"{tokens / seconds:.0f} tok/s"] if seconds > 0 else [count]
+
+
+def ending(answer: Answer, cap: int) -> str:
+    """How an answer ended, in words; empty while it has not."""
+    return {
+        "ended": "ended by itself",
+        "capped": f"hit the {cap:,}-token cap",
+        "cancelled": "stopped by you",
+        "failed": "failed: ask again",
+    }.get(answer.state, "")
+
+
+def settings_words(settings: Settings) -> str:
+    """The settings of one request in words: '300 tokens at most · greedy'."""
+    words = [f"{settings.max_new_tokens:,} tokens at most"]
+    if settings.temperature == 0:
+        return " · ".join([*words, "greedy"])
+    words.append(f"temperature {settings.temperature:g}")
+    if settings.top_p < 1:
+        words.append(f"top-p {settings.top_p:g}")
+    return " · ".join([*words, f"seed {settings.seed}"])
+
+
+def model_words(model: str) -> str:
+    """A model's own name, without the folder or the owner that it comes from."""
+    return PurePath(model).name
+
+
+def adapter_words(status: Status) -> str:
+    """The adapter in one line: 'python-qa · r16 · 60 steps · loss 0.52'; leaves out what it does not say."""
+    if status.adapter is None:
+        return "loading\u2026" if status.state == "loading" else "none"
+    return card_words(status.adapter)
+
+
+def base_words(status: Status) -> str:
+    """Who answers on the side named base: the base model, or the adapter that stands in for it."""
+    return card_words(status.against) if status.against else model_words(status.model)
+
+
+def adapter_names(status: Status) -> dict[str, str] | None:
+    """What to call both sides where two adapters are compared, by side: their names, with the start of their
+    fingerprints where these are the same. None where one side is the base model."""
+    if status.adapter is None or status.against is None:
+        return None
+    cards = {"base": status.against, "tuned": status.adapter}
+    if status.adapter.name != status.against.name:
+        return {side: card.name for side, card in cards.items()}
+    return {side: f"{card.name} ({card.fingerprint[:SHORT]})" for side, card in cards.items()}
+
+
+def card_words(card: AdapterCard) -> str:
+    """An adapter in one line, for :func:`adapter_words`."""
+    words = [card.name, f"r{card.rank}"] if card.rank else [card.name]
+    if card.steps is not None:
+        words.append(f"{card.steps:,} steps")
+    if card.loss_after is not None:
+        words.append(f"loss {card.loss_after:.2f}")
+    return " · ".join(words)
+
+
+def status_view(status: Status) -> dict[str, Any]:
+    """The page header's data: base, adapter, one line of state in words, details, and when to ask again."""
+    state, words = status.state, status.message
+    if state == "loading" and status.progress is not None:
+        words = f"{status.message} {status.progress:.0%}"
+    elif state == "ready":
+        state = words = "answering" if status.answering or status.queued else "ready"
+        if status.queued:
+            words += f" · {status.queued} waiting"
+    elif state == "failed":
+        words = "not loaded"
+    return {
+        "state": state,
+        "words": words,
+        "problem": status.message if state == "failed" else "",
+        "progress": status.progress if state == "loading" else None,
+        "model": base_words(status),
+        "against": status.against is not None,
+        "adapter": adapter_words(status),
+        "device": status.device,
+        "details": status_details(status),
+        "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
+    }
+
+
+def status_details(status: Status) -> list[list[str]]:
+    """What the header's details show, as pairs of a name and words."""
+    pairs = [("Base model", model_words(status.model)), ("Weights from", status.origin)]
+    names = adapter_names(status)
+    if names and status.adapter and status.against:
+        pairs += [*_card_details(status.against, names["base"]), *_card_details(status.adapter, names["tuned"])]
+    else:
+        pairs.append(("Base side", base_check(status)))
+        pairs += _card_details(status.adapter, status.adapter.name) if status.adapter else []
+    pairs.append(("Runs on", status.device))
+    if status.memory_mb:
+        pairs.append(("Weights in memory", f"{status.memory_mb:,.0f} MB, both sides together"))
+    pairs.append(("LoRA Lens", f"version {status.version}"))
+    return [[name, words] for name, words in pairs if words]
+
+
+def base_check(status: Status) -> str:
+    """Whether the base side is the base model itself, in words; '' while nothing can be said of it."""
+    if status.base_is_base is None:
+        return "" if status.state != "ready" else "served elsewhere, so it is not compared with weights here"
+    return {
+        True: "untouched: same logits as the model without an adapter",
+        False: "NOT the base model: its logits differ from the model without an adapter",
+    }[status.base_is_base]
+
+
+def _card_details(card: AdapterCard, name: str) -> list[tuple[str, str]]:
+    pairs = [("Adapter", name), ("Trained on", public_name(card.base))]
+    if card.rank:
+        pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
+    if card.loss_before is not None and card.loss_after is not None:
+        pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
+    return pairs

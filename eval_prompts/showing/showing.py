@@ -1,0 +1,188 @@
+"""One request as its visitor sees it: two places for each question, what is hidden in them, and the verdicts."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from eval_prompts.judging.workers import Judges, Verdicts
+from eval_prompts.showing.blind import in_step, timeless
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.votes.store import Answered, ShownPair
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from eval_prompts.answers import Answer, Stream
+    from eval_prompts.judging.verdict import Verdict
+    from eval_prompts.models.pair import Side
+    from eval_prompts.serving.status import Status
+    from eval_prompts.votes.store import Ratings
+
+STOP_SECONDS = 20.0
+PROBE_IDS = {probe.question: probe.id for probe in PROBES}
+Place = Literal["left", "right"]
+
+log = logging.getLogger(__name__)
+
+
+class LivePair:
+    """One question's two answers while they are recent: their places, and their way into the database."""
+
+    def __init__(self, showing: Showing, index: int, left: Side) -> None:
+        self.id = secrets.token_hex(16)
+        self.showing = showing
+        self.index = index
+        self.left = left
+        self.revealed = not showing.blind
+        self.cut_short = False
+        self.queued = False
+        self._filed = False
+        self._filing = threading.RLock()
+
+    @property
+    def names(self) -> dict[Place, Side]:
+        """Which model stands where."""
+        return {"left": self.left, "right": other(self.left)}
+
+    @property
+    def over(self) -> bool:
+        """Whether neither answer will grow any more."""
+        return self.showing.stream.wait(self.index, timeout=0)
+
+    def answers(self) -> dict[Side, Answer]:
+        """Both answers by side, with the text that was shown."""
+        level = self.showing.level(self.showing.stream.answers)
+        return {answer.side: answer for answer in level if answer.index == self.index}
+
+    def settle(self) -> None:
+        """End both answers if they still stream. Raises UserError where nothing is written yet."""
+        if not self.written:
+            raise UserError("Neither answer has begun: wait for the first words.")
+        if self.over:
+            return
+        self.cut_short = True
+        self.showing.stream.stop(self.index)
+        if not self.showing.stream.wait(self.index, STOP_SECONDS):
+            raise UserError("The answers could not be stopped: vote again in a moment.")
+
+    @property
+    def written(self) -> bool:
+        """Whether there is any text to compare."""
+        return any(answer.text for answer in self.answers().values())
+
+    def file(self, ratings: Ratings) -> None:
+        """Keep the pair, once, when both answers are over. Raises UserError if the database refuses."""
+        with self._filing:
+            if self._filed or not self.over or not self.written:
+                return
+            answers = self.answers()
+            ratings.add_pair(self._record(answers))
+            self._filed = True
+        self._file_verdicts(ratings, answers)
+
+    def _record(self, answers: dict[Side, Answer]) -> ShownPair:
+        showing = self.showing
+        question = answers["base"].question
+        return ShownPair(
+            id=self.id,
+            created=showing.created - self.index / 1000,  # newest first is then the order of asking within a request
+            session=showing.session,
+            question=question,
+            probe=PROBE_IDS.get(question),
+            base=self._side(answers["base"]),
+            tuned=self._side(answers["tuned"]),
+            left=self.left,
+            blind=showing.blind,
+            settings=asdict(showing.stream.settings),
+        )
+
+    def _side(self, answer: Answer) -> Answered:
+        label, fingerprint = self.showing.who(answer.side)
+        return Answered(
+            text=answer.text,
+            tokens=answer.tokens,
+            seconds=round(answer.seconds, 3),
+            state=answer.state,
+            label=label,
+            fingerprint=fingerprint,
+            verdict=None,
+        )
+
+    def _file_verdicts(self, ratings: Ratings, answers: dict[Side, Answer]) -> None:
+        """Keep the verdicts as soon as both are known; a pair that was stopped has none."""
+        if not all(answer.state in ("ended", "capped") for answer in answers.values()):
+            return
+
+        def keep(_: Future[Verdict]) -> None:
+            found = self.showing.verdicts.final(self.index)
+            if len(found) == len(answers):
+                try:
+                    ratings.set_verdicts(self.id, found["base"].to_dict(), found["tuned"].to_dict())
+                except UserError as error:
+                    log.error("Verdicts were not kept: %s", error)
+
+        for answer in answers.values():
+            self.showing.verdicts.begin(answer).add_done_callback(keep)
+
+
+class Showing:
+    """One request as its visitor sees it."""
+
+    def __init__(self, stream: Stream, status: Callable[[], Status], session: str, blind: bool, judges: Judges) -> None:
+        self.stream = stream
+        self.session = session
+        self.blind = blind
+        self.created = time.time()
+        self.verdicts = Verdicts(judges, [PROBE_IDS.get(question) for question, _ in stream.questions])
+        self.pairs = [
+            LivePair(self, index, secrets.choice(("base", "tuned")) if blind else "base")
+            for index in range(len(stream.questions))
+        ]
+        self._ask_status = status
+        self._status: Status | None = None
+
+    @property
+    def status(self) -> Status:
+        """Who answers: asked anew until the first answer begins, since models may be loading before that."""
+        if self._status is not None:
+            return self._status
+        status = self._ask_status()
+        if any(row.state != "waiting" for row in self.stream.rows):
+            self._status = status
+        return status
+
+    def who(self, side: Side) -> tuple[str, str]:
+        """The name of a side's model, and what tells its weights from all others."""
+        status = self.status
+        card = status.against if side == "base" else status.adapter
+        if card is None:
+            return status.model.rstrip("/").rsplit("/", 1)[-1], status.fingerprint
+        return card.name, f"{status.fingerprint}+{card.fingerprint}"
+
+    def shown(self, answers: Sequence[Answer] | None = None) -> list[Answer]:
+        """The answers as they stand, or as given, without what a blind visitor may not know before the vote."""
+        level = self.level(self.stream.answers if answers is None else answers)
+        return [answer if self.pairs[answer.index].revealed else timeless(answer) for answer in level]
+
+    def level(self, answers: Sequence[Answer]) -> list[Answer]:
+        """The answers with the text that was shown of them."""
+        return in_step(self.stream, answers) if self.blind else list(answers)
+
+    def verdict(self, answer: Answer) -> dict[str, Any] | None:
+        """What to show of the verdict on an answer; None while a blind pair waits for its vote.
+
+        A blind vote is to be independent of the machine's judgement.
+        """
+        return self.verdicts.of(answer) if self.pairs[answer.index].revealed else None
+
+
+def other(side: Side) -> Side:
+    """The one that ``side`` is compared with."""
+    return "tuned" if side == "base" else "base"

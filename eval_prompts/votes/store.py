@@ -1,0 +1,271 @@
+"""Where pairs of answers and people's votes on them are kept: SQLite by default, any SQLAlchemy URL.
+
+A vote is on disk when ``vote`` returns. There is one vote for each pair and session; a further one changes it. Four
+different things can be said of a pair, and they are kept as four different things.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.votes.records import (
+    REASONS,
+    Answered,
+    Choice,
+    Contest,
+    ShownPair,
+    Vote,
+    VotedPair,
+    check_vote,
+    is_name,
+    storable,
+)
+from tuning.errors import UserError
+from tuning.runs.lock import data_root
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+__all__ = [
+    "REASONS", "Answered", "Choice", "Contest", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote",
+    "default_url",
+]  # fmt: skip
+
+BUSY_SECONDS = 15.0
+
+
+def default_url() -> str:
+    """Where votes are kept unless another place is named: DATABASE_URL, or a file in the user's data folder."""
+    return os.environ.get("DATABASE_URL") or f"sqlite:///{data_root().absolute() / 'ratings.sqlite'}"
+
+
+class Ratings:
+    """The store. All methods may be called from any thread; each raises UserError, in one line, if the database
+    cannot be read or written."""
+
+    def __init__(self, url: str) -> None:
+        """Opens the database, and makes it if need be; ``url`` is SQLAlchemy's (``sqlite:////folder/file``)."""
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        from eval_prompts.votes import tables
+
+        try:
+            self._url = make_url(url)
+        except (ArgumentError, ValueError):
+            raise UserError("The ratings database's address is no URL such as sqlite:////folder/file.") from None
+        self._writing = threading.Lock()
+        with self._translated():
+            self._engine = tables.open_engine(self._url, BUSY_SECONDS)
+            tables.make(self._engine, self._name)
+        self._pairs, self._votes = tables.pairs, tables.votes
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The statements of a vote, built once: building one takes longer than running it."""
+        from sqlalchemy import bindparam
+
+        pairs, votes = self._pairs.c, self._votes.c
+        self._one_pair = self._pairs.select().where(pairs.id == bindparam("pair_id"))
+        mine = (votes.pair_id == bindparam("pair_id")) & (votes.session == bindparam("session"))
+        self._one_vote = self._votes.select().where(mine)
+        vote = self._insert(self._votes)
+        new = {name: vote.excluded[name] for name in votes.keys()}  # noqa: SIM118
+        self._put_vote = vote.on_conflict_do_update(index_elements=["pair_id", "session"], set_=new)
+
+    def add_pair(self, pair: ShownPair) -> None:
+        """Keep a pair; one that is kept already stays as it is. What no text may hold is replaced (``storable``)."""
+        values = storable(asdict(pair) | {"adapter": pair.tuned.fingerprint})
+        with self._write() as connection:
+            connection.execute(self._insert(self._pairs).values(values).on_conflict_do_nothing())
+
+    def set_verdicts(self, pair_id: str, base: dict[str, Any], tuned: dict[str, Any]) -> None:
+        """Add what the machine found about both answers of a pair that is kept."""
+        table = self._pairs.c
+        with self._write() as connection:
+            row = connection.execute(self._pairs.select().where(table.id == pair_id)).first()
+            if row is None:
+                return
+            found = storable({"base": base, "tuned": tuned})
+            sides = {side: getattr(row, side) | {"verdict": verdict} for side, verdict in found.items()}
+            connection.execute(self._pairs.update().where(table.id == pair_id).values(sides))
+
+    def pair(self, pair_id: str) -> ShownPair:
+        """A pair that is kept. Raises UserError if there is none of that id."""
+        with self._read() as connection:
+            return self._find(connection, pair_id)
+
+    def vote(
+        self,
+        pair_id: str,
+        session: str,
+        choice: Choice,
+        *,
+        streaming: bool = False,
+        reasons: Sequence[str] = (),
+        comment: str = "",
+    ) -> VotedPair:
+        """Record a session's vote on a pair, or change it; durable when this returns.
+
+        A choice made after the session has seen who is who is not blind. Raises UserError for an unknown pair, choice
+        or reason and for a comment that is too long.
+        """
+        choice, reasons, comment = check_vote(choice, reasons, comment)
+        if not is_name(session):
+            raise UserError("The vote does not say whose it is: reload the page and vote again.")
+        now = time.time()
+        with self._write() as connection:
+            pair = self._find(connection, pair_id)
+            old = connection.execute(self._one_vote, {"pair_id": pair_id, "session": session}).first()
+            same = old is not None and old.choice == choice
+            values = {
+                "pair_id": pair_id,
+                "session": session,
+                "choice": choice,
+                "outcome": pair.outcome(choice),
+                "streaming": streaming or (old is not None and old.streaming),
+                "blind": old.blind if same else pair.blind and old is None,
+                "reasons": list(reasons),
+                "comment": comment,
+                "created": old.created if old is not None else now,
+                "changed": now,
+                "withdrawn": False,
+            }
+            connection.execute(self._put_vote, values)
+        return VotedPair(pair, _vote(values))
+
+    def undo(self, pair_id: str, session: str) -> bool:
+        """Take a session's vote back; False if it has none. That it knows a blind pair's sides is remembered."""
+        if not is_name(pair_id) or not is_name(session):
+            return False
+        votes = self._votes.c
+        where = (votes.pair_id == pair_id) & (votes.session == session) & ~votes.withdrawn
+        values = {"withdrawn": True, "blind": False, "comment": "", "reasons": [], "choice": "", "outcome": ""}
+        with self._write() as connection:
+            return connection.execute(self._votes.update().where(where).values(values)).rowcount > 0
+
+    def votes(
+        self, *, adapter: str | None = None, against: str | None = None, blind: bool | None = None
+    ) -> list[VotedPair]:
+        """All votes in force, oldest first. Where asked, those alone on the answers of ``adapter``, compared with
+        ``against`` (fingerprints of the tuned and of the base side), or given blind or not."""
+        pairs, votes = self._pairs, self._votes
+        joined = pairs.join(votes, pairs.c.id == votes.c.pair_id)
+        columns = [column.label(f"vote_{column.name}") for column in votes.c]
+        query = pairs.select().add_columns(*columns).select_from(joined).where(~votes.c.withdrawn)
+        if blind is not None:
+            query = query.where(votes.c.blind == blind)
+        query = self._between(query, adapter, against).order_by(votes.c.created, votes.c.pair_id)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        return [VotedPair(_pair(row), _vote({name: row._mapping[f"vote_{name}"] for name in VOTE})) for row in rows]
+
+    def pairs(
+        self, *, adapter: str | None = None, against: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[ShownPair]:
+        """Pairs that may be told of, newest first: open ones, and blind ones that have been voted on."""
+        query = self._between(self._pairs.select().where(self._tellable()), adapter, against)
+        query = query.order_by(self._pairs.c.created.desc(), self._pairs.c.id).limit(limit).offset(offset)
+        with self._read() as connection:
+            return [_pair(row) for row in connection.execute(query)]
+
+    def contests(self) -> list[Contest]:
+        """Whose answers may be told of, and which they were compared with, the ones that were asked last first."""
+        from sqlalchemy import func, select
+
+        pairs = self._pairs
+        parts = {
+            "tuned": pairs.c.adapter,
+            "base": pairs.c.base["fingerprint"].as_string(),
+            "label": pairs.c.tuned["label"].as_string(),
+            "base_label": pairs.c.base["label"].as_string(),
+        }
+        named = [part.label(name) for name, part in parts.items()]
+        query = select(*named).where(self._tellable()).group_by(*named).order_by(func.max(pairs.c.created).desc())
+        found: dict[tuple[str, str], Contest] = {}
+        with self._read() as connection:
+            for row in connection.execute(query):
+                found.setdefault((row.tuned, row.base), Contest(*row))
+        return list(found.values())
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @property
+    def _name(self) -> str:
+        """The database's own name, without folders, users and passwords."""
+        return PurePath(self._url.database or "").name or self._url.host or "in memory"
+
+    def _tellable(self) -> Any:
+        """Which pairs hide nothing: open ones, and blind ones that have been voted on."""
+        voted = self._votes.select().where(self._votes.c.pair_id == self._pairs.c.id).exists()
+        return ~self._pairs.c.blind | voted
+
+    def _between(self, query: Any, adapter: str | None, against: str | None) -> Any:
+        """A query restricted to the pairs of these sides."""
+        if adapter is not None:
+            query = query.where(self._pairs.c.adapter == storable(adapter))
+        if against is not None:
+            query = query.where(self._pairs.c.base["fingerprint"].as_string() == storable(against))
+        return query
+
+    def _find(self, connection: Connection, pair_id: str) -> ShownPair:
+        row = None
+        if is_name(pair_id):
+            row = connection.execute(self._one_pair, {"pair_id": pair_id}).first()
+        if row is None:
+            raise UserError("There is no such pair of answers: ask again and vote on what you get.")
+        return _pair(row)
+
+    def _insert(self, table: Any) -> Any:
+        if self._engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert
+        return insert(table)
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """One transaction; on disk at the end. This process writes one at a time, others are waited for."""
+        writer = self._engine.execution_options(writes=True)
+        with self._translated(), self._writing, writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        import sqlite3
+
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"The ratings database {self._name} cannot be used ({reason}): mend it or choose one with --ratings."
+            ) from error
+
+
+VOTE = tuple(Vote.__dataclass_fields__)
+
+
+def _pair(row: Row[Any]) -> ShownPair:
+    values = {name: getattr(row, name) for name in ShownPair.__dataclass_fields__}
+    return ShownPair(**values | {side: Answered(**values[side]) for side in ("base", "tuned")})
+
+
+def _vote(values: dict[str, Any]) -> Vote:
+    return Vote(**{name: values[name] for name in VOTE} | {"reasons": tuple(values["reasons"])})

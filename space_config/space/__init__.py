@@ -1,0 +1,1 @@
+"""LoRA Lens as a Hugging Face Space: hardware, card, deployment, ZeroGPU, mirrored votes."""

@@ -1,0 +1,225 @@
+"""Answers on ZeroGPU, where each request borrows a GPU for as long as it is estimated to take.
+
+Such a Space has its GPU inside functions alone that ``spaces.GPU`` decorates, and they run in forked processes. One of
+those loads the pair as any GPU machine would and tells the tokens as they come; the next requests find it loaded. The
+pair on the CPU, in the app's own process, answers where no GPU is to be had.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.answers import FINAL_STATES, Settings, State, Stream
+from eval_prompts.decoding.engine import MAX_ROWS, Engine
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.status import Status
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.models.pair import Side
+    from tuning.models.weights import Weights
+
+log = logging.getLogger(__name__)
+
+DEVICE = "cuda"
+LOAD_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 20.0, 0.04, 120
+"""Assumed, and to be measured on such a machine: loading a pair of small models, one step of all rows, and the longest
+slot that every visitor may ask for."""
+LOOK_SECONDS = 0.1
+TAKEN = "The GPU was taken away in the middle of the answers: ask again."
+CLOSING = "The app is shutting down: ask again once it is back."
+
+Told = list[tuple[list[int], State]] | str
+"""Each row's generated tokens and its state, or why there will be no answers."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What travels to the process that has the GPU; adapters are folders."""
+
+    weights: Weights
+    adapter: str | None
+    against: str | None
+    quantize: str | None
+    exact: bool
+    questions: list[tuple[str, str]]
+    sides: tuple[Side, ...]
+    settings: Settings
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """What has to be loaded for it."""
+        return self.weights, self.adapter, self.against, self.quantize, self.exact
+
+
+def seconds_for(request: Request) -> int:
+    """For how long a request borrows the GPU: rows are computed ``MAX_ROWS`` at a time, a token each step."""
+    turns = math.ceil(len(request.questions) * len(request.sides) / MAX_ROWS)
+    return min(LONGEST_SECONDS, math.ceil(LOAD_SECONDS + turns * request.settings.max_new_tokens * STEP_SECONDS))
+
+
+_loaded: tuple[tuple[Any, ...], Engine] | None = None
+
+
+def answer(request: Request) -> Iterator[Told]:
+    """The answers as they grow, in the process that has the GPU. Closing the iterator ends them."""
+    try:
+        stream = Stream(request.questions, request.sides, request.settings)
+        _engine(request).submit(stream)
+        for _ in stream.snapshots():
+            yield [(row.generated, row.state) for row in stream.rows]
+    except UserError as error:  # of an exception that is raised here, only its class arrives
+        yield str(error)
+
+
+def _engine(request: Request) -> Engine:
+    global _loaded
+    from eval_prompts.models.pair import load_pair, with_adapter
+    from eval_prompts.serving.lens import make_backend
+    from tuning.models.device import pick_device
+
+    if _loaded is None or _loaded[0] != request.models:
+        if _loaded is not None:
+            _loaded[1].close()
+            _loaded = None
+        precision = "fp32" if request.exact else "auto"
+        pair = load_pair(request.weights, pick_device(DEVICE, precision), request.adapter, request.quantize)
+        if request.against is not None:
+            pair = with_adapter(pair, request.weights, request.adapter, request.against)
+        _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizer)
+    return _loaded[1]
+
+
+class ZeroGpuLens(Lens):
+    """A :class:`Lens` whose answers borrow a GPU, and are computed on the CPU where there is none."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        import spaces  # before anything else touches CUDA
+
+        super().__init__(*arguments, **named)
+        self._on_gpu = spaces.GPU(duration=seconds_for)(answer)
+        self._borrowing: list[Stream] = []
+
+    def start(self) -> None:
+        """Begin to load. The platform is told of the decorated function, as gradio's ``launch`` would."""
+        from spaces import zero
+
+        try:
+            zero.startup()
+        except Exception as error:
+            log.warning("ZeroGPU does not take this app (%s), so the CPU answers", error)
+        super().start()
+
+    def status(self) -> Status:
+        """The state of things now. Never blocks."""
+        status = super().status()
+        return replace(status, device=f"ZeroGPU, else {status.device}") if status.device else status
+
+    def close(self) -> None:
+        """End all answers."""
+        for stream in list(self._borrowing):
+            stream.fail(CLOSING)
+        super().close()
+
+    def _counts(self) -> tuple[int, int]:
+        answering, queued = super()._counts()
+        states = [row.state for stream in list(self._borrowing) for row in stream.rows]
+        return answering + states.count("streaming"), queued + states.count("waiting")
+
+    def _submit(self, stream: Stream) -> None:
+        pair = self._pair
+        if "tuned" in stream.sides:
+            pair.model("tuned")
+        adapter, against = (card and str(card.path) for card in (pair.adapter, pair.against))
+        exact = self._precision == "fp32"
+        request = Request(
+            self._weights, adapter, against, self._quantize, exact, stream.questions, stream.sides, stream.settings
+        )
+        stream.decode = lambda ids: pair.tokenizer.decode(ids, skip_special_tokens=False)
+        stream.count_ahead = self._ahead_of
+        self._borrowing.append(stream)
+        arriving: queue.SimpleQueue[Told | Exception | None] = queue.SimpleQueue()
+        # The visitor's context goes along: the platform finds in it whose share of GPU time this is.
+        borrowing = (copy_context().run, self._borrow, stream, request, arriving)
+        for target, *values in (borrowing, (self._follow, stream, arriving)):
+            threading.Thread(target=target, args=values, daemon=True).start()
+
+    def _ahead_of(self, stream: Stream) -> int:
+        """Answers of earlier requests that are not over; 0 once one of this request's has begun."""
+        streams = list(self._borrowing)
+        if stream not in streams or any(row.state != "waiting" for row in stream.rows):
+            return 0
+        earlier = streams[: streams.index(stream)]
+        return sum(row.state not in FINAL_STATES for other in earlier for row in other.rows)
+
+    def _borrow(self, stream: Stream, request: Request, arriving: queue.SimpleQueue) -> None:
+        steps = self._on_gpu(request)
+        try:
+            for told in steps:
+                if stream.done:
+                    break
+                arriving.put(told)
+        except Exception as error:
+            arriving.put(error)
+        else:
+            arriving.put(None)
+        finally:
+            steps.close()
+
+    def _follow(self, stream: Stream, arriving: queue.SimpleQueue) -> None:
+        """Puts what comes from the GPU into the rows, until they are over or the CPU has taken the request."""
+        while not stream.done:
+            drop_cancelled(stream)
+            try:
+                told = arriving.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if isinstance(told, str):
+                stream.fail(told)
+            elif isinstance(told, list):
+                take(stream, told)
+            elif any(row.started is not None for row in stream.rows):
+                stream.fail(TAKEN)
+            else:
+                log.warning("no GPU, so the CPU answers: %s", getattr(told, "message", told), exc_info=told)
+                self._hand_over(stream)
+                break
+        self._borrowing.remove(stream)
+
+    def _hand_over(self, stream: Stream) -> None:
+        try:
+            self._engine.submit(stream)
+        except UserError as error:
+            stream.fail(str(error))
+
+
+def take(stream: Stream, told: list[tuple[list[int], State]]) -> None:
+    """Put what the GPU has told into a request's rows."""
+    now = time.monotonic()
+    for row, (ids, state) in zip(stream.rows, told, strict=True):
+        if row.state in FINAL_STATES or row.cancelled:
+            continue
+        row.ids, row.state = ids, state
+        if row.started is None and state != "waiting":
+            row.started = now
+        if row.first_token_seconds is None and ids:
+            row.first_token_seconds = now - stream.asked
+        if state in FINAL_STATES:
+            row.finished = now
+    stream.notify()
+
+
+def drop_cancelled(stream: Stream) -> None:
+    """End the rows that someone has asked to end; they need not wait for the GPU to hear of it."""
+    for row in stream.rows:
+        if row.cancelled and row.state not in FINAL_STATES:
+            row.state, row.finished = "cancelled", time.monotonic()
+            stream.notify()

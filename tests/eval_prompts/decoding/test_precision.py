@@ -1,0 +1,112 @@
+"""Which precision answers: as wished, as the machine can, and as far from fp32 as is allowed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.decoding.quantized_linear import processor_can_group
+from eval_prompts.models.pair import load_pair
+from eval_prompts.serving.lens import Lens, make_backend
+from tests.benchmarks.fidelity import compare, gap_change, held_out, scores
+from tests.eval_prompts.models.random_adapter import random_adapter
+from tuning.data.chat import encode_example
+from tuning.errors import UserError
+from tuning.models.device import pick_device
+from tuning.models.weights import resolve
+
+SIDES = ("base", "tuned")
+needs_int8 = pytest.mark.skipif(
+    not processor_can_group(torch.device("cpu")), reason="this processor has no fast int8 products"
+)
+
+
+@pytest.fixture(scope="module")
+def blocky_pair(tmp_path_factory, tiny_model_path, tiny_tokenizer, cpu):
+    """A random pair whose matrices have the shapes that int8 needs; the adapter changes the MLP too."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    wide = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "num_key_value_heads": 4}
+    path = tmp_path_factory.mktemp("blocky-llama")
+    torch.manual_seed(3)
+    LlamaForCausalLM(LlamaConfig(**(LlamaConfig.from_pretrained(tiny_model_path).to_dict() | wide))).save_pretrained(
+        path
+    )
+    tiny_tokenizer.save_pretrained(path)
+    adapter = random_adapter(path, path / "adapter", ("q_proj", "o_proj", "down_proj"))
+    return load_pair(resolve(str(path)), cpu, str(adapter))
+
+
+@needs_int8
+def test_auto_takes_int8_where_it_can_and_fp32_where_it_is_wished(blocky_pair):
+    precisions = [make_backend(blocky_pair, wish).precision for wish in ("auto", "int8", "fp32")]
+    assert precisions == ["int8", "int8", "fp32"]
+
+
+def test_int8_is_refused_where_no_matrix_can_be_held_so(tiny_pair):
+    assert make_backend(tiny_pair, "auto").precision == "fp32"
+    with pytest.raises(UserError, match="choose auto or fp32"):
+        make_backend(tiny_pair, "int8")
+
+
+def test_a_processor_without_the_kernels_answers_in_fp32(blocky_pair, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    assert make_backend(blocky_pair).precision == "fp32"
+
+
+def test_fp32_is_fp32_on_every_device():
+    assert pick_device("cpu", "fp32").dtype == torch.float32
+
+
+@needs_int8
+def test_int8_is_as_near_to_fp32_as_bf16_is(blocky_pair, cpu):
+    """Its log-probabilities along random texts stray about as far as those of the same model held in bf16."""
+    examples = [encode_example(blocky_pair.tokenizer, f"question {n}", "", f"{n} ans " * 9, 400) for n in range(9)]
+    exact, low = (scores(LlamaPair(blocky_pair, precision), examples) for precision in ("fp32", "int8"))
+    halved = copy.deepcopy(blocky_pair.base).bfloat16()
+    differences = []
+    for example in examples:
+        ids = torch.tensor([example.prompt_ids + example.answer_ids])
+        with torch.inference_mode():
+            logits = [model(ids).logits[0, -len(example.answer_ids) - 1 : -1] for model in (blocky_pair.base, halved)]
+        of_answer = [
+            each.float().log_softmax(-1).gather(1, ids[0, -len(example.answer_ids) :, None]) for each in logits
+        ]
+        differences.append((of_answer[1] - of_answer[0]).abs().flatten())
+    bf16 = torch.cat(differences).mean().item()
+    for side in SIDES:
+        assert 0 < compare(exact[side], low[side]).absolute < 1.5 * bf16
+
+
+def test_another_adapter_over_the_same_base_needs_no_second_copy_of_its_weights(blocky_pair):
+    first, alone = LlamaPair(blocky_pair), LlamaPair(blocky_pair.alone)
+    for ours, theirs in zip(first._layers, alone._layers, strict=True):
+        assert ours.down._products[0] is theirs.down._products[0]
+    low = LlamaPair(blocky_pair.alone, "int8")
+    assert low._layers[0].down._products[0] is not first._layers[0].down._products[0]
+
+
+@needs_int8
+def test_the_page_names_the_precision_that_answers(blocky_pair, tmp_path):
+    for wish, label in (("auto", "CPU int8"), ("fp32", "CPU fp32")):
+        with Lens(str(blocky_pair.base.name_or_path), None, device="cpu", precision=wish) as lens:
+            lens.start()
+            lens.wait_ready(60)
+            assert lens.status().device == label
+            assert lens.status().memory_mb >= 0
+
+
+@needs_int8
+def test_int8_is_within_its_limits_on_held_out_answers(smollm_path, cpu):
+    """What makes it the default: log-probabilities and the adapter's advantage stay what they are in fp32."""
+    pair = load_pair(resolve("smollm2-135m"), cpu, "starter")
+    examples = held_out(pair, 24)
+    exact, low = (scores(LlamaPair(pair, precision), examples) for precision in ("fp32", "int8"))
+    for side in SIDES:
+        seen = compare(exact[side], low[side])
+        assert abs(seen.signed) < 0.02
+        assert seen.absolute < 0.03
+    assert abs(gap_change(exact, low)) < 0.02

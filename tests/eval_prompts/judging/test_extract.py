@@ -1,0 +1,119 @@
+"""Code is found wherever a model puts it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval_prompts.judging import extract
+
+CODE = "def f(x):\n    return x + 1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```python\n{CODE}\n```",
+        f"```\n{CODE}\n```",
+        f"~~~ py\n{CODE}\n~~~",
+        f"````python3 title='f.py'\n{CODE}\n````",
+        f"```{{.python .numberLines}}\n{CODE}\n```",
+        f"Sure! Here it is:\n\n```Python\n{CODE}\n```\n\nThis adds one.",
+        f"Here is the code: ```python\n{CODE}\n```",
+        f"```python\n{CODE}```",
+        f"```python\n{CODE}",
+        f"```python\r\n{CODE}\r\n```".replace("\n    ", "\r\n    "),
+        "1. A step:\n   ```python\n   def f(x):\n       return x + 1\n   ```\n2. Done",
+        "> ```python\n> def f(x):\n>     return x + 1\n> ```",
+        CODE,
+        f"Here is a function that adds one:\n\n{CODE}\n\nIt returns the next number.",
+        "To do it:\n\n    def f(x):\n        return x + 1\n\nThat is all.",
+        "```python\n>>> def f(x):\n...     return x + 1\n```",
+        f"First install:\n```bash\npip install x\n```\n```python\n{CODE}\n```\nOutput:\n```\n$ 1 2 3 =>\n```",
+        f"```python\n{CODE}\n```\nAgain:\n```python\ndef f(x):\n    retu rn",
+    ],
+)
+def test_finds_the_one_function(text):
+    assert extract.code(text) == CODE
+
+
+def test_several_blocks_are_one_program():
+    text = f"```python\n{CODE}\n```\nUse it:\n```python\nprint(f(1))\n```"
+    assert extract.code(text) == CODE + "\n\nprint(f(1))"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The average of a list is its sum over its length.",
+        "```bash\nls\n```",
+        "```\n```",
+        "I would start from the first element, then compare: is it equal?",
+        "For each element, do this:",
+    ],
+)
+def test_no_code(text):
+    assert extract.code(text) == ""
+    assert not extract.has_code(text)
+
+
+def test_broken_code_is_kept_for_the_verdict():
+    assert extract.code("```python\ndef f(:\n```") == "def f(:"
+    assert extract.code("```python\ndef f(x):\n    return (x") == "def f(x):\n    return (x"
+
+
+def test_broken_bare_code_is_kept():
+    assert extract.code("def f(x)\n    return x\n") == "def f(x)\n    return x"
+
+
+def test_of_a_cut_answer_the_complete_statements_are_kept():
+    text = f"```python\n{CODE}\n\nprint(f(1))\nprint(f(2"
+    assert extract.code(text) == f"{CODE}\n\nprint(f(1))"
+    assert extract.code(text.removeprefix("```python\n"), capped=True) == f"{CODE}\n\nprint(f(1))"
+    assert extract.code(f"{CODE}\n\nprint(f(2") == f"{CODE}\n\nprint(f(2"
+
+
+def test_a_lone_expression_is_code():
+    assert extract.code("[i * i for i in range(1, 11)]") == "[i * i for i in range(1, 11)]"
+
+
+def test_blocks_name_language_and_end():
+    found = extract.blocks("```Bash\nls\n```\n```python\nx = 1")
+    assert [(block.language, block.code, block.closed) for block in found] == [
+        ("bash", "ls", True),
+        ("python", "x = 1", False),
+    ]
+    assert extract.cut_off("```python\nx = 1")
+    assert not extract.cut_off("```python\nx = 1\n```")
+
+
+def test_a_longer_fence_holds_a_shorter_one():
+    assert extract.blocks("````\n```\nx\n```\n````")[0].code == "```\nx\n```"
+
+
+def test_bare_script_of_several_statements():
+    script = "numbers = [1, 2, 3]\n\nif 2 in numbers:\n    print('yes')\nelse:\n    print('no')"
+    assert extract.code(script + "\n\nThis prints yes.") == script
+
+
+def test_deep_nesting_is_no_crash():
+    assert not extract.parses("(" * 100_000)
+    assert not extract.parses("x = '\0'")
+    assert extract.code("```python\n" + "-" * 50_000 + "1\n```")
+
+
+@given(st.text(alphabet="`~\n >#ab=()\"'\\:\t0123", max_size=200))
+def test_any_text_is_taken(text):
+    assert isinstance(extract.code(text), str)
+    for block in extract.blocks(text):
+        assert isinstance(block.closed, bool)
+
+
+@given(st.lists(st.sampled_from(["x = 1", "if x:", "    y = 2", "print(x)", "", "# note"]), min_size=1, max_size=8))
+def test_fenced_code_comes_back_as_it_is(lines):
+    body = "\n".join(lines).strip("\n")
+    found = extract.blocks(f"words\n```python\n{body}\n```\nwords")
+    assert len(found) == 1
+    assert found[0].code.split() == body.split()

@@ -1,0 +1,246 @@
+"""Suites in the formats of MBPP and HumanEval: read, judged, scored, compared."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.judging import suite
+from eval_prompts.judging.judge import judge
+from tests.eval_prompts.judging.hostile import CHEATING, EXPECTED
+from tuning.errors import UserError
+
+ROWS = [json.loads(line) for line in (Path(__file__).parent / "broken_solutions.jsonl").read_text().splitlines()]
+PROMPT = (
+    "from typing import List\n\n\ndef twice(x):\n    return 2 * x\n\n\n"
+    "def scaled(numbers: List[float]) -> List[float]:\n"
+    '    """ Twice every number.\n    >>> scaled([1])\n    [2]\n    """\n'
+)
+HUMAN_EVAL = {
+    "task_id": "Own/0",
+    "prompt": PROMPT,
+    "entry_point": "scaled",
+    "canonical_solution": "    return [twice(number) for number in numbers]\n",
+    "test": (
+        "METADATA = {'author': 'own'}\n\ndef check(candidate):\n    assert candidate([1, 2]) == [2, 4]\n"
+        "    for n in range(5):\n        assert abs(candidate([n / 3])[0] - twice(n / 3)) < 1e-6\n"
+        "    assert candidate([]) == []\n"
+    ),
+}
+
+
+@dataclass
+class Reply:
+    side: str
+    index: int
+    text: str
+    tokens: int = 10
+    stopped: bool = True
+    done: bool = True
+
+
+def fenced(source):
+    return f"```python\n{source}\n```"
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_there_are_a_hundred_broken_solutions():
+    assert len(ROWS) == 100
+    assert all(row["code"] != row["broken"] for row in ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["task_id"]))
+def test_a_right_solution_passes_and_its_broken_twin_does_not(row):
+    assert judge(fenced(row["code"]), tests=row["test_list"]).task == "passes"
+    assert judge(fenced(row["broken"]), tests=row["test_list"]).task == "fails"
+
+
+def test_mbpp_files_are_read(tmp_path):
+    path = write(tmp_path / "mbpp.jsonl", [{**row, "code": row["code"].replace("\n", "\r\n")} for row in ROWS[:3]])
+    items = suite.load_suite(path)
+    assert [item.id for item in items] == ["1", "2", "3"]
+    assert items[0].question == ROWS[0]["text"]
+    assert items[0].input == ROWS[0]["test_list"][0]
+    assert items[0].task.tests == tuple(ROWS[0]["test_list"])
+    assert len(suite.load_suite(path, limit=2)) == 2
+
+
+def test_compressed_files_and_the_sanitized_form_are_read(tmp_path):
+    row = {"prompt": "Round up.", "test_list": ["assert up(1.5) == math.ceil(1.5)"], "test_imports": ["import math"]}
+    path = tmp_path / "s.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(row).encode()))
+    item = suite.load_suite(path)[0]
+    assert (item.id, item.question) == ("1", "Round up.")
+    assert suite.judge_answer(item, fenced("def up(x): return int(x) + 1"), True).task == "passes"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "holds no questions"),
+        ("not json", "Line 1"),
+        ('{"a": 1}', "neither"),
+        ("[1]", "neither"),
+        ('{"text": "x", "test_list": []}', "neither"),
+        ('{"text": "x", "test_list": "assert 1"}', "neither"),
+        ('{"text": 3, "test_list": ["assert f(1)"]}', "neither"),
+        ('{"prompt": "x", "entry_point": "f"}', "neither"),
+    ],
+)
+def test_bad_files_are_refused_in_words(tmp_path, content, words):
+    path = tmp_path / "suite.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=words):
+        suite.load_suite(path)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no suite file"):
+        suite.load_suite(tmp_path / "none.jsonl")
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "b.gz").write_bytes(b"no gzip")
+    for name in ("b.jsonl", "b.gz", ""):
+        with pytest.raises(UserError, match="cannot be read"):
+            suite.load_suite(tmp_path / name)
+    with pytest.raises(UserError, match="at least 1"):
+        suite.load_suite(tmp_path / "b.jsonl", limit=0)
+
+
+def human_eval(tmp_path, row=HUMAN_EVAL):
+    return suite.load_suite(write(tmp_path / "he.jsonl", [row]))[0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fenced("from typing import List\ndef scaled(numbers):\n    return [2 * n for n in numbers]"),
+        fenced("def scaled(numbers: List[float]) -> List[float]:\n    return [twice(n) for n in numbers]"),
+        fenced("    return [twice(number) for number in numbers]"),
+        fenced("return [n + n for n in numbers]"),
+        fenced("out = []\nfor n in numbers:\n    out.append(2 * n)\nreturn out"),
+    ],
+)
+def test_human_eval_answers_may_be_whole_functions_or_bodies(tmp_path, answer):
+    verdict = suite.judge_answer(human_eval(tmp_path), answer, True)
+    assert verdict.task == "passes", verdict.checks
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        fenced("pass"),
+        fenced("def other(x): return x"),
+        fenced("def scaled(numbers):\n    return numbers"),
+        fenced("def scaled(numbers):\n    raise SystemExit(0)"),
+        fenced("def check(candidate): pass\ndef scaled(numbers): return []"),
+        fenced("def twice(x): return 0\ndef scaled(numbers):\n    return [0 for _ in numbers]"),
+        fenced("class A:\n    def __eq__(self, other): return True\ndef scaled(numbers): return A()"),
+        fenced("def scaled(numbers):\n    while True: pass"),
+    ],
+)
+def test_wrong_human_eval_answers_do_not_pass(tmp_path, answer):
+    assert suite.judge_answer(human_eval(tmp_path), answer, True).task == "fails"
+
+
+def test_a_lazy_iterator_does_not_pass_for_a_list(tmp_path):
+    answer = fenced("def scaled(numbers):\n    return (2 * n for n in numbers)")
+    assert suite.judge_answer(human_eval(tmp_path), answer, True).task == "not run"
+
+
+@pytest.mark.parametrize("name", CHEATING)
+def test_cheats_do_not_pass_a_check_function(tmp_path, name):
+    test = f"def check(candidate):\n    assert candidate(5) == {EXPECTED}\n"
+    row = {"task_id": "c", "prompt": "def f(n):\n    '''Factorial.'''\n", "entry_point": "f", "test": test}
+    assert suite.judge_answer(human_eval(tmp_path, row), fenced(CHEATING[name]), True).task in ("fails", "not run")
+
+
+def test_a_check_that_catches_everything_still_fails():
+    task = suite.Assignment(
+        function_test="def check(candidate):\n    try:\n        candidate(1)\n    except Exception:\n        pass\n",
+        entry_point="f",
+    )
+    item = suite.Item("1", "q", "", task)
+    assert suite.judge_answer(item, fenced("def f(x): raise ValueError"), True).task == "fails"
+
+
+def score_of(tmp_path, base, tuned, **options):
+    """The score of a suite of ten rows; each side solves those whose index is in its set."""
+    items = suite.load_suite(write(tmp_path / "suite.jsonl", ROWS[:10]))
+    asked = []
+
+    def ask(questions):
+        asked.append(questions)
+        for index in reversed(range(len(questions))):
+            for side, solved in (("tuned", tuned), ("base", base)):
+                code = ROWS[index]["code" if index in solved else "broken"]
+                yield Reply(side, index, fenced(code), tokens=10 if side == "base" else 20, stopped=side == "tuned")
+
+    data = suite.score(items, ask, name="own", **options)
+    assert asked == [[(row["text"], row["test_list"][0]) for row in ROWS[:10]]]
+    return data
+
+
+def test_a_score(tmp_path):
+    data = score_of(tmp_path, base={0, 1}, tuned={1, 2, 3, 4, 5, 6, 7})
+    assert json.loads(json.dumps(data)) == data
+    assert (data["suite"], data["n"]) == ("own", 10)
+    assert {key: data["base"][key] for key in ("passed", "stopped", "mean_tokens")} == {
+        "passed": 2, "stopped": 0, "mean_tokens": 10.0,
+    }  # fmt: skip
+    assert {key: data["tuned"][key] for key in ("passed", "stopped", "mean_tokens")} == {
+        "passed": 7, "stopped": 10, "mean_tokens": 20.0,
+    }  # fmt: skip
+    assert data["only_base"] == ["1"]
+    assert data["only_tuned"] == ["3", "4", "5", "6", "7", "8"]
+    assert data["p_value"] == pytest.approx(0.125)
+    assert "tuned: passed 7 (70.0%)" in suite.as_table(data)
+
+
+def test_progress_is_told(tmp_path):
+    told = []
+    score_of(tmp_path, base=set(), tuned={9}, on_progress=told.append)
+    assert [step.done for step in told] == list(range(1, 21))
+    assert told[0].total == 20
+    assert told[0].passed == {"base": 0, "tuned": 1}
+
+
+def test_a_missing_answer_is_no_score():
+    items = [suite.Item("1", "q", "", suite.Assignment(tests=("assert f(1)",)))]
+    with pytest.raises(UserError, match="Not every question"):
+        suite.score(items, lambda questions: [Reply("base", 0, "")])
+
+
+@pytest.mark.parametrize(
+    ("only_base", "only_tuned", "p"),
+    [(0, 0, 1), (1, 0, 1), (5, 0, 0.0625), (0, 5, 0.0625), (6, 0, 0.03125), (4, 4, 1), (1, 6, 0.125), (9, 1, 0.021484)],
+)  # fmt: skip
+def test_exact_mcnemar(only_base, only_tuned, p):
+    assert suite.mcnemar(only_base, only_tuned) == pytest.approx(p, rel=1e-4)
+
+
+def test_large_suites_are_asked_in_portions(monkeypatch):
+    monkeypatch.setattr(suite, "AT_ONCE", 3)
+    items = [suite.Item(str(n), f"q{n}", "", suite.Assignment(tests=(f"assert f() == {n}",))) for n in range(8)]
+
+    def ask(questions):
+        for index, (question, _) in enumerate(questions):
+            for side in suite.SIDES:
+                yield Reply(side, index, fenced(f"def f(): return {question[1:]}"))
+
+    assert suite.score(items, ask)["base"]["passed"] == 8
+
+
+def test_snapshots_become_replies_once_each():
+    first, second = Reply("base", 0, "a", done=False), Reply("tuned", 0, "b")
+    ended = Reply("base", 0, "a b")
+    replies = list(suite.finished(iter([[first], [first, second], [ended, second], [ended, second]])))
+    assert [(reply.side, reply.text) for reply in replies] == [("tuned", "b"), ("base", "a b")]

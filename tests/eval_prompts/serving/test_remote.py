@@ -1,0 +1,194 @@
+"""The pair at endpoints: llama.cpp's real server where it is installed, and a stand-in for what servers do wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.answers import Settings
+from eval_prompts.serving.remote import RemoteLens
+from tests.conftest import CHAT_TEMPLATE
+from tests.eval_prompts.serving.one_word_model import write
+from tuning.errors import UserError
+
+KEY = "key-of-the-endpoint"
+
+
+class StandIn:
+    """An endpoint with two models. ``script`` is what it streams; it records what it was asked."""
+
+    def __init__(self):
+        self.asked, self.script, self.status, self.pause = [], ["def ", "f", "()"], 200, threading.Event()
+        self.pause.set()
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                allowed = self.headers.get("authorization") == f"Bearer {KEY}"
+                self._send(200 if allowed else 401, {"data": [{"id": "base"}, {"id": "lora"}]} if allowed else {})
+
+            def _send(self, status, told):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(told).encode())
+
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                stand_in.asked.append(asked)
+                if stand_in.status != 200:
+                    self._send(stand_in.status, {"error": {"message": "out of\nmemory"}})
+                    return
+                self.send_response(200)
+                self.end_headers()
+                try:
+                    for text in [*stand_in.script, asked["model"]]:
+                        self._event({"choices": [{"delta": {"content": text}}]})
+                        stand_in.pause.wait(20)
+                    reason = "length" if asked["max_tokens"] < 5 else "stop"
+                    self._event({"choices": [{"delta": {}, "finish_reason": reason}]})
+                    self._event({"choices": [], "usage": {"completion_tokens": 6}})
+                    self.wfile.write(b"data: [DONE]\n\n")
+                except OSError:
+                    return
+
+            def _event(self, told):
+                self.wfile.write(f"data: {json.dumps(told)}\n\n".encode())
+                self.wfile.flush()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.pause.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint():
+    stand_in = StandIn()
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def lens(endpoint):
+    with RemoteLens(endpoint.url, endpoint.url, "base", "lora", KEY) as lens:
+        lens.start()
+        lens.wait_ready(30)
+        yield lens
+
+
+def test_each_side_is_answered_by_its_own_model(lens, endpoint):
+    base, tuned = lens.ask(["What is a list?"], Settings(max_new_tokens=50, temperature=0.5, seed=7)).result()
+    assert (base.text, tuned.text) == ("def f()base", "def f()lora")
+    assert base.state == tuned.state == "ended"
+    assert base.tokens == 6
+    assert base.first_token_seconds <= base.seconds + 1
+    asked = endpoint.asked[0]
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert asked["messages"][1]["content"].endswith("What is a list?")
+    assert (asked["max_tokens"], asked["temperature"], asked["seed"]) == (50, 0.5, 7)
+
+
+def test_an_answer_at_the_cap_is_capped(lens):
+    assert {answer.state for answer in lens.ask(["Short"], Settings(max_new_tokens=4)).result()} == {"capped"}
+
+
+def test_five_probes_are_answered_at_once(lens):
+    answers = lens.ask([f"Question {number}" for number in range(5)], Settings(max_new_tokens=50)).result()
+    assert [answer.index for answer in answers] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert all(answer.done for answer in answers)
+
+
+def test_stopping_ends_answers_that_are_under_way(lens, endpoint):
+    endpoint.pause.clear()
+    stream = lens.ask(["Long"], Settings(max_new_tokens=50))
+    for answers in stream.snapshots():
+        if all(answer.text for answer in answers):
+            break
+    stream.cancel()
+    assert {answer.state for answer in stream.result()} == {"cancelled"}
+    assert lens.status().answering == 0
+
+
+def test_status_names_both_models_and_no_key(lens):
+    status = lens.status().to_dict()
+    assert status["state"] == "ready"
+    assert (status["model"], status["adapter"]["name"]) == ("base", "lora")
+    assert KEY not in json.dumps(status)
+
+
+def test_a_refusal_is_one_line_and_the_next_question_is_answered(lens, endpoint):
+    endpoint.status = 500
+    with pytest.raises(UserError, match=r"side refused \(500\): out of memory$"):
+        lens.ask(["Anything"]).result()
+    endpoint.status = 200
+    assert lens.ask(["Again"], Settings(max_new_tokens=50)).result()[0].text
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("base", "nobody", KEY), "no model 'nobody': it serves base, lora"),
+        (("base", "lora", "wrong"), r"refused \(401\)"),
+    ],
+)
+def test_what_cannot_be_used_is_said_at_the_start(endpoint, asked, words):
+    with RemoteLens(endpoint.url, endpoint.url, *asked) as lens:
+        lens.start()
+        with pytest.raises(UserError, match=words) as told:
+            lens.wait_ready(30)
+    assert KEY not in str(told.value)
+
+
+def test_an_address_without_a_scheme_is_refused():
+    with RemoteLens("localhost:8000/v1", "http://localhost/v1") as lens:
+        lens.start()
+        with pytest.raises(UserError, match="--base-url"):
+            lens.wait_ready(30)
+
+
+def test_an_adapter_is_chosen_where_it_is_served(lens):
+    with pytest.raises(UserError, match="served elsewhere"):
+        lens.reload("starter")
+
+
+@pytest.fixture
+def llama_cpp():
+    """Starts llama.cpp's server on a GGUF file and gives its address; it ends with the test."""
+    if find_spec("xllamacpp") is None:
+        pytest.skip("xllamacpp (llama.cpp's server) is not installed")
+    with ExitStack() as servers:
+
+        def serve(model: Path) -> str:
+            command = [sys.executable, str(Path(__file__).with_name("llama_cpp_server.py")), str(model)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            server = servers.enter_context(subprocess.Popen(command, text=True, **pipes))
+            servers.callback(server.stdin.close)
+            return next(line.split()[-1] for line in server.stdout if line.startswith("serving at "))
+
+        yield serve
+
+
+def test_llama_cpps_servers_answer_for_their_sides(llama_cpp, tiny_tokenizer, tmp_path):
+    models = [write(tmp_path / f"{letter}.gguf", tiny_tokenizer, letter, CHAT_TEMPLATE) for letter in "ab"]
+    with RemoteLens(*(f"{llama_cpp(Path(model))}/v1" for model in models)) as lens:
+        lens.start()
+        lens.wait_ready(60)
+        base, tuned = lens.ask(["Add two numbers."], Settings(max_new_tokens=12)).result()
+    assert (base.text, tuned.text) == ("a" * 12, "b" * 12)
+    assert (base.state, tuned.state) == ("capped", "capped")
+    assert (base.tokens, tuned.tokens) == (12, 12)

@@ -1,0 +1,177 @@
+"""Answers that borrow a GPU, with a stand-in for the package ``spaces``: what passes its border is pickled, as there.
+
+It runs on the CPU and in this process; the platform itself, its processes and its GPUs are not here to be tested.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import types
+from contextvars import ContextVar
+
+import pytest
+
+from eval_prompts.answers import Settings
+from eval_prompts.serving.lens import Lens
+from space_config.settings import read_settings
+from space_config.space import zero_gpu
+from space_config.space.zero_gpu import LONGEST_SECONDS, TAKEN, ZeroGpuLens, seconds_for
+from tuning.errors import UserError
+
+QUESTIONS = ["What is a list?", "What is a tuple?"]
+VISITOR = ContextVar("visitor", default="nobody")
+
+
+class Platform:
+    """Lends one GPU, to one request at a time. ``free`` lets them begin; with ``refuses`` none does, and with
+    ``takes_away`` none goes on after its first tokens."""
+
+    def __init__(self):
+        self.free, self.refuses, self.takes_away = threading.Event(), False, False
+        self.free.set()
+        self.seconds, self.visitors, self.reports = [], [], 0
+        self.given_back, self._gpu = threading.Semaphore(0), threading.Lock()
+
+    def lend(self, function, duration):
+        def borrowed(*arguments):
+            arguments = pickle.loads(pickle.dumps(arguments))
+            self.seconds.append(duration(*arguments))
+            self.visitors.append(VISITOR.get())
+            self.free.wait(60)
+            if self.refuses:
+                raise RuntimeError("no GPU was available")
+            work = function(*arguments)
+            self._gpu.acquire()
+            try:
+                for told in work:
+                    yield pickle.loads(pickle.dumps(told))
+                    if self.takes_away and any(ids for ids, _ in told):
+                        raise RuntimeError("GPU task aborted")
+            finally:
+                work.close()
+                self._gpu.release()
+                self.given_back.release()
+
+        return borrowed
+
+    def startup(self):
+        self.reports += 1
+
+
+@pytest.fixture
+def platform(monkeypatch):
+    platform = Platform()
+    spaces, zero = types.ModuleType("spaces"), types.ModuleType("spaces.zero")
+    spaces.GPU = lambda duration: lambda function: platform.lend(function, duration)
+    spaces.zero, zero.startup = zero, platform.startup
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
+    monkeypatch.setitem(sys.modules, "spaces.zero", zero)
+    monkeypatch.setattr(zero_gpu, "DEVICE", "cpu")
+    yield platform
+    platform.free.set()
+    if zero_gpu._loaded is not None:
+        zero_gpu._loaded[1].close()
+        zero_gpu._loaded = None
+
+
+@pytest.fixture
+def lens(platform, tiny_model_path, tiny_adapter_path):
+    with ZeroGpuLens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32") as lens:
+        lens.start()
+        lens.wait_ready(60)
+        yield lens
+
+
+def texts(answers):
+    return [(answer.side, answer.index, answer.text, answer.tokens, answer.state) for answer in answers]
+
+
+def test_the_lent_gpu_answers_as_the_models_do_for_the_visitor_who_asked(
+    lens, platform, tiny_model_path, tiny_adapter_path
+):
+    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32") as plain:
+        plain.start()
+        expected = plain.ask(QUESTIONS, Settings(max_new_tokens=20)).result()
+    token = VISITOR.set("ann")
+    stream = lens.ask(QUESTIONS, Settings(max_new_tokens=20))
+    VISITOR.reset(token)
+    answers = stream.result()
+    assert texts(answers) == texts(expected)
+    assert all(answer.first_token_seconds > 0 and answer.seconds >= 0 for answer in answers)
+    assert platform.visitors == ["ann"]
+    assert platform.reports == 1
+    assert lens.status().device.startswith("ZeroGPU")
+
+
+def test_the_slot_is_as_long_as_rows_and_tokens_take_and_never_longer_than_is_lent(lens, platform):
+    lens.ask(QUESTIONS[:1], Settings(max_new_tokens=50)).result()
+    lens.ask(QUESTIONS * 20, Settings(max_new_tokens=50)).result()
+    short, long = platform.seconds
+    assert short < long < LONGEST_SECONDS
+    request = types.SimpleNamespace(questions=QUESTIONS, sides=("base",), settings=Settings(max_new_tokens=4096))
+    assert seconds_for(request) == LONGEST_SECONDS
+
+
+def test_where_no_gpu_is_lent_the_cpu_answers(lens, platform):
+    lent = lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()
+    platform.refuses = True
+    assert texts(lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()) == texts(lent)
+
+
+def test_a_gpu_taken_away_in_the_middle_is_said(lens, platform):
+    platform.takes_away = True
+    stream = lens.ask(QUESTIONS * 16, Settings(max_new_tokens=200))
+    with pytest.raises(UserError, match=TAKEN):
+        stream.result()
+    platform.takes_away = False
+    assert lens.ask(QUESTIONS, Settings(max_new_tokens=4)).result()[0].done
+
+
+def test_who_stops_need_not_wait_for_a_gpu_and_gives_it_back(lens, platform):
+    platform.free.clear()
+    first, second = (lens.ask(QUESTIONS, Settings(max_new_tokens=400)) for _ in range(2))
+    assert (first.ahead, second.ahead) == (0, 4)
+    assert lens.status().queued == 8
+    first.cancel()
+    assert {answer.state for answer in first.result()} == {"cancelled"}
+    assert second.ahead == 0
+    second.cancel()
+    platform.free.set()
+    for _ in range(2):
+        assert platform.given_back.acquire(timeout=60)
+    assert {answer.state for answer in second.result()} == {"cancelled"}
+    assert (lens.status().answering, lens.status().queued) == (0, 0)
+
+
+def test_another_adapter_answers_from_the_next_request_on(lens, tiny_adapter_path):
+    before = lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()
+    lens.reload(str(tiny_adapter_path), str(tiny_adapter_path))
+    after = lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()
+    assert [answer.text for answer in before if answer.side == "tuned"] == [
+        answer.text for answer in after if answer.side == "base"
+    ]
+    lens.reload(None)
+    with pytest.raises(UserError, match="No adapter is loaded"):
+        lens.ask(QUESTIONS)
+
+
+def test_what_the_lent_process_refuses_is_said_in_its_words(lens):
+    with pytest.raises(UserError, match="tokens long; this model holds 512"):
+        lens.ask(["word " * 400]).result()
+
+
+def test_a_platform_that_does_not_take_the_app_leaves_it_to_the_cpu(lens, platform, monkeypatch, caplog):
+    def startup():
+        raise RuntimeError("not found")
+
+    monkeypatch.setattr(sys.modules["spaces.zero"], "startup", startup)
+    ZeroGpuLens("nothing/here", None).start()
+    assert "so the CPU answers" in caplog.text
+
+
+def test_the_app_takes_this_way_on_zero_gpu_alone(platform, monkeypatch):
+    assert type(read_settings([]).lens()) is Lens
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert type(read_settings([]).lens()) is ZeroGpuLens

@@ -1,0 +1,100 @@
+"""Settings: every one is in the README with its default, and secrets are not shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.judging.sandbox import jail
+from space_config.settings import Settings, read_settings
+from tuning.errors import UserError
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_every_setting_is_in_the_readme():
+    for name in Settings.model_fields:
+        option = f"--{name.replace('_', '-')}"
+        assert f"`{option}`" in README or f"`LORA_LENS_{name.upper()}`" in README, option
+
+
+def test_numbers_in_the_readme_are_the_defaults():
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    for row in re.findall(r"^\| (`--[^|]+) \| ([\d, ]+) \|", README, re.MULTILINE):
+        names = [name.replace("-", "_") for name in re.findall(r"`--([\w-]+)`", row[0])]
+        assert [str(defaults[name]) for name in names] == row[1].replace(" ", "").split(",")
+
+
+def test_what_was_said_last_counts(monkeypatch):
+    monkeypatch.setenv("LORA_LENS_ASKS_PER_MINUTE", "7")
+    assert read_settings([]).limits().asks_per_minute == 7
+    assert read_settings(["--asks-per-minute", "9"]).limits().asks_per_minute == 9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--asks-per-minute", "-1"], ["--answer-tokens", "99999"], ["--log-format", "xml"], ["--data-gb", "0"]],
+)
+def test_bad_values_name_their_option(options):
+    with pytest.raises(UserError, match=options[0]):
+        read_settings(options)
+
+
+def test_secrets_are_not_shown():
+    settings = read_settings(["--auth", "a long password", "--api-key", "key-of-the-endpoint"])
+    assert "a long password" not in repr(settings)
+    assert "key-of-the-endpoint" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--base-url", "http://h/v1"], "the same model"),
+        (["--tuned-url", "http://h/v1"], "--base-url too"),
+        (["--load-in-4bit", "--load-in-8bit"], "choose one"),
+    ],
+)
+def test_settings_at_odds_are_refused(options, words):
+    with pytest.raises(UserError, match=words):
+        read_settings(options).lens()
+
+
+def test_training_is_off_on_zero_gpu_alone_unless_it_is_asked_for(monkeypatch):
+    assert read_settings([]).no_training() == ""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    settings = read_settings(["--auth", "long enough"])
+    assert "python -m tuning train" in settings.no_training()
+    assert "to choose adapters" in settings.invitation()
+    allowed = read_settings(["--auth", "long enough", "--zero-gpu-training"])
+    assert allowed.no_training() == ""
+    assert "to train" in allowed.invitation()
+
+
+@pytest.mark.parametrize(
+    ("options", "open_to_all", "hosts"),
+    [
+        ([], True, {"localhost", "127.0.0.1", "[::1]"}),
+        (["--auth", "long enough"], False, {"localhost", "127.0.0.1", "[::1]"}),
+        (["--allowed-hosts", "Lens.example"], False, {"lens.example", "localhost", "127.0.0.1", "[::1]"}),
+        (["--trust-proxy"], False, {"localhost", "127.0.0.1", "[::1]"}),
+        (["--host", "0.0.0.0"], False, set()),
+    ],
+)
+def test_an_app_is_open_only_where_this_machine_alone_can_reach_it(options, open_to_all, hosts):
+    settings = read_settings(options)
+    assert settings.open_to_all is open_to_all
+    assert settings.hosts() == hosts
+
+
+def test_the_jail_is_had_only_where_it_is_asked_for_and_nobody_else_can_ask(monkeypatch):
+    assert read_settings([]).jail_allowed() is False
+    monkeypatch.setattr(jail, "unavailable", lambda: "")
+    assert read_settings(["--jail"]).jail_allowed() is True
+    for elsewhere in (["--host", "0.0.0.0"], ["--auth", "long enough"], ["--trust-proxy"]):
+        with pytest.raises(UserError, match="this machine alone"):
+            read_settings(["--jail", *elsewhere]).jail_allowed()
+    monkeypatch.setattr(jail, "unavailable", lambda: "bubblewrap is not installed")
+    with pytest.raises(UserError, match="bubblewrap is not installed"):
+        read_settings(["--jail"]).jail_allowed()

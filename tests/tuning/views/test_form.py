@@ -1,0 +1,64 @@
+"""The training form's values: what is wrong with them, and the run that they make."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from tuning import presets
+from tuning.__main__ import build_parser
+from tuning.views import form
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wrong"),
+    [
+        ({"max_steps": "0"}, {"max_steps": "must be 1 or more"}),
+        ({"max_steps": "9999999999"}, {"max_steps": "must be at most 1,000,000"}),
+        ({"max_steps": "ten"}, {"max_steps": "must be a whole number"}),
+        (
+            {"learning_rate": "nan", "rank": "-2"},
+            {"learning_rate": "must be a number above 0", "rank": "must be 1 or more"},
+        ),
+        ({"dropout": "1"}, {"dropout": "must be at least 0 and below 1"}),
+        ({"schedule": "steep"}, {"schedule": "choose one of cosine, linear, constant"}),
+        ({"target_modules": " , "}, {"target_modules": "must name at least one linear layer"}),
+        ({"sample_question": "x" * 3000}, {"sample_question": "must be at most 2,000 characters long"}),
+        ({"max_steps": "12"}, {}),
+    ],
+)
+def test_each_field_says_what_is_wrong_with_it(overrides, wrong):
+    assert form.problems("smoke", overrides) == wrong
+
+
+def test_settings_at_odds_with_each_other_are_said_at_their_field():
+    wrong = form.problems("quick", {"sample_question": " "})
+    assert wrong == {"sample_question": "give a question, or set --sample-every 0"}
+
+
+def test_the_form_offers_every_setting_but_the_device():
+    offered = {field.name for field in form.FIELDS}
+    assert set(presets.field_types()) - offered == {"data", "device", "micro_batch_rows", "keep_checkpoints"}
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_an_untouched_form_overrides_nothing(name):
+    values = form.shown_values(presets.preset(name))
+    assert form.overrides_of(name, values) == {}
+    assert form.command(name, {}) == f"python -m tuning train --preset {name}"
+
+
+def test_the_command_line_makes_the_same_run():
+    changes = {
+        "max_steps": "7",
+        "limit": "",
+        "gradient_checkpointing": True,
+        "target_modules": "q_proj,v_proj",
+        "sample_question": "What's a 'list'?",
+        "empty_input_only": False,
+    }
+    words = shlex.split(form.command("original", changes))
+    options = vars(build_parser().parse_args(words[3:]))
+    told = {name: options[name] for name in presets.field_types() if options[name] is not None}
+    assert presets.configure("original", told) == presets.configure("original", changes)

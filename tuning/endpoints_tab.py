@@ -1,0 +1,140 @@
+"""The page's named endpoints for training, for scripts: ``/start_training``, ``/training_events``, ``/stop_training``,
+``/runs`` and ``/use_adapter``."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from tuning.errors import UserError
+from tuning.runs import lock
+from tuning.views.actions import Actions
+from tuning.views.form import without_folders
+
+WATCHING_AT_ONCE = 16
+LOOK_SECONDS = 0.2
+HEARTBEAT_SECONDS = 5.0
+CHUNK_BYTES = 1 << 18
+
+
+def build(actions: Actions) -> None:
+    """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
+    watcher = actions.watcher
+
+    def start_training(preset: str, overrides: dict | None = None) -> str:
+        """Starts a training run in a process of its own, which goes on whoever comes and goes.
+
+        Args:
+            preset: 'smoke', 'quick', 'original-small' or 'original'.
+            overrides: settings that replace the preset's, by the names of the command line's options with
+                underscores, such as {"max_steps": 20, "data": "python_qa"}.
+
+        Returns:
+            The run's id.
+        """
+        if not isinstance(overrides, dict | None):
+            raise UserError('The overrides are an object, such as {"max_steps": 20}.')
+        return actions.start(preset, overrides or {}).name
+
+    def training_events(run: str, offset: int = 0) -> Iterator[dict]:
+        """Streams a run's events from its beginning, or from an offset, until its process has ended.
+
+        Args:
+            run: the run's id.
+            offset: where to go on: the offset of the last object that was received.
+
+        Returns:
+            One object each time something has happened, and every few seconds where nothing has: events (a list, in
+            order; each has 'event' and 'time'), offset, and state ('running', 'finished', 'stopped' or 'failed').
+        """
+        chosen = watcher.named(run)
+        told = time.monotonic()
+        while True:
+            working = chosen.working()
+            news, following = chosen.follow(offset, CHUNK_BYTES)
+            if news or not working or time.monotonic() - told > HEARTBEAT_SECONDS:
+                told = time.monotonic()
+                ended = not working and not news
+                state = chosen.state().state if ended else "running"
+                yield {"events": [tidy(event) for event in news], "offset": following, "state": state}
+                if ended:
+                    return
+            offset = following
+            if not news:
+                time.sleep(LOOK_SECONDS)
+
+    def stop_training(run: str = "") -> str:
+        """Lets a run save and end; it can be resumed.
+
+        Args:
+            run: the run's id; empty for the one that trains now.
+
+        Returns:
+            The run's id.
+        """
+        training = lock.current()
+        if not run and training is None:
+            raise UserError("No run is training.")
+        name = run or training.name
+        actions.stop(name)
+        return name
+
+    def runs() -> list[dict]:
+        """All runs on this machine, newest first, each with its state and results.
+
+        Returns:
+            One object for each with run (its id), preset, model, data, steps, best (validation loss), took, began,
+            state and adapter (whether it has one that can be used).
+        """
+        return watcher.history()
+
+    def use_adapter(run: str, against: str = "") -> dict:
+        """Puts a run's best adapter on the tuned side of all comparisons, without a restart.
+
+        Args:
+            run: the run's id, or 'starter' for the starter adapter.
+            against: another run's id, or 'starter', to stand in for the base model; empty for the base model itself.
+
+        Returns:
+            What is known of the adapter: name, base, rank, alpha, target_modules, steps, loss_before and loss_after.
+        """
+        return actions.use(run, against)
+
+    add(training_events, dict, concurrency_limit=WATCHING_AT_ONCE)
+    for answer_at_once in (start_training, stop_training, runs):
+        add(answer_at_once, inspect.signature(answer_at_once).return_annotation, queue=False)
+    add(use_adapter, dict)
+
+
+def tidy(event: dict[str, Any]) -> dict[str, Any]:
+    """An event without the places of things on this machine. Nor is anything called "path", as a checkpoint was in
+    older runs: gradio's client takes an object that has one for a file, and fails to fetch it."""
+    if event["event"] == "sample":
+        return event
+    named = {"checkpoint" if key == "path" else key: value for key, value in event.items()}
+    return {key: without_folders(value) if isinstance(value, str) else value for key, value in named.items()}
+
+
+def add(function: Callable[..., Any], result: Any, **options: Any) -> None:
+    """An endpoint named after its function, which answers once or streams. Gradio takes the return annotation for that
+    of one step."""
+
+    def answer(*values: Any, **named: Any) -> Any:
+        try:
+            return function(*values, **named)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def stream(*values: Any, **named: Any) -> Iterator[Any]:
+        try:
+            yield from function(*values, **named)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    endpoint = stream if inspect.isgeneratorfunction(function) else answer
+    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
+    endpoint.__annotations__ = {**function.__annotations__, "return": result}
+    endpoint.__signature__ = inspect.signature(function).replace(return_annotation=result)  # type: ignore[attr-defined]
+    gr.api(endpoint, api_name=function.__name__, **options)

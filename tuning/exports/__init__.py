@@ -1,0 +1,1 @@
+"""What a run leaves as: an adapter, merged weights, a repository on the Hub."""

@@ -1,0 +1,118 @@
+"""A run's result for use elsewhere: the adapter as a folder or a zip, or the base with the adapter merged in."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from tuning.errors import UserError
+from tuning.runs.run import Run, is_trained
+from tuning.training.lora import recover_folder
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
+    """Copy the best adapter to the folder ``out``, or into the zip ``out``; ``half`` stores its factors in bfloat16.
+
+    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+    """
+    adapter = best_adapter(run)
+    refuse_existing(out)
+    fresh = out.with_name(f".{out.name}.new")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(shutil.copytree(adapter, Path(scratch) / adapter.name))
+            if half:
+                halve(copy / WEIGHTS_FILE)
+            if out.suffix == ".zip":
+                write_zip(copy, fresh)
+            else:
+                shutil.copytree(copy, fresh)
+        fresh.rename(out)
+    except OSError as error:
+        remove(fresh)
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
+    return out
+
+
+def export_merged(run: Run, out: Path) -> Path:
+    """Write base and adapter as one model in transformers' layout to the folder ``out``, merged in fp32.
+
+    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+    """
+    adapter = best_adapter(run)
+    refuse_existing(out)
+
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    from peft import PeftModel
+
+    from tuning.models.device import pick_device
+    from tuning.models.weights import load_model, load_tokenizer
+    from tuning.quiet import quiet
+    from tuning.training.job import find_weights
+
+    weights = find_weights(run.config())
+    fresh = out.with_name(f".{out.name}.new")
+    try:
+        with quiet():
+            tuned = PeftModel.from_pretrained(load_model(weights, pick_device("cpu")), adapter)
+            tuned.merge_and_unload().save_pretrained(fresh)
+        load_tokenizer(weights).save_pretrained(fresh)
+        shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
+        fresh.rename(out)
+    except UserError:
+        remove(fresh)
+        raise
+    except Exception as error:
+        remove(fresh)
+        raise UserError(f"{out} cannot be written ({error}): free some space or choose another place.") from error
+    return out
+
+
+def halve(weights: Path) -> None:
+    """Rewrite a safetensors file in bfloat16, which takes half the space."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    factors = {name: factor.to(torch.bfloat16) for name, factor in load_file(weights).items()}
+    save_file(factors, weights, metadata={"format": "pt"})
+
+
+def write_zip(folder: Path, target: Path) -> None:
+    """Pack a folder's files under the folder's own name, weights stored as they are."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"{folder.name}/{path.name}")
+
+
+def best_adapter(run: Run) -> Path:
+    """The run's adapter folder. Raises UserError if it has none yet that is better than the base model."""
+    recover_folder(run.adapter)
+    if not (run.adapter / WEIGHTS_FILE).is_file():
+        raise UserError(f"Run {run.name} has saved no adapter yet: let it reach its first validation.")
+    if not is_trained(run.adapter):
+        raise UserError(
+            f"Run {run.name} has no adapter better than the base model yet: resume it, until a validation loss is "
+            "lower than that of step 0."
+        )
+    return run.adapter
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise UserError if ``out`` exists or its folder does not."""
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another name.")
+    if not out.parent.is_dir():
+        raise UserError(f"The folder {out.parent} does not exist: make it first.")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder that was only half written."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

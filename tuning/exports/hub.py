@@ -1,0 +1,70 @@
+"""Pushing an adapter to the Hugging Face Hub, where a token is configured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tuning.errors import UserError
+from tuning.runs.run import Run
+
+REPOSITORY = re.compile(r"(?:[\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")
+FILES = ("adapter_config.json", "adapter_model.safetensors", "run_record.json", "README.md")
+NO_TOKEN = "No Hub token is configured: set HF_TOKEN to one that may write, and start the app again."
+
+
+def token() -> str | None:
+    """The token of this machine's user: HF_TOKEN, or the one that ``hf auth login`` has kept."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def push(run: Run, repository: str, *, private: bool = True) -> str:
+    """Upload a run's best adapter with its card to the model repository OWNER/NAME (or NAME, of the token's owner),
+    which is made if it does not exist (one that exists stays as private as it is);
+    returns its address and who can see it.
+
+    Raises UserError without a token or an adapter, for a name that cannot be one, and for whatever the Hub refuses.
+    """
+    if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+        raise UserError(
+            f"{repository[:80]!r} is no repository name: use letters, digits, '-', '_' and '.', as OWNER/NAME."
+        )
+    key = token()
+    if not key:
+        raise UserError(NO_TOKEN)
+    from tuning.exports.export import best_adapter
+
+    adapter = best_adapter(run)
+    return upload(adapter, repository, key, private)
+
+
+def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
+    """The calls to the Hub. Raises UserError with its reason if one fails."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub = HfApi(token=key, library_name="lora-lens")
+    try:
+        made = hub.create_repo(repository, private=private, exist_ok=True)
+        hub.upload_folder(
+            repo_id=made.repo_id, folder_path=adapter, allow_patterns=list(FILES), commit_message="Adapter by LoRA Lens"
+        )
+        seen = hub.model_info(made.repo_id)
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        reason = {401: "the token is not valid", 403: "the token may not write there"}.get(status, first_line(error))
+        raise UserError(f"The Hub refused {repository}: {reason}.") from error
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"The Hub cannot be reached ({type(error).__name__}): check the network and try again."
+        ) from error
+    return f"{made} ({'private' if seen.private else 'public'})"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")

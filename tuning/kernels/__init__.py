@@ -1,0 +1,1 @@
+"""The fast parts of a training pass, each exact: packing, attention, products, dropout, loss, CUDA graphs."""

@@ -1,0 +1,65 @@
+"""The vocabulary head and its loss, only where a label is, in chunks: no full logits tensor ever exists."""
+
+from __future__ import annotations
+
+import torch
+
+from tuning.kernels.matmul import multiply, wide
+
+CHUNK_BYTES = 48 * 2**20
+
+
+class LabelLoss(torch.autograd.Function):
+    """Summed cross-entropy of a frozen head; the gradient for the hidden states is made in the forward pass, chunk
+    by chunk, so that nothing of the vocabulary's size outlives its chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        hidden: torch.Tensor,
+        head: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor | None,
+        chunk: int,
+    ) -> torch.Tensor:
+        wants_gradient = ctx.needs_input_grad[0]
+        total = wide(hidden.new_zeros(()))
+        gradient = torch.empty_like(hidden) if wants_gradient else None
+        for start in range(0, hidden.shape[0], chunk):
+            part = slice(start, start + chunk)
+            wanted = labels[part].unsqueeze(1)
+            scores = wide(multiply(hidden[part].to(head.dtype), head))
+            scores -= scores.gather(1, wanted)
+            peak = scores.amax(1, keepdim=True)
+            scores.sub_(peak).exp_()
+            mass = scores.sum(1, keepdim=True)
+            losses = mass.log() + peak
+            total += losses.sum() if weights is None else losses.squeeze(1) @ weights[part].to(losses.dtype)
+            if gradient is not None:
+                scores /= mass
+                scores.scatter_add_(1, wanted, torch.full_like(mass, -1.0))
+                if weights is not None:
+                    scores *= weights[part].unsqueeze(1)
+                gradient[part] = multiply(scores.to(head.dtype), head.t())
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, None, None, None, None
+
+
+def label_loss(
+    hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better.
+
+    ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
+    [labels] are token ids, of which those whose ``weights`` [labels] are 0 do not count. At most 48 MiB of logits
+    exist at a time.
+    """
+    chunk = max(1, CHUNK_BYTES // (4 * head.shape[0]))
+    return LabelLoss.apply(hidden, head, labels, weights, chunk)

@@ -1,0 +1,1 @@
+"""Runs as folders with a worker process and an event stream."""

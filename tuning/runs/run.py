@@ -1,0 +1,301 @@
+"""One run = one folder + one worker process + one event stream.
+
+Nothing here imports torch, so that a page can list, start, follow and stop runs before any model is loaded. A worker
+writes to files alone: whoever watches may come, go and come back without the run noticing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuning.runs import events, process
+from tuning import presets
+from tuning.errors import UserError
+from tuning.runs.lock import WORKER_FILE, data_root, refuse_second
+from tuning.presets import Config
+from tuning.runs.spawn import exit_code, spawn
+
+LOG_LINES = 12
+ENDINGS = ("finished", "stopped", "failed")
+
+
+def runs_root() -> Path:
+    """The folder of all runs that were given no other."""
+    return data_root() / "runs"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What there is to say of a run. ``state`` is 'new', 'running', 'finished', 'stopped' or 'failed'; ``message``
+    says why in words; times are Unix seconds; ``last_lines`` are the end of its log."""
+
+    name: str
+    state: str
+    preset: str
+    model: str
+    data: str
+    step: int
+    max_steps: int
+    loss: float | None
+    validation_loss: float | None
+    best_loss: float | None
+    eta_seconds: float | None
+    tokens_per_second: float | None
+    created: float
+    ended: float | None
+    message: str
+    last_lines: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the end, or to now."""
+        return max(0.0, (self.ended or time.time()) - self.created)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by its folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the run's id."""
+        return self.path.name
+
+    @property
+    def events_path(self) -> Path:
+        """The event stream."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        """The worker's log, for people."""
+        return self.path / "run.log"
+
+    @property
+    def adapter(self) -> Path:
+        """The best adapter so far, in peft's format."""
+        return self.path / "adapter"
+
+    def settings(self) -> dict[str, Any]:
+        """What config.json holds: preset, created, config, and data once that was read. Raises UserError if this is no
+        run folder."""
+        try:
+            content = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            needed = {name: content[name] for name in ("preset", "created", "config")}
+            return needed | {"created": float(needed["created"]), "data": content.get("data", {})}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.path} is not a readable run folder (config.json): check the path.") from error
+
+    def config(self) -> Config:
+        """The run's own settings."""
+        return presets.from_dict(self.settings()["config"])
+
+    def follow(self, offset: int = 0, most: int = -1) -> tuple[list[events.Event], int]:
+        """The events behind byte ``offset``, about ``most`` bytes of them, and the offset to ask with next time."""
+        return events.read(self.events_path, offset, most)
+
+    def history(self) -> list[events.Event]:
+        """All events, what was done twice because of a resume counted once."""
+        return events.history(self.follow()[0])
+
+    def log_tail(self, lines: int = LOG_LINES) -> list[str]:
+        """The last lines of the log."""
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - events.TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return []
+        return text.splitlines()[-lines:]
+
+    def worker(self) -> dict[str, Any]:
+        """Number and start of the process that works on this run, or was killed while it did; else empty."""
+        try:
+            return json.loads((self.path / WORKER_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def working(self) -> bool:
+        """Whether a living process works on this run."""
+        return process.alive(self.worker())
+
+    def state(self) -> RunState:
+        """How the run stands, from its files and its process. Raises UserError if this is no run folder."""
+        settings = self.settings()
+        recent = events.history(events.tail(self.events_path))
+        newest = {event["event"]: event for event in recent}
+        working = self.working()
+        ending = next((event for event in reversed(recent) if event["event"] in ENDINGS), None)
+        step = newest.get("step", {})
+        shown, message = judge(self, working, ending)
+        validation = newest.get("validation", {})
+        return RunState(
+            name=self.name,
+            state=shown,
+            preset=settings["preset"],
+            model=settings["config"]["model"],
+            data=settings["config"]["data"],
+            step=step.get("step", 0),
+            max_steps=settings["config"]["max_steps"],
+            loss=step.get("loss"),
+            validation_loss=validation.get("validation_loss"),
+            best_loss=record_of(self.adapter).get("loss_after"),
+            eta_seconds=step.get("eta_seconds") if shown == "running" else None,
+            tokens_per_second=step.get("tokens_per_second"),
+            created=settings["created"],
+            ended=None if shown in ("running", "new") else (recent[-1]["time"] if recent else settings["created"]),
+            message=message,
+            last_lines=self.log_tail() if shown == "failed" else [],
+        )
+
+    def resume(self) -> Run:
+        """Go on from the newest checkpoint in a worker of its own. Raises UserError if it runs or has finished."""
+        self.config()
+        state = self.state()
+        if state.state in ("running", "finished"):
+            raise UserError(f"Run {self.name} {'is running' if state.state == 'running' else 'has finished'} already.")
+        refuse_second()
+        begin(self)
+        return self
+
+    def stop(self) -> None:
+        """Ask the worker to save and end; returns at once. Does nothing if none works."""
+        if self.working():
+            os.kill(self.worker()["pid"], signal.SIGTERM)
+
+    def delete(self) -> None:
+        """Remove the folder and all it holds. Raises UserError while a worker is alive, or if this is no run."""
+        self.settings()
+        if self.working():
+            raise UserError(f"Run {self.name} is running: stop it first.")
+        shutil.rmtree(self.path)
+
+
+def judge(run: Run, working: bool, ending: events.Event | None) -> tuple[str, str]:
+    """State and message: what the last event says, unless the process says otherwise."""
+    if working:
+        return "running", "training"
+    if ending is not None:
+        return ending["event"], ending.get("message", "")
+    worker = run.worker()
+    if not worker:
+        return "new", "not started yet"
+    return "failed", likely_cause(run, worker)
+
+
+def likely_cause(run: Run, worker: dict[str, Any]) -> str:
+    """Why a worker is gone without a last word."""
+    code = exit_code(run.path)
+    text = "\n".join(run.log_tail()).lower()
+    if worker.get("boot") and worker["boot"] != process.boot():
+        cause = "the machine was restarted"
+    elif "no space left" in text:
+        cause = "the disk is full"
+    elif code == -signal.SIGKILL or "out of memory" in text:
+        cause = "it was killed, most likely because the machine ran out of memory (lower --micro-batch-tokens)"
+    elif code is not None and code < 0:
+        cause = f"it was ended by {signal.Signals(-code).name}"
+    else:
+        cause = "it was killed, or the machine ran out of memory"
+    return f"The worker is gone: {cause}. Resume continues from the last checkpoint."
+
+
+def record_of(adapter: Path) -> dict[str, Any]:
+    """The record that lies with an adapter: ``steps`` it was trained for, ``loss_after`` (its validation loss) and
+    more. Empty if there is none."""
+    try:
+        found = json.loads((adapter / "run_record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_trained(adapter: Path) -> bool:
+    """Whether a run's adapter folder holds one that differs from the base: before the first better validation it does
+    not."""
+    return (adapter / "adapter_model.safetensors").is_file() and record_of(adapter).get("steps") != 0
+
+
+def create(preset: str, config: Config, folder: Path | None = None) -> Run:
+    """Make a run folder with its config.json. Raises UserError if ``folder`` exists or cannot be made."""
+    if folder is None:
+        folder = free_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{preset}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        text = json.dumps(
+            {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(config)}, indent=2
+        )
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    except FileExistsError as error:
+        raise UserError(f"The run folder {folder} exists already: choose another --run-dir, or resume it.") from error
+    except OSError as error:
+        raise UserError(f"The run folder {folder} cannot be made ({error.strerror}): choose another place.") from error
+    return Run(folder.resolve())
+
+
+def free_name(name: str) -> Path:
+    """A folder under the root that does not exist yet."""
+    candidates = (runs_root() / (name if not number else f"{name}-{number}") for number in range(1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | None = None) -> Run:
+    """Start a run in a worker process that outlives this one; returns once it works.
+
+    Raises UserError for a bad setting, while another run trains on this machine, or if the worker ends at once.
+    """
+    config = presets.configure(preset, overrides)
+    refuse_second()
+    run = create(preset, config, folder)
+    begin(run)
+    return run
+
+
+def begin(run: Run) -> None:
+    """Have a run worked on by a process of its own. Raises UserError, with its last words, if that ends at once."""
+    if spawn(run.path, run.log_path, lambda pid: run.worker().get("pid") == pid):
+        return
+    lines = [line for line in run.log_tail() if line.strip()]
+    raise UserError(lines[-1].removeprefix("error: ") if lines else f"The worker of {run.name} ended at once.")
+
+
+def all_runs() -> list[Run]:
+    """Every run under the root, newest first by when it was made; folders that are no runs are passed over."""
+    made = []
+    for path in runs_root().glob("*/config.json"):
+        try:
+            made.append((Run(path.parent).settings()["created"], path.parent))
+        except UserError:
+            continue
+    return [Run(folder) for _, folder in sorted(made, reverse=True)]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run's config.json."""
+    try:
+        Run(folder).settings()
+    except UserError:
+        return False
+    return True
+
+
+def find(name: str) -> Run:
+    """The run with that id, or in that folder. Raises UserError if there is none."""
+    named = runs_root() / name
+    path = named if re.fullmatch(r"[\w.-]+", name) and named.is_dir() else Path(name).expanduser()
+    if not (path / "config.json").is_file():
+        known = [run.name for run in all_runs()]
+        hint = presets.nearest(name, known) if known else "none has been started yet."
+        raise UserError(f"There is no run {name!r}: {hint}")
+    return Run(path.resolve())

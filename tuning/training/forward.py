@@ -1,0 +1,168 @@
+"""From a micro-batch to its summed loss: the packed pass for the Llama family, the model's own forward for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from tuning.data.batches import pass_tokens
+from tuning.data.chat import Example
+from tuning.errors import UserError
+from tuning.kernels import llama
+from tuning.kernels.cuda_graphs import Recorder
+from tuning.kernels.dropout import SHARED_ROW, Noise, token_keys
+from tuning.kernels.loss import label_loss
+from tuning.kernels.packed import Packed, pack
+from tuning.training.lora import trainable
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
+CHECK_ROWS = 2
+CHECK_TOKENS = 256
+
+
+class Forward(Protocol):
+    """Computes the loss of a micro-batch."""
+
+    name: str
+    prefix: int
+    padded: bool
+    checkpointing: bool
+
+    def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        """Summed -log p of the labels of ``examples``, which are the rows ``places`` of the step with that key."""
+        ...
+
+    def give_up(self) -> bool:
+        """Free what only makes passes faster, for good; False if there was no such thing."""
+        ...
+
+
+class PackedForward:
+    """The fast pass of :mod:`tuning.kernels.llama`; ``prefix`` tokens are common to all rows, computed once a pass."""
+
+    name = "packed"
+    padded = False
+
+    def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
+        self.model, self.prefix = model, prefix
+        self.checkpointing = False
+        self.body = model.get_base_model().model
+        self.head = model.get_base_model().get_output_embeddings().weight
+        plain = getattr(model.get_base_model().config, "quantization_config", None) is None
+        self.recorder = Recorder(self._compute, trainable(model).values()) if self.head.is_cuda and plain else None
+
+    def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        if self.recorder and torch.is_grad_enabled() and not self.checkpointing:
+            return self.recorder.loss(examples, places, self.prefix, key)
+        return self._compute(pack(examples, places, self.prefix, key, self.head.device.type))
+
+    def give_up(self) -> bool:
+        return self.recorder is not None and self.recorder.give_up()
+
+    def _compute(self, packed: Packed) -> torch.Tensor:
+        hidden = llama.hidden_states(self.body, packed, self.checkpointing)
+        return label_loss(hidden, self.head, packed.labels, packed.label_weights)
+
+
+class PaddedForward:
+    """The model's own forward over rows padded on the right, with the head applied only where a label is.
+
+    ``prefix`` tokens still share their dropout masks, so both passes give the same gradient.
+    """
+
+    name = "padded"
+    padded = True
+
+    def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
+        self.model, self.noise, self.prefix = model, noise, prefix
+        base = model.get_base_model()
+        self.body = getattr(base, base.base_model_prefix)
+        self.head = base.get_output_embeddings().weight
+        self._checkpointing = False
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether activations are recomputed in the backward pass."""
+        return self._checkpointing
+
+    @checkpointing.setter
+    def checkpointing(self, on: bool) -> None:
+        base = self.model.get_base_model()
+        if on:
+            base.activation_checkpointing_enable({"use_reentrant": False})
+        elif self._checkpointing:
+            base.activation_checkpointing_disable()
+        self._checkpointing = on
+
+    def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        device = self.head.device
+        width = max(len(example) for example in examples)
+        ids = torch.zeros(len(examples), width, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        label_at, labels = [], []
+        for row, example in enumerate(examples):
+            tokens = example.prompt_ids + example.answer_ids
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+            first = row * width + len(example.prompt_ids)
+            label_at += range(first - 1, first - 1 + len(example.answer_ids))
+            labels += example.answer_ids
+        positions = torch.arange(width).expand_as(ids)
+        rows = torch.tensor(places).unsqueeze(1).expand_as(ids)
+        rows = torch.where(positions < self.prefix, SHARED_ROW, rows)
+        self.noise.keys = token_keys(key, rows, positions).to(device)
+        output = self.body(ids.to(device), attention_mask=mask.to(device), use_cache=False)
+        hidden = output.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(label_at, device=device))
+        return label_loss(hidden, self.head, torch.tensor(labels, device=device))
+
+    def give_up(self) -> bool:
+        return False
+
+
+def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:
+    """The packed pass if the model is of the Llama family and the numbers agree; else the padded one.
+
+    Both are compared with the logits of the model's own forward. Raises UserError if even the padded pass does not
+    give them (an architecture that does more to its logits than one linear head).
+    """
+    sample = [clipped(example) for example in examples[:CHECK_ROWS]]
+    expected = reference_loss(model, sample)
+    candidates = [PackedForward] if llama.supported(model.get_base_model()) else []
+    for candidate in [*candidates, PaddedForward]:
+        forward = candidate(model, noise, min(prefix, min(len(example.prompt_ids) for example in sample) - 1))
+        with torch.no_grad():
+            found = forward.loss(sample, range(len(sample)), key=0).item()
+        if abs(found - expected) <= TOLERANCE.get(forward.head.dtype, 0.05) * abs(expected):
+            forward.prefix = prefix
+            return forward
+    raise UserError(
+        f"{type(model.get_base_model()).__name__} does more to its logits than one linear head, which this loop does "
+        "not train: choose a Llama-family model."
+    )
+
+
+def clipped(example: Example) -> Example:
+    """The example with at most CHECK_TOKENS answer tokens."""
+    return Example(example.prompt_ids, example.answer_ids[:CHECK_TOKENS])
+
+
+def reference_loss(model: nn.Module, examples: Sequence[Example]) -> float:
+    """The summed loss from the model's own logits, one row at a time, without dropout."""
+    total = 0.0
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for example in examples:
+            ids = torch.tensor([example.prompt_ids + example.answer_ids], device=next(model.parameters()).device)
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(example.prompt_ids) - 1 : -1].float()
+            total += nn.functional.cross_entropy(logits, ids[0, len(example.prompt_ids) :], reduction="sum").item()
+    model.train(was_training)
+    return total
+
+
+def computed_tokens(forward: Forward, examples: Sequence[Example]) -> int:
+    """Tokens that a pass over these examples really computes."""
+    return pass_tokens([len(example) for example in examples], forward.prefix, forward.padded)

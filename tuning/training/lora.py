@@ -1,0 +1,194 @@
+"""Adapters: put them on a base through peft, and write them as peft reads them, with a card for people."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.errors import UserError
+from tuning.kernels.dropout import KeyedDropout, Noise
+from tuning.presets import Config, nearest
+from tuning.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel
+
+ADAPTER = "default"
+RECORD_FILE = "run_record.json"
+INPUT_GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
+
+
+def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
+    """Freeze ``model`` and give its target layers fresh fp32 LoRA factors, seeded by ``config.seed``.
+
+    The dropout modules become :class:`KeyedDropout` on ``noise``. Raises UserError for a target layer that the model
+    does not have.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    linears = linear_names(model)
+    for target in config.target_modules:
+        if target not in linears:
+            raise UserError(f"--target-modules names {target!r}, which this model lacks: {nearest(target, linears)}")
+    torch.manual_seed(config.seed)
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+    with quiet():
+        tuned = get_peft_model(model, settings)
+    for name, module in tuned.named_modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would repack 4-bit weights for inference at the first validation, and then has no backward.
+            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, "lora_dropout") and ADAPTER in module.lora_dropout:
+            module.lora_dropout[ADAPTER] = KeyedDropout(config.dropout, salt_of(name), noise)
+    return tuned
+
+
+def linear_names(model: nn.Module) -> list[str]:
+    """Last parts of the names of all linear layers but the vocabulary head."""
+    head = model.get_output_embeddings()
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if hasattr(module, "in_features") and hasattr(module, "out_features") and module is not head
+    }
+    return sorted(names)
+
+
+def salt_of(name: str) -> int:
+    """A number that is the same for layers that read the same input, and another for all others."""
+    layer = re.search(r"\.(\d+)\.", name)
+    group = INPUT_GROUPS.get(name.rpartition(".")[2])
+    if layer and group is not None:
+        return int(layer.group(1)) * 4 + group
+    return zlib.crc32(name.encode()) | 1 << 32
+
+
+def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The adapter's factors by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_adapter(model: PeftModel, folder: Path, base: str, record: dict[str, Any]) -> None:
+    """Write ``folder`` anew in peft's format: factors, configuration, run record and model card.
+
+    ``base`` is the name that the configuration gives its base model. The folder is replaced in one move, so a reader
+    sees the old adapter or the new one. Raises OSError if the disk is full; the old adapter then stays.
+    """
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        model.peft_config[ADAPTER].base_model_name_or_path = base
+        with quiet():
+            model.save_pretrained(fresh, save_embedding_layers=False)
+        (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (fresh / "README.md").write_text(model_card(base, record), encoding="utf-8")
+        replace_folder(fresh, folder)
+    except BaseException as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if "No space left" in str(error):
+            # safetensors has an exception of its own for it
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
+        raise
+
+
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Put ``fresh`` where ``folder`` is; a crash in between leaves one of both under a name that is looked for."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Finish a replacement that a crash interrupted."""
+    old = folder.with_name(folder.name + ".old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def model_card(base: str, record: dict[str, Any]) -> str:
+    """The adapter's README.md, with the metadata that the Hub reads."""
+    config = record["config"]
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in facts(record).items())
+    return f"""---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, python, code, lora-lens]
+---
+
+# {record["name"]}
+
+A LoRA adapter for [{base}](https://huggingface.co/{base}), trained with LoRA Lens to answer Python questions in one
+short block of code and then stop.
+
+| | |
+| --- | --- |
+{rows}
+
+The loss is the mean of -log p over answer tokens, the closing token included.
+
+## Use
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("{base}")
+```
+
+System prompt: "{record["system_prompt"]}" The user turn is "{record["user_prefix"]}" and the question on the next line.
+
+## Every setting
+
+```json
+{json.dumps(config, indent=2)}
+```
+"""
+
+
+def facts(record: dict[str, Any]) -> dict[str, str]:
+    """What the card's table says."""
+    config = record["config"]
+    shown = {
+        "data": f"{record['data']} ({record['train_rows']} training rows, fingerprint {record['data_fingerprint']})",
+        "steps": f"{record['steps']} of {config['max_steps']}, {config['batch_size']} examples each",
+        "LoRA": f"rank {config['rank']}, alpha {config['alpha']:g}, dropout {config['dropout']:g} on "
+        + ", ".join(config["target_modules"]),
+        "learning_rate": f"{config['learning_rate']:g}, {config['schedule']}, {config['warmup_steps']} warm-up steps",
+        "device": record["device"],
+        "base_fingerprint": record["base_fingerprint"],
+    }
+    for split in ("loss", "test_loss"):
+        before, after = record.get(f"{split}_before"), record.get(f"{split}_after")
+        if before is not None and after is not None:
+            name = "validation loss" if split == "loss" else "test loss"
+            shown[name] = f"{before:.4f} before, {after:.4f} after ({100 * (after / before - 1):+.1f}%)"
+    return shown
+
+
+def load_factors(model: PeftModel, folder: Path) -> None:
+    """Put the factors that :func:`save_adapter` wrote back into a model that has the same adapter."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))

@@ -1,0 +1,47 @@
+"""One answer from the model as it stands in the middle of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuning.data.chat import encode_prompt, end_token_id
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class SampleAnswer:
+    """``ended`` says that the model ended the answer itself, and not the cap."""
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+def answer(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, max_new_tokens: int) -> SampleAnswer:
+    """The greedy answer to ``question`` with the adapter as it is; draws no random number."""
+    import torch
+
+    prompt = torch.tensor([encode_prompt(tokenizer, question)], device=next(model.parameters()).device)
+    end = end_token_id(tokenizer)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        ids = model.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    model.train(was_training)
+    new = ids[0, prompt.shape[1] :].tolist()
+    ended = bool(new) and new[-1] == end
+    return SampleAnswer(tokenizer.decode(new, skip_special_tokens=True), len(new), ended)

@@ -1,0 +1,217 @@
+"""One optimizer step: its rows, their gradient however memory allows, the update. And a session that holds the parts.
+
+:func:`open_session` and :func:`run_steps` are also the entry for benchmarks: plain rows in, numbers per step out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from tuning.data.batches import common_prefix, micro_batches, share, step_rows
+from tuning.data.chat import Example
+from tuning.errors import UserError
+from tuning.kernels.dropout import Noise, step_key
+from tuning.kernels.memory import Budget, is_out_of_memory, pass_size, release
+from tuning.presets import Config
+from tuning.training.forward import Forward, choose_forward, computed_tokens
+from tuning.training.lora import attach, trainable
+from tuning.training.optimizer import learning_rate, make_optimizer
+from tuning.training.parallel import Ranks
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What one step did. ``tokens`` are the rows' prompt and answer tokens, ``trained_tokens`` those with a label, and
+    ``computed_tokens`` those that went through the model: a shared prefix counts once per pass; padding counts, but not
+    that of a recorded pass. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean
+    per trained token, before the update."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    trained_tokens: int
+    tokens: int
+    computed_tokens: int
+    seconds: float
+    stop: bool = False
+
+
+@dataclass
+class Session:
+    """A model that is being trained, and everything that a step needs."""
+
+    config: Config
+    model: PeftModel
+    forward: Forward
+    optimizer: torch.optim.Optimizer
+    examples: Sequence[Example]
+    budget: Budget
+    ranks: Ranks = field(default_factory=Ranks)
+    say: Callable[[str], None] = print
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every training example."""
+        return [len(example) for example in self.examples]
+
+
+def open_session(
+    base: PreTrainedModel,
+    config: Config,
+    examples: Sequence[Example],
+    *,
+    ranks: Ranks | None = None,
+    say: Callable[[str], None] = print,
+) -> Session:
+    """Put adapters on ``base`` and choose the fastest forward pass that gives the model's own numbers."""
+    noise = Noise()
+    model = attach(base, config, noise).eval()
+    forward = choose_forward(model, noise, examples, common_prefix(examples))
+    optimizer = make_optimizer(trainable(model).values(), config)
+    tokens = config.micro_batch_tokens or pass_size(forward.head.device.type)
+    budget = Budget(tokens, config.micro_batch_rows, config.gradient_checkpointing)
+    session = Session(config, model, forward, optimizer, examples, budget, ranks or Ranks(), say)
+    forward.checkpointing = budget.checkpointing
+    return session
+
+
+def run_steps(session: Session, count: int, first: int = 0) -> Iterator[StepStats]:
+    """Train ``count`` steps, beginning with step ``first``."""
+    for step in range(first, first + count):
+        yield train_step(session, step)
+
+
+def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
+    """One update. ``stop`` asks all processes to end after it; the answer is in the result's ``stop``.
+
+    Raises UserError if loss or gradient are not finite (the adapter is then unchanged) or if one row does not fit.
+    """
+    started = time.perf_counter()
+    config, ranks = session.config, session.ranks
+    rows = step_rows(step, config.batch_size, len(session.examples), config.seed)
+    batch = [session.examples[row] for row in rows]
+    mine = share(rows, session.lengths, ranks.rank, ranks.count)
+    session.model.train()
+    loss_sum, computed = accumulate(session, batch, mine, step_key(config.seed, step))
+
+    factors = list(trainable(session.model).values())
+    extra = torch.tensor([loss_sum, float(stop)], device=factors[0].device)
+    gradients = [factor.grad if factor.grad is not None else torch.zeros_like(factor) for factor in factors]
+    ranks.add([*gradients, extra])
+    trained = sum(len(example.answer_ids) for example in batch)
+    torch._foreach_div_(gradients, trained)
+    for factor, gradient in zip(factors, gradients, strict=True):
+        factor.grad = gradient
+    loss = extra[0].item() / trained
+    norm = torch.nn.utils.clip_grad_norm_(factors, config.clip_norm or math.inf).item()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        raise UserError(
+            f"The {what} of step {step + 1} is not a finite number: lower --learning-rate (now "
+            f"{config.learning_rate:g}) or raise --warmup-steps. The last good adapter is kept."
+        )
+    rate = learning_rate(config, step)
+    for group in session.optimizer.param_groups:
+        group["lr"] = rate
+    session.optimizer.step()
+    session.optimizer.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - started
+    tokens = sum(len(example) for example in batch)
+    return StepStats(step + 1, loss, rate, norm, trained, tokens, computed, seconds, stop=bool(extra[1].item()))
+
+
+def accumulate(session: Session, batch: Sequence[Example], mine: Sequence[int], key: int) -> tuple[float, int]:
+    """Sum the gradients of the rows ``mine`` of ``batch`` into the adapter; returns their summed loss and the tokens
+    computed. Out of memory, it begins again with a tighter budget, which gives the same gradient."""
+    while True:
+        losses: list[torch.Tensor] = []
+        computed = 0
+        session.model.zero_grad(set_to_none=True)
+        for group in passes(session, [len(batch[place]) for place in mine]):
+            places = [mine[member] for member in group]
+            examples = [batch[place] for place in places]
+            loss = one_pass(session, examples, places, key)
+            if loss is None:
+                tighten(session, examples)
+                break
+            losses.append(loss)
+            computed += computed_tokens(session.forward, examples)
+        else:
+            return sum(loss.item() for loss in losses), computed
+
+
+def one_pass(session: Session, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor | None:
+    """Forward and, where gradients are wanted, backward over one micro-batch: its summed loss, or None if memory ran
+    out."""
+    try:
+        loss = session.forward.loss(examples, places, key)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.detach()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def passes(session: Session, lengths: Sequence[int]) -> list[list[int]]:
+    """The micro-batches of rows of these lengths under the run's present budget."""
+    forward, budget = session.forward, session.budget
+    return micro_batches(lengths, budget.tokens, budget.rows, prefix=forward.prefix, padded=forward.padded)
+
+
+def tighten(session: Session, examples: Sequence[Example]) -> None:
+    """Adapt the session to having run out of memory over ``examples``, and say so."""
+    session.model.zero_grad(set_to_none=True)
+    gave_up = session.forward.give_up()
+    release()
+    if gave_up:
+        session.say("Out of memory: it is tried again without recorded passes, which need memory of their own.")
+        return
+    lengths = [len(example) for example in examples]
+    session.say(session.budget.tighten(lengths, computed_tokens(session.forward, examples)))
+    session.forward.checkpointing = session.budget.checkpointing
+
+
+def try_longest(session: Session) -> None:
+    """Run the largest pass that this run can meet, forward and backward, and forget its gradient.
+
+    A run that cannot fit so fails, or finds its budget, before its first step instead of an hour in.
+    """
+    longest = sorted(range(len(session.examples)), key=lambda row: -len(session.examples[row]))
+    batch = [session.examples[row] for row in longest[: session.config.batch_size]]
+    session.model.train()
+    largest = passes(session, [len(example) for example in batch])[0]
+    accumulate(session, [batch[member] for member in largest], range(len(largest)), key=0)
+    session.model.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def mean_loss(session: Session, examples: Sequence[Example]) -> float:
+    """Mean -log p per answer token over ``examples``, without dropout, each process taking its share."""
+    session.model.eval()
+    ranks = session.ranks
+    mine = examples[ranks.rank :: ranks.count]
+    waiting = [[mine[member] for member in group] for group in passes(session, [len(example) for example in mine])]
+    total = torch.zeros((), device=session.forward.head.device)
+    while waiting:
+        rows = waiting.pop()
+        loss = one_pass(session, rows, range(len(rows)), key=0)
+        if loss is not None:
+            total += loss
+        else:
+            tighten(session, rows)
+            waiting += [half for half in (rows[::2], rows[1::2]) if half]
+    ranks.add([total])
+    return total.item() / sum(len(example.answer_ids) for example in examples)

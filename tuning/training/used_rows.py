@@ -1,0 +1,71 @@
+"""Which rows a run learns from: written down when it starts, listed later with how often each was met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.errors import UserError
+from tuning.runs.lock import write_whole
+
+if TYPE_CHECKING:
+    from tuning.data.dataset import DataSet
+    from tuning.runs.run import Run
+
+ROWS_FILE = "rows.json"
+
+
+@dataclass(frozen=True)
+class UsedRow:
+    """A row's id, its split, and how often training has met it; held-out rows are measured, never trained."""
+
+    id: str
+    split: str
+    met: int
+
+
+def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]]) -> None:
+    """Write the ids of the rows in use, by split, beside config.json, and what they were read from into it."""
+    write_whole(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    write_whole(path, settings | {"data": origin(dataset, used)})
+
+
+def origin(dataset: DataSet, used: dict[str, Sequence[str]]) -> dict[str, Any]:
+    """What rows were read from: for a table its name, its snapshot and the condition; else the source's revision."""
+    from tuning.data.place import is_place, parse
+
+    facts = {"source": dataset.source, "fingerprint": dataset.fingerprint, "rows": ROWS_FILE}
+    facts |= {"counts": {split: len(ids) for split, ids in used.items()}}
+    if not is_place(dataset.source):
+        return facts | {"revision": dataset.revision}
+    place = parse(dataset.source)
+    return facts | {"table": place.name, "where": place.where, "snapshot": dataset.revision}
+
+
+def listed(run: Run) -> Iterator[UsedRow]:
+    """The rows of a run, training rows first. Raises UserError if they were not written down."""
+    try:
+        used = json.loads((run.path / ROWS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Run {run.name} has no list of rows: it has not read its data yet, or is older.") from error
+    config = run.config()
+    times = times_met(len(used["train"]), run.state().step * config.batch_size, config.seed)
+    for split, ids in used.items():
+        for number, row_id in enumerate(ids):
+            yield UsedRow(row_id, split, times[number] if split == "train" else 0)
+
+
+def times_met(rows: int, examples: int, seed: int) -> list[int]:
+    """How often each of ``rows`` training rows is among the first ``examples`` (see :func:`batches.step_rows`)."""
+    from tuning.data.batches import epoch_order
+
+    epochs, rest = divmod(examples, rows)
+    times = [epochs] * rows
+    for number in epoch_order(rows, seed, epochs)[:rest]:
+        times[number] += 1
+    return times

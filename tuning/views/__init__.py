@@ -1,0 +1,1 @@
+"""What pages and commands show of data and runs, as plain data."""

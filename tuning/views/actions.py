@@ -1,0 +1,102 @@
+"""What the Train tab and its endpoints do to runs: start, stop, resume, delete."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tuning import presets
+from tuning.errors import UserError
+from tuning.exports.background import Exports
+from tuning.runs import run
+from tuning.runs.run import Run
+from tuning.views import estimate, form
+from tuning.views.run_view import Watcher
+
+STARTER = "starter"
+Use = Callable[[str | None, str | None], dict[str, Any] | None]
+
+
+class Actions:
+    """One start at a time, for all pages together.
+
+    ``use`` puts an adapter (a folder or 'starter'), perhaps against another one, on the Compare tab and tells what is
+    known of it; ``comparing`` says in words who answers there. They come from whoever composes the page, as does
+    ``closed``: why nothing may be started here and what to do instead, or ''.
+    """
+
+    def __init__(self, watcher: Watcher, use: Use, comparing: Callable[[], str], closed: str = "") -> None:
+        self.watcher, self._use, self.comparing, self.closed = watcher, use, comparing, closed
+        self.exports, self.estimator = Exports(), estimate.Estimator()
+        self._lock = threading.Lock()
+
+    def calibrate(self, preset: str, overrides: dict[str, Any]) -> None:
+        """Begin to measure how fast such a run would go. Raises UserError as ``start`` does."""
+        with self._starting():
+            estimate.calibrate(preset, self._checked(preset, overrides))
+
+    def start(self, preset: str, overrides: dict[str, Any]) -> Run:
+        """Start a run. Raises UserError for settings that cannot work, or naming the run that trains already."""
+        with self._starting():
+            self._checked(preset, overrides)
+            return run.start(preset, overrides)
+
+    def _checked(self, preset: str, overrides: dict[str, Any]) -> presets.Config:
+        """The settings of a run. Raises UserError if they cannot work."""
+        presets.preset(preset)
+        wrong = form.problems(preset, overrides)
+        if wrong:
+            name, text = next(iter(wrong.items()))
+            raise UserError(f"{label(name)}: {text}.")
+        return presets.configure(preset, overrides)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Being the one that starts a worker. Raises UserError for a second one at the same moment, and for every one
+        where starting is closed."""
+        if self.closed:
+            raise UserError(self.closed)
+        if not self._lock.acquire(blocking=False):
+            raise UserError("A run is being started right now: wait a moment.")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def stop(self, name: str) -> None:
+        """Ask a run's worker to save and end. Raises UserError if there is no such run or it is not running."""
+        chosen = self.watcher.named(name)
+        if not chosen.working():
+            raise UserError(f"Run {name} is not running.")
+        if chosen.path in self.watcher.stopping:
+            return
+        self.watcher.stopping.add(chosen.path)
+        chosen.stop()
+
+    def resume(self, name: str) -> Run:
+        """Go on with a run. Raises UserError if it runs or has finished, or if another one trains."""
+        with self._starting():
+            return self.watcher.named(name).resume()
+
+    def delete(self, name: str) -> None:
+        """Remove a run and all it holds. Raises UserError while it is running."""
+        self.watcher.named(name).delete()
+
+    def use(self, name: str, against: str = "") -> dict[str, Any] | None:
+        """Compare a run's best adapter ('starter' for the starter adapter) with the base, or with another run's.
+
+        Tells what is known of the adapter. Raises UserError, and leaves all as it was, if one cannot be used.
+        """
+        return self._use(self._adapter(name), self._adapter(against) if against else None)
+
+    def _adapter(self, name: str) -> str:
+        from tuning.exports.export import best_adapter
+
+        return STARTER if name == STARTER else str(best_adapter(self.watcher.named(name)))
+
+
+def label(name: str) -> str:
+    """A setting as the form calls it."""
+    return next((field.label for field in form.FIELDS if field.name == name), name).replace(" … ", " ")
