@@ -58,8 +58,15 @@ def build_header(lens: Lens, training: Callable[[], str], is_owner: Callable[[gr
     """The line with the name, the two models and the live status; ``training`` says in words what trains, or '', and
     ``is_owner`` whether a request is the owner's."""
 
+    def training_now() -> str:
+        try:
+            return training()
+        except Exception:  # what trains is no reason to tell nothing of what answers
+            log.exception("what trains could not be told")
+            return "training: see the server's log"
+
     def status(_: Any, request: gr.Request) -> dict[str, Any]:
-        view = status_view(lens.status()) | {"training": training(), "owner": is_owner(request)}
+        view = status_view(lens.status()) | {"training": training_now(), "owner": is_owner(request)}
         return view | {"poll_seconds": BUSY_POLL_SECONDS} if view["training"] else view
 
     gr.HTML(

@@ -7,13 +7,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Row, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
 from tuning.data.chat import encode_prompt, end_token_id
 from tuning.errors import UserError
+from tuning.kernels.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 32
 PREFILL_TOKENS_PER_STEP = 512
 CLOSE_SECONDS = 10.0
+NO_MEMORY = "Answering failed: the memory ran out. Ask fewer or shorter questions."
+FAULT = "Answering failed on the server, and its log says why: ask again."
+BROKEN = "Answering has failed, and the server's log says why: its owner has to start the app again."
+CLOSING = "The app is shutting down: ask again once it is back."
 
 
 class Backend(Protocol):
@@ -50,8 +55,16 @@ class Backend(Protocol):
 class Engine:
     """Continuous batching over a backend: requests are served first come, first served, row by row."""
 
-    def __init__(self, backend: Backend, tokenizer: PreTrainedTokenizerBase, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: PreTrainedTokenizerBase,
+        max_rows: int = MAX_ROWS,
+        on_broken: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``on_broken`` is told, in one sentence, if the decode thread itself has failed; nothing is answered then."""
         self._backend = backend
+        self._on_broken = on_broken
         self._next_backend: Backend | None = None
         self._tokenizer = tokenizer
         self._end = end_token_id(tokenizer)
@@ -60,6 +73,7 @@ class Engine:
         self._active: list[Row] = []
         self._work = threading.Condition()
         self._closed = False
+        self._end_words = CLOSING
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
 
@@ -102,7 +116,7 @@ class Engine:
             row.generator = generator_for(stream.settings)
         with self._work:
             if self._closed:
-                raise UserError("The app is shutting down: ask again once it is back.")
+                raise UserError(self._end_words)
             self._waiting.extend(stream.rows)
             self._work.notify()
 
@@ -131,6 +145,21 @@ class Engine:
         return 0
 
     def _run(self) -> None:
+        """The thread: answers until it is closed. Whatever escapes the guarded calls ends every request with a
+        sentence, so that nobody waits for a thread that is gone."""
+        try:
+            self._decode()
+        except Exception:
+            log.exception("The decode thread has failed")
+            with self._work:
+                self._closed, self._end_words = True, BROKEN
+            self._on_broken(BROKEN)
+        with self._work:
+            left = [*self._active, *self._waiting]
+        for stream in _streams(left):
+            stream.fail(self._end_words)
+
+    def _decode(self) -> None:
         import torch
 
         with torch.inference_mode():
@@ -138,14 +167,12 @@ class Engine:
                 with self._work:
                     self._work.wait_for(lambda: self._closed or self._waiting or self._active or self._next_backend)
                     if self._closed:
-                        break
+                        return
                 self._change_backend_when_idle()
                 self._admit()
                 self._drop_cancelled()
                 if self._active:
                     self._step()
-        for row in [*self._active, *self._waiting]:
-            row.stream.fail("The app is shutting down: ask again once it is back.")
 
     def _change_backend_when_idle(self) -> None:
         if self._next_backend is not None and not self._active:
@@ -206,14 +233,21 @@ class Engine:
         row.stream.notify()
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
-        """End the requests of these rows with a message, and keep serving the others."""
-        log.debug("Answering failed", exc_info=error)
-        reason = "the memory ran out: ask fewer or shorter questions" if "memory" in str(error).lower() else str(error)
+        """End the requests of these rows with a message, and keep serving the others. What the user cannot mend is
+        told to the log, never to a visitor."""
+        if isinstance(error, UserError):
+            words = str(error)
+        elif is_out_of_memory(error):
+            log.warning("The memory ran out while answering", exc_info=error)
+            words = NO_MEMORY
+        else:
+            log.error("Answering failed", exc_info=error)
+            words = FAULT
         for stream in _streams(rows):
             for row in [row for row in self._active if row.stream is stream]:
                 self._active.remove(row)
                 self._backend.leave(row)
-            stream.fail(f"Answering failed ({reason.splitlines()[0] if reason else type(error).__name__}).")
+            stream.fail(words)
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)
 

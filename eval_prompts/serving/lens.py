@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOADING_FAILED = "Loading failed, and the server's log says why: choose another model, or start the app again."
+
 T = TypeVar("T")
 Wish = Literal["auto", "fp32", "int8"]
 
@@ -214,28 +216,33 @@ class Lens:
             self._report("loading the weights")
             device = pick_device(self._device_name, self._precision)
             pair = load_pair(self._weights, device, self._adapter, self._quantize)
-            engine = Engine(make_backend(pair, self._precision), pair.tokenizer)
-        except UserError as error:
-            self._fail(str(error))
-        except Exception as error:
-            log.debug("Loading failed", exc_info=True)
-            self._fail(f"Loading failed ({type(error).__name__}): choose another model, or look at the debug log.")
-        else:
+            engine = Engine(make_backend(pair, self._precision), pair.tokenizer, on_broken=self._fail)
             with self._lock:
                 self._pair, self._engine = pair, engine
-                for stream in self._streams:
-                    try:
-                        self._submit(stream)
-                    except UserError as error:
-                        stream.fail(str(error))
-                self._state, self._message, self._progress = "ready", "ready", None
+                self._take_up()
             self._settled.set()
+        except UserError as error:
+            self._fail(str(error))
+        except Exception:
+            log.exception("Loading failed")
+            self._fail(LOADING_FAILED)
+
+    def _take_up(self) -> None:
+        """Answer, from now on, and what has been asked already; the caller holds the lock."""
+        for stream in self._streams:
+            try:
+                self._submit(stream)
+            except UserError as error:
+                stream.fail(str(error))
+        self._state, self._message, self._progress = "ready", "ready", None
 
     def _fail(self, message: str) -> None:
+        """Answer nothing any more, and tell everybody who waits why."""
         with self._lock:
             self._state, self._message, self._progress = "failed", message, None
             for stream in self._streams:
-                stream.fail(message)
+                if not stream.done:
+                    stream.fail(message)
         self._settled.set()
 
 

@@ -99,6 +99,8 @@ class RemoteEngine:
         self._thread.join()
 
     async def _answer(self, row: Row, pieces: list[str]) -> None:
+        import httpx
+
         try:
             async with self._places:
                 self._waiting.discard(row)
@@ -111,7 +113,8 @@ class RemoteEngine:
         except UserError as error:
             row.stream.fail(str(error))
         except Exception as error:
-            log.warning("the %s side did not answer: %s", row.side, type(error).__name__)
+            level = logging.WARNING if isinstance(error, httpx.TransportError) else logging.ERROR
+            log.log(level, "the %s side did not answer", row.side, exc_info=error)
             row.stream.fail(f"The {row.side} side does not answer ({type(error).__name__}): is its server up?")
         finally:
             self._waiting.discard(row)
@@ -280,12 +283,12 @@ class RemoteLens(Lens):
         try:
             for name, asked in self._asked.items():
                 self._sides[name] = connect(name, *asked)
+            with self._lock:
+                self._engine = RemoteEngine(self._sides)
+                self._take_up()
+            self._settled.set()
         except UserError as error:
             self._fail(str(error))
-            return
-        with self._lock:
-            self._engine = RemoteEngine(self._sides)
-            for stream in self._streams:
-                self._submit(stream)
-            self._state, self._message, self._progress = "ready", "ready", None
-        self._settled.set()
+        except Exception:
+            log.exception("Loading failed")
+            self._fail("The endpoints cannot be used, and the server's log says why: check --base-url and --tuned-url.")

@@ -127,6 +127,8 @@ class LivePair:
                     ratings.set_verdicts(self.id, found["base"].to_dict(), found["tuned"].to_dict())
                 except UserError as error:
                     log.error("Verdicts were not kept: %s", error)
+                except Exception:
+                    log.exception("Verdicts were not kept")
 
         for answer in answers.values():
             self.showing.verdicts.begin(answer).add_done_callback(keep)

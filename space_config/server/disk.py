@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 LOOK_SECONDS = 20.0
+UNKNOWN = "The server cannot tell whether its disk has room, so nothing can be kept: its owner has to look at the log."
+
+log = logging.getLogger(__name__)
 
 
 class Disk:
@@ -40,6 +44,9 @@ class Disk:
     def _look(self) -> None:
         try:
             self._problem = self.look()
+        except Exception:
+            log.exception("The data folder's room could not be measured, so nothing is written")
+            self._problem = UNKNOWN
         finally:
             self._looking.release()
 

@@ -19,6 +19,8 @@ HEAD_SECONDS = 20.0
 HEADER_BYTES = 32 * 2**10
 START_SECONDS = 60.0
 
+log = logging.getLogger(__name__)
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 takes a free one. Raises UserError where the address cannot be had.
@@ -94,5 +96,7 @@ class Server:
 
         try:
             asyncio.run(serve())
+        except Exception:
+            log.exception("The web server has failed")
         finally:
             self._began.set()

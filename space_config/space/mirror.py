@@ -65,8 +65,8 @@ class Mirror:
             ended = self._ending.wait(self._every)
             try:
                 self.copy()
-            except Exception as error:
-                log.warning("The votes were not mirrored (%s): the next try is later.", type(error).__name__)
+            except Exception:
+                log.exception("The votes were not mirrored: the next try is in %.0f s", self._every)
             if ended:
                 return
 

@@ -13,12 +13,13 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import FINAL_STATES, Settings, State, Stream
-from eval_prompts.decoding.engine import MAX_ROWS, Engine
+from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.status import Status
 from tuning.errors import UserError
@@ -35,7 +36,6 @@ LOAD_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 20.0, 0.04, 120
 slot that every visitor may ask for."""
 LOOK_SECONDS = 0.1
 TAKEN = "The GPU was taken away in the middle of the answers: ask again."
-CLOSING = "The app is shutting down: ask again once it is back."
 
 Told = list[tuple[list[int], State]] | str
 """Each row's generated tokens and its state, or why there will be no answers."""
@@ -78,6 +78,9 @@ def answer(request: Request) -> Iterator[Told]:
             yield [(row.generated, row.state) for row in stream.rows]
     except UserError as error:  # of an exception that is raised here, only its class arrives
         yield str(error)
+    except Exception:
+        log.exception("Answering on the GPU failed")
+        raise
 
 
 def _engine(request: Request) -> Engine:
@@ -114,8 +117,8 @@ class ZeroGpuLens(Lens):
 
         try:
             zero.startup()
-        except Exception as error:
-            log.warning("ZeroGPU does not take this app (%s), so the CPU answers", error)
+        except Exception:
+            log.exception("ZeroGPU does not take this app, so the CPU answers")
         super().start()
 
     def status(self) -> Status:
@@ -161,21 +164,28 @@ class ZeroGpuLens(Lens):
         return sum(row.state not in FINAL_STATES for other in earlier for row in other.rows)
 
     def _borrow(self, stream: Stream, request: Request, arriving: queue.SimpleQueue) -> None:
-        steps = self._on_gpu(request)
         try:
-            for told in steps:
-                if stream.done:
-                    break
-                arriving.put(told)
+            with closing(self._on_gpu(request)) as steps:
+                for told in steps:
+                    if stream.done:
+                        break
+                    arriving.put(told)
         except Exception as error:
             arriving.put(error)
         else:
             arriving.put(None)
-        finally:
-            steps.close()
 
     def _follow(self, stream: Stream, arriving: queue.SimpleQueue) -> None:
         """Puts what comes from the GPU into the rows, until they are over or the CPU has taken the request."""
+        try:
+            self._take_in(stream, arriving)
+        except Exception:
+            log.exception("The GPU's answers could not be read")
+            stream.fail(FAULT)
+        finally:
+            self._borrowing.remove(stream)
+
+    def _take_in(self, stream: Stream, arriving: queue.SimpleQueue) -> None:
         while not stream.done:
             drop_cancelled(stream)
             try:
@@ -191,8 +201,7 @@ class ZeroGpuLens(Lens):
             else:
                 log.warning("no GPU, so the CPU answers: %s", getattr(told, "message", told), exc_info=told)
                 self._hand_over(stream)
-                break
-        self._borrowing.remove(stream)
+                return
 
     def _hand_over(self, stream: Stream) -> None:
         try:

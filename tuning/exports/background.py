@@ -4,6 +4,7 @@ Hub. What takes long goes on in a thread, one at a time, and says how it stands.
 from __future__ import annotations
 
 import base64
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from tuning.runs import helper_process
 from tuning.runs.lock import data_root
 from tuning.runs.run import Run
 
+log = logging.getLogger(__name__)
+
+FAILED = "The export failed, and the server's log says why: try again."
 PART_BYTES = 3 << 20
 MERGE_SECONDS = 1800.0
 
@@ -60,7 +64,7 @@ class Exports:
                 file.seek(offset)
                 content = file.read(PART_BYTES)
         except OSError as error:
-            raise UserError("The zip has gone: download it again from the start.") from error
+            raise UserError("The zip no longer exists: download it again from the start.") from error
         following = offset + len(content)
         if following >= size:
             packed.unlink(missing_ok=True)
@@ -101,12 +105,13 @@ class Exports:
 
         def go() -> None:
             try:
-                told = {"state": "done", "words": work()}
+                self._told[run.path] = {"state": "done", "words": work()}
             except UserError as error:
-                told = {"state": "failed", "words": str(error)}
-            except Exception as error:
-                told = {"state": "failed", "words": f"The export failed ({type(error).__name__}): try again."}
-            self._told[run.path] = told
-            self._lock.release()
+                self._told[run.path] = {"state": "failed", "words": str(error)}
+            except Exception:
+                log.exception("The export of run %s failed", run.name)
+                self._told[run.path] = {"state": "failed", "words": FAILED}
+            finally:
+                self._lock.release()
 
         threading.Thread(target=go, name="export", daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tuning.errors import UserError
 from tuning.runs.run import Run, is_trained
 from tuning.training.lora import recover_folder
 
+log = logging.getLogger(__name__)
+
+COPY_ATTEMPTS = 5
+REPLACING_SECONDS = 2.0
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
@@ -25,7 +30,7 @@ def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
     fresh = out.with_name(f".{out.name}.new")
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            copy = Path(shutil.copytree(adapter, Path(scratch) / adapter.name))
+            copy = copy_adapter(adapter, Path(scratch) / adapter.name)
             if half:
                 halve(copy / WEIGHTS_FILE)
             if out.suffix == ".zip":
@@ -91,7 +96,7 @@ def write_zip(folder: Path, target: Path) -> None:
 
 def best_adapter(run: Run) -> Path:
     """The run's adapter folder. Raises UserError if it has none yet that is better than the base model."""
-    recover_folder(run.adapter)
+    wait_for_adapter(run)
     if not (run.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"Run {run.name} has saved no adapter yet: let it reach its first validation.")
     if not is_trained(run.adapter):
@@ -100,6 +105,33 @@ def best_adapter(run: Run) -> Path:
             "lower than that of step 0."
         )
     return run.adapter
+
+
+def wait_for_adapter(run: Run) -> None:
+    """Have the adapter's folder in its place: a worker that is alive puts a better one there in a moment; what a dead
+    one left in between is put right here."""
+    until = time.monotonic() + REPLACING_SECONDS
+    aside = run.adapter.with_name(run.adapter.name + ".old")
+    while run.working() and aside.exists() and not run.adapter.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    if not run.working():
+        recover_folder(run.adapter)
+
+
+def copy_adapter(adapter: Path, target: Path) -> Path:
+    """Copy an adapter's folder while its run may put a better one in its place; returns ``target``, whose files are
+    all of one adapter. Raises UserError if it is replaced faster than it can be copied."""
+    for _ in range(COPY_ATTEMPTS):
+        try:
+            before = adapter.stat().st_ino
+            shutil.copytree(adapter, target)
+            if adapter.stat().st_ino == before:
+                return target
+        except (FileNotFoundError, shutil.Error) as error:
+            log.info("the adapter was replaced while it was copied: %s", error)
+        shutil.rmtree(target, ignore_errors=True)
+        time.sleep(0.05)
+    raise UserError(f"The adapter in {adapter.parent.name} is being replaced all the time: try again in a moment.")
 
 
 def refuse_existing(out: Path) -> None:

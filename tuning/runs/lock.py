@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from tuning.runs import events, process
 from tuning.errors import UserError
+from tuning.runs import events, process
 
 DATA_VARIABLE = "LORA_LENS_DATA"
 WORKER_FILE = "worker.json"

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning.runs import events, process
 from tuning import presets
 from tuning.errors import UserError
-from tuning.runs.lock import WORKER_FILE, data_root, refuse_second
 from tuning.presets import Config
+from tuning.runs import events, process
+from tuning.runs.lock import WORKER_FILE, data_root, refuse_second
 from tuning.runs.spawn import exit_code, spawn
 
 LOG_LINES = 12

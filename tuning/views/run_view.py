@@ -134,9 +134,12 @@ class Watcher:
 
     def history(self) -> list[dict[str, Any]]:
         """All runs, newest first, one row each."""
-        for path in [path for path in self._rows if not path.exists()]:
-            del self._rows[path]
-            self._folds.pop(path / "events.jsonl", None)
+        with self._lock:
+            held = [*self._rows]
+        for path in [path for path in held if not path.exists()]:
+            with self._lock:
+                self._rows.pop(path, None)
+                self._folds.pop(path / "events.jsonl", None)
         return [self._row(each) for each in run.all_runs()]
 
     def _row(self, each: Run) -> dict[str, Any]:
@@ -164,7 +167,8 @@ class Watcher:
             "words": STATE_WORDS.get(state.state, "training"),
             "adapter": run.is_trained(each.adapter),
         }
-        self._rows[each.path] = (key, row)
+        with self._lock:
+            self._rows[each.path] = (key, row)
         return row
 
     def curves(self, names: list[str]) -> list[dict[str, Any]]:

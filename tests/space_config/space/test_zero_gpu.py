@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+import time
 import types
 from contextvars import ContextVar
 
@@ -142,7 +143,10 @@ def test_who_stops_need_not_wait_for_a_gpu_and_gives_it_back(lens, platform):
     for _ in range(2):
         assert platform.given_back.acquire(timeout=60)
     assert {answer.state for answer in second.result()} == {"cancelled"}
-    assert (lens.status().answering, lens.status().queued) == (0, 0)
+    until = time.monotonic() + 60
+    while (lens.status().answering, lens.status().queued) != (0, 0):  # other threads may be a moment behind
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_another_adapter_answers_from_the_next_request_on(lens, tiny_adapter_path):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tuning.runs import events, lock, process, run
 from tuning import presets
 from tuning.__main__ import main
 from tuning.errors import UserError
+from tuning.runs import events, lock, process, run
 
 ROOT = Path(__file__).parents[3]
 

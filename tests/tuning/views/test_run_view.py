@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -273,3 +274,19 @@ def test_a_second_start_names_who_runs(home, watcher):
     mine = fake_run("the-first")
     with lock.working_on(mine.path), pytest.raises(UserError, match="Run the-first is training on this machine"):
         Actions(watcher, lambda *_: None, str).start("smoke", {})
+
+
+def test_the_history_is_told_while_another_request_adds_to_what_is_kept(watcher, monkeypatch):
+    write(fake_run("one"), step(1))
+    watcher.history()
+    plain, added = Path.exists, []
+
+    def exists(self):
+        if not added:
+            added.append(self)
+            watcher._rows[self.with_name("two")] = ((0, 0, 0, False), {})
+        return plain(self)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert [row["run"] for row in watcher.history()] == ["one"]
+    assert added

@@ -1,0 +1,183 @@
+"""The unexpected is loud: at each place where work goes on behind a page's back, an exception that nobody foresaw ends
+in an error of the log with its traceback, a state that says so, and one sentence for those who wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from eval_prompts.answers import Settings
+from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
+from eval_prompts.serving import remote
+from eval_prompts.serving.lens import LOADING_FAILED, Lens
+from eval_prompts.serving.remote import RemoteLens
+from space_config.server.disk import UNKNOWN, Disk
+from space_config.space.mirror import Mirror
+from tuning.errors import UserError
+from tuning.exports import background
+from tuning.exports.background import Exports
+
+SECRET = "a detail with /folders and names"
+
+
+class Unforeseen(ArithmeticError):
+    """What no code here catches by name."""
+
+
+def explode(*_, **__):
+    raise Unforeseen(SECRET)
+
+
+def logged(caplog, words):
+    """The one error-level record that says so, with the exception's own traceback."""
+    records = [record for record in caplog.records if record.levelno == logging.ERROR and words in record.getMessage()]
+    assert len(records) == 1
+    assert records[0].exc_info[0] is Unforeseen
+    assert SECRET in caplog.text
+    return records[0]
+
+
+def refusal(work):
+    with pytest.raises(UserError) as refused:
+        work()
+    assert SECRET not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.fixture
+def lens(tiny_model_path, tiny_adapter_path):
+    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu") as lens:
+        yield lens
+
+
+def loaded(lens):
+    lens.start()
+    lens.wait_ready(60)
+    return lens
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tuning.models.weights.resolve",
+        "tuning.models.device.pick_device",
+        "eval_prompts.models.pair.load_pair",
+        "eval_prompts.decoding.engine.Engine",
+        "eval_prompts.serving.lens.make_backend",
+        "eval_prompts.serving.lens.Lens._take_up",
+    ],
+)
+def test_the_loader(lens, monkeypatch, caplog, place):
+    early = lens.ask(["Early"])
+    monkeypatch.setattr(place, explode)
+    lens.start()
+    assert refusal(lambda: lens.wait_ready(60)) == LOADING_FAILED
+    assert refusal(early.result) == LOADING_FAILED
+    assert refusal(lambda: lens.ask(["Late"])) == LOADING_FAILED
+    assert (lens.status().state, lens.status().message) == ("failed", LOADING_FAILED)
+    logged(caplog, "Loading failed")
+
+
+@pytest.mark.parametrize("place", ["connect", "RemoteEngine"])
+def test_the_loader_of_endpoints(monkeypatch, caplog, place):
+    lens = RemoteLens("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", tuned_model="b")
+    early = lens.ask(["Early"])
+    if place != "connect":
+        monkeypatch.setattr(remote, "connect", lambda name, *_: remote.Endpoint("http://127.0.0.1:9/v1", name))
+    monkeypatch.setattr(remote, place, explode)
+    lens.start()
+    said = refusal(lambda: lens.wait_ready(60))
+    assert refusal(early.result) == said
+    assert lens.status().state == "failed"
+    logged(caplog, "Loading failed")
+
+
+@pytest.mark.parametrize("place", ["enter", "advance"])
+def test_a_step_of_the_decoder_fails_its_requests_alone(lens, monkeypatch, caplog, place):
+    backend = loaded(lens)._engine.backend
+    with monkeypatch.context() as broken:
+        broken.setattr(backend, place, explode)
+        assert refusal(lens.ask(["One"]).result) == FAULT
+    logged(caplog, "Answering failed")
+    assert lens.status().state == "ready"
+    assert lens.ask(["Two"], Settings(max_new_tokens=3)).result()[0].done
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), NO_MEMORY),
+        (MemoryError(), NO_MEMORY),
+        (ValueError("no such memory format"), FAULT),
+        (UserError("The question is too long: shorten it."), "The question is too long: shorten it."),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_one(lens, monkeypatch, error, words):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(loaded(lens)._engine.backend, "advance", fail)
+    assert refusal(lens.ask(["One"]).result) == words
+
+
+@pytest.mark.parametrize("place", ["_admit", "_drop_cancelled", "_step", "_change_backend_when_idle"])
+def test_the_decode_thread_itself(lens, monkeypatch, caplog, place):
+    engine = loaded(lens)._engine
+    running = lens.ask(["Long"], Settings(max_new_tokens=400))
+    assert running.wait(0, timeout=0) is False
+    monkeypatch.setattr(engine, place, explode)
+    late = lens.ask(["Late"], Settings(max_new_tokens=400))
+    assert refusal(running.result) == BROKEN
+    assert refusal(late.result) == BROKEN
+    engine._thread.join(60)
+    assert lens.status().state == "failed"
+    assert refusal(lambda: lens.ask(["After"])) == BROKEN
+    logged(caplog, "decode thread")
+
+
+def test_an_exporter(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    run = SimpleNamespace(path=tmp_path / "run", name="run")
+    exports, told = Exports(), threading.Event()
+    for call in (lambda: exports.merge(run), lambda: exports.push(run, "ann/x", True)):
+        caplog.clear()
+        monkeypatch.setattr(background.helper_process, "call", explode)
+        monkeypatch.setattr(background.hub, "push", explode)
+        monkeypatch.setattr(background.hub, "token", lambda: "hf_x")
+        call()
+        while exports._lock.locked():
+            told.wait(0.01)
+        assert exports.told(run) == {"state": "failed", "words": background.FAILED}
+        logged(caplog, "The export of run run failed")
+
+
+def test_the_mirror_goes_on_after_a_failure(caplog):
+    calls = []
+
+    def votes():
+        calls.append(len(calls))
+        explode()
+
+    mirror = Mirror("ann/votes", votes, None, every_seconds=0.001)
+    mirror.start()
+    while len(calls) < 3:
+        threading.Event().wait(0.001)
+    mirror.close()
+    assert "The votes were not mirrored" in caplog.text
+    assert caplog.records[0].levelno == logging.ERROR
+    assert caplog.records[0].exc_info[0] is Unforeseen
+
+
+def test_the_watch_on_the_disk(tmp_path, monkeypatch, caplog):
+    disk = Disk(tmp_path, 1e9, 0)
+    monkeypatch.setattr(disk, "look", explode)
+    disk._looking.acquire()
+    disk._look()
+    assert disk.problem() == UNKNOWN
+    logged(caplog, "could not be measured")
+    assert Path(tmp_path).exists()
