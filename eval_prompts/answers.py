@@ -6,10 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from tuning.data.chat import check_question
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,16 +21,44 @@ State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"
 FINAL_STATES = frozenset({"ended", "capped", "cancelled", "failed"})
 MAX_NEW_TOKENS_LIMIT = 4096
 MAX_QUESTIONS = 1000
+MAX_STOPS, MAX_STOP_CHARACTERS = 8, 200
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question as it is asked: the conversation that the answer follows, and ``text``, which is what people see.
+
+    ``size`` counts the characters that whoever asks has given, for the caps on questions.
+    """
+
+    text: str
+    messages: tuple[Message, ...]
+    size: int = 0
+
+
+def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = PYTHON_FORMAT) -> Prompt:
+    """A text, or a (question, input) pair, in a prompt format. Raises UserError if it cannot be asked."""
+    if isinstance(question, Prompt):
+        check_question(question.text)
+        return question
+    asked, given = question if isinstance(question, tuple) else (question, "")
+    if not isinstance(asked, str) or not isinstance(given, str):
+        raise UserError("A question must be text.")
+    asked, given = check_question(asked), given.strip()
+    messages = format.messages({"question": asked, "input": given})
+    return Prompt(asked, tuple(messages), len(asked) + len(given))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are generated; temperature 0 is greedy. Raises UserError for a value out of range."""
+    """How answers are generated; temperature 0 is greedy, ``stop`` are texts at which an answer is cut off. Raises
+    UserError for a value out of range."""
 
     max_new_tokens: int = 300
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _is_whole(self.max_new_tokens) or not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS_LIMIT:
@@ -41,6 +69,20 @@ class Settings:
             raise UserError("Top-p must lie above 0 and at most at 1.")
         if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
             raise UserError("The seed must be a whole number from 0 to 2^63 - 1.")
+        if not isinstance(self.stop, tuple) or len(self.stop) > MAX_STOPS:
+            raise UserError(f"Stop texts are a list of at most {MAX_STOPS} texts.")
+        if not all(isinstance(text, str) and 0 < len(text) <= MAX_STOP_CHARACTERS for text in self.stop):
+            raise UserError(f"A stop text must have 1 to {MAX_STOP_CHARACTERS} characters.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data; without stop texts where there are none."""
+        told = asdict(self) | {"stop": list(self.stop)}
+        return told if self.stop else {name: value for name, value in told.items() if name != "stop"}
+
+    def cut(self, text: str) -> str:
+        """A text up to the first stop text in it."""
+        found = [at for stop in self.stop if (at := text.find(stop)) >= 0]
+        return text[: min(found)] if found else text
 
 
 def _is_number(value: object) -> bool:
@@ -121,17 +163,20 @@ class Stream:
     """One visitor's request: its rows while they are answered. Safe to read from any thread."""
 
     def __init__(
-        self, questions: Sequence[str | tuple[str, str]], sides: Sequence[Side], settings: Settings, visitor: str = ""
+        self,
+        questions: Sequence[str | tuple[str, str] | Prompt],
+        sides: Sequence[Side],
+        settings: Settings,
+        visitor: str = "",
+        format: PromptFormat = PYTHON_FORMAT,
     ) -> None:
-        """``questions`` are texts, or (question, input) pairs. Raises UserError if one cannot be asked."""
+        """``questions`` are prompts, or texts and (question, input) pairs, which are put into ``format``. Raises
+        UserError if one cannot be asked."""
         if not questions:
             raise UserError("There is no question to ask.")
         if len(questions) > MAX_QUESTIONS:
             raise UserError(f"At most {MAX_QUESTIONS} questions can be asked at once.")
-        pairs = [question if isinstance(question, tuple) else (question, "") for question in questions]
-        if not all(isinstance(text, str) for pair in pairs for text in pair):
-            raise UserError("A question is a text.")
-        self.questions = [(check_question(question), given.strip()) for question, given in pairs]
+        self.questions = [prompt_of(question, format) for question in questions]
         self.sides = tuple(sides)
         self.settings = settings
         self.visitor = visitor
@@ -205,16 +250,20 @@ class Stream:
         """A copy of all answers as they stand, by question, base before tuned."""
         return [self._snapshot(row) for row in self.rows]
 
+    def text(self, ids: list[int]) -> str:
+        """Generated tokens as text, up to a stop text."""
+        return self.settings.cut(self.decode(ids))
+
     def _snapshot(self, row: Row) -> Answer:
         ids = row.generated
-        text = self.decode(ids)
+        text = self.text(ids)
         if row.state not in FINAL_STATES:
             text = text.rstrip("\ufffd")  # the first bytes of a character whose others are still to come
         now = row.finished if row.finished is not None else time.monotonic()
         return Answer(
             side=row.side,
             index=row.index,
-            question=self.questions[row.index][0],
+            question=self.questions[row.index].text,
             text=text,
             tokens=len(ids),
             seconds=now - row.started if row.started is not None else 0.0,

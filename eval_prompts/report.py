@@ -6,7 +6,7 @@ import html
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -53,7 +53,7 @@ class Comparison:
             "device": self.status.device,
             "adapter": self.status.adapter and self.status.adapter.to_dict(),
             "against": self.status.against and self.status.against.to_dict(),
-            "settings": asdict(self.settings),
+            "settings": self.settings.to_dict(),
             "answers": [answer_dict(answer) for answer in self.answers],
             "verdicts": [
                 {"probe": PROBE_IDS.get(answer.question), "side": answer.side, **self.verdict(answer).to_dict()}

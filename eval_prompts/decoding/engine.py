@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Row, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
-from tuning.data.chat import encode_prompt, end_token_id
+from tuning.data.chat import encode_messages, end_token_id
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory
 
@@ -99,7 +99,7 @@ class Engine:
         def decode(ids: list[int]) -> str:
             return self._tokenizer.decode([token for token in ids if token != end], skip_special_tokens=False)
 
-        prompts = [encode_prompt(self._tokenizer, question, given) for question, given in stream.questions]
+        prompts = [encode_messages(self._tokenizer, prompt.messages) for prompt in stream.questions]
         context = self._backend.context
         for prompt in prompts:
             if len(prompt) >= context:
@@ -218,6 +218,8 @@ class Engine:
             if token == self._end:
                 row.ended_by_token = True
                 self._retire(row, "ended")
+            elif row.stream.settings.stop and _at_stop(row):
+                self._retire(row, "ended")
             elif len(row.ids) >= row.limit:
                 self._retire(row, "capped")
         for stream in _streams(rows):
@@ -254,3 +256,12 @@ class Engine:
 
 def _streams(rows: Iterable[Row]) -> list[Stream]:
     return list({id(row.stream): row.stream for row in rows}.values())
+
+
+def _at_stop(row: Row) -> bool:
+    """Whether the newest tokens complete one of the stop texts. A token is at least a byte, so no more tokens than the
+    longest stop text has bytes can hold it; some more are read for its first character's beginning."""
+    stops = row.stream.settings.stop
+    reach = max(len(stop.encode()) for stop in stops) + 4
+    newest = row.stream.decode(row.generated[-reach:])
+    return any(stop in newest for stop in stops)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Prompt, Settings, Stream
 from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.status import Status
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,19 +105,21 @@ class Lens:
 
     def ask(
         self,
-        questions: Sequence[str | tuple[str, str]],
+        questions: Sequence[str | tuple[str, str] | Prompt],
         settings: Settings | None = None,
         sides: Sequence[Side] = ("base", "tuned"),
         visitor: str = "",
         address: str = "",
+        format: PromptFormat = PYTHON_FORMAT,
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
-        ``visitor`` is the session and ``address`` the network address that asks, where they are known. If ``visitor``
-        has a request running, waits a moment for its end. Raises UserError if it goes on, if a question cannot be
-        asked, the queue is full, ``address`` has too many requests, or there is no tuned side to ask.
+        Questions that are texts are put into ``format``. ``visitor`` is the session and ``address`` the network
+        address that asks, where they are known. If ``visitor`` has a request running, waits a moment for its end.
+        Raises UserError if it goes on, if a question cannot be asked, the queue is full, ``address`` has too many
+        requests, or there is no tuned side to ask.
         """
-        stream = Stream(questions, sides, settings or Settings(), visitor)
+        stream = Stream(questions, sides, settings or Settings(), visitor, format)
         stream.address = address
         self._limits.check(stream)
         self._wait_for_previous(visitor)

@@ -26,7 +26,7 @@ class Limits:
 
     def check(self, stream: Stream) -> None:
         """Raise UserError if a request is larger than this server allows."""
-        longest = max(len(question) + len(given) for question, given in stream.questions)
+        longest = max(prompt.size for prompt in stream.questions)
         if longest > self.question_characters:
             raise UserError(
                 f"The question has {longest:,} characters; at most {self.question_characters:,} fit here: shorten it."

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.lens import VERSION, Lens
 from eval_prompts.serving.status import Status
-from tuning.data.chat import SYSTEM_PROMPT, user_turn
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     import httpx
 
-    from eval_prompts.answers import Row, Stream
+    from eval_prompts.answers import Row, State, Stream
     from eval_prompts.serving.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -35,6 +34,14 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 120.0
 START_SECONDS, RETRY_SECONDS = 120.0, 1.0
 LOOK_SECONDS = 0.1
 MAX_REQUESTS = 32
+ENDINGS: dict[str, State] = {
+    "stop": "ended",
+    "eos": "ended",
+    "eos_token": "ended",
+    "stop_sequence": "ended",
+    "length": "capped",
+}
+"""What a finish reason means; any other is the server's doing (abort, content_filter, error), not the model's."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +127,10 @@ class RemoteEngine:
             self._waiting.discard(row)
             self._active.discard(row)
 
-    async def _follow(self, row: Row, pieces: list[str]) -> str:
-        """Put the text of one endpoint into the row as it comes; returns the row's final state."""
-        ending = "ended"
+    async def _follow(self, row: Row, pieces: list[str]) -> State:
+        """Put the text of one endpoint into the row as it comes; returns the row's final state. Raises UserError for
+        an answer that broke off: an error in the stream, a stream without an end, or an end that is not the model's."""
+        ending: State | None = None
         chunks = chat(self._sides[row.side], row)
         while True:
             arriving = asyncio.ensure_future(anext(chunks, None))
@@ -134,21 +142,31 @@ class RemoteEngine:
                     return "cancelled"
             chunk = arriving.result()
             if chunk is None:
+                if ending is None:
+                    raise UserError(f"The {row.side} side's answer broke off before its end: ask again.")
                 return ending
-            for choice in chunk.get("choices") or ():
-                text = (choice.get("delta") or {}).get("content")
-                if text:
+            if chunk.get("error"):
+                raise UserError(f"The {row.side} side failed: {reason_in(chunk)}")
+            for choice in objects(chunk.get("choices")):
+                delta = choice.get("delta")
+                text = delta.get("content") if isinstance(delta, dict) else None
+                if isinstance(text, str) and text:
                     pieces.append(text)
                     row.ids.append(len(pieces) - 1)
                     if row.first_token_seconds is None:
                         row.first_token_seconds = time.monotonic() - row.stream.asked
-                if choice.get("finish_reason") == "length":
-                    ending = "capped"
-            counted = (chunk.get("usage") or {}).get("completion_tokens", 0)
-            row.ids.extend([0] * min(counted - len(row.ids), row.stream.settings.max_new_tokens))
+                reason = choice.get("finish_reason")
+                if reason is not None:
+                    ending = ENDINGS.get(str(reason))
+                    if ending is None:
+                        raise UserError(f"The {row.side} side ended the answer itself ({str(reason)[:40]}): ask again.")
+            usage = chunk.get("usage")
+            counted = usage.get("completion_tokens") if isinstance(usage, dict) else 0
+            if isinstance(counted, int):
+                row.ids.extend([0] * min(counted - len(row.ids), row.stream.settings.max_new_tokens))
             row.stream.notify()
 
-    def _finish(self, row: Row, state: Any) -> None:
+    def _finish(self, row: Row, state: State) -> None:
         row.state, row.finished = state, time.monotonic()
         row.stream.notify()
 
@@ -157,14 +175,10 @@ async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
     """The chunks of one streamed chat completion. Raises UserError if the endpoint refuses."""
     import httpx
 
-    question, given = row.stream.questions[row.index]
     settings = row.stream.settings
-    body = {
+    body: dict[str, Any] = {
         "model": side.model,
-        "messages": [
-            {"role": "system", "content": SYSTEM_PROMPT},
-            {"role": "user", "content": user_turn(question, given)},
-        ],
+        "messages": list(row.stream.questions[row.index].messages),
         "max_tokens": int(settings.max_new_tokens),
         "temperature": settings.temperature,
         "top_p": settings.top_p,
@@ -172,6 +186,8 @@ async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if settings.stop:
+        body["stop"] = list(settings.stop)
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
     async with (
         httpx.AsyncClient(timeout=timeout) as client,
@@ -180,19 +196,40 @@ async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
         if response.is_error:
             raise UserError(f"The {row.side} side refused ({response.status_code}): {refusal(await response.aread())}")
         async for line in response.aiter_lines():
-            if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
-                yield json.loads(data)
+            if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
+                yield event(data, row.side)
+
+
+def event(data: str, side: str) -> dict[str, Any]:
+    """One event of a stream. Raises UserError if it is not a JSON object."""
+    try:
+        chunk = json.loads(data)
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise UserError(f"The {side} side sent what is not a JSON object: is its address right?")
+    return chunk
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list from elsewhere; none where it is not a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def refusal(body: bytes) -> str:
     """An endpoint's reason in one short line."""
     try:
         said = json.loads(body)
-        error = said.get("error", said)
-        reason = error.get("message", error) if isinstance(error, dict) else error
-    except (ValueError, AttributeError):
-        reason = "it gives no reason"
-    return " ".join(str(reason).split())[:200]
+    except (ValueError, RecursionError):
+        said = None
+    return reason_in(said) if isinstance(said, dict) else "it gives no reason"
+
+
+def reason_in(said: dict[str, Any]) -> str:
+    """What an error object says, in one short line."""
+    error = said.get("error", said)
+    reason = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(reason).split())[:200] or "it gives no reason"
 
 
 def connect(name: str, url: str, model: str, key: str) -> Endpoint:
@@ -201,7 +238,7 @@ def connect(name: str, url: str, model: str, key: str) -> Endpoint:
 
     side = Endpoint(url.rstrip("/"), model, key)
     if not side.url.startswith(("http://", "https://")):
-        raise UserError(f"The {name} side's address begins with http:// or https://: mend --{name}-url.")
+        raise UserError(f"The {name} side's address begins with http:// or https://: check --{name}-url.")
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -209,7 +246,7 @@ def connect(name: str, url: str, model: str, key: str) -> Endpoint:
             if response.status_code != 503:  # the answer of servers that still load
                 return _chosen(name, side, response)
         except httpx.InvalidURL:
-            raise UserError(f"The {name} side's address is no URL: mend --{name}-url.") from None
+            raise UserError(f"The {name} side's address is not a URL: check --{name}-url.") from None
         except httpx.TransportError:
             pass
         if time.monotonic() > until:

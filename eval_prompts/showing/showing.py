@@ -7,7 +7,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.judging.workers import Judges, Verdicts
@@ -100,7 +99,7 @@ class LivePair:
             tuned=self._side(answers["tuned"]),
             left=self.left,
             blind=showing.blind,
-            settings=asdict(showing.stream.settings),
+            settings=showing.stream.settings.to_dict(),
         )
 
     def _side(self, answer: Answer) -> Answered:
@@ -142,7 +141,7 @@ class Showing:
         self.session = session
         self.blind = blind
         self.created = time.time()
-        self.verdicts = Verdicts(judges, [PROBE_IDS.get(question) for question, _ in stream.questions])
+        self.verdicts = Verdicts(judges, [PROBE_IDS.get(prompt.text) for prompt in stream.questions])
         self.pairs = [
             LivePair(self, index, secrets.choice(("base", "tuned")) if blind else "base")
             for index in range(len(stream.questions))

@@ -18,7 +18,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import FINAL_STATES, Settings, State, Stream
+from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.status import Status
@@ -50,7 +50,7 @@ class Request:
     against: str | None
     quantize: str | None
     exact: bool
-    questions: list[tuple[str, str]]
+    questions: list[Prompt]
     sides: tuple[Side, ...]
     settings: Settings
 

@@ -6,8 +6,10 @@ What is trained is what is asked: both go through :func:`encode_prompt`. User te
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tuning.errors import UserError
 
@@ -20,6 +22,79 @@ SYSTEM_PROMPT = (
 )
 USER_PREFIX = "Solve this problem using Python coding language."
 MAX_QUESTION_CHARACTERS = 20_000
+FIELD = re.compile(r"\{\{|\}\}|\{([^\W\d]\w*)\}")
+"""A field of a template: ``{column}``; ``{{`` and ``}}`` are the braces themselves, and so is any other brace."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """How a question becomes a conversation: a system prompt or none, the user's turn, turns that go before.
+
+    ``user`` is a template over the question's columns (``{column}``); None stands for the question and, on the next
+    line, its input. ``shots`` are example turns between the system prompt and the question.
+    """
+
+    system: str | None = None
+    user: str | None = None
+    shots: tuple[Message, ...] = ()
+
+    def messages(self, columns: Mapping[str, str]) -> list[Message]:
+        """The conversation that an answer to these columns follows. Raises UserError for a column that is missing."""
+        first: list[Message] = [Message(role="system", content=self.system)] if self.system else []
+        return [*first, *self.shots, Message(role="user", content=self.user_turn(columns))]
+
+    def user_turn(self, columns: Mapping[str, str]) -> str:
+        """The user's turn alone, without white space around it. Raises UserError for a column that is missing."""
+        if self.user is None:
+            return "\n".join(part for name in ("question", "input") if (part := columns.get(name, "").strip()))
+
+        def value(field: re.Match[str]) -> str:
+            name = field.group(1)
+            if name is None:
+                return field.group()[0]
+            if name not in columns:
+                known = ", ".join(columns) or "there are none"
+                raise UserError(f"The template names the column {name!r}, which is not there: {known}.")
+            return columns[name].strip()
+
+        return FIELD.sub(value, self.user).strip()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns that the template names, in order."""
+        return tuple(dict.fromkeys(name for name in FIELD.findall(self.user or "") if name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {"system": self.system, "user": self.user, "shots": [dict(shot) for shot in self.shots]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> PromptFormat:
+        """What :meth:`to_dict` gave. Raises UserError for anything else."""
+        system, user, shots = content.get("system"), content.get("user"), content.get("shots") or []
+        if not all(text is None or isinstance(text, str) for text in (system, user)):
+            raise UserError("A prompt format's system prompt and user template are texts, or left out.")
+        if not isinstance(shots, list) or not all(is_message(shot) for shot in shots):
+            raise UserError("A prompt format's shots are a list of turns, each with a role and a content.")
+        return cls(system, user, tuple(Message(role=shot["role"], content=shot["content"]) for shot in shots))
+
+
+def is_message(value: object) -> bool:
+    """Whether a value is one turn: a role and a content, both texts."""
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+
+
+PYTHON_FORMAT = PromptFormat(SYSTEM_PROMPT, f"{USER_PREFIX}\n{{question}}\n{{input}}")
+"""The original experiment's."""
+PLAIN_FORMAT = PromptFormat()
+"""No system prompt, and the question as it is."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +127,13 @@ def check_question(text: str) -> str:
 
 
 def user_turn(question: str, input: str = "") -> str:
-    """The user's message: the fixed lead-in, the question, and the question's input where it has one."""
-    return "\n".join(part for part in (USER_PREFIX, question.strip(), input.strip()) if part)
+    """The Python task's user turn: the fixed lead-in, the question, and the question's input where it has one."""
+    return PYTHON_FORMAT.user_turn({"question": question, "input": input})
 
 
-def prompt_messages(question: str, input: str = "") -> list[dict[str, str]]:
-    """The conversation that an answer follows, as chat messages: ``role`` and ``content`` of system and user."""
-    return [
-        {"role": "system", "content": SYSTEM_PROMPT},
-        {"role": "user", "content": user_turn(question, input)},
-    ]
+def prompt_messages(question: str, input: str = "") -> list[Message]:
+    """The Python task's conversation that an answer follows: the turns of system and user."""
+    return PYTHON_FORMAT.messages({"question": question, "input": input})
 
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -72,11 +144,16 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, input: str = "") -> list[int]:
-    """Token ids of system prompt, user turn and assistant header. Raises UserError without a chat template."""
+    """Token ids of the Python task's system prompt and user turn, and the assistant header; as ``encode_messages``."""
+    return encode_messages(tokenizer, prompt_messages(question, input))
+
+
+def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a conversation and the assistant header. Raises UserError without a chat template."""
     if not tokenizer.chat_template:
         raise UserError("This model has no chat template: choose an instruction-tuned (chat) model.")
     return tokenizer.apply_chat_template(
-        prompt_messages(question, input),
+        list(messages),
         add_generation_prompt=True,
         tokenize=True,
         return_dict=False,

@@ -45,7 +45,7 @@ def assert_same_text(pair, row, cap, references=None):
 
     ``references`` are the models of both sides if not the pair's own. Returns 1 for a tie, else 0.
     """
-    question = row.stream.questions[row.index][0]
+    question = row.stream.questions[row.index].text
     model = pair.model(row.side) if references is None else references[row.side]
     expected = generated(model, pair.tokenizer, question, cap)
     got = row.ids[row.prompt_length :]

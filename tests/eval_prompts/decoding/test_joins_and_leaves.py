@@ -85,7 +85,7 @@ def test_five_hundred_rows_join_and_leave_without_a_trace(tiny_pair, greedy):
                 if len(row.generated) >= length:
                     backend.leave(row)
                     live.remove((row, length))
-                    _, expected = greedy[row.stream.questions[0][0], row.side]
+                    _, expected = greedy[row.stream.questions[0].text, row.side]
                     seen = row.generated[: len(expected)]
                     assert seen == expected[: len(seen)], (row.side, row.stream.questions)
                     compared += len(seen)

@@ -194,5 +194,5 @@ def test_closing_ends_what_is_being_answered(tiny_model_path):
 
 @pytest.mark.parametrize("question", [None, 5, ["x"], ("x", None)])
 def test_a_question_that_is_no_text_is_refused_in_words(question):
-    with pytest.raises(UserError, match="A question is a text"):
+    with pytest.raises(UserError, match="A question must be text"):
         Stream([question], ["base"], Settings())

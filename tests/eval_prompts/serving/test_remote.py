@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Settings
+from eval_prompts.answers import Prompt, Settings
 from eval_prompts.serving.remote import RemoteLens
 from tests.conftest import CHAT_TEMPLATE
 from tests.eval_prompts.serving.one_word_model import write
+from tuning.data.chat import PromptFormat
 from tuning.errors import UserError
 
 KEY = "key-of-the-endpoint"
@@ -27,6 +28,7 @@ class StandIn:
 
     def __init__(self):
         self.asked, self.script, self.status, self.pause = [], ["def ", "f", "()"], 200, threading.Event()
+        self.reason, self.extra = "stop", None
         self.pause.set()
         stand_in = self
 
@@ -52,7 +54,11 @@ class StandIn:
                     for text in [*stand_in.script, asked["model"]]:
                         self._event({"choices": [{"delta": {"content": text}}]})
                         stand_in.pause.wait(20)
-                    reason = "length" if asked["max_tokens"] < 5 else "stop"
+                    reason = "length" if asked["max_tokens"] < 5 else stand_in.reason
+                    if stand_in.extra is not None:
+                        self.wfile.write(f"data: {stand_in.extra}\n\n".encode())
+                    if reason is None:
+                        return
                     self._event({"choices": [{"delta": {}, "finish_reason": reason}]})
                     self._event({"choices": [], "usage": {"completion_tokens": 6}})
                     self.wfile.write(b"data: [DONE]\n\n")
@@ -137,6 +143,47 @@ def test_a_refusal_is_one_line_and_the_next_question_is_answered(lens, endpoint)
         lens.ask(["Anything"]).result()
     endpoint.status = 200
     assert lens.ask(["Again"], Settings(max_new_tokens=50)).result()[0].text
+
+
+@pytest.mark.parametrize(
+    ("reason", "extra", "words"),
+    [
+        (None, None, "broke off"),
+        ("abort", None, r"itself \(abort\)"),
+        ("content_filter", None, "content_filter"),
+        ("stop", '{"error": {"message": "KV cache\\nis full"}}', "failed: KV cache is full$"),
+        ("stop", '{"error": "no room"}', "failed: no room$"),
+        ("stop", "<html>", "not a JSON object"),
+        ("stop", "[1]", "not a JSON object"),
+    ],
+)
+def test_an_answer_that_breaks_off_has_failed(lens, endpoint, reason, extra, words):
+    endpoint.reason, endpoint.extra = reason, extra
+    stream = lens.ask(["Anything"], Settings(max_new_tokens=50))
+    with pytest.raises(UserError, match=words):
+        stream.result()
+    assert "ended" not in {answer.state for answer in stream.answers}
+    endpoint.reason, endpoint.extra = "stop", None
+    assert lens.ask(["Again"], Settings(max_new_tokens=50)).result()[0].state == "ended"
+
+
+@pytest.mark.parametrize("extra", ['{"choices": null}', '{"choices": [null]}', '{"choices": [{"delta": null}]}', ""])
+def test_events_without_text_change_nothing(lens, endpoint, extra):
+    endpoint.extra = extra
+    assert lens.ask(["Anything"], Settings(max_new_tokens=50)).result()[0].text == "def f()base"
+
+
+def test_the_tasks_own_prompt_and_stop_texts_go_out(lens, endpoint):
+    format = PromptFormat("Talk like a pirate.", "In {place}: {question}")
+    prompt = Prompt("Where?", tuple(format.messages({"question": "Where?", "place": "Peru"})))
+    (base, _) = lens.ask([prompt], Settings(max_new_tokens=50, stop=("f(",))).result()
+    asked = endpoint.asked[0]
+    assert asked["messages"] == [
+        {"role": "system", "content": "Talk like a pirate."},
+        {"role": "user", "content": "In Peru: Where?"},
+    ]
+    assert asked["stop"] == ["f("]
+    assert base.text == "def "
 
 
 @pytest.mark.parametrize(

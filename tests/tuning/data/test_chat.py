@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import build_tokenizer
-from tuning.data.chat import SYSTEM_PROMPT, check_question, encode_example, encode_prompt, user_turn
+from tuning.data.chat import (
+    PYTHON_FORMAT,
+    SYSTEM_PROMPT,
+    PromptFormat,
+    check_question,
+    encode_example,
+    encode_prompt,
+    user_turn,
+)
 from tuning.errors import UserError
 
 TOKENIZERS = {"pad is end": build_tokenizer(pad_is_end=True), "own pad": build_tokenizer(pad_is_end=False)}
@@ -89,3 +99,35 @@ def test_the_real_tokenizer_keeps_control_tokens_out_of_user_text(smollm_path):
     ids = encode_prompt(tokenizer, hostile)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
     assert hostile in tokenizer.decode(ids)
+
+
+def test_a_template_takes_its_columns_and_leaves_other_braces_alone():
+    format = PromptFormat("Be brief.", 'In {continent}: {question} as {"city": {{name}}} {}')
+    columns = {"continent": "Africa", "question": " Capital of Mali? "}
+    assert format.messages(columns) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": 'In Africa: Capital of Mali? as {"city": {name}} {}'},
+    ]
+    assert format.fields == ("continent", "question")
+    with pytest.raises(UserError, match="column 'continent', which is not there: question"):
+        format.messages({"question": "x"})
+
+
+def test_without_a_template_the_question_stands_alone_before_its_input():
+    assert PromptFormat().messages({"question": "Why?", "input": "x", "answer": "no"}) == [
+        {"role": "user", "content": "Why?\nx"}
+    ]
+
+
+@given(st.text(), st.text())
+def test_what_a_column_holds_is_never_taken_for_a_field(question, given_input):
+    turn = PromptFormat(user="{question}|{input}").user_turn({"question": question, "input": given_input})
+    assert turn == f"{question.strip()}|{given_input.strip()}".strip()
+
+
+def test_a_format_survives_its_record():
+    shots = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+    for format in (PromptFormat(), PYTHON_FORMAT, PromptFormat("s", "{question}", shots)):
+        assert PromptFormat.from_dict(json.loads(json.dumps(format.to_dict()))) == format
+    with pytest.raises(UserError, match="shots are a list"):
+        PromptFormat.from_dict({"shots": ["x"]})
