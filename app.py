@@ -34,7 +34,7 @@ from space_config.space.mirror import begin_mirror
 from tuning import endpoints_tab as training_endpoints
 from tuning import tab as train_tab
 from tuning.errors import UserError
-from tuning.runs.lock import data_root
+from tuning.files import data_root
 from tuning.views.actions import Actions
 from tuning.views.run_view import Watcher
 

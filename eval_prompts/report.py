@@ -17,6 +17,7 @@ from eval_prompts.loss_curve import LossCurve, svg
 from eval_prompts.showing.compare_view import adapter_names
 from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
+from tuning.files import write_whole
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Settings
@@ -153,10 +154,8 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
 
 def write_text(path: Path, content: str) -> None:
     """Write a text file in one step: a reader sees the old one or the new one. Raises UserError if that fails."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from eval_prompts.models.adapters import AdapterCard, check_fits, read_card, touched_modules
 from eval_prompts.models.mmap_pages import release_pages
 from tuning.errors import UserError
+from tuning.files import first_line
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
@@ -156,8 +157,7 @@ def merge_with_peft(tuned: PreTrainedModel, base: PreTrainedModel, adapter: Path
 
             merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"The adapter {adapter.name} cannot be merged: {reason}") from error
+        raise UserError(f"The adapter {adapter.name} cannot be merged: {first_line(error)}") from error
     for name in modules:
         merged.get_submodule(name).to(dtype=compute_dtype(base))
     merged.requires_grad_(False).eval()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
+from tuning.files import write_whole
 
 if TYPE_CHECKING:
     from eval_prompts.votes.store import Ratings
@@ -106,10 +107,8 @@ def _export(ratings: Ratings, adapter: str | None, file: Path, form: str) -> Non
         contest = find_contest(ratings.contests(), title)
         which = {"adapter": contest.tuned, "against": contest.base}
     content, rows = export(ratings.votes(**which), form)
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(file)
+        write_whole(file, content)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
     print(f"{rows} rows in {file}")

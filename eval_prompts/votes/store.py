@@ -28,7 +28,7 @@ from eval_prompts.votes.records import (
     storable,
 )
 from tuning.errors import UserError
-from tuning.runs.lock import data_root
+from tuning.files import data_root
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

@@ -112,6 +112,6 @@ def table_name(value: str) -> str:
 
 def default_file() -> Path:
     """The embedded database in the data folder."""
-    from tuning.runs.lock import data_root
+    from tuning.files import data_root
 
     return data_root() / DEFAULT_FILE

@@ -13,8 +13,8 @@ from typing import Any
 
 from tuning.errors import UserError
 from tuning.exports import hub
+from tuning.files import data_root
 from tuning.runs import helper_process
-from tuning.runs.lock import data_root
 from tuning.runs.run import Run
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.files import recover_folder, replacing
 from tuning.runs.run import Run, is_trained
-from tuning.training.lora import recover_folder
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,8 @@ def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
     """
     adapter = best_adapter(run)
     refuse_existing(out)
-    fresh = out.with_name(f".{out.name}.new")
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with replacing(out) as fresh, tempfile.TemporaryDirectory() as scratch:
             copy = copy_adapter(adapter, Path(scratch) / adapter.name)
             if half:
                 halve(copy / WEIGHTS_FILE)
@@ -37,9 +36,7 @@ def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
                 write_zip(copy, fresh)
             else:
                 shutil.copytree(copy, fresh)
-        fresh.rename(out)
     except OSError as error:
-        remove(fresh)
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
     return out
 
@@ -61,19 +58,16 @@ def export_merged(run: Run, out: Path) -> Path:
     from tuning.training.job import find_weights
 
     weights = find_weights(run.config())
-    fresh = out.with_name(f".{out.name}.new")
     try:
-        with quiet():
-            tuned = PeftModel.from_pretrained(load_model(weights, pick_device("cpu")), adapter)
-            tuned.merge_and_unload().save_pretrained(fresh)
-        load_tokenizer(weights).save_pretrained(fresh)
-        shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
-        fresh.rename(out)
+        with replacing(out) as fresh:
+            with quiet():
+                tuned = PeftModel.from_pretrained(load_model(weights, pick_device("cpu")), adapter)
+                tuned.merge_and_unload().save_pretrained(fresh)
+            load_tokenizer(weights).save_pretrained(fresh)
+            shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
     except UserError:
-        remove(fresh)
         raise
     except Exception as error:
-        remove(fresh)
         raise UserError(f"{out} cannot be written ({error}): free some space or choose another place.") from error
     return out
 
@@ -140,11 +134,3 @@ def refuse_existing(out: Path) -> None:
         raise UserError(f"{out} exists already: choose another name.")
     if not out.parent.is_dir():
         raise UserError(f"The folder {out.parent} does not exist: make it first.")
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder that was only half written."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

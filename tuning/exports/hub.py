@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.files import first_line
 from tuning.runs.run import Run
 
 REPOSITORY = re.compile(r"(?:[\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")
@@ -55,16 +56,11 @@ def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
         seen = hub.model_info(made.repo_id)
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
-        reason = {401: "the token is not valid", 403: "the token may not write there"}.get(status, first_line(error))
+        said = first_line(error).rstrip(".")
+        reason = {401: "the token is not valid", 403: "the token may not write there"}.get(status, said)
         raise UserError(f"The Hub refused {repository}: {reason}.") from error
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise UserError(
             f"The Hub cannot be reached ({type(error).__name__}): check the network and try again."
         ) from error
     return f"{made} ({'private' if seen.private else 'public'})"
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.place import Place
 from tuning.errors import UserError
+from tuning.files import first_line
 from tuning.ingest.warehouse import driver, redacted, scalar
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def condition(place: Place) -> Expression:
         with duckdb.connect() as parser:
             tree = json.loads(scalar(parser, "SELECT json_serialize_sql(?)", [f"SELECT 1 WHERE ({place.where}\n)"]))
     except duckdb.Error as error:
-        raise refused(place, str(error).strip().splitlines()[0]) from None
+        raise refused(place, first_line(error)) from None
     if tree["error"]:
         raise refused(place, tree["error_message"])
     for node in nodes(tree):

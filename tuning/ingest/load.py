@@ -106,7 +106,7 @@ def held(place: Place) -> Iterator[Path]:
 
 def stage_folder(place: Place) -> Path:
     """Where the stage of a target lies: beside a file, for MotherDuck in the data folder."""
-    from tuning.runs.lock import data_root
+    from tuning.files import data_root
 
     if place.path is None:
         return data_root() / f".md-{place.database}.loading"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tuning.data import sources
 from tuning.data.place import Place, parse
 from tuning.errors import UserError
+from tuning.files import first_line
 from tuning.ingest.chunks import CHUNK_ROWS, Chunks
 from tuning.ingest.condition import condition, refused
 from tuning.ingest.load import table_exists
@@ -98,7 +99,7 @@ def chosen(connection: DuckDBPyConnection, place: Place) -> DuckDBPyRelation:
         try:
             relation = relation.filter(condition(place))
         except driver().Error as error:
-            raise refused(place, str(error).strip().splitlines()[0]) from None
+            raise refused(place, first_line(error)) from None
     return relation.order("Id") if ordered else relation
 
 

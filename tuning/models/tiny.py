@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tuning.files import data_root
 from tuning.quiet import quiet
-from tuning.runs.lock import data_root
 
 NAME = "tiny"
 CONTROL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tuning.errors import UserError
+from tuning.files import first_line, is_hub_name
 from tuning.models import embedded
 from tuning.quiet import quiet
 
@@ -60,7 +61,7 @@ def resolve(name: str = EMBEDDED, *, prefer_hub: bool = False, on_progress: Prog
         folder = Path(name).expanduser()
         if folder.is_dir():
             return local(name, folder)
-        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        if is_hub_name(name):
             return from_hub(name, name, report)
         raise UserError(unknown(name))
 
@@ -198,12 +199,6 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
     except Exception as error:
         raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}") from error
     return model.eval().requires_grad_(False)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, or its name."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextmanager

@@ -7,24 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from tuning.errors import UserError
+from tuning.files import data_root, write_json
 from tuning.runs import events, process
 
-DATA_VARIABLE = "LORA_LENS_DATA"
 WORKER_FILE = "worker.json"
-
-
-def data_root() -> Path:
-    """Where runs are kept: LORA_LENS_DATA, or the user's data folder."""
-    if os.environ.get(DATA_VARIABLE):
-        return Path(os.environ[DATA_VARIABLE]).expanduser()
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("lora-lens", appauthor=False))
 
 
 def lock_paths() -> tuple[Path, Path]:
@@ -63,18 +53,11 @@ def working_on(folder: Path) -> Iterator[None]:
     try:
         me = process.identity(os.getpid()) or {"pid": os.getpid()}
         # Whoever sees a worker in the run's folder must also see the run as the one that trains here.
-        write_whole(holder_path, me | {"run": str(folder)})
+        write_json(holder_path, me | {"run": str(folder)})
         with events.translated(folder / WORKER_FILE):
-            write_whole(folder / WORKER_FILE, me)
+            write_json(folder / WORKER_FILE, me)
         yield
     finally:
         (folder / WORKER_FILE).unlink(missing_ok=True)
         holder_path.unlink(missing_ok=True)
         lock.release()
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees all of it or what was there before."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    fresh.replace(path)

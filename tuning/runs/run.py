@@ -18,10 +18,11 @@ from typing import Any
 
 from tuning import presets
 from tuning.errors import UserError
+from tuning.files import data_root
 from tuning.presets import Config
 from tuning.runs import events, process
-from tuning.runs.lock import WORKER_FILE, data_root, refuse_second
-from tuning.runs.spawn import exit_code, spawn
+from tuning.runs.lock import WORKER_FILE, refuse_second
+from tuning.runs.process import exit_code, spawn
 
 LOG_LINES = 12
 ENDINGS = ("finished", "stopped", "failed")

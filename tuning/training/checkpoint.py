@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
+from tuning.files import named_line
 from tuning.training.lora import trainable
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def load(path: Path) -> dict[str, Any] | str:
             return "its digest does not match"
         return torch.load(path / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive fails in as many ways as there are bytes
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'unreadable'}"
+        return named_line(error)
 
 
 def check_identity(saved: dict[str, str], now: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tuning import files
 from tuning.data import dataset
 from tuning.data.batches import encode_rows
 from tuning.errors import UserError
@@ -34,7 +35,7 @@ from tuning.training.step import StepStats, mean_loss, open_session, train_step,
 
 def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     """Load model and data, put adapters on, restore the newest checkpoint. Raises UserError for whatever is amiss."""
-    lora.recover_folder(folder / "adapter")
+    files.recover_folder(folder / "adapter")
     device = choose_device(config)
     weights = find_weights(config)
     join(ranks, device.name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
+from tuning.files import replace_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config, nearest
 from tuning.quiet import quiet
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 RECORD_FILE = "run_record.json"
-REPLACE_ATTEMPTS = 5
 INPUT_GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
 
 
@@ -105,37 +105,6 @@ def save_adapter(model: PeftModel, folder: Path, base: str, record: dict[str, An
             # safetensors has an exception of its own for it
             raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error
         raise
-
-
-def replace_folder(fresh: Path, folder: Path) -> None:
-    """Put ``fresh`` where ``folder`` is; a crash in between leaves one of both under a name that is looked for.
-
-    Another process may find the old folder set aside and put it back (``recover_folder``) before the new one is there:
-    then it is set aside once more.
-    """
-    old = folder.with_name(folder.name + ".old")
-    for attempt in range(REPLACE_ATTEMPTS):
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        try:
-            fresh.rename(folder)
-            break
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == REPLACE_ATTEMPTS - 1:
-                raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(folder: Path) -> None:
-    """Finish a replacement that a crash interrupted. Does nothing where the writer of the new folder was faster."""
-    old = folder.with_name(folder.name + ".old")
-    if old.exists() and not folder.exists():
-        try:
-            old.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
 
 
 def model_card(base: str, record: dict[str, Any]) -> str:

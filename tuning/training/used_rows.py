@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
-from tuning.runs.lock import write_whole
+from tuning.files import write_json
 
 if TYPE_CHECKING:
     from tuning.data.dataset import DataSet
@@ -29,10 +29,10 @@ class UsedRow:
 
 def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]]) -> None:
     """Write the ids of the rows in use, by split, beside config.json, and what they were read from into it."""
-    write_whole(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
+    write_json(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    write_whole(path, settings | {"data": origin(dataset, used)})
+    write_json(path, settings | {"data": origin(dataset, used)})
 
 
 def origin(dataset: DataSet, used: dict[str, Sequence[str]]) -> dict[str, Any]:

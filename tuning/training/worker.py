@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from tuning.errors import UserError
+from tuning.files import named_line
 from tuning.runs import process
 from tuning.runs.events import Events, translated
 from tuning.runs.lock import working_on
@@ -134,10 +135,7 @@ def last_word(run: Run, channel: Channel | None, error: Exception) -> UserError:
             raise error
     except Exception as known:
         error = known
-    if isinstance(error, UserError):
-        message = str(error)
-    else:
-        message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    message = str(error) if isinstance(error, UserError) else named_line(error)
     if channel and run.events_path.exists():
         channel.events.last_words("failed", message=message)
         write_log(run, f"failed: {message}" if isinstance(error, UserError) else traceback.format_exc())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.files import replacing
 
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
@@ -86,11 +87,9 @@ def export_parquet(rows: list, out: Path) -> int:
         "input": [row.input for row in rows],
         "output": [row.answer for row in rows],
     }
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        parquet.write_table(pyarrow.table(columns), partial, compression="zstd", compression_level=22)
-        partial.replace(out)
+        with replacing(out) as fresh:
+            parquet.write_table(pyarrow.table(columns), fresh, compression="zstd", compression_level=22)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
     return len(rows)

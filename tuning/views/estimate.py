@@ -16,9 +16,10 @@ from typing import Any
 
 from tuning import presets
 from tuning.errors import UserError
+from tuning.files import data_root
 from tuning.presets import Config
 from tuning.runs import events, run
-from tuning.runs.lock import current, data_root
+from tuning.runs.lock import current
 from tuning.runs.progress import duration
 from tuning.runs.run import Run
 

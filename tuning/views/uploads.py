@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuning.data.sources import BUILDERS
 from tuning.errors import UserError
-from tuning.runs.lock import data_root
+from tuning.files import data_root
 
 MOST_FILES = 50
 

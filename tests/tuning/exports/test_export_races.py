@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tuning import files
 from tuning.errors import UserError
 from tuning.exports import export
 from tuning.exports.export import best_adapter, copy_adapter
 from tuning.runs.run import Run
-from tuning.training import lora
 
 FILES = ("adapter_model.safetensors", "a.txt", "b.txt")
 
@@ -32,12 +32,12 @@ def test_a_folder_put_back_in_the_middle_of_a_replacement_fails_neither_side(tmp
         moved = plain(self, target)
         if self.name == "adapter" and not seen:  # the reader comes between the worker's two moves
             seen.append(target)
-            lora.recover_folder(adapter)
+            files.recover_folder(adapter)
             assert (adapter / "a.txt").read_text() == "old"
         return moved
 
     monkeypatch.setattr(Path, "rename", renamed)
-    lora.replace_folder(write(tmp_path / "adapter.new", "new"), adapter)
+    files.replace_folder(write(tmp_path / "adapter.new", "new"), adapter)
     assert seen
     assert (adapter / "a.txt").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
@@ -61,7 +61,7 @@ def test_a_copy_is_of_one_adapter_however_often_it_is_replaced(tmp_path):
         number = 0
         while not ended.is_set():
             number += 1
-            lora.replace_folder(write(tmp_path / "adapter.new", str(number)), adapter)
+            files.replace_folder(write(tmp_path / "adapter.new", str(number)), adapter)
             ended.wait(0.01)
 
     worker = threading.Thread(target=replace)

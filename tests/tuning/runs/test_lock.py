@@ -1,11 +1,12 @@
 """Who trains on this machine, as others see it."""
 
+from tuning import files
 from tuning.runs import lock
 
 
 def test_a_run_that_has_a_worker_is_the_one_that_trains(monkeypatch, tmp_path):
-    monkeypatch.setenv(lock.DATA_VARIABLE, str(tmp_path))
-    folder, write, seen = tmp_path / "run", lock.write_whole, []
+    monkeypatch.setenv(files.DATA_VARIABLE, str(tmp_path))
+    folder, write, seen = tmp_path / "run", lock.write_json, []
     folder.mkdir()
 
     def write_and_look(path, content):
@@ -13,7 +14,7 @@ def test_a_run_that_has_a_worker_is_the_one_that_trains(monkeypatch, tmp_path):
         if (folder / lock.WORKER_FILE).exists():
             seen.append(lock.current())
 
-    monkeypatch.setattr(lock, "write_whole", write_and_look)
+    monkeypatch.setattr(lock, "write_json", write_and_look)
     with lock.working_on(folder):
         assert lock.current() == folder
     assert seen == [folder]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning import presets
+from tuning import files, presets
 from tuning.__main__ import main
 from tuning.errors import UserError
 from tuning.runs import events, lock, process, run
@@ -110,12 +110,12 @@ def fake_run(home, preset="smoke", **changes):
 def test_an_orphan_is_known_dead_although_its_number_lives_again(home):
     orphan = fake_run(home)
     me = process.identity(os.getpid())
-    lock.write_whole(orphan.path / "worker.json", me)
+    files.write_json(orphan.path / "worker.json", me)
     assert orphan.state().state == "running"
-    lock.write_whole(orphan.path / "worker.json", me | {"started": me["started"] - 1})
+    files.write_json(orphan.path / "worker.json", me | {"started": me["started"] - 1})
     assert orphan.state().state == "failed"
     assert "Resume continues" in orphan.state().message
-    lock.write_whole(orphan.path / "worker.json", me | {"boot": "another"})
+    files.write_json(orphan.path / "worker.json", me | {"boot": "another"})
     assert "the machine was restarted" in orphan.state().message
 
 
@@ -127,7 +127,7 @@ def test_a_zombie_is_dead():
 
 def test_a_log_that_says_the_disk_was_full_gives_the_cause(home):
     full = fake_run(home)
-    lock.write_whole(full.path / "worker.json", {"pid": 2**22 + 1, "started": 1, "boot": process.boot()})
+    files.write_json(full.path / "worker.json", {"pid": 2**22 + 1, "started": 1, "boot": process.boot()})
     full.log_path.write_text("OSError: [Errno 28] No space left on device\n")
     assert "the disk is full" in full.state().message
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning import presets
+from tuning import files, presets
 from tuning.errors import UserError
 from tuning.runs import lock, process, run
 from tuning.views.actions import Actions
@@ -58,7 +58,7 @@ def write(target, *events):
 
 def working(target):
     """This very process stands for the run's worker."""
-    lock.write_whole(target.path / "worker.json", process.identity(os.getpid()))
+    files.write_json(target.path / "worker.json", process.identity(os.getpid()))
 
 
 def sample(number, answer):
@@ -209,7 +209,7 @@ def test_a_clock_that_jumps_changes_neither_order_nor_duration(watcher, jump):
 
 def test_a_killed_worker_shows_its_last_lines_and_the_likely_cause(watcher):
     dead = fake_run()
-    lock.write_whole(dead.path / "worker.json", {"pid": 2**22 + 1, "started": 1, "boot": process.boot()})
+    files.write_json(dead.path / "worker.json", {"pid": 2**22 + 1, "started": 1, "boot": process.boot()})
     dead.log_path.write_text("loading\nKilled in /home/someone/secret/place.py\n")
     view = watcher.look("a-run", {})
     assert view["state"] == "failed"

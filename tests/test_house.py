@@ -1,0 +1,152 @@
+"""The shape of the house, read from the imports: nothing here runs the product."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_FILES = 20
+ROOMS = (
+    "tuning.errors", "tuning.files", "tuning.quiet", "tuning.data", "tuning.presets", "tuning.runs", "tuning.models",
+    "tuning.kernels", "tuning.training", "tuning.ingest", "tuning.exports", "tuning.views", "tuning.endpoints_tab",
+    "tuning.tab", "tuning.__main__",
+    "eval_prompts.models", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens", "eval_prompts.judging",
+    "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
+    "eval_prompts.loss_curve", "eval_prompts.report", "eval_prompts.compare_tab", "eval_prompts.results_tab",
+    "eval_prompts.endpoints_tab", "eval_prompts.__main__",
+    "space_config.server", "space_config.space", "space_config.settings", "space_config.deploy",
+    "app",
+)  # fmt: skip
+"""From the cellar up: a room imports those before it alone. A folder's rooms are ordered by the circle test."""
+UPWARD = {
+    # Reading a table is part of reading data, and the tables' rooms read data: the cut between them is under way.
+    ("tuning.data.sources", "tuning.ingest.read_back"),
+}
+CIRCLE = {
+    "tuning.data.dataset", "tuning.data.sources", "tuning.ingest.chunks", "tuning.ingest.load",
+    "tuning.ingest.read_back", "tuning.ingest.stage",
+}  # fmt: skip
+"""Those that still import each other; each entry has to be part of a circle, so the list only shrinks."""
+
+
+def name_of(path):
+    """A file's dotted name; a package is called as its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def sources():
+    """Every module of the product by name, parsed."""
+    files = [
+        ROOT / "app.py",
+        *(file for part in ("tuning", "eval_prompts", "space_config") for file in (ROOT / part).rglob("*.py")),
+    ]
+    return {name_of(file): (file, ast.parse(file.read_text(encoding="utf-8"))) for file in files}
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imported(tree, modules=frozenset()):
+    """The names a tree imports when it runs, at its top and inside its functions. ``from a import b`` is ``a.b`` if
+    that is one of ``modules``."""
+    for node in ast.iter_child_nodes(tree):
+        if is_for_types(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports give the whole name"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
+        yield from imported(node, modules)
+
+
+@cache
+def graph():
+    """Module → the product's modules that it imports."""
+    modules = frozenset(sources())
+    return {name: set(imported(tree, modules)) & modules - {name} for name, (_, tree) in sources().items()}
+
+
+def reach(start, edges):
+    seen, waiting = set(), list(edges[start])
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting.extend(edges[module])
+    return seen
+
+
+def room(module):
+    """The longest entry of ROOMS that a module lies in; None for a package's own line."""
+    entries = [entry for entry in ROOMS if module == entry or module.startswith(f"{entry}.")]
+    return max(entries, key=len, default=None)
+
+
+def test_no_two_modules_import_each_other():
+    edges = graph()
+    in_a_circle = {module for module in edges if module in reach(module, edges)}
+    assert in_a_circle == CIRCLE
+
+
+def test_imports_run_downwards():
+    rank = {entry: number for number, entry in enumerate(ROOMS)}
+    upward = {
+        (module, target)
+        for module, targets in graph().items()
+        for target in targets
+        if room(module) and room(target) and rank[room(target)] > rank[room(module)]
+    }
+    assert upward == UPWARD
+
+
+def test_every_module_has_a_room():
+    lost = {module for module in sources() if room(module) is None} - {"tuning", "eval_prompts", "space_config"}
+    assert not lost, "name it in ROOMS, above what it imports"
+
+
+@pytest.mark.parametrize(
+    ("part", "others"),
+    [("tuning", {"eval_prompts", "space_config", "app"}), ("eval_prompts", {"space_config", "app"})],
+)
+def test_the_parts_know_those_below_them_only(part, others):
+    """Also what is imported for its types alone."""
+    for module, (_, tree) in sources().items():
+        if module.split(".")[0] == part:
+            every = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+            every |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+            assert not {name.split(".")[0] for name in every} & others, module
+
+
+def test_gradio_is_imported_by_tabs_alone():
+    users = {
+        str(file.relative_to(ROOT))
+        for file, tree in sources().values()
+        if any(name.split(".")[0] == "gradio" for name in imported(tree))
+    }
+    assert "app.py" in users
+    assert [user for user in sorted(users) if not user.endswith(("tab.py", "app.py", "gradio_patches.py"))] == []
+
+
+def test_a_folder_is_seen_at_a_glance():
+    counts = {}
+    for file, _ in sources().values():
+        counts[file.parent] = counts.get(file.parent, 0) + (file.name != "__init__.py")
+    assert {str(folder.relative_to(ROOT)): count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_a_circle_within_functions_is_seen():
+    """The reader itself: a tree that hides its imports in a function, a branch and a type's block."""
+    tree = ast.parse(
+        "from a import b\nif TYPE_CHECKING:\n    import never\n"
+        "def work():\n    if True:\n        import deep\n    from a import c, other\n"
+    )
+    assert list(imported(tree, {"a.b", "a.c"})) == ["a.b", "deep", "a.c", "a"]
+    assert reach("x", {"x": {"y"}, "y": {"x"}}) == {"x", "y"}
