@@ -8,11 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Row, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
-from tuning.data.chat import encode_messages, end_token_id
+from tuning.data.chat import encode_messages
+from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory
 
@@ -67,7 +69,7 @@ class Engine:
         self._on_broken = on_broken
         self._next_backend: Backend | None = None
         self._tokenizer = tokenizer
-        self._end = end_token_id(tokenizer)
+        self._ends = chat_template(tokenizer).end_ids()
         self._max_rows = max_rows
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
@@ -94,10 +96,14 @@ class Engine:
 
     def submit(self, stream: Stream) -> None:
         """Queue a request. Raises UserError if a question does not fit the model's context."""
-        end = self._end
+        ends = self._ends
+        stops = chat_template(self._tokenizer).stop_strings
+        if stops:
+            settings = stream.settings
+            stream.settings = replace(settings, stop=tuple(dict.fromkeys((*settings.stop, *stops))))
 
         def decode(ids: list[int]) -> str:
-            return self._tokenizer.decode([token for token in ids if token != end], skip_special_tokens=False)
+            return self._tokenizer.decode([token for token in ids if token not in ends], skip_special_tokens=False)
 
         prompts = [encode_messages(self._tokenizer, prompt.messages) for prompt in stream.questions]
         context = self._backend.context
@@ -215,7 +221,7 @@ class Engine:
             row.ids.append(token)
             if row.first_token_seconds is None:
                 row.first_token_seconds = now - row.stream.asked
-            if token == self._end:
+            if token in self._ends:
                 row.ended_by_token = True
                 self._retire(row, "ended")
             elif row.stream.settings.stop and _at_stop(row):

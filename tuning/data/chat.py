@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tuning.data.template import chat_template
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,8 +102,9 @@ PLAIN_FORMAT = PromptFormat()
 class Example:
     """One training example as token ids.
 
-    ``prompt_ids`` is everything up to and including the assistant's header; ``answer_ids`` is the answer and its
-    one closing end token, and is exactly what carries a label. ``truncated`` says that the answer was cut to fit.
+    ``prompt_ids`` is everything up to and including the assistant's header; ``answer_ids`` is the answer and what
+    closes it in the model's template, and is exactly what carries a label. ``truncated`` says that the answer was cut
+    to fit.
     """
 
     prompt_ids: list[int]
@@ -136,29 +138,14 @@ def prompt_messages(question: str, input: str = "") -> list[Message]:
     return PYTHON_FORMAT.messages({"question": question, "input": input})
 
 
-def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the token that closes an answer; raises UserError where the tokenizer has none."""
-    if tokenizer.eos_token_id is None:
-        raise UserError("This tokenizer has no end token: choose an instruction-tuned (chat) model.")
-    return tokenizer.eos_token_id
-
-
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, input: str = "") -> list[int]:
     """Token ids of the Python task's system prompt and user turn, and the assistant header; as ``encode_messages``."""
     return encode_messages(tokenizer, prompt_messages(question, input))
 
 
 def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids of a conversation and the assistant header. Raises UserError without a chat template."""
-    if not tokenizer.chat_template:
-        raise UserError("This model has no chat template: choose an instruction-tuned (chat) model.")
-    return tokenizer.apply_chat_template(
-        list(messages),
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=False,
-        sanitize_control_tokens=True,
-    )
+    """Token ids of a conversation and the assistant header. Raises UserError for a broken chat template."""
+    return chat_template(tokenizer).encode(messages)
 
 
 def encode_example(
@@ -166,15 +153,17 @@ def encode_example(
 ) -> Example:
     """One question with its answer as an :class:`Example` of at most ``max_tokens`` tokens.
 
-    An answer that does not fit loses its tail but never its closing token, and the example says so. Raises
+    An answer that does not fit loses its tail but never what closes it, and the example says so. Raises
     UserError if the prompt leaves no room for an answer.
     """
-    prompt_ids = encode_prompt(tokenizer, question, input)
-    room = max_tokens - len(prompt_ids) - 1
+    template = chat_template(tokenizer)
+    prompt_ids = template.encode(prompt_messages(question, input))
+    closing_ids = template.closing_ids
+    room = max_tokens - len(prompt_ids) - len(closing_ids)
     if room < 1:
         raise UserError(
             f"A prompt of {len(prompt_ids):,} tokens leaves no room for an answer in {max_tokens:,}: "
             "shorten the question or raise the maximum length."
         )
-    text_ids = tokenizer(answer.strip(), add_special_tokens=False, split_special_tokens=True).input_ids
-    return Example(prompt_ids, [*text_ids[:room], end_token_id(tokenizer)], truncated=len(text_ids) > room)
+    text_ids = template.encode_answer(answer.strip())
+    return Example(prompt_ids, [*text_ids[:room], *closing_ids], truncated=len(text_ids) > room)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tuning.data.template import list_ends
 from tuning.errors import UserError
 from tuning.files import first_line, is_hub_name
 from tuning.models import embedded
@@ -163,11 +164,24 @@ def load_tokenizer(weights: Weights | Path) -> PreTrainedTokenizerBase:
     path = weights if isinstance(weights, Path) else weights.path
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(path, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise UserError(
             f"The tokenizer of {path.name} cannot be loaded ({first_line(error)}): copy it again."
         ) from error
+    list_ends(tokenizer, listed_ends(path))
+    return tokenizer
+
+
+def listed_ends(folder: Path) -> object:
+    """The end tokens by which ``generate`` ends: of generation_config.json, or of config.json where there is none."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return content.get("eos_token_id") if isinstance(content, dict) else None
+    return None
 
 
 def load_model(weights: Weights | Path, device: Device, quantize: Quantization | None = None) -> PreTrainedModel:

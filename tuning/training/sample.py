@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuning.data.chat import encode_prompt, end_token_id
+from tuning.data.chat import encode_prompt
+from tuning.data.template import chat_template
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -26,7 +27,7 @@ def answer(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, 
     import torch
 
     prompt = torch.tensor([encode_prompt(tokenizer, question)], device=next(model.parameters()).device)
-    end = end_token_id(tokenizer)
+    ends = chat_template(tokenizer).end_ids(model.get_base_model().generation_config)
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -38,10 +39,12 @@ def answer(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, 
             temperature=None,
             top_p=None,
             top_k=None,
-            eos_token_id=end,
-            pad_token_id=end,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            eos_token_id=sorted(ends) or None,
+            pad_token_id=min(ends, default=0),
         )
     model.train(was_training)
     new = ids[0, prompt.shape[1] :].tolist()
-    ended = bool(new) and new[-1] == end
+    ended = bool(new) and new[-1] in ends
     return SampleAnswer(tokenizer.decode(new, skip_special_tokens=True), len(new), ended)

@@ -174,7 +174,7 @@ def test_an_end_token_ends_the_answer_and_is_not_part_of_it(tiny_pair, engine_fo
     greedy = generated(tiny_pair.base, tiny_pair.tokenizer, QUESTIONS[3], 10)
     assert greedy[3] not in greedy[:3]
     engine = engine_for(tiny_pair)
-    engine._end = greedy[3]
+    engine._ends = frozenset({greedy[3]})
     (answer,) = ask(engine, [QUESTIONS[3]], ("base",), max_new_tokens=10).result()
     assert answer.stopped
     assert answer.tokens == 3

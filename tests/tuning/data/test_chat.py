@@ -75,13 +75,6 @@ def test_a_prompt_that_leaves_no_room_is_refused(tiny_tokenizer):
         encode_example(tiny_tokenizer, "Question", "", "answer", 20)
 
 
-def test_a_tokenizer_without_chat_template_is_refused(tiny_tokenizer):
-    bare = build_tokenizer(pad_is_end=True)
-    bare.chat_template = None
-    with pytest.raises(UserError, match="chat template"):
-        encode_prompt(bare, "Question")
-
-
 @pytest.mark.parametrize(
     ("text", "message"), [("", "empty"), (" \n", "empty"), ("a\x00", "NUL"), ("x" * 50_000, "50,000"), (None, "empty")]
 )
