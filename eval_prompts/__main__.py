@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|adapter|votes``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.answers import Settings
+from eval_prompts.lens.command import add_adapter_command
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.report import Comparison, by_question, check_writable, facts, judged, write, write_text
 from eval_prompts.serving.lens import Lens
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     score.add_argument("--out", type=Path, help="write the score as JSON to this file")
     score.set_defaults(run=run_score)
+    add_adapter_command(commands)
     command.add(commands)
     return parser
 
