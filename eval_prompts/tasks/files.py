@@ -1,0 +1,236 @@
+"""Task files: YAML that a person writes. The schema stands in docs/tasks.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eval_prompts.answers import Settings
+from eval_prompts.tasks.questions import make_questions
+from eval_prompts.tasks.scorers.base import Scorer
+from eval_prompts.tasks.scorers.names import make, nearest
+from eval_prompts.tasks.tables import read_table
+from eval_prompts.tasks.task import Question, Task
+from tuning.data.chat import Message, PromptFormat, is_message
+from tuning.errors import UserError
+
+MOST_CHARACTERS = 20_000_000
+DEEPEST = 40
+FIELDS = (
+    "name",
+    "title",
+    "description",
+    "system",
+    "user",
+    "shots",
+    "questions",
+    "columns",
+    "score",
+    "settings",
+    "stop",
+    "show",
+)
+SETTINGS = {"max_new_tokens": int, "temperature": float, "top_p": float, "seed": int}
+NAME = re.compile(r"[\w.-]{1,64}")
+WHOLE, FRACTION = re.compile(r"[-+]?\d+"), re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?")
+
+
+def read_task(path: Path) -> Task:
+    """The task in a file. Raises UserError, naming file, line and field, for what is wrong with it."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"There is no task file {path}: check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The task file {path.name} cannot be read: {error}.") from None
+    return parse_task(text, path.name, path)
+
+
+def parse_task(text: str, source: str, file: Path | None = None) -> Task:
+    """The task that a text describes. ``file`` is where it lies: only then may it name other files.
+
+    Raises UserError, naming line and field, for what is wrong with it.
+    """
+    root = compose(text, source)
+    lines = {key.value: key.start_mark.line + 1 for key, _ in root.value}
+    for field in lines:
+        if field not in FIELDS:
+            raise UserError(f"{source}, line {lines[field]}: there is no field {field!r}{nearest(field, FIELDS)}")
+    content = {key.value: value for key, value in root.value}
+    values = {field: plain(node, typed=field not in ("questions", "name", "title")) for field, node in content.items()}
+
+    def fail(field: str, words: str) -> UserError:
+        return UserError(f"{source}, line {lines.get(field, 1)}, {field}: {words}")
+
+    def text_of(field: str) -> str:
+        value = values.get(field)
+        if value is not None and not isinstance(value, str):
+            raise fail(field, "it must be a text: put it in quotes.")
+        return value or ""
+
+    folder = file.parent if file is not None else None
+    name = text_of("name") or (file.stem if file else "")
+    if not NAME.fullmatch(name):
+        raise fail("name", "a name has 1 to 64 letters, digits, dots, dashes and underscores.")
+    format = PromptFormat(text_of("system").strip() or None, text_of("user").strip() or None, _shots(values, fail))
+    scorers = _scorers(values.get("score"), folder, lambda words: fail("score", words))
+    columns = values.get("columns") or {}
+    if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
+        raise fail("columns", "it names a column for each part of a question: {question: Frage, answer: Antwort}.")
+    show = values.get("show", True)
+    if not isinstance(show, bool):
+        raise fail("show", "it must be true or false.")
+    questions = _questions(values, content, source, folder, format, scorers, columns, fail)
+    return Task(
+        name=name,
+        title=text_of("title"),
+        description=text_of("description"),
+        format=format,
+        questions=questions,
+        scorers=scorers,
+        settings=_settings(values, fail),
+        show=show,
+        file=file,
+    )
+
+
+def dump_task(task: Task) -> str:
+    """A task as the text of a file, its questions inline."""
+    return yaml.safe_dump(task.to_dict(), allow_unicode=True, sort_keys=False, width=100)
+
+
+def compose(text: str, source: str) -> yaml.MappingNode:
+    """The nodes of a YAML mapping. Raises UserError for what is none, and for what YAML could grow out of bounds."""
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(
+            f"{source} is longer than {MOST_CHARACTERS:,} characters: put the questions in a file of their own."
+        )
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(
+                    f"{source}, line {line}: anchors and aliases (*{event.anchor}) are not taken: write it out."
+                )
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UserError(f"{source}, line {line}: it is nested more than {DEEPEST} deep.")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{source}{place}: it is not valid YAML: {error.problem or error.context}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:200]}.") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{source} is not a task: it must have fields such as name, questions and score.")
+    check_keys(root, source)
+    return root
+
+
+def check_keys(node: yaml.Node, source: str) -> None:
+    """Raise UserError where a key is no text or stands twice: YAML would let the last one win, in silence."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(f"{source}, line {line}: a key must be a text.")
+            if key.value in seen:
+                raise UserError(f"{source}, line {line}: {key.value!r} stands twice.")
+            seen.add(key.value)
+            check_keys(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            check_keys(value, source)
+
+
+def plain(node: yaml.Node, typed: bool) -> Any:
+    """A node as data. Only ``typed`` has numbers, true, false and null; else what is written is what is meant, so that
+    the answer ``no`` is not false and ``007`` not 7."""
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: plain(value, typed or key.value == "checks") for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [plain(value, typed) for value in node.value]
+    word = str(node.value)
+    if node.style is not None or not typed:
+        return word
+    constants = {"true": True, "false": False, "null": None, "~": None, "": None}
+    if word.lower() in constants:
+        return constants[word.lower()]
+    if WHOLE.fullmatch(word) and len(word) < 300:
+        return int(word)
+    return float(word) if FRACTION.fullmatch(word) else word
+
+
+def _shots(values: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
+    shots = values.get("shots") or []
+    if not isinstance(shots, list):
+        raise fail("shots", "they are a list of turns.")
+    turns: list[Message] = []
+    for shot in shots:
+        if is_message(shot) and shot["role"] in ("user", "assistant"):
+            turns.append(Message(role=shot["role"], content=shot["content"]))
+        elif isinstance(shot, dict) and set(shot) == {"user", "assistant"}:
+            turns += [Message(role=role, content=str(shot[role])) for role in ("user", "assistant")]
+        else:
+            raise fail("shots", "each is {user: …, assistant: …}.")
+    return tuple(turns)
+
+
+def _scorers(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]:
+    specs = value if isinstance(value, list) else [] if value is None else [value]
+    try:
+        return tuple(make(spec, folder) for spec in specs)
+    except UserError as error:
+        raise fail(f"{error}.".replace("..", ".")) from None
+
+
+def _settings(values: Mapping[str, Any], fail: Any) -> Settings:
+    asked = values.get("settings") or {}
+    if not isinstance(asked, dict):
+        raise fail("settings", f"they are {', '.join(SETTINGS)}, each with its value.")
+    for name in asked:
+        if name not in SETTINGS:
+            raise fail("settings", f"there is no setting {name!r}{nearest(str(name), SETTINGS)}")
+    stop = values.get("stop") or []
+    try:
+        return Settings(**asked, stop=tuple(stop) if isinstance(stop, list) else (stop,))
+    except UserError as error:
+        raise fail("stop" if "top text" in str(error) else "settings", str(error)) from None
+
+
+def _questions(
+    values: Mapping[str, Any],
+    content: Mapping[str, yaml.Node],
+    source: str,
+    folder: Path | None,
+    format: PromptFormat,
+    scorers: tuple[Scorer, ...],
+    columns: Mapping[str, str],
+    fail: Any,
+) -> list[Question]:
+    asked = values.get("questions")
+    if not asked:
+        raise fail("questions", "there are none: name a file, or write them as a list.")
+    if isinstance(asked, str):
+        if folder is None:
+            raise fail("questions", "a task from the page cannot name a file: upload the file beside it.")
+        path = folder / asked
+        return make_questions(
+            read_table(path), format, scorers, source=path.name, named=columns, folder=folder,
+            unit="row" if path.suffix.lower() in (".parquet", ".xlsx") else "line",
+        )  # fmt: skip
+    if not isinstance(asked, list):
+        raise fail("questions", "they are a list, or the name of a file.")
+    nodes = content["questions"].value
+    rows = [
+        (node.start_mark.line + 1, row if isinstance(row, dict) else {"question": row})
+        for node, row in zip(nodes, asked, strict=True)
+    ]
+    return make_questions(rows, format, scorers, source=source, named=columns, folder=folder)

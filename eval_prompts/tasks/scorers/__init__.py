@@ -1,0 +1,1 @@
+"""Scorers: small functions that say what one answer is worth, by name."""
