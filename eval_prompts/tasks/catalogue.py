@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +15,7 @@ from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.task import Question, Task
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT
 from tuning.errors import UserError
-from tuning.runs.lock import data_root
+from tuning.files import data_root, write_whole
 
 DEFAULT = "python"
 FOLDER = Path(__file__).with_name("built_in")
@@ -43,17 +42,27 @@ def python_suite() -> Task:
     from tuning.data.dataset import load
 
     rows = [row for row in load().test if row.check]
+    tested = [(row, tests) for row in rows if (tests := assertions(row.check))]
     questions = [
         Question(
             row.id,
             row.question,
-            columns={"question": row.question, "input": row.input, "answer": row.answer, "tests": row.check},
+            columns={"question": row.question, "input": row.input, "tests": tests},
             references=(row.answer,),
         )
-        for row in rows
+        for row, tests in tested
     ]
-    about = f"{len(rows)} questions with tests from the embedded set's test split, which no training sees."
+    about = (
+        f"{len(tested)} questions with tests from the embedded set's test split, which no training sees; "
+        f"{len(rows) - len(tested)} whose tests are more than assertions are left out."
+    )
     return Task("python-suite", "Python suite", about, PYTHON_FORMAT, questions, (make("python"),))
+
+
+def assertions(script: str) -> list[str]:
+    """A check of the embedded set as single assertions; none where a line of it is something else."""
+    lines = [line for line in script.splitlines() if line.strip()]
+    return lines if all(line.startswith("assert ") for line in lines) else []
 
 
 @cache
@@ -121,11 +130,9 @@ def save_task(task: Task) -> Path:
     path = tasks_folder() / f"{task.name}.yaml"
     text = dump_task(task)
     parse_task(text, path.name)  # what is kept can be read back
-    fresh = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, path)
+        write_whole(path, text)
     except OSError as error:
         raise UserError(f"The task cannot be kept ({error.strerror}): make room and try again.") from error
     return path

@@ -114,9 +114,7 @@ def compose(text: str, source: str) -> yaml.MappingNode:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1
             if isinstance(event, yaml.AliasEvent):
-                raise UserError(
-                    f"{source}, line {line}: anchors and aliases (*{event.anchor}) are not taken: write it out."
-                )
+                raise UserError(f"{source}, line {line}: aliases (*{event.anchor}) are not taken: write it out.")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise UserError(f"{source}, line {line}: it is nested more than {DEEPEST} deep.")
@@ -124,7 +122,8 @@ def compose(text: str, source: str) -> yaml.MappingNode:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{source}{place}: it is not valid YAML: {error.problem or error.context}.") from None
+        reason = error.problem or error.context
+        raise UserError(f"{source}{place}: it is not valid YAML ({reason}): put texts in quotes.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:200]}.") from None
     if not isinstance(root, yaml.MappingNode):

@@ -45,6 +45,11 @@ def mapping_of(columns: Sequence[str], named: Mapping[str, str], where: str) -> 
     return {part: column for part, column in (found | dict(named)).items() if column}
 
 
+def needed(format: PromptFormat) -> list[str]:
+    """The columns without which a question cannot be put into a format; an input may be missing."""
+    return [name for name in format.fields if name != "input"]
+
+
 def make_questions(
     rows: Sequence[tuple[int, Mapping[str, Any]]],
     format: PromptFormat,
@@ -65,7 +70,7 @@ def make_questions(
     parts = mapping_of(columns, named or {}, source)
     if "question" not in parts and "messages" not in parts and not format.fields:
         raise UserError(f"{source} has no column question (there are {', '.join(columns)}): name it under columns.")
-    for name in format.fields:
+    for name in needed(format):
         if name not in columns and name not in parts:
             raise UserError(f"{source}: user names the column {name!r}, which is not there{nearest(name, columns)}")
     seen: dict[str, int] = {}
@@ -104,7 +109,7 @@ def _question(
     if not text:
         raise UserError(f"{where}, {parts.get('question', 'question')}: the question is empty.")
     if not messages:
-        for name in format.fields:
+        for name in needed(format):
             if not as_text(columns.get(name, "")).strip():
                 raise UserError(f"{where}, {name}: user names this column, and it is empty.")
     references = _references(part("answer")) or ((last,) if last else ())

@@ -84,7 +84,7 @@ class Task:
             first = () if led else (Message(role="system", content=self.format.system or ""),)
             return Prompt(text, (*first, *question.messages), len(text))
         columns = {name: as_text(value, name) for name, value in question.columns.items()}
-        return Prompt(text, tuple(self.format.messages({"question": text, **columns})), len(text))
+        return Prompt(text, tuple(self.format.messages({"question": text, "input": "", **columns})), len(text))
 
     def own_question(self, text: str) -> Question:
         """What a visitor has typed, as a question of this task: one of its own where it is the same text."""

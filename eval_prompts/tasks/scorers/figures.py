@@ -92,7 +92,8 @@ def letter_of(text: str, options: Sequence[str]) -> str | None:
         return claims[-1]
     led = LED.match(text)
     if led and led[1] in letters and not re.match(r"\s*(A|I) [a-z]", text):
-        return led[1]
+        others = {letter for letter in ALONE.findall(text.strip().splitlines()[0]) if letter in letters} - {led[1]}
+        return None if others else led[1]
     alone = {letter for letter in ALONE.findall(text) if letter in letters}
     if len(alone) == 1:
         return alone.pop()

@@ -187,8 +187,8 @@ def length(least: Any = 0, most: Any = None, unit: Any = "words") -> Judge:
 def language(code: Any) -> Judge:
     """The answer is in a language (ISO 639-1: en, de, fr …), as py3langid recognises it."""
     wanted = str(code).strip().lower()
-    if not re.fullmatch(r"[a-z]{2}", wanted) or wanted not in known_languages():
-        raise UserError(f"code must be one of {', '.join(known_languages())}")
+    if not re.fullmatch(r"[a-z]{2,3}", wanted) or wanted not in known_languages():
+        raise UserError("code must be a language's code, such as en, de, fr, es or zh")
 
     def judge(given: Given) -> Score:
         if sum(character.isalpha() for character in given.text[:1000]) < SHORTEST_FOR_LANGUAGE:
