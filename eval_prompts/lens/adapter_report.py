@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.lens import weight_change
-from eval_prompts.models.adapters import CONFIG_FILE, PEFT_PREFIX, WEIGHTS_FILE, read_json
+from eval_prompts.models.adapter_files import PEFT_PREFIX, read_json
+from eval_prompts.models.adapter_source import CONFIG_FILE, WEIGHTS_FILE
 from tuning.errors import UserError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def add_adapter_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
 def run_adapter(options: argparse.Namespace) -> int:
     """Print the report. Raises UserError if adapter or base cannot be read, or the file cannot be written."""
     from eval_prompts.lens import adapter_report
-    from eval_prompts.models.adapters import find
+    from eval_prompts.models.adapter_source import find
     from tuning.models.weights import resolve
 
     folder = find(options.adapter)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from eval_prompts.models.adapters import CONFIG_FILE, PEFT_PREFIX, WEIGHTS_FILE, read_json
+from eval_prompts.models.adapter_files import PEFT_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from eval_prompts.models.adapter_files import AdapterFiles
 
 UNDERSTOOD = {
     *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping"),
@@ -63,29 +61,37 @@ class AdaptedLinear(nn.Linear):
         return super().forward(input) + F.linear(F.linear(input, self.down), self.up)
 
 
-def plain_factors(adapter: Path, modules: Sequence[str]) -> dict[str, LowRank] | None:
-    """The factors of plain LoRA for each of ``modules`` (dotted names), in fp32 with the scale in ``up``.
+def plain_factors(files: AdapterFiles) -> dict[str, LowRank] | None:
+    """The factors of plain LoRA for each layer (by dotted name), in fp32 with the scale in ``up``.
 
     None where the adapter is more than that, or does not fit together: then it takes peft to merge or to refuse it.
     The scale is alpha / rank (LoRA, https://arxiv.org/abs/2106.09685), with rsLoRA alpha / sqrt(rank)
-    (https://arxiv.org/abs/2312.03732). Raises UserError if the configuration cannot be read.
+    (https://arxiv.org/abs/2312.03732). Raises UserError if the file cannot be read or holds NaN.
     """
-    config = read_json(adapter / CONFIG_FILE)
+    config = files.config
     further = {name for name, value in config.items() if value and name not in UNDERSTOOD}
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    if further or rank < 1 or isinstance(config.get("init_lora_weights"), str):
+    if files.kind != "LORA" or further or config.get("bias", "none") not in ("none", None):
         return None
-    tensors = {name: tensor.float() for name, tensor in load_file(adapter / WEIGHTS_FILE).items()}
+    if isinstance(config.get("init_lora_weights"), str) and config["init_lora_weights"] != "gaussian":
+        return None
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    modules = {name.removeprefix(PEFT_PREFIX).partition(".lora_")[0] for name in files.shapes}
+    parts = {f"{PEFT_PREFIX}{path}.lora_{part}.weight" for path in modules for part in "AB"}
+    if parts != set(files.shapes) or any(len(shape) != 2 for shape in files.shapes.values()):
+        return None
+    tensors = {name: tensor.float() for name, tensor in files.tensors().items()}
     factors = {}
-    for name in modules:
-        down, up = (tensors.pop(f"{PEFT_PREFIX}{name}.lora_{part}.weight") for part in "AB")
-        if not down.shape[0] == up.shape[1] == rank or not (down.isfinite().all() and up.isfinite().all()):
+    for path in sorted(modules):
+        down, up = (tensors[f"{PEFT_PREFIX}{path}.lora_{part}.weight"] for part in "AB")
+        if not down.shape[0] == up.shape[1] == rank:
             return None
-        factors[name] = LowRank(down, up * scale)
-    return None if tensors else factors
+        factors[path] = LowRank(down, up * scale)
+    return factors
 
 
-def can_share(layer: nn.Module) -> bool:
-    """Whether an :class:`AdaptedLinear` can stand for this layer: a plain one in fp32."""
-    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+def can_share(layer: nn.Module | None, change: LowRank) -> bool:
+    """Whether an :class:`AdaptedLinear` can stand for this layer: a plain one in fp32, of the change's shape."""
+    if type(layer) is not nn.Linear or layer.weight.dtype != torch.float32:
+        return False
+    return layer.weight.shape == (change.up.shape[0], change.down.shape[1])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from eval_prompts.models.adapters import AdapterCard, check_fits, read_card, touched_modules
+from eval_prompts.models.adapter_files import AdapterFiles
+from eval_prompts.models.adapter_names import aligned, expected_modules, half_missing
+from eval_prompts.models.adapter_tokenizer import tokenizer_of
+from eval_prompts.models.adapters import AdapterCard, base_notes, check_shapes, open_adapter
 from eval_prompts.models.mmap_pages import release_pages
+from eval_prompts.models.owned import share_equal
 from tuning.errors import UserError
-from tuning.files import first_line
-from tuning.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, Side] = ("base", "tuned")
 
+NO_CHANGE = "It changes nothing: every weight of the merged model is the base's, so both sides answer the same."
 FUSED_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
@@ -49,11 +52,33 @@ class Pair:
     base_is_base: bool | None
     against: AdapterCard | None = None
     rival: PreTrainedModel | None = None
+    side_tokenizers: Mapping[Side, PreTrainedTokenizerBase] = field(default_factory=dict)
+    """Those that adapters bring along, by side."""
+
+    @property
+    def tokenizers(self) -> dict[Side, PreTrainedTokenizerBase]:
+        """What each side is asked with: its adapter's own tokenizer, else the base's."""
+        return {side: self.side_tokenizers.get(side, self.tokenizer) for side in SIDES}
 
     @property
     def alone(self) -> Pair:
         """The untouched base without any adapter."""
         return Pair(self.base, None, self.tokenizer, self.device, None, base_is_base=True)
+
+    @property
+    def differs_in_linears_alone(self) -> bool:
+        """Whether both sides have the base's very layers, embeddings and norms, but for linear layers of one shape."""
+        modules = dict(self.base.named_modules())
+        for model in (self.model("base"), self.tuned):
+            if model is None or model is self.base:
+                continue
+            if {path for path, _ in model.named_modules()} != set(modules):
+                return False
+            for path, module in model.named_modules():
+                other = modules[path]
+                if differs(module, other) and not same_linear_shape(module, other):
+                    return False
+        return True
 
     def model(self, side: Side) -> PreTrainedModel:
         """The model that answers for one side; raises UserError for the tuned side of a pair without an adapter."""
@@ -103,103 +128,116 @@ def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None
     """
     before = fingerprint_logits(pair.base, pair.tokenizer)
     release_pages(pair.base.parameters())
-    card, tuned = merged_side(pair.base, weights, adapter)
-    rival_card, rival = (None, None) if against is None else merged_side(pair.base, weights, against)
+    tuned = merged_side(pair, weights, adapter)
+    rival = None if against is None else merged_side(pair, weights, against)
     same = before.equal(fingerprint_logits(pair.base, pair.tokenizer))
     release_pages(pair.base.parameters())
     if not same:
-        log.error("The base model changed while %s was loaded", card.name)
-    checked = same if rival is None else None
-    return replace(pair.alone, tuned=tuned, adapter=card, base_is_base=checked, against=rival_card, rival=rival)
+        log.error("The base model changed while %s was loaded", tuned.card.name)
+    return replace(
+        pair.alone,
+        tuned=tuned.model,
+        adapter=tuned.card,
+        base_is_base=same if rival is None else None,
+        against=rival and rival.card,
+        rival=rival and rival.model,
+        side_tokenizers={"tuned": tuned.tokenizer} | ({"base": rival.tokenizer} if rival else {}),
+    )
 
 
-def merged_side(base: PreTrainedModel, weights: Weights, adapter: str) -> tuple[AdapterCard, PreTrainedModel]:
-    """What an adapter says of itself, and ``base`` merged with it. Raises UserError if it cannot be used."""
-    card = read_card(adapter)
-    modules = touched_modules(card.path)
-    check_fits(card, modules, base, weights)
-    return card, merge(base, card.path, modules)
+@dataclass(frozen=True)
+class MergedSide:
+    """What an adapter makes of a base: the merged model, what is known of the adapter, the tokenizer to ask with."""
+
+    card: AdapterCard
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
 
 
-def merge(base: PreTrainedModel, adapter: Path, modules: list[str]) -> PreTrainedModel:
-    """A model equal to peft's ``merge_and_unload`` of ``adapter`` into ``base``; ``base`` is not touched.
+def merged_side(pair: Pair, weights: Weights, adapter: str) -> MergedSide:
+    """An adapter merged into the base of ``pair``, which stays as it is. Raises UserError if it cannot be used."""
+    base = pair.base
+    card, files = open_adapter(adapter)
+    files = aligned(files, [name for name, _ in base.named_modules()])
+    check_shapes(card, files, base, weights)
+    model, notes = merge(base, files, card.name)
+    if not model_differs(model, base):
+        notes.append(NO_CHANGE)
+    entries = model.get_input_embeddings().weight.shape[0]
+    tokenizer, further = tokenizer_of(card.path, pair.tokenizer, entries)
+    read = files.notes[len(card.notes) :]
+    card = card.noting(*read, *base_notes(card, weights), *notes, *further)
+    for note in card.notes:
+        log.info("adapter %s: %s", card.name, note)
+    return MergedSide(card, model, tokenizer)
 
-    ``modules`` are the dotted names of the linear layers that the adapter changes. Plain LoRA over fp32 keeps its two
-    factors and shares the weights too; other layers get weights of their own, merged by peft. All else is shared with
-    ``base``.
+
+def merge(base: PreTrainedModel, files: AdapterFiles, name: str) -> tuple[PreTrainedModel, list[str]]:
+    """A model equal to peft's merge of an adapter into ``base``, which is not touched; and what is to be said of it.
+
+    Plain LoRA over fp32 keeps its two factors and shares the weights too; what other adapters touch gets weights of its
+    own, merged by peft in fp32. All else is shared with ``base``. A head or embedding whose weight the base uses twice
+    changes where the adapter is alone, as in training: peft's ``merge_and_unload`` would write into both. Raises
+    UserError if the adapter cannot be merged.
     """
     from eval_prompts.models.lora_linear import AdaptedLinear, can_share, plain_factors
 
+    tuned = shared_copy(base)
+    factors = plain_factors(files) if base.device.type == "cpu" else None
+    modules = dict(base.named_modules())
+    if factors is None or not all(can_share(modules.get(path), change) for path, change in factors.items()):
+        from eval_prompts.models.peft_merge import merge_with_peft
+
+        merged, notes = merge_with_peft(tuned, files, name)
+        share_equal(merged, base)
+        if base.device.type != "cpu":
+            import torch
+
+            own = [path for path, module in merged.named_modules() if differs(module, modules.get(path))]
+            with torch.no_grad():
+                fuse_projections(merged, only=own)
+        return merged, notes
+    for path, change in factors.items():
+        adapted = AdaptedLinear(base.get_submodule(path), change)
+        tuned.set_submodule(path, adapted.eval().requires_grad_(False))
+    head = next((path for path, module in modules.items() if module is base.get_output_embeddings()), None)
+    linears = [path for path, module in modules.items() if hasattr(module, "in_features")]
+    lacking = set(expected_modules(files.config, linears, head)) - set(factors)
+    return tuned, [half_missing(len(lacking), len(lacking | set(factors)))] if lacking else []
+
+
+def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
+    """A model of its own that holds the very parameters and buffers of ``base``."""
     states = (module.state for module in base.modules() if hasattr(module, "state"))
     shared = {id(part): part for part in (*base.parameters(), *base.buffers(), *states)}
-    tuned = copy.deepcopy(base, shared)
-    factors = plain_factors(adapter, modules) if base.device.type == "cpu" else None
-    if factors is None or not all(can_share(base.get_submodule(name)) for name in modules):
-        return merge_with_peft(tuned, base, adapter, modules)
-    for name, change in factors.items():
-        adapted = AdaptedLinear(base.get_submodule(name), change)
-        tuned.set_submodule(name, adapted.eval().requires_grad_(False))
-    return tuned
+    return copy.deepcopy(base, shared)
 
 
-def merge_with_peft(tuned: PreTrainedModel, base: PreTrainedModel, adapter: Path, modules: list[str]) -> nn.Module:
-    """``tuned``, a copy of ``base`` that shares its weights, with the adapter merged into weights of its own.
-
-    They are dequantised first where the base is 4-bit or 8-bit, and merged in fp32.
-    """
-    import torch
-
-    for name in modules:
-        tuned.set_submodule(name, own_linear(base.get_submodule(name)))
-    try:
-        with quiet():
-            from peft import PeftModel
-
-            merged = PeftModel.from_pretrained(tuned, str(adapter)).merge_and_unload(safe_merge=True)
-    except Exception as error:
-        raise UserError(f"The adapter {adapter.name} cannot be merged: {first_line(error)}") from error
-    for name in modules:
-        merged.get_submodule(name).to(dtype=compute_dtype(base))
-    merged.requires_grad_(False).eval()
-    if base.device.type != "cpu":
-        with torch.no_grad():
-            fuse_projections(merged, only=modules)
-    return merged
+def differs(module: nn.Module, other: nn.Module | None) -> bool:
+    """Whether a module has parameters of its own that are not those of ``other``."""
+    mine = dict(module.named_parameters(recurse=False))
+    theirs = {} if other is None else dict(other.named_parameters(recurse=False))
+    return any(parameter is not theirs.get(name) for name, parameter in mine.items())
 
 
-def own_linear(module: nn.Module) -> nn.Linear:
-    """A plain fp32 linear layer with a copy of ``module``'s weights, whatever precision they are held in."""
-    import torch
-    from torch import nn
-
-    weight = dequantised(module)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight.to(torch.float32, copy=True), requires_grad=False)
-    if module.bias is not None:
-        linear.bias = nn.Parameter(module.bias.detach().to(torch.float32, copy=True), requires_grad=False)
-    return linear
+def same_linear_shape(module: nn.Module, other: nn.Module) -> bool:
+    """Whether both are linear layers of the same inputs and outputs."""
+    shapes = [(getattr(each, "in_features", None), getattr(each, "out_features", None)) for each in (module, other)]
+    return None not in shapes[0] and shapes[0] == shapes[1]
 
 
-def dequantised(module: nn.Module) -> torch.Tensor:
-    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits. Changes nothing."""
-    weight = module.weight
-    if getattr(weight, "quant_state", None) is not None:
-        from bitsandbytes.functional import dequantize_4bit
+def model_differs(model: PreTrainedModel, base: PreTrainedModel) -> bool:
+    """Whether anything in ``model`` is not as it is in ``base``: a parameter, a layer, or a low-rank change."""
+    from eval_prompts.models.lora_linear import AdaptedLinear
 
-        return dequantize_4bit(weight.data, weight.quant_state)
-    row_scales = int8_row_scales(module)
-    if row_scales is not None:
-        from bitsandbytes.functional import int8_vectorwise_dequant
-
-        return int8_vectorwise_dequant(weight.data, row_scales)
-    return weight.detach()
-
-
-def int8_row_scales(module: nn.Module) -> torch.Tensor | None:
-    """The absolute maximum of each row of an 8-bit layer, [out]: bitsandbytes moves it at the first product."""
-    state = getattr(module, "state", None)
-    kept = getattr(module.weight, "SCB", None)
-    return kept if kept is not None else getattr(state, "SCB", None)
+    modules = dict(base.named_modules())
+    for path, module in model.named_modules():
+        if isinstance(module, AdaptedLinear):
+            if bool(module.up.any()) and bool(module.down.any()):
+                return True
+        elif path not in modules or differs(module, modules[path]):
+            return True
+    return False
 
 
 def keep_weight_layout(model: PreTrainedModel) -> None:
@@ -210,11 +248,6 @@ def keep_weight_layout(model: PreTrainedModel) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def compute_dtype(model: PreTrainedModel) -> torch.dtype:
-    """The dtype of the activations (the norms are never quantised)."""
-    return next(parameter.dtype for name, parameter in model.named_parameters() if "norm" in name)
 
 
 def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> None:

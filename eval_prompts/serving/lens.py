@@ -261,7 +261,7 @@ def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
     from eval_prompts.decoding.quantized_linear import can_group
 
     models = [model for model in (pair.model("base"), pair.tuned) if model is not None]
-    known = all(can_decode(model) for model in models)
+    known = pair.differs_in_linears_alone and all(can_decode(model) for model in models)
     low = known and any(can_group(parameter) for parameter in pair.base.parameters() if parameter.dim() == 2)
     if precision == "int8" and not low:
         raise UserError("Precision int8 needs a Llama model on a CPU with AVX2 or AVX-512: choose auto or fp32.")

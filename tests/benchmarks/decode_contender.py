@@ -111,7 +111,7 @@ def llama_cpp(slots: int, with_adapter: bool) -> Run:
 
     import xllamacpp
 
-    from eval_prompts.models.adapters import STARTER
+    from eval_prompts.models.adapter_source import STARTER
     from tests.benchmarks.lora_gguf import write_lora_gguf
     from tuning.data.chat import encode_prompt
     from tuning.models import embedded

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from eval_prompts.answers import Settings
-from eval_prompts.models.adapters import RECORD_FILE, STARTER, WEIGHTS_FILE, read_card
+from eval_prompts.models.adapter_source import RECORD_FILE, STARTER, WEIGHTS_FILE
+from eval_prompts.models.adapters import read_card
 from eval_prompts.serving.lens import Lens
 from eval_prompts.tasks.probes import PROBES
 from tuning.data.sources import EMBEDDED

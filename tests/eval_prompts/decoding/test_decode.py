@@ -16,7 +16,7 @@ from eval_prompts.answers import Settings, Stream
 from eval_prompts.decoding.hf_decoder import PlainPair
 from eval_prompts.decoding.llama_decoder import LlamaPair
 from eval_prompts.decoding.sampling import sample
-from eval_prompts.models.adapters import STARTER
+from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.pair import load_pair, with_adapter
 from tests.eval_prompts.models.random_adapter import peft_merged, random_adapter
 from tuning.data.chat import encode_prompt

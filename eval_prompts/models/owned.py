@@ -1,0 +1,90 @@
+"""Copies of single layers in fp32, decoded where bitsandbytes holds them in 4 or 8 bits, and tensors shared again."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+def own_module(module: nn.Module, zero_bias: bool = False) -> nn.Module:
+    """A copy of ``module`` in fp32 with parameters of its own, decoded if they are held in 4 or 8 bits.
+
+    With ``zero_bias`` a linear layer without a bias gets one of zeros.
+    """
+    import torch
+    from torch import nn
+
+    own = own_linear(module) if quantised(module) else copy.deepcopy(module).float()
+    if zero_bias and getattr(own, "bias", "") is None:
+        outputs = own.nf if hasattr(own, "nf") else own.out_features
+        own.bias = nn.Parameter(torch.zeros(outputs, device=own.weight.device), requires_grad=False)
+    return own.requires_grad_(False)
+
+
+def own_linear(module: nn.Module) -> nn.Linear:
+    """A plain fp32 linear layer with a copy of ``module``'s weights, whatever precision they are held in."""
+    import torch
+    from torch import nn
+
+    weight = dequantised(module)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.to(torch.float32, copy=True), requires_grad=False)
+    if module.bias is not None:
+        linear.bias = nn.Parameter(module.bias.detach().to(torch.float32, copy=True), requires_grad=False)
+    return linear
+
+
+def quantised(module: nn.Module) -> bool:
+    """Whether bitsandbytes holds a layer's weight in 4 or 8 bits."""
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        return False
+    return getattr(weight, "quant_state", None) is not None or int8_row_scales(module) is not None
+
+
+def dequantised(module: nn.Module) -> torch.Tensor:
+    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits. Changes nothing."""
+    weight = module.weight
+    if getattr(weight, "quant_state", None) is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.data, weight.quant_state)
+    row_scales = int8_row_scales(module)
+    if row_scales is not None:
+        from bitsandbytes.functional import int8_vectorwise_dequant
+
+        return int8_vectorwise_dequant(weight.data, row_scales)
+    return weight.detach()
+
+
+def int8_row_scales(module: nn.Module) -> torch.Tensor | None:
+    """The absolute maximum of each row of an 8-bit layer, [out]: bitsandbytes moves it at the first product."""
+    state = getattr(module, "state", None)
+    kept = getattr(module.weight, "SCB", None)
+    return kept if kept is not None else getattr(state, "SCB", None)
+
+
+def share_equal(tuned: PreTrainedModel, base: PreTrainedModel) -> int:
+    """Have ``tuned`` hold the very parameters and buffers of ``base`` wherever the numbers are the same.
+
+    Returns how many of its parameters differ from the base's of the same name, or have none.
+    """
+    import torch
+
+    theirs = dict(base.named_parameters(remove_duplicate=False))
+    differing = 0
+    for path, module in tuned.named_modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            other = theirs.get(f"{path}.{name}" if path else name)
+            if other is parameter:
+                continue
+            if other is not None and other.dtype == parameter.dtype and torch.equal(other, parameter):
+                setattr(module, name, other)
+            else:
+                differing += 1
+    return differing
