@@ -13,9 +13,9 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eval_prompts.judging.extract import syntax_tree
 from eval_prompts.judging.outcome import Check, Opaque, Outcome, Session, in_words
 from eval_prompts.judging.sandbox.monty import Limits, MontySandbox
+from eval_prompts.judging.syntax import syntax_tree
 
 STEPS = (ast.Call, ast.Attribute, ast.Subscript)
 SIDES = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
-import textwrap
-import warnings
 from dataclasses import dataclass
+from functools import cache
 
-PYTHON_NAMES = frozenset({"python", "python2", "python3", "py", "py3", "pycon", "ipython", "ipython3", "gyp", "sage"})
-OPENING_FENCE = re.compile(r"^(?P<before>.*?)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
-INLINE_FENCE = re.compile(r"^\s*`{3,}(?P<code>[^`]+)`{3,}\s*$")
-LIST_OR_QUOTE = re.compile(r"^(?:\s|>|[-*+]\s|\d+[.)]\s)*$")
-PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)|^In \[\d+\]: ?")
+from eval_prompts.judging.fences import Block, fenced_blocks, lines_of, tidy, without_drafts
+from eval_prompts.judging.syntax import error_line, parses, syntax_tree
+
 CODE_LINE = re.compile(
     r"""^(?:
-        (?:async\s+)?def\s+\w+\s*\( | class\s+\w+\s*[:(] | @\w[\w.]*(?:\(.*\))?\s*$
+        (?:async\s+)?def\s+\w+\s*[\[(] | class\s+\w+\s*[:(\[] | @\w[\w.]*(?:\(.*\))?\s*$
       | import\s+\w[\w.]*(?:\s+as\s+\w+)?(?:\s*,\s*\w[\w.]*(?:\s+as\s+\w+)?)*\s*(?:\#.*)?$
       | from\s+[\w.]+\s+import\s+[\w*(]
       | (?:if|while|for|with|elif|except|match|case)\b.*:\s*(?:\#.*)?$ | (?:else|try|finally)\s*:
@@ -28,75 +26,96 @@ CODE_LINE = re.compile(
     re.VERBOSE,
 )
 CONTINUING_LINE = re.compile(r"^(?:[)\]}]|\#|'''|\"\"\"|$)")
+MAGIC = re.compile(r"^(?P<indent>\s*)(?P<magic>%{1,2}[a-zA-Z]\w*\b.*|![\w./~].*|\?{1,2}\w[\w.]*|\w[\w.]*\?{1,2})\s*$")
+FUTURE = re.compile(r"^from\s+__future__\s+import\s+(?P<names>[^#\n;()]+|\([^)]*\))\s*(?:#.*)?$", re.MULTILINE)
+OUTPUT_LEAD = re.compile(
+    r"\b(?:outputs?|prints?|printed|results?|returns?|gives?|displays?|shows?|produces?|see|yields?|terminal|console"
+    r"|sample run|example run|session|usage in a shell|looks? like|expected)\b",
+    re.IGNORECASE,
+)
+WRONG_LEAD = re.compile(
+    r"\b(?:wrong|incorrect|bad|broken|buggy|erroneous|flawed|faulty|anti-?pattern|do(?:n't| not)|does(?:n't| not) work"
+    r"|never do|avoid|fails)\b|❌|✗",
+    re.IGNORECASE,
+)
+RIGHT_LEAD = re.compile(
+    r"\b(?:right|corrected|fix|fixed|fixes|fixing|better|working|works|solution|solved|improved|instead|good|avoids?"
+    r"\s+(?:this|that|the))\b|\bcorrect\b|✅|✓",
+    re.IGNORECASE,
+)
+COMPUTING = (ast.Call, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript, ast.Lambda)
 
 
 @dataclass(frozen=True)
-class Block:
-    """One piece of code: its ``language`` (lower case, '' where none is named) and whether its fence is ``closed``.
+class Program:
+    """The Python ``code`` of an answer ('' if there is none) and what was left out of it, in words, for a reader.
 
-    ``fenced`` is False for code found in an answer without fences.
+    ``open_end`` says that its last block was never closed.
     """
 
-    language: str
     code: str
-    closed: bool = True
-    fenced: bool = True
-
-    @property
-    def maybe_python(self) -> bool:
-        """Whether the info string names Python or nothing at all."""
-        return not self.language or self.language in PYTHON_NAMES
+    notes: tuple[str, ...] = ()
+    open_end: bool = False
 
 
 def blocks(text: str) -> list[Block]:
     """All code blocks of an answer in order: fenced ones of any language, or the bare code of an answer without fences.
 
-    A fence may stand after words on its line, inside a list or a quotation, and may be left open at the end.
+    Drafts (between ``<think>`` and ``</think>``) hold no code of the answer.
     """
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    found: list[Block] = []
-    at = 0
-    while at < len(lines):
-        inline = INLINE_FENCE.match(lines[at])
-        opening = OPENING_FENCE.match(lines[at])
-        at += 1
-        if inline:
-            found.append(Block("", inline["code"].strip()))
-        elif opening and _opens(opening):
-            body, closed, at = _fence_body(lines, at, opening)
-            found.append(Block(_language(opening["info"]), _tidy(body), closed))
-    return found or [Block("", code, fenced=False) for code in _bare_code(lines) or _expression(text)]
+    found = fenced_blocks(text)
+    if found:
+        return found
+    lines = without_drafts(lines_of(text))
+    return [Block("", code, fenced=False) for code in _bare_code(lines) or _expression("\n".join(lines))]
 
 
 def code(text: str, capped: bool = False) -> str:
-    """The Python code a reader of the answer would run, '' if there is none.
+    """The Python code a reader of the answer would run, '' if there is none."""
+    return extract(text, capped).code
+
+
+def extract(text: str, capped: bool = False) -> Program:
+    """The Python code a reader of the answer would run.
 
     All Python blocks in their order, so that an example call in a second block finds the function of the first. Blocks
-    without a language that are no Python (shell commands, printed output) are left out where another block is Python.
-    Of a last block that was cut off (its fence is open, or ``capped`` says that the answer was) the complete statements
-    are kept. An only block with no complete statement is returned as it stands.
+    that name no language are code if they read as code, and printed output otherwise. A block that the words before it
+    call wrong is left out where another follows. Of a last block that was cut off (its fence is open, or ``capped``
+    says that the answer was) the complete statements are kept. An only block with no complete statement is returned
+    as it stands.
     """
     found = blocks(text)
+    open_end = bool(found) and not found[-1].closed
+    last = found[-1] if found else None
+    notes: list[str] = []
     candidates = [block for block in found if block.maybe_python and block.code.strip()]
+    candidates = _without_output(_without_wrong_ways(candidates, notes))
     kept: list[str] = []
     for block in candidates:
-        cut = not block.closed or (capped and block is found[-1] and not block.fenced)
-        if parses(block.code) or (block.language and not cut):
-            kept.append(block.code)
+        source = _without_magics(block.code, notes)
+        cut = not block.closed or (capped and block is last and not block.fenced)
+        if parses(source) or (block.python and not cut):
+            kept.append(source)
         elif cut:
-            kept.append(complete_statements(block.code))
-    joined = "\n\n".join(part for part in kept if part)
-    return joined or (candidates[0].code if candidates else "")
+            kept.append(complete_statements(source))
+            notes += ["Its unfinished last statement is left out."] if kept[-1] else []
+    joined = _joined([part for part in kept if part])
+    return Program(joined or (candidates[0].code if candidates else ""), tuple(dict.fromkeys(notes)), open_end)
 
 
 def complete_statements(source: str) -> str:
     """``source`` without its last top-level statement where that was cut off; '' if the rest is no Python either, or
     does nothing."""
     lines = source.split("\n")
+    limit = len(lines)
     for at in range(len(lines) - 1, 0, -1):
-        if lines[at][:1].strip() and not CONTINUING_LINE.match(lines[at]) and parses("\n".join(lines[:at])):
-            kept = "\n".join(lines[:at]).rstrip()
+        if at > limit or not lines[at][:1].strip() or CONTINUING_LINE.match(lines[at]):
+            continue
+        kept = "\n".join(lines[:at]).rstrip()
+        broken_at = error_line(kept)
+        if not broken_at:
             return kept if does_something(kept) else ""
+        limit = broken_at - 1  # what stands before this line alone can parse: the error stays in any longer part
     return ""
 
 
@@ -122,58 +141,134 @@ def has_code(text: str) -> bool:
     return bool(code(text))
 
 
-def parses(source: str) -> bool:
-    """Whether ``source`` is Python syntax (of the interpreter that runs this)."""
-    return syntax_tree(source) is not None
+def _without_wrong_ways(candidates: list[Block], notes: list[str]) -> list[Block]:
+    """The blocks less those that their lead or first comment calls wrong, if others follow."""
+    kept = []
+    for at, block in enumerate(candidates):
+        first = block.code.lstrip().split("\n")[0]
+        words = [block.lead, first if first.startswith("#") else ""]
+        wrong = any(len(text) < 160 and WRONG_LEAD.search(text) and not RIGHT_LEAD.search(text) for text in words)
+        if wrong and at < len(candidates) - 1:
+            notes.append("A block that the answer itself calls wrong is left out.")
+        else:
+            kept.append(block)
+    return kept
 
 
-def syntax_tree(source: str) -> ast.Module | None:
-    """The syntax tree of ``source``; None if it has none, also for text too deep or too odd for Python's parser."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+def _without_output(candidates: list[Block]) -> list[Block]:
+    """The blocks less those without a language that show output or something else to read, where any block is code.
+
+    Alone they are kept, if they hold anything that reads as code.
+    """
+    sure = [block for block in candidates if block.python or (not block.fenced) or _is_program(block.code)]
+    if not sure:
+        return [block for block in candidates if _reads_as_code(block.code)]
+    bound = frozenset().union(*(_bound(block.code) for block in sure))
+    return [block for block in candidates if block in sure and not _is_output(block, sure, bound)]
 
 
-def _opens(opening: re.Match[str]) -> bool:
-    """A fence opens at the start of a line, or after words if nothing but one word follows it."""
-    if LIST_OR_QUOTE.match(opening["before"]):
+def _is_output(block: Block, sure: list[Block], bound: frozenset[str]) -> bool:
+    """Whether a block without a language shows what another prints, though it might be a program."""
+    others = [other for other in sure if other is not block]
+    if block.python or not block.fenced or not others:
+        return False
+    tree = syntax_tree(block.code)
+    if tree is None:
+        return block.closed
+    if _defines(tree):
+        return False
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    only_results = all(isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign) for node in tree.body)
+    printing = any(isinstance(node, ast.Name) and node.id in ("print", "input") for node in ast.walk(tree))
+    if only_results and not printing and OUTPUT_LEAD.search(block.lead):
         return True
-    return opening["fence"].startswith("`") and len(opening["info"].split()) <= 1 and "`" not in opening["before"]
+    own = _bound(block.code)
+    unknown = names - bound - own - _builtin_names()
+    overwritten = own & frozenset().union(*(_defined(other.code) for other in others))
+    return bool(unknown) or bool(overwritten)
 
 
-def _fence_body(lines: list[str], at: int, opening: re.Match[str]) -> tuple[list[str], bool, int]:
-    """The lines inside a fence, whether it closes, and the index of the line after it."""
-    mark, size = opening["fence"][0], len(opening["fence"])
-    closing = re.compile(rf"^[\s>]*{re.escape(mark)}{{{size},}}\s*$")
-    glued = re.compile(rf"^(?P<code>[^{mark}]*\S){mark}{{{size},}}\s*$")
-    body: list[str] = []
-    for index in range(at, len(lines)):
-        if closing.match(lines[index]):
-            return body, True, index + 1
-        last = glued.match(lines[index]) if mark == "`" else None
-        if last:
-            return [*body, last["code"]], True, index + 1
-        body.append(lines[index])
-    return body, False, len(lines)
+def _is_program(source: str) -> bool:
+    """Whether a block without a language is code rather than output: some statement of it does or defines something."""
+    tree = syntax_tree(source)
+    if tree is None:
+        return sum(bool(CODE_LINE.match(line.strip())) for line in source.split("\n")) > 1
+    return any(_acts(statement) for statement in tree.body)
 
 
-def _language(info: str) -> str:
-    words = re.findall(r"[\w+#-]+", info.lower())
-    return words[0] if words else ""
+def _acts(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Call | ast.Await | ast.ListComp | ast.Yield)
+    if isinstance(statement, ast.AnnAssign):
+        return statement.value is not None
+    return not isinstance(statement, ast.Pass)
 
 
-def _tidy(body: list[str]) -> str:
-    """A block's lines without quotation marks, common indentation and interactive prompts."""
-    if body and all((line.startswith(">") and not line.startswith(">>>")) or not line.strip() for line in body):
-        body = [line[1:].removeprefix(" ") for line in body]
-    code = textwrap.dedent("\n".join(body)).strip("\n")
-    lines = code.split("\n")
-    if lines[0].startswith(">>> ") or lines[0].startswith("In ["):
-        lines = [PROMPT.sub("", line) for line in lines if PROMPT.match(line)]
-    return "\n".join(lines).rstrip()
+def _defines(tree: ast.Module) -> bool:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+    return any(isinstance(node, kinds) for node in tree.body)
+
+
+def _reads_as_code(source: str) -> bool:
+    if tree := syntax_tree(source):
+        return any(_acts(statement) for statement in tree.body) or any(
+            isinstance(node, COMPUTING) for node in ast.walk(tree)
+        )
+    return any(CODE_LINE.match(line.strip()) for line in source.split("\n"))
+
+
+def _bound(source: str) -> frozenset[str]:
+    tree = syntax_tree(source)
+    if tree is None:
+        return frozenset(re.findall(r"\b(?:def|class|import|as)\s+(\w+)", source))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return frozenset(names)
+
+
+def _defined(source: str) -> frozenset[str]:
+    """The functions and classes of a program."""
+    return frozenset(re.findall(r"^\s*(?:async\s+)?(?:def|class)\s+(\w+)", source, re.MULTILINE))
+
+
+@cache
+def _builtin_names() -> frozenset[str]:
+    return frozenset(dir(builtins))
+
+
+def _without_magics(source: str, notes: list[str]) -> str:
+    """``source`` with IPython's own commands (``%matplotlib inline``, ``!pip install x``) put out of action."""
+    lines = source.split("\n")
+    magics = [at for at, line in enumerate(lines) if MAGIC.match(line)]
+    if not magics or parses(source):
+        return source
+    changed = list(lines)
+    for at in magics:
+        found = MAGIC.match(lines[at])
+        assert found is not None
+        changed[at] = f"{found['indent']}pass  # {found['magic']}"
+    notes.append(f"{len(magics)} command{'s' * (len(magics) > 1)} of IPython's own (% or !) left out.")
+    return "\n".join(changed)
+
+
+def _joined(parts: list[str]) -> str:
+    """The blocks as one program; ``from __future__`` imports, which must come first, are moved there."""
+    if len(parts) < 2:
+        return "".join(parts)
+    names: dict[str, None] = {}
+    for at, part in enumerate(parts):
+        if "__future__" in part and (tree := syntax_tree(part)):
+            imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+            names |= dict.fromkeys(alias.name for node in imports for alias in node.names)
+            parts[at] = FUTURE.sub("", part) if imports else part
+    future = [f"from __future__ import {', '.join(names)}"] if names else []
+    return "\n\n".join([*future, *(part.strip("\n") for part in parts)])
 
 
 def _bare_code(lines: list[str]) -> list[str]:
@@ -191,14 +286,13 @@ def _bare_code(lines: list[str]) -> list[str]:
         if inside:
             margin = depth
             runs.append([line])
-    return [_tidy(run) for run in runs]
+    return [tidy(run) for run in runs]
 
 
 def _expression(text: str) -> list[str]:
     """The whole text, if it is one Python expression that computes something."""
     tree = syntax_tree(text.strip())
-    computing = (ast.Call, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript, ast.Lambda)
-    if tree and any(isinstance(node, computing) for node in ast.walk(tree)):
+    if tree and any(isinstance(node, COMPUTING) for node in ast.walk(tree)):
         return [text.strip()]
     return []
 

@@ -35,7 +35,9 @@ class Outcome:
     ``state``: 'ok'; 'raised' an error of the code's own; 'exited' (it ended the program); 'limit' (time, memory,
     output or the like); 'lacking' (the code needs something that this sandbox does not have: nothing is known of it).
     ``value`` is plain data or ``Opaque``; ``reason`` says in words why the state is not 'ok'; ``asked`` counts the
-    lines of input that the code asked for.
+    lines of input that the code asked for, and ``out_of_input`` says that it asked for more than there was. Of an error
+    of its own ``error`` is the class and ``message`` its text; ``failing`` says that it ended itself with a code other
+    than 0.
     """
 
     state: State
@@ -43,6 +45,10 @@ class Outcome:
     printed: str = ""
     reason: str = ""
     asked: int = 0
+    out_of_input: bool = False
+    error: str = ""
+    message: str = ""
+    failing: bool = False
 
     @property
     def ok(self) -> bool:
@@ -51,17 +57,21 @@ class Outcome:
     @property
     def ran_out(self) -> bool:
         """Whether it ended because the program asks for more than is known to type."""
-        return self.state == "raised" and self.asked > 0 and "more input" in self.reason
+        return self.state == "raised" and self.asked > 0 and self.out_of_input
 
 
 @dataclass(frozen=True)
 class Check:
-    """One behaviour that was looked at: whether the code ``passed`` (None: could not be tried), and why in words."""
+    """One behaviour that was looked at: whether the code ``passed`` (None: could not be tried), and why in words.
+
+    ``wrong_value`` says that it failed by what it gave, rather than by an error or by not fitting the call.
+    """
 
     label: str
     passed: bool | None
     reason: str = ""
     output: str = ""
+    wrong_value: bool = False
 
 
 class Session(Protocol):

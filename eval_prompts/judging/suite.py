@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from eval_prompts.judging.extract import code, syntax_tree
-from eval_prompts.judging.judge import Assignment, judge_task
+from eval_prompts.judging.assignment import Assignment
+from eval_prompts.judging.extract import code
+from eval_prompts.judging.judge import judge
 from eval_prompts.judging.probes.program import bound_names
+from eval_prompts.judging.syntax import syntax_tree
 from eval_prompts.judging.verdict import Verdict
 from tuning.errors import UserError
 
@@ -143,7 +145,7 @@ def mcnemar(only_base: int, only_tuned: int) -> float:
 def judge_answer(item: Item, text: str, stopped: bool | None = None, *, jail: bool = False) -> Verdict:
     """The verdict on an answer to a suite's question; a HumanEval answer may be the whole function or its body."""
     if not item.prompt:
-        return judge_task(text, item.task, stopped=stopped, jail=jail)
+        return judge(text, task=item.task, stopped=stopped, jail=jail)
     source = code(text, capped=stopped is False)
     tree = syntax_tree(source)
     if tree and item.task.entry_point in bound_names(tree):
@@ -151,7 +153,7 @@ def judge_answer(item: Item, text: str, stopped: bool | None = None, *, jail: bo
     else:
         program = f"{item.prompt.rstrip()}\n{textwrap.indent(source, '    ')}"
     judged = f"```python\n{program if syntax_tree(program) else source}\n```" if source else text
-    return judge_task(judged, item.task, stopped=stopped, jail=jail)
+    return judge(judged, task=item.task, stopped=stopped, jail=jail)
 
 
 def as_table(score_data: dict[str, Any]) -> str:

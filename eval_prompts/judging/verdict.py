@@ -32,21 +32,29 @@ class Badge:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that was found about one answer. None stands for "does not apply" or "not known yet"."""
+    """All that was found about one answer. None stands for "does not apply" or "not known yet".
+
+    ``syntax`` says what is wrong with the syntax, or what was left out; ``needs`` names the Python version that reads
+    it, where this one does not. ``defines_only`` says that running the program does nothing but define.
+    ``judging_failed``: nothing is known, by a fault of the judge's.
+    """
 
     code: str = ""
     parses: bool | None = None
     syntax: str = ""
+    needs: str = ""
     missing: tuple[Missing, ...] = ()
     runs: Runs = "not run"
     runs_reason: str = ""
     output: str = ""
     task: Task = "none"
     checks: tuple[Check, ...] = ()
+    defines_only: bool = False
     where: Literal["", "sandbox", "jail"] = ""
     stopped: bool | None = None
     repetition: float = 0.0
     final: bool = True
+    judging_failed: bool = False
 
     @property
     def task_reason(self) -> str:
@@ -58,9 +66,24 @@ class Verdict:
     @property
     def badges(self) -> list[Badge]:
         """The findings as badges, in the order of reading; no badge for what does not apply."""
+        if self.judging_failed:
+            reason = "The judging itself failed, which says nothing of the answer; the server's log says why."
+            badges = [
+                Badge("judging", "failed to judge", "neutral", reason),
+                self._ended_badge(),
+                self._repeats_badge(),
+            ]
+            return [badge for badge in badges if badge]
         found = [self._code_badge(), self._parses_badge(), self._names_badge(), self._runs_badge(), self._task_badge()]
         found += [self._ended_badge(), self._repeats_badge()]
         return [badge for badge in found if badge]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Verdict:
+        """The verdict whose ``dataclasses.asdict`` went through JSON."""
+        missing = tuple(Missing(**item) for item in data["missing"])
+        checks = tuple(Check(**item) for item in data["checks"])
+        return cls(**{**data, "missing": missing, "checks": checks})
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON data, badges included."""
@@ -72,6 +95,8 @@ class Verdict:
         return Badge("code", "no code", "bad", "The answer holds no Python code.")
 
     def _parses_badge(self) -> Badge | None:
+        if self.needs:
+            return Badge("parses", f"needs {self.needs}", "neutral", self.syntax)
         if self.parses is None:
             return Badge("parses", "cut off", "neutral", self.syntax) if self.syntax else None
         if self.parses:
@@ -88,8 +113,14 @@ class Verdict:
         return Badge("names", f"unknown: {label}" if len(self.missing) == 1 else f"{label} unknown", "bad", reason)
 
     def _runs_badge(self) -> Badge | None:
-        if not self.parses or not self.final:
+        if not (self.parses or self.needs) or not self.final:
             return None
+        if self.runs == "yes" and self.defines_only:
+            reason = "It defines what it holds and calls none of it, so nothing else has run."
+            return Badge("runs", "defines only", "neutral", reason, self.output)
+        if self.runs == "yes" and self.missing:
+            reason = "What ran, ran without an error; the lines with unknown names did not run."
+            return Badge("runs", "runs in part", "neutral", reason, self.output)
         labels: dict[str, tuple[str, BadgeState]] = {"yes": ("runs", "good"), "no": ("does not run", "bad")}
         label, state = labels.get(self.runs, ("not run", "neutral"))
         return Badge("runs", label, state, _sentence(self.runs_reason), self.output)

@@ -16,11 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging.judge import judge, judge_partial
+from eval_prompts.judging.verdict import Verdict
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer
-    from eval_prompts.judging.verdict import Verdict
 
 WORKERS = 2
 NOT_RUN = "code cannot be run on this server, whose log says why"
@@ -28,6 +28,7 @@ PARTIAL_SECONDS = 0.5
 """How often the same streaming answer is looked at again."""
 CHECKING = {"checking": True, "badges": []}
 UNJUDGED = {"checking": False, "badges": []}
+FAILED = Verdict(judging_failed=True)
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class Judges:
                     self._told.add(str(error))
                     log.warning("Answers are judged without running them: %s", error)
                 return verdict(unrun=NOT_RUN)
-        except Exception as error:
-            log.error("An answer could not be judged", exc_info=error)
-            raise
+        except Exception:
+            log.exception("An answer could not be judged")
+            return FAILED
 
 
 class Verdicts:
@@ -125,5 +126,5 @@ def shown(verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome(future: Future[Verdict]) -> Verdict | None:
-    """What a judge found; None if the judging itself failed or was called off."""
-    return None if future.cancelled() or future.exception() else future.result()
+    """What a judge found; None if it was called off."""
+    return None if future.cancelled() else future.result()

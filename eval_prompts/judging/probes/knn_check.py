@@ -72,7 +72,7 @@ def check_knn(program: Program) -> list[Check]:
 
 def _told(checks: list[Check]) -> bool:
     """Whether the last check failed with a wrong label, which says more than a call that did not fit."""
-    return checks[-1].reason.startswith("gives") or checks[-1].passed is None
+    return checks[-1].wrong_value or checks[-1].passed is None
 
 
 def _try(session: Session, way: _Way) -> list[Check]:
@@ -84,14 +84,15 @@ def _try(session: Session, way: _Way) -> list[Check]:
             return [Check(LABEL, False, outcome.reason, outcome.printed)]
         if _is(outcome, expected) is False:
             reason = f"gives {_shown(outcome)} for {query}, expected {expected}"
-            return [Check(LABEL, False, reason, outcome.printed)]
+            return [Check(LABEL, False, reason, outcome.printed, wrong_value=True)]
     passed = Check(LABEL, True)
     if not way.sets_k:
         return [passed]
     outcome = _label(session, way, 1, NEAREST_ONLY[0])
     right = outcome.ok and _is(outcome, NEAREST_ONLY[1])
     reason = "" if right else outcome.reason or f"gives {_shown(outcome)} where k = 1 must give {NEAREST_ONLY[1]}"
-    return [passed, Check("follows the number of neighbours k", right, reason, outcome.printed)]
+    label = "follows the number of neighbours k"
+    return [passed, Check(label, right, reason, outcome.printed, wrong_value=not right and not outcome.reason)]
 
 
 def _label(session: Session, way: _Way, k: int, query: list[float]) -> Outcome:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.judging.outcome import PRINTED_LIMIT, Opaque, Outcome, Typing, plain
 from eval_prompts.judging.sandbox import jail_child
 from eval_prompts.judging.sandbox.seccomp import fork_filter
+from eval_prompts.judging.sandbox.watchdog import within
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ MEMORY_MB = 2048
 FILE_MB = 8
 SCRATCH_MB = 32
 MAX_REPLY = 4 << 20
+HANDING_OVER = 1.5
+"""Seconds of this process's own time for turning what a step gives into objects here."""
 MAX_TYPED_LINES = 200
 SYSTEM_FOLDERS = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 ENVIRONMENT = {
@@ -86,7 +89,15 @@ class Jail:
 
     def __enter__(self) -> Jail:
         _turn.acquire()
-        self._errors = tempfile.TemporaryFile()
+        try:
+            self._start()
+        except BaseException:
+            _turn.release()
+            raise
+        return self
+
+    def _start(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             with fork_filter() as filter_fd:
                 self._process = subprocess.Popen(
@@ -99,14 +110,12 @@ class Jail:
                     cwd="/",
                     start_new_session=True,
                 )
-        except OSError:
+        except BaseException:
             self._errors.close()
-            _turn.release()
             raise
         self._deadline = time.monotonic() + self._seconds
         for pipe in (self._process.stdin, self._process.stdout):
             os.set_blocking(pipe.fileno(), False)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,20 +144,24 @@ class Jail:
         if self._broken:
             return self._broken
         try:
-            self._send(command)
-            reply = self._reply()
-            for asked in range(MAX_TYPED_LINES + 2):
-                if "ask" not in reply:
-                    return _outcome(reply)
-                self._send(_typed(typing if asked < MAX_TYPED_LINES else None, reply["ask"]))
-                reply = self._reply()
-            raise _EndedError("limit", "asked for input without end")
+            with within(HANDING_OVER):
+                return self._exchange(command, typing)
         except _EndedError as ended:
             self._broken = Outcome(ended.state, reason=ended.reason)
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             self._broken = Outcome("raised", reason="interferes with the program that runs it")
         self._kill()
         return self._broken
+
+    def _exchange(self, command: dict[str, Any], typing: Typing | None) -> Outcome:
+        self._send(command)
+        reply = self._reply()
+        for asked in range(MAX_TYPED_LINES + 2):
+            if "ask" not in reply:
+                return _outcome(reply)
+            self._send(_typed(typing if asked < MAX_TYPED_LINES else None, reply["ask"]))
+            reply = self._reply()
+        raise _EndedError("limit", "asked for input without end")
 
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"
@@ -226,7 +239,9 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
     reason = _encodable(str(reply.get("reason", ""))[:300])
     printed = _encodable(printed[:PRINTED_LIMIT])
     if state != "ok":
-        return Outcome(state, None, printed, reason, asked)
+        out_of_input, failing = reply.get("out_of_input") is True, reply.get("failing") is True
+        error, message = (_encodable(str(reply.get(key, ""))[:300]) for key in ("error", "message"))
+        return Outcome(state, None, printed, reason, asked, out_of_input, error, message, failing)
     try:
         value = plain(jail_child.decode(reply["value"]))
     except (ValueError, TypeError):

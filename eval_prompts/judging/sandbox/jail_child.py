@@ -74,6 +74,10 @@ class _TooMuchError(BaseException):
     """Ends a program that prints without end; no ``except Exception`` of its own stops it."""
 
 
+class _OutOfInputError(EOFError):
+    """Nothing is left to type."""
+
+
 class _Printed(io.StringIO):
     def write(self, text: str) -> int:
         if self.tell() + len(text) > PRINTED_LIMIT:
@@ -110,7 +114,8 @@ class _Jailed:
                 return {"state": "ok", "value": None}
             return {"state": "ok", "value": encode(eval(compile(command["expression"], "<call>", "eval"), self.names))}
         except SystemExit as error:
-            return {"state": "exited", "reason": f"ends the program itself (exit code {error.code!r:.60})"}
+            reason = f"ends the program itself (exit code {error.code!r:.60})"
+            return {"state": "exited", "reason": reason, "failing": error.code not in (0, None, False)}
         except ModuleNotFoundError as error:
             return {"state": "lacking", "reason": f"needs the module {error.name}, which is not installed here"}
         except MemoryError:
@@ -118,7 +123,10 @@ class _Jailed:
         except _TooMuchError:
             return {"state": "limit", "reason": f"printed more than {PRINTED_LIMIT:,} characters"}
         except BaseException as error:
-            return {"state": "raised", "reason": f"{type(error).__name__}: {error!s:.200}{_line(error)}"}
+            kind = "EOFError" if isinstance(error, _OutOfInputError) else type(error).__name__
+            words = f"{error!s:.200}"
+            reply = {"state": "raised", "reason": f"{kind}: {words}{_line(error)}", "error": kind, "message": words}
+            return {**reply, "out_of_input": isinstance(error, _OutOfInputError)}
 
     def ask(self, prompt: object = "") -> str:
         self.asked += 1
@@ -126,7 +134,7 @@ class _Jailed:
         self.send({"ask": str(prompt)[:1000]})
         answer = json.loads(self.commands.readline())
         if "line" not in answer:
-            raise EOFError("asks for more input than there is")
+            raise _OutOfInputError("asks for more input than there is")
         return answer["line"]
 
     def send(self, reply: dict[str, Any]) -> None:

@@ -14,13 +14,14 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.judging.extract import syntax_tree
 from eval_prompts.judging.outcome import Outcome, Printed, Typing, plain
 from eval_prompts.judging.sandbox.dialect import STRING_CONSTANTS, Prepared, prepare
 from eval_prompts.judging.sandbox.shortfalls import shortfall
+from eval_prompts.judging.sandbox.watchdog import within
+from eval_prompts.judging.syntax import syntax_tree
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 4
 KILL_AFTER_SECONDS = 1.0
+HANDING_OVER = 1.5
+"""Seconds of this process's own time for turning what a step gives into objects here."""
+SCRIPT_SECONDS = 6.0
+"""The same for a test script, during which steps of the tested code run as well."""
 MAX_TYPED_LINES = 200
+MAX_MESSAGE = 500
 END_OF_INPUT = "EOF when reading a line"
 
 
@@ -87,8 +93,7 @@ class MontySandbox:
             return Outcome("lacking", reason="needs " + " and ".join(self.prepared.lacks))
         if self.prepared.prelude:
             self._feed(self.prepared.prelude, {}, None)
-        outcome = self._feed(self.prepared.source, {}, typing)
-        return Outcome(outcome.state, None, outcome.printed, outcome.reason, outcome.asked)
+        return self._feed(f"{self.prepared.source}\nNone", {}, typing)
 
     def evaluate(
         self, expression: str, values: Mapping[str, Any] | None = None, typing: Typing | None = None
@@ -117,22 +122,23 @@ class MontySandbox:
         started = time.monotonic()
         lookup = names if names is not None else {"input": typist, "exit": _exit, "quit": _exit}
         try:
-            value = self._session.feed_run(
-                source, inputs=values, external_lookup=dict(lookup), print_callback=printed, cwd="/"
-            )
-            return Outcome("ok", plain(value), printed.text, asked=typist.asked)
+            with within(HANDING_OVER if names is None else SCRIPT_SECONDS):
+                value = self._session.feed_run(
+                    source, inputs=values, external_lookup=dict(lookup), print_callback=printed, cwd="/"
+                )
+                return Outcome("ok", plain(value), printed.text, asked=typist.asked)
         except monty.MontyError as error:
-            state, reason = _explain(error, source)
-        except (RecursionError, ValueError, OverflowError) as error:
-            state, reason = "limit", f"a value that cannot be handed over ({type(error).__name__})"
+            outcome = _explain(error, source)
+        except (RecursionError, ValueError, OverflowError, MemoryError) as error:
+            outcome = Outcome("limit", reason=f"a value that cannot be handed over ({type(error).__name__})")
         finally:
             self._left -= time.monotonic() - started
             if self._left <= 0:
                 self._broken = Outcome("limit", reason="took too long and was stopped")
         if printed.full:
-            state, reason = "limit", f"printed more than {printed.limit:,} characters"
-        outcome = Outcome(state, None, printed.text, reason, typist.asked)
-        if state == "limit":
+            outcome = Outcome("limit", reason=f"printed more than {printed.limit:,} characters")
+        outcome = replace(outcome, printed=printed.text, asked=typist.asked)
+        if outcome.state == "limit":
             self._broken = outcome
         return outcome
 
@@ -156,33 +162,38 @@ def _exit(*code: object) -> None:
     raise SystemExit(str(code[0]) if code and isinstance(code[0], int | str) else "0")
 
 
-def _explain(error: MontyError, source: str) -> tuple[str, str]:
-    """State and reason of an error that ended a step."""
+def _explain(error: MontyError, source: str) -> Outcome:
+    """The Outcome of a step that an error ended."""
     monty = _monty()
     if isinstance(error, monty.MontyCrashedError):
-        return "limit", "took too long and was stopped" if error.timed_out else "the interpreter was stopped"
+        return Outcome("limit", reason="took too long and was stopped" if error.timed_out else "was stopped")
     if not isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError):
-        return "lacking", "a value that the sandbox cannot take"
-    kind, _, message = error.display("type-msg").partition(": ")
-    message = message.split("\n")[0]
+        return Outcome("lacking", reason="a value that the sandbox cannot take")
+    kind, _, whole = error.display("type-msg").partition(": ")
+    whole = whole[:MAX_MESSAGE]
+    message = whole.split("\n")[0]
     if isinstance(error, monty.MontySyntaxError):
-        return "lacking", f"the sandbox does not know this syntax ({message})"
+        return Outcome("lacking", reason=f"the sandbox does not know this syntax ({message})")
     if kind == "SystemExit":
-        return "exited", f"ends the program itself (exit code {message or '0'})"
+        code = message or "0"
+        return Outcome(
+            "exited", reason=f"ends the program itself (exit code {code})", failing=code not in ("0", "None")
+        )
     if kind == "TimeoutError" and "limit exceeded" in message:
-        return "limit", "took too long and was stopped"
+        return Outcome("limit", reason="took too long and was stopped")
     if kind == "MemoryError":
-        return "limit", "needed too much memory and was stopped"
+        return Outcome("limit", reason="needed too much memory and was stopped")
     if "suspension" in message and kind == "RuntimeError":
-        return "limit", "asked for input without end"
+        return Outcome("limit", reason="asked for input without end")
     if END_OF_INPUT in message:
-        return "raised", "asks for more input than there is"
+        return Outcome("raised", reason="asks for more input than there is", out_of_input=True, error="EOFError")
     lacking = shortfall(kind, message)
     if lacking:
-        return "lacking", lacking
+        return Outcome("lacking", reason=lacking)
     lines = [frame.line for frame in error.traceback()] if isinstance(error, monty.MontyRuntimeError) else []
     line = f" (line {lines[-1]})" if lines and lines[-1] <= source.count("\n") + 1 else ""
-    return "raised", f"{kind}: {message}{line}" if message else f"{kind}{line}"
+    reason = f"{kind}: {message}{line}" if message else f"{kind}{line}"
+    return Outcome("raised", reason=reason, error=kind, message=whole)
 
 
 _pools: dict[str, Monty] = {}

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eval_prompts.judging.assignment import Assignment
+from eval_prompts.judging.examine import examine
 from eval_prompts.judging.judge import judge, judge_partial, summary
 from eval_prompts.judging.repetition import repeats, repetition
 from eval_prompts.judging.sandbox import jail
@@ -31,9 +33,9 @@ def test_a_right_answer():
     verdict = judge("Here:\n" + AVERAGE, probe_id="average", stopped=True)
     assert (verdict.parses, verdict.runs, verdict.task, verdict.missing) == (True, "yes", "passes", ())
     assert [item.label for item in verdict.badges] == [
-        "parses", "names exist", "runs", "does the task", "ended by itself",
+        "parses", "names exist", "defines only", "does the task", "ended by itself",
     ]  # fmt: skip
-    assert {item.state for item in verdict.badges} == {"good"}
+    assert [item.state for item in verdict.badges] == ["good", "good", "neutral", "good", "good"]
 
 
 def test_no_code():
@@ -192,13 +194,13 @@ def test_hostile_answers_get_a_verdict(name):
 
 def test_without_the_jail_nothing_is_run_there(monkeypatch):
     monkeypatch.setattr(jail, "open_jail", lambda *_: pytest.fail("the jail was opened"))
-    assert judge(fenced("import numpy")).where == "sandbox"
+    assert examine(fenced("import numpy"), Assignment()).where == "sandbox"
 
 
 def test_the_jail_is_refused_in_words_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(jail, "unavailable", lambda: "bubblewrap is not installed")
     with pytest.raises(UserError, match="bubblewrap is not installed"):
-        judge(fenced("import numpy"), jail=True)
+        examine(fenced("import numpy"), Assignment(), jail=True)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +225,9 @@ def test_while_it_streams(text, parses):
 
 
 def test_while_it_streams_nothing_runs(monkeypatch):
-    import eval_prompts.judging.judge
+    import eval_prompts.judging.examine
 
-    monkeypatch.setattr(eval_prompts.judging.judge, "_open", lambda *_: pytest.fail("something was run"))
+    monkeypatch.setattr(eval_prompts.judging.examine, "_open", lambda *_: pytest.fail("something was run"))
     assert judge_partial(fenced("while True: pass")).parses
 
 

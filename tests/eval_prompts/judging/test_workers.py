@@ -10,6 +10,7 @@ import pytest
 
 from eval_prompts.answers import Answer
 from eval_prompts.judging import workers
+from eval_prompts.judging.examine import examine
 from eval_prompts.judging.sandbox import monty
 from eval_prompts.judging.verdict import Verdict
 from eval_prompts.judging.workers import CHECKING, UNJUDGED, Judges, Verdicts
@@ -23,6 +24,10 @@ def answer(text=GOOD, state="ended", side="base"):
 
 def labels(shown):
     return [badge["label"] for badge in shown["badges"]]
+
+
+def examined_here(text, task, stopped, jail):
+    return examine(text, task, stopped=stopped, jail=jail)
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def test_an_answer_that_was_stopped_is_not_held_against_the_model(verdicts):
     assert verdicts.of(answer("", state="waiting")) == UNJUDGED
 
 
-def test_a_judge_that_fails_leaves_the_answer_unjudged(monkeypatch, verdicts, caplog):
+def test_a_judge_that_fails_says_so_on_the_page_and_in_the_log(monkeypatch, verdicts, caplog):
     def fail(*_, **__):
         raise RuntimeError("the judge is ill")
 
@@ -84,8 +89,11 @@ def test_a_judge_that_fails_leaves_the_answer_unjudged(monkeypatch, verdicts, ca
     verdicts.of(answer())
     assert verdicts.wait(30)
     for _ in range(3):
-        assert verdicts.of(answer()) == UNJUDGED
+        assert labels(verdicts.of(answer())) == ["failed to judge"]
+    assert verdicts.final(0)["base"].judging_failed
     assert caplog.text.count("could not be judged") == 1
+    assert "RuntimeError: the judge is ill" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("no interpreter"), IndexError("4")])
@@ -93,6 +101,7 @@ def test_without_a_sandbox_an_answer_is_read_and_says_why_it_was_not_run(monkeyp
     def broken(*_, **__):
         raise error
 
+    monkeypatch.setattr("eval_prompts.judging.judge.judge_apart", examined_here)
     monkeypatch.setattr(monty, "_pools", {})
     monkeypatch.setattr(monty, "_monty", lambda: SimpleNamespace(Monty=broken))
     verdicts.of(answer())
