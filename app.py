@@ -21,7 +21,7 @@ from eval_prompts import compare_tab, results_tab
 from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts.serving.lens import Lens
 from eval_prompts.showing.shown_pairs import ShownPairs
-from eval_prompts.votes.export import export
+from eval_prompts.votes.whole import export_whole
 from space_config.server import logs, malloc, roles, shutdown, stream_diff
 from space_config.server.calls import Names
 from space_config.server.disk import Disk
@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs.tell(f"LoRA Lens is at {url}")
     if settings.open_browser:
         webbrowser.open(url)
-    mirror = begin_mirror(settings.mirror_votes, lambda: export(pairs.ratings.votes(), "jsonl")[0])
+    mirror = begin_mirror(settings.mirror_votes, lambda: export_whole(pairs.ratings.votes(), "jsonl")[0])
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     number = asked_to_end.wait()

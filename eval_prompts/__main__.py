@@ -115,9 +115,9 @@ def run_ask(options: argparse.Namespace) -> None:
 
 def known_votes(status: Status) -> list[str]:
     """What people voted on the answers of this base model and adapter, in lines; empty where no votes are kept."""
-    from eval_prompts.votes.results import headline, notes
     from eval_prompts.votes.store import Ratings, default_url
-    from eval_prompts.votes.vote_statistics import summarise
+    from eval_prompts.votes.vote_statistics import by_kind
+    from eval_prompts.votes.words import headline, notes
 
     url = default_url()
     if status.adapter is None or (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):
@@ -133,8 +133,9 @@ def known_votes(status: Status) -> list[str]:
     except UserError as error:
         logging.warning("%s The report goes without votes.", error)
         return []
-    found = summarise(votes)
-    return [f"All votes on these two so far, on the page too: {headline(found)}", *notes(found)] if votes else []
+    found = by_kind(votes)
+    told = f"All votes on these two so far, on the page too: {headline(found)}"
+    return [told, *notes(found["all"])] if votes else []
 
 
 def run_compare(options: argparse.Namespace) -> None:

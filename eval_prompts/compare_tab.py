@@ -234,10 +234,10 @@ def voting(pairs: ShownPairs) -> list[Callable[[Any], dict[str, Any]]]:
             log.exception("voting failed")
             return {"error": SERVER_FAULT}
 
-    def rate(sent: Any) -> dict[str, Any]:
+    def rate(sent: Any, request: gr.Request) -> dict[str, Any]:
         def work(vote: dict[str, Any]) -> dict[str, Any]:
             said = [vote.get(key) for key in ("pair", "visitor", "choice")]
-            return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "")
+            return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "", address_of(request))
 
         return answered(work, sent)
 

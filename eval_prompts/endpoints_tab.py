@@ -144,7 +144,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         Returns:
             The vote as it is kept, and what it reveals: which model stood left and right, and the verdicts.
         """
-        return pairs.rate(pair, request.session_hash or "", choice, reasons or (), comment)
+        return pairs.rate(pair, request.session_hash or "", choice, reasons or (), comment, address_of(request))
 
     def undo(request: gr.Request, pair: str) -> bool:
         """Takes this session's vote on a pair back.

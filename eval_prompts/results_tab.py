@@ -10,23 +10,33 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts.compare_tab import SERVER_FAULT
-from eval_prompts.votes.export import TYPES, export
+from eval_prompts.showing.shown_pairs import anonymous
+from eval_prompts.votes.export import export, left_out
+from eval_prompts.votes.formats import TYPES
 from eval_prompts.votes.results import results_view
+from eval_prompts.votes.whole import export_whole
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.showing.shown_pairs import ShownPairs
 
+VOTING_IS_OPEN = "Results are shown once voting is over: they are the owner's until then."
+
 log = logging.getLogger(__name__)
 
 
-def build(pairs: ShownPairs, may_export: Callable[[gr.Request], bool]) -> None:
-    """The Results tab inside the current layout; ``may_export`` tells of a request whether it is the owner's."""
+def build(pairs: ShownPairs, is_owner: Callable[[gr.Request], bool], for_all: bool = True) -> None:
+    """The Results tab inside the current layout; ``is_owner`` tells of a request whether it is the owner's, who alone
+    sees what others asked and said, and, unless it is ``for_all``, anything at all."""
 
     def results(sent: Any, request: gr.Request) -> dict[str, Any]:
+        owner = is_owner(request)
+        if not (for_all or owner):
+            return {"problem": VOTING_IS_OPEN}
         try:
-            view = results_view(pairs.ratings, text(sent, "adapter") or None)
-            return view | {"exportable": view["exportable"] and may_export(request)}
+            own = None if owner else anonymous(text(sent, "visitor") or "nobody")
+            view = results_view(pairs.ratings, text(sent, "adapter") or None, own)
+            return view | {"exportable": view["exportable"] and owner}
         except UserError as error:
             return {"problem": str(error)}
         except Exception:
@@ -34,16 +44,22 @@ def build(pairs: ShownPairs, may_export: Callable[[gr.Request], bool]) -> None:
             return {"problem": SERVER_FAULT}
 
     def export_votes(sent: Any) -> dict[str, Any]:
-        form = text(sent, "format")
+        form, as_pairs = text(sent, "format"), text(sent, "what") == "pairs"
         try:
-            content, rows = export(pairs.ratings.votes(), form)
+            votes = pairs.ratings.votes()
+            content, rows = (export if as_pairs else export_whole)(votes, form)
         except UserError as error:
             return {"error": str(error)}
         except Exception:
             log.exception("the votes could not be exported")
             return {"error": SERVER_FAULT}
-        encoded = base64.b64encode(content).decode("ascii")
-        return {"name": f"lora-lens-votes.{form}", "type": TYPES[form], "rows": rows, "content": encoded}
+        return {
+            "name": f"lora-lens-{'preferences' if as_pairs else 'votes'}.{form}",
+            "type": TYPES[form],
+            "rows": rows,
+            "left_out": left_out(votes) if as_pairs else "",
+            "content": base64.b64encode(content).decode("ascii"),
+        }
 
     gr.HTML(
         html_template="",

@@ -133,7 +133,7 @@
 			});
 			history.replaceChildren(
 				el("summary", {}, `Your comparisons (${entries.length})`),
-				el("p", { class: "ll-hint" }, "Kept in this browser only. "),
+				el("p", { class: "ll-hint" }, "This list is kept in this browser. What you ask and how you vote is kept on the server too, for the owner of this app. "),
 				el("ul", {}, ...items),
 				clear
 			);

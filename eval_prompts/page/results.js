@@ -20,7 +20,7 @@
 		return el("div", { class: "ll-counts", role: "img", "aria-label": said }, ...parts);
 	}
 
-	/** The share of decided votes that the tuned side won, with its 95% interval, on a scale from 0 to 100%. */
+	/** The share of decided votes that the tuned side won, with its 95% confidence sequence, on a scale from 0 to 100%. */
 	function interval(group) {
 		const track = el("div", { class: "ll-interval", role: "img", "aria-label": group.words });
 		if (group.rate === null) return track;
@@ -113,7 +113,7 @@
 			)
 		);
 		const more = view.more ? el("p", { class: "ll-note" }, view.more) : null;
-		return card(`Comparisons with ${view.adapter}`, ...items, more);
+		return card(view.history_title, ...items, more);
 	}
 
 	function download(name, type, encoded) {
@@ -129,6 +129,7 @@
 	lens.mountResults = function (root, server) {
 		let adapter = "";
 		let drawn = "";
+		let asks = 0;
 		const problem = el("div", { class: "ll-notice", role: "alert", hidden: true });
 		const choose = el("select", { "aria-label": "Adapter" });
 		const head = el("div", { class: "ll-results-head" }, el("label", {}, "Adapter ", choose));
@@ -138,18 +139,20 @@
 		const exports = el("div", { class: "ll-exports", hidden: true }, el("span", {}, "Take the votes with you:"));
 		for (const [format, name] of [["csv", "CSV"], ["jsonl", "JSONL"], ["parquet", "Parquet"]]) {
 			const button = el("button", { type: "button", class: "ll-toggle", "data-format": format }, name);
-			button.addEventListener("click", () => save(format));
+			button.addEventListener("click", () => save(format, "votes"));
 			exports.append(button);
 		}
-		exports.append(said);
+		const preferences = el("button", { type: "button", class: "ll-toggle", title: "For preference trainers: votes that prefer a side, as prompt, chosen and rejected" }, "Preference pairs");
+		preferences.addEventListener("click", () => save("jsonl", "pairs"));
+		exports.append(preferences, said);
 		root.classList.add("ll-results");
 		root.replaceChildren(problem, head, verdict, body, exports);
 
-		async function save(format) {
+		async function save(format, what) {
 			setText(said, "preparing\u2026");
 			try {
-				const file = await server.export_votes({ format });
-				setText(said, file.error || `${file.name} \u00b7 ${count(file.rows, "row")}`);
+				const file = await server.export_votes({ format, what });
+				setText(said, file.error || [file.name, count(file.rows, "row"), file.left_out].filter(Boolean).join(" \u00b7 "));
 				if (!file.error) download(file.name, file.type, file.content);
 			} catch {
 				setText(said, lens.whyNot());
@@ -173,13 +176,14 @@
 		}
 
 		async function refresh() {
+			const asked = ++asks;
 			let view = null;
 			try {
-				view = await server.results({ adapter });
+				view = await server.results({ adapter, visitor: lens.visitor() });
 			} catch {
 				// No connection: the header says so, and the next look at this tab asks again.
 			}
-			if (view) draw(view);
+			if (view && asked === asks) draw(view); // a slow answer to an earlier choice is out of date
 		}
 		choose.addEventListener("change", () => {
 			adapter = choose.value;

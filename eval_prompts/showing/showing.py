@@ -99,7 +99,8 @@ class LivePair:
             tuned=self._side(answers["tuned"]),
             left=self.left,
             blind=showing.blind,
-            settings=showing.stream.settings.to_dict(),
+            settings=showing.stream.settings.to_dict()
+            | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]},
         )
 
     def _side(self, answer: Answer) -> Answered:

@@ -95,9 +95,16 @@ class ShownPairs:
             log.exception("a pair was not kept")
 
     def rate(
-        self, pair: Any, visitor: Any, choice: Any, reasons: Sequence[str] = (), comment: str = ""
+        self,
+        pair: Any,
+        visitor: Any,
+        choice: Any,
+        reasons: Sequence[str] = (),
+        comment: str = "",
+        address: str = "",
     ) -> dict[str, Any]:
-        """Record a vote, or change it, and tell what it reveals. When this returns, the vote is on disk.
+        """Record a vote, or change it, and tell what it reveals. When this returns, the vote is on disk. ``address`` is
+        where it comes from, where that is known.
 
         A vote on answers that still stream ends them. Raises UserError for an unknown pair, choice or reason, a
         comment that is too long, and a database that cannot be written.
@@ -118,6 +125,7 @@ class ShownPairs:
             streaming=live is not None and live.cut_short,
             reasons=reasons,
             comment=comment,
+            network=ratings.network_of(address),
         )
         if live is not None:
             live.revealed = True

@@ -6,13 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.votes.formats import FORMATS
 from tuning.errors import UserError
 from tuning.files import write_whole
 
 if TYPE_CHECKING:
     from eval_prompts.votes.store import Ratings
-
-FORMATS = ("csv", "jsonl", "parquet")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,20 +19,27 @@ def add(commands: argparse._SubParsersAction) -> None:
     votes = commands.add_parser("votes", help="say what people voted, or write the votes to a file")
     votes.add_argument("--ratings", help="SQLite file or database URL; default: DATABASE_URL, then the data folder")
     votes.add_argument("--adapter", help="only the votes on this one, by its title, name or fingerprint")
-    votes.add_argument("--export", type=Path, help="write votes that prefer a side to this file, as preference pairs")
+    votes.add_argument("--export", type=Path, help="write all votes whole to this file; votes import takes it back")
+    votes.add_argument("--export-pairs", type=Path, help="write the votes that prefer a side, as preference pairs")
     votes.add_argument("--format", choices=FORMATS, help="default: the ending of the file's name")
     votes.set_defaults(run=run)
+    further = votes.add_subparsers(metavar="import")
+    taken = further.add_parser("import", help="put votes back from a file or from a mirror on the Hub")
+    taken.add_argument("source", metavar="FILE|REPO", help="what --export wrote, or the data set of --mirror-votes")
+    taken.add_argument("--ratings", default=argparse.SUPPRESS, help="as above; the database is made if need be")
+    taken.set_defaults(run=run_import)
 
 
-def ratings_url(named: str | None) -> str:
-    """The database's URL, from a file's name or a URL. Raises UserError for a SQLite file that is not there."""
+def ratings_url(named: str | None, make: bool = False) -> str:
+    """The database's URL, from a file's name or a URL. Raises UserError for a SQLite file that is not there, unless
+    it is to be made."""
     from eval_prompts.votes.store import default_url
 
     url = named or default_url()
     if "://" not in url:
         url = f"sqlite:///{Path(url).expanduser().absolute()}"
     file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:///file:") and not file.exists():
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:///file:") and not file.exists() and not make:
         raise UserError(f"There is no ratings database {file.name}: vote first, or choose one with --ratings.")
     return url
 
@@ -42,15 +48,29 @@ def run(options: argparse.Namespace) -> None:
     """Print a summary by adapter, or write the file. Raises UserError for what the user can mend."""
     from eval_prompts.votes.store import Ratings
 
-    form = options.format or (options.export.suffix[1:].lower() if options.export else "")
-    if options.export and form not in FORMATS:
-        raise UserError(f"The name {options.export.name} does not say the format: add --format csv, jsonl or parquet.")
+    wanted = [(file, whole) for file, whole in ((options.export, True), (options.export_pairs, False)) if file]
+    forms = [options.format or file.suffix[1:].lower() for file, _ in wanted]
+    for (file, _), form in zip(wanted, forms, strict=True):
+        if form not in FORMATS:
+            raise UserError(f"The name {file.name} does not say the format: add --format csv, jsonl or parquet.")
     ratings = Ratings(ratings_url(options.ratings))
     try:
-        if options.export:
-            _export(ratings, options.adapter, options.export, form)
-        else:
+        for (file, whole), form in zip(wanted, forms, strict=True):
+            _export(ratings, options.adapter, file, form, whole)
+        if not wanted:
             print("\n".join(_summary(ratings, options.adapter)))
+    finally:
+        ratings.close()
+
+
+def run_import(options: argparse.Namespace) -> None:
+    """Put votes back, and say how many. Raises UserError for what the user can mend."""
+    from eval_prompts.votes.restore import restore
+    from eval_prompts.votes.store import Ratings
+
+    ratings = Ratings(ratings_url(options.ratings, make=True))
+    try:
+        print(f"{restore(ratings, options.source).words}.")
     finally:
         ratings.close()
 
@@ -71,13 +91,14 @@ def _titles(ratings: Ratings, adapter: str | None) -> list[str]:
 
 
 def _summary(ratings: Ratings, adapter: str | None) -> list[str]:
-    from eval_prompts.votes.results import EMPTY, headline, notes, results, results_view
+    from eval_prompts.votes.results import results, results_view
+    from eval_prompts.votes.words import EMPTY, headline, notes
 
     lines = []
     for title in _titles(ratings, adapter):
         found = results(ratings, title)
         every, sides = found["statistics"]["all"], found["sides"]
-        lines.append(f"{title}: {headline(every, sides)}")
+        lines.append(f"{title}: {headline(found['statistics'], sides)}")
         lines += [f"  {name}" for name in _counts(found)]
         lines += [f"  {note}" for note in notes(every, sides)]
     strengths = results_view(ratings)["strengths"] if adapter is None else []
@@ -85,30 +106,35 @@ def _summary(ratings: Ratings, adapter: str | None) -> list[str]:
 
 
 def _counts(found: dict[str, Any]) -> list[str]:
-    """The counts of a contest's blind and open votes, and its interval, in lines."""
-    from eval_prompts.votes.results import chance
+    """The counts of a contest's blind and open votes, and their intervals, in lines."""
+    from eval_prompts.votes.words import chance, of_whom
 
     sides = found["sides"] | {"tie": "tie", "both_bad": "both bad"}
     lines = []
     for name, counts in found["votes"].items():
         told = ", ".join(f"{words} {counts[outcome]}" for outcome, words in sides.items())
         lines += [f"{name} votes {counts['total']}: {told}"] if counts["total"] else []
-    wins = found["statistics"]["all"]["tuned_wins"]
-    return [*lines, chance(wins)] if wins["of"] else lines
+        statistics = found["statistics"][name]
+        if statistics["tuned_wins"]["of"]:
+            lines[-1] += f"; {of_whom(statistics)}; {chance(statistics['evidence'])}"
+    return lines
 
 
-def _export(ratings: Ratings, adapter: str | None, file: Path, form: str) -> None:
-    from eval_prompts.votes.export import export
+def _export(ratings: Ratings, adapter: str | None, file: Path, form: str, whole: bool) -> None:
+    from eval_prompts.votes.export import export, left_out
     from eval_prompts.votes.names import find_contest
+    from eval_prompts.votes.whole import export_whole
 
     which = {}
     if adapter is not None:
         (title,) = _titles(ratings, adapter)
         contest = find_contest(ratings.contests(), title)
         which = {"adapter": contest.tuned, "against": contest.base}
-    content, rows = export(ratings.votes(**which), form)
+    votes = ratings.votes(**which)
+    content, rows = (export_whole if whole else export)(votes, form)
     try:
         write_whole(file, content)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
-    print(f"{rows} rows in {file}")
+    missing = "" if whole else left_out(votes)
+    print(f"{rows} rows in {file}" + (f"; {missing}" if missing else ""))

@@ -68,7 +68,9 @@ class ShownPair:
 
     def outcome(self, choice: Choice) -> Outcome:
         """What a choice on this pair means."""
-        return {"left": self.left, "right": self.right}.get(choice, choice)  # type: ignore[return-value]
+        if choice == "left":
+            return self.left
+        return self.right if choice == "right" else choice
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Vote:
     comment: str
     created: float
     changed: float
+    network: str = ""
+    """Tells the network that it came from, as a keyed hash; '' where that is not known."""
 
 
 @dataclass(frozen=True)

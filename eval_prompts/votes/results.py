@@ -6,14 +6,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.votes.bradley_terry import bradley_terry
-from eval_prompts.votes.names import PLAIN, contest_titles, find_contest, side_names, side_titles
-from eval_prompts.votes.vote_statistics import summarise
+from eval_prompts.votes.names import contest_titles, find_contest, side_names, side_titles
+from eval_prompts.votes.vote_statistics import by_kind, summarise
+from eval_prompts.votes.words import chance, headline, notes, of_whom, share
 
 if TYPE_CHECKING:
     from eval_prompts.votes.bradley_terry import Strength
@@ -22,8 +24,31 @@ if TYPE_CHECKING:
 HISTORY = 20
 MOST_PAIRS = 5000
 LONGEST_TEXT = 4000
-EMPTY = "No votes yet: ask, then press 1-4 to say which answer is better."
 SIDES = ("base", "tuned")
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the database says of one contest and of all, read once."""
+
+    contests: list[Contest]
+    contest: Contest | None
+    everyone: list[VotedPair]
+    votes: list[VotedPair]
+    pairs: list[ShownPair]
+
+
+def read(ratings: Ratings, adapter: str | None) -> Read:
+    """One adapter's votes and pairs (by its title, name or fingerprint, or of the one asked last), and all votes.
+    Raises UserError if the database cannot be read."""
+    contests, everyone = ratings.contests(), ratings.votes()
+    contest = find_contest(contests, adapter)
+    if contest is None:
+        return Read(contests, None, everyone, [], [])
+    sides = contest.tuned, contest.base
+    votes = [voted for voted in everyone if (voted.pair.tuned.fingerprint, voted.pair.base.fingerprint) == sides]
+    pairs = ratings.pairs(adapter=contest.tuned, against=contest.base, limit=MOST_PAIRS)
+    return Read(contests, contest, everyone, votes, pairs)
 
 
 def results(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
@@ -34,126 +59,79 @@ def results(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
     ``adapters`` the titles of what there is: an adapter, or one against another. Raises UserError if the database
     cannot be read.
     """
-    contests = ratings.contests()
-    contest = find_contest(contests, adapter)
-    votes, pairs = _of(ratings, contest)
-    titles = contest_titles(contests)
-    groups = {
-        "all": votes,
-        "blind": [voted for voted in votes if voted.vote.blind],
-        "open": [voted for voted in votes if not voted.vote.blind],
-    }
-    statistics = {name: summarise(group) for name, group in groups.items()}
+    return figures(read(ratings, adapter), adapter)
+
+
+def figures(data: Read, adapter: str | None = None) -> dict[str, Any]:
+    """:func:`results` of what was read."""
+    titles = contest_titles(data.contests)
+    statistics = by_kind(data.votes)
     return {
-        "adapter": titles[contests.index(contest)] if contest else adapter or "",
+        "adapter": titles[data.contests.index(data.contest)] if data.contest else adapter or "",
         "adapters": titles,
-        "sides": side_names(contest, side_titles(contests)),
-        "comparisons": len(pairs),
+        "sides": side_names(data.contest, side_titles(data.contests)),
+        "comparisons": len(data.pairs),
         "votes": {name: statistics[name]["counts"] for name in ("blind", "open")},
         "statistics": statistics,
-        "probes": [_probe(probe.id, probe.title, pairs, votes) for probe in PROBES],
+        "probes": [_probe(probe.id, probe.title, data.pairs, data.votes) for probe in PROBES],
     }
 
 
-def _of(ratings: Ratings, contest: Contest | None) -> tuple[list[VotedPair], list[ShownPair]]:
-    if contest is None:
-        return [], []
-    which = {"adapter": contest.tuned, "against": contest.base}
-    return ratings.votes(**which), ratings.pairs(**which, limit=MOST_PAIRS)
+def results_view(ratings: Ratings, adapter: str | None = None, own: str | None = None) -> dict[str, Any]:
+    """The Results tab's data: ``results`` in words and lines.
 
-
-def results_view(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
-    """The Results tab's data: ``results`` in words and lines. Raises UserError if the database cannot be read."""
-    found = results(ratings, adapter)
-    contests, everyone = ratings.contests(), ratings.votes()
-    votes, pairs = _of(ratings, find_contest(contests, adapter))
+    With ``own``, an anonymous session, that visitor's own comparisons and comments alone are among it, with the sums of
+    everyone's; None is the owner, who sees all. Raises UserError if the database cannot be read.
+    """
+    data = read(ratings, adapter)
+    found = figures(data, adapter)
     sides, statistics = found["sides"], found["statistics"]
-    titles = side_titles(contests)
-    counted = Counter((voted.pair.tuned.fingerprint, voted.pair.base.fingerprint) for voted in everyone)
+    titles = side_titles(data.contests)
+    counted = Counter((voted.pair.tuned.fingerprint, voted.pair.base.fingerprint) for voted in data.everyone)
     groups = {"all": "All votes", "blind": "Blind", "open": "Names shown"}
+    pairs, votes = (data.pairs, data.votes) if own is None else own_pairs(data, own)
     return {
         "adapter": found["adapter"],
         "adapters": [
             {"name": name, "votes": counted[contest.tuned, contest.base]}
-            for name, contest in zip(found["adapters"], contests, strict=False)
+            for name, contest in zip(found["adapters"], data.contests, strict=True)
         ],
         "sides": sides,
-        "empty": not pairs,
-        "exportable": bool(everyone),
-        "headline": headline(statistics["all"], sides),
+        "empty": not data.pairs,
+        "exportable": bool(data.everyone),
+        "headline": headline(statistics, sides),
         "groups": [{"name": groups[name], **_group(each, sides)} for name, each in statistics.items()],
         "notes": list(notes(statistics["all"], sides)),
-        "strengths": [_strength(each, titles) for each in bradley_terry(everyone)],
+        "strengths": [_strength(each, titles) for each in bradley_terry(data.everyone)],
         "probes": [_in_words(probe) for probe in found["probes"]],
+        "history_title": f"{'Comparisons' if own is None else 'Your comparisons'} with {found['adapter']}",
         "history": [_past(pair, votes, sides) for pair in pairs[:HISTORY]],
-        "more": f"The latest {HISTORY} of {found['comparisons']:,}." if found["comparisons"] > HISTORY else "",
+        "more": _more(len(pairs), own is None),
     }
 
 
-def headline(statistics: dict[str, Any], sides: dict[str, str] = PLAIN) -> str:
-    """The one sentence that answers 'which is better, and how sure are we?'; ``sides`` are their names."""
-    wins = statistics["tuned_wins"]
-    if not statistics["counts"]["total"]:
-        return EMPTY
-    if not wins["of"]:
-        return "Nobody has preferred a side yet: every vote is a tie or says that both are bad."
-    if statistics["enough"]:
-        better = sides["tuned" if wins["rate"] > 0.5 else "base"]
-        return f"People prefer {better}: {sides['tuned']} wins {share(wins)} ({test(wins)})."
-    return f"Not enough votes to tell: {sides['tuned']} wins {share(wins)} ({test(wins)})."
+def own_pairs(data: Read, session: str) -> tuple[list[ShownPair], list[VotedPair]]:
+    """The pairs that a visitor has asked for and may know, or voted on, newest first, and that visitor's votes."""
+    votes = [voted for voted in data.votes if voted.vote.session == session]
+    pairs = {voted.pair.id: voted.pair for voted in votes}
+    pairs |= {pair.id: pair for pair in data.pairs if pair.session == session}
+    return sorted(pairs.values(), key=lambda pair: -pair.created), votes
 
 
-def share(found: dict[str, Any]) -> str:
-    """'9 of 12 decided votes, 75%'."""
-    votes = "decided vote" if found["of"] == 1 else "decided votes"
-    return f"{found['wins']} of {found['of']} {votes}, {found['rate']:.0%}"
-
-
-def chance(found: dict[str, Any]) -> str:
-    """Interval and test in words."""
-    return f"95% interval {found['low']:.0%} to {found['high']:.0%}, sign test {test(found)}"
-
-
-def test(found: dict[str, Any]) -> str:
-    """The exact sign test in words."""
-    return f"p = {found['p_value']:.2g}" if found["p_value"] >= 0.001 else "p < 0.001"
-
-
-def notes(statistics: dict[str, Any], sides: dict[str, str] = PLAIN) -> Iterable[str]:
-    """What one should know beside the win rate, in sentences: lengths, position, agreement."""
-    lengths, position, agreement = statistics["lengths"], statistics["position"], statistics["agreement"]
-    middle, longer = lengths["median_tokens"], lengths["longer_wins"]
-    if middle["base"] is not None:
-        won = (
-            f"; preferred answers {middle['preferred']:.0f}, the others {middle['other']:.0f}"
-            if middle["preferred"] is not None
-            else ""
-        )
-        times = f"; the longer answer was preferred {longer['wins']} of {longer['of']} times" if longer["of"] else ""
-        yield (
-            f"Length: {sides['base']} {middle['base']:.0f} tokens, {sides['tuned']} {middle['tuned']:.0f}{won} "
-            f"(medians){times}. Raters tend to favour length."
-        )
-    if position["of"]:
-        yield (
-            f"Position: the left answer won {position['wins']} of {position['of']} times "
-            f"({position['low']:.0%} to {position['high']:.0%}); 50% is unbiased."
-        )
-    if agreement["of"]:
-        yield (
-            f"People and machine: where one answer alone does its task, people preferred that one "
-            f"{agreement['wins']} of {agreement['of']} times{_beyond_chance(agreement['kappa'])}."
-        )
-
-
-def _beyond_chance(kappa: float | None) -> str:
-    return "" if kappa is None else f" (Cohen's kappa {kappa:.2f}: 1 is full agreement, 0 that of chance)"
+def _more(count: int, everyones: bool) -> str:
+    if count <= HISTORY:
+        return "" if everyones else "What others asked and said is for the owner of this app alone."
+    of = f"{count:,}" if count < MOST_PAIRS else f"{count:,} or more"
+    return f"The latest {HISTORY} of {of}."
 
 
 def _group(statistics: dict[str, Any], sides: dict[str, str]) -> dict[str, Any]:
-    wins = statistics["tuned_wins"]
-    words = f"{sides['tuned']} wins {share(wins)} ({chance(wins)})" if wins["of"] else "no side preferred yet"
-    interval = {key: wins[key] for key in ("rate", "low", "high")}
+    wins, found = statistics["tuned_wins"], statistics["evidence"]
+    words = "no side preferred yet"
+    if wins["of"]:
+        words = f"{sides['tuned']} wins {share(wins)} ({of_whom(statistics)}; {chance(found)})"
+    claim = found["claims"][found["main"]]
+    interval = {"rate": wins["rate"], "low": claim["low"], "high": claim["high"]}
     return {"counts": statistics["counts"], "words": words if statistics["counts"]["total"] else "", **interval}
 
 

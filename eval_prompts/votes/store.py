@@ -6,7 +6,9 @@ different things can be said of a pair, and they are kept as four different thin
 
 from __future__ import annotations
 
+import hmac
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +41,10 @@ __all__ = [
 ]  # fmt: skip
 
 BUSY_SECONDS = 15.0
+MOST_VOTES_OF_A_NETWORK = 4
+"""Beside a session's own: on one pair, which was shown to one of them."""
+SAME_SECONDS = 1e-5
+"""Times that were written down and read again differ by less."""
 
 
 def default_url() -> str:
@@ -65,7 +71,8 @@ class Ratings:
         with self._translated():
             self._engine = tables.open_engine(self._url, BUSY_SECONDS)
             tables.make(self._engine, self._name)
-        self._pairs, self._votes = tables.pairs, tables.votes
+        self._pairs, self._votes, self._keys = tables.pairs, tables.votes, tables.keys
+        self._key: str | None = None
         self._prepare()
 
     def _prepare(self) -> None:
@@ -111,11 +118,13 @@ class Ratings:
         streaming: bool = False,
         reasons: Sequence[str] = (),
         comment: str = "",
+        network: str = "",
     ) -> VotedPair:
         """Record a session's vote on a pair, or change it; durable when this returns.
 
-        A choice made after the session has seen who is who is not blind. Raises UserError for an unknown pair, choice
-        or reason and for a comment that is too long.
+        A choice made after the session, or anyone of its ``network`` (see ``network_of``), has seen who is who is not
+        blind. Raises UserError for an unknown pair, choice or reason, for a comment that is too long, and for a pair
+        on which a network has voted often.
         """
         choice, reasons, comment = check_vote(choice, reasons, comment)
         if not is_name(session):
@@ -124,22 +133,69 @@ class Ratings:
         with self._write() as connection:
             pair = self._find(connection, pair_id)
             old = connection.execute(self._one_vote, {"pair_id": pair_id, "session": session}).first()
-            same = old is not None and old.choice == choice
+            beside = self._votes_beside(connection, pair_id, session, network)
+            if old is None and beside >= MOST_VOTES_OF_A_NETWORK:
+                raise UserError("There are enough votes on this pair from your network: vote on another one.")
             values = {
                 "pair_id": pair_id,
                 "session": session,
                 "choice": choice,
                 "outcome": pair.outcome(choice),
                 "streaming": streaming or (old is not None and old.streaming),
-                "blind": old.blind if same else pair.blind and old is None,
+                "blind": _still_blind(pair, old, choice, beside),
                 "reasons": list(reasons),
                 "comment": comment,
                 "created": old.created if old is not None else now,
                 "changed": now,
                 "withdrawn": False,
+                "network": old.network if old is not None else network,
             }
             connection.execute(self._put_vote, values)
         return VotedPair(pair, _vote(values))
+
+    def _votes_beside(self, connection: Connection, pair_id: str, session: str, network: str) -> int:
+        """How many others of a network have voted on a pair, and so know its sides; taken back or not."""
+        from sqlalchemy import func, select
+
+        if not network:
+            return 0
+        votes = self._votes.c
+        where = (votes.pair_id == pair_id) & (votes.network == network) & (votes.session != session)
+        return connection.execute(select(func.count()).select_from(self._votes).where(where)).scalar_one()
+
+    def network_of(self, address: str) -> str:
+        """What is kept of a network address: a hash with this database's own key, so that votes from one network can
+        be told without the address; '' for an unknown one."""
+        if not address:
+            return ""
+        if self._key is None:
+            self._key = self._own_key()
+        return hmac.new(self._key.encode(), address.encode("utf-8", "replace"), "sha256").hexdigest()[:32]
+
+    def _own_key(self) -> str:
+        """The key of this database, made when it is first needed; the one that was first stays."""
+        fresh = {"name": "network", "value": secrets.token_hex(32)}
+        with self._write() as connection:
+            connection.execute(self._insert(self._keys).values(fresh).on_conflict_do_nothing())
+            chosen = self._keys.select().where(self._keys.c.name == "network")
+            return str(connection.execute(chosen).one().value)
+
+    def put_back(self, votes: Sequence[VotedPair]) -> tuple[int, int]:
+        """Keep votes of elsewhere with their pairs, in one transaction: how many were new, and how many were newer than
+        the one kept, which they replace. One that was taken back here is not put back."""
+        new = newer = 0
+        with self._write() as connection:
+            for voted in votes:
+                pair = storable(asdict(voted.pair) | {"adapter": voted.pair.tuned.fingerprint})
+                connection.execute(self._insert(self._pairs).values(pair).on_conflict_do_nothing())
+                names = {"pair_id": voted.pair.id, "session": voted.vote.session}
+                old = connection.execute(self._one_vote, names).first()
+                if old is not None and voted.vote.changed <= old.changed + SAME_SECONDS:
+                    continue
+                new, newer = (new + 1, newer) if old is None else (new, newer + 1)
+                values = asdict(voted.vote) | {"reasons": list(voted.vote.reasons), "withdrawn": False}
+                connection.execute(self._put_vote, storable(values))
+        return new, newer
 
     def undo(self, pair_id: str, session: str) -> bool:
         """Take a session's vote back; False if it has none. That it knows a blind pair's sides is remembered."""
@@ -257,6 +313,13 @@ class Ratings:
             raise UserError(
                 f"The ratings database {self._name} cannot be used ({reason}): mend it or choose one with --ratings."
             ) from error
+
+
+def _still_blind(pair: ShownPair, old: Row[Any] | None, choice: Choice, beside: int) -> bool:
+    """Whether a vote is given without knowing the sides: the first on a blind pair, or the same choice once more."""
+    if old is None:
+        return pair.blind and not beside
+    return bool(old.blind) and bool(old.choice == choice)
 
 
 VOTE = tuple(Vote.__dataclass_fields__)

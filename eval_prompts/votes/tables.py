@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy import Boolean, Column, Float, Integer, String, Text
 
+from eval_prompts.votes.migrations import MIGRATIONS, columns_at, tables_at
 from eval_prompts.votes.records import MAX_NAME
 from tuning.errors import UserError
 
-LAYOUT = 1
-"""Of the tables below. 0 is the one before it was written down, whose ``pairs.adapter`` held a label."""
+LAYOUT = len(MIGRATIONS)
+"""Of the tables below: how many migrations are behind a database of today. 0 is from before that was written down."""
 POLL_MILLISECONDS = 8
 OPENING = 0x6C6F7261
 """The advisory lock under which PostgreSQL's tables are made."""
@@ -48,7 +49,14 @@ votes = sql.Table(
     Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
     Column("withdrawn", Boolean, nullable=False),
+    Column("network", String(MAX_NAME), nullable=False, server_default=""),
     sql.Index("votes_by_time", "created"),
+)
+keys = sql.Table(
+    "ratings_keys",
+    metadata,
+    Column("name", String(MAX_NAME), primary_key=True),
+    Column("value", String(MAX_NAME), nullable=False),
 )
 layout = sql.Table("ratings_layout", sql.MetaData(), Column("version", Integer, nullable=False))
 """Where PostgreSQL keeps what SQLite keeps in the file's header."""
@@ -136,7 +144,9 @@ def make(engine: sql.Engine, name: str) -> None:
             return
         if not _tables(connection):
             metadata.create_all(connection)
-        connection.execute(pairs.update().values(adapter=pairs.c.tuned["fingerprint"].as_string()))
+        else:
+            for migrate in MIGRATIONS[_layout(connection) :]:
+                migrate(connection)
         _set_layout(connection)
 
 
@@ -148,7 +158,7 @@ def _is_ready(connection: sql.Connection, name: str) -> bool:
             f"The ratings database {name} has layout {version}, and this LoRA Lens knows {LAYOUT}: update LoRA Lens "
             "or choose another database with --ratings."
         )
-    if (version or _tables(connection)) and not _ours(connection):
+    if (version or _tables(connection)) and not _ours(connection, version):
         raise UserError(f"The database {name} holds something else than votes: choose another with --ratings.")
     return version == LAYOUT
 
@@ -159,14 +169,16 @@ def _tables(connection: sql.Connection) -> set[str]:
     return found if connection.dialect.name == "sqlite" else found & set(metadata.tables)
 
 
-def _ours(connection: sql.Connection) -> bool:
-    """Whether the tables are the ones above."""
+def _ours(connection: sql.Connection, version: int) -> bool:
+    """Whether the tables are the ones above, as they were at that layout."""
     look = sql.inspect(connection)
-    if not set(metadata.tables) <= set(look.get_table_names()):
+    names = tables_at(version, set(metadata.tables))
+    if not names <= set(look.get_table_names()):
         return False
     return all(
-        {column["name"] for column in look.get_columns(table.name)} == set(table.columns.keys())
-        for table in metadata.tables.values()
+        {column["name"] for column in look.get_columns(name)}
+        == columns_at(version, name, set(metadata.tables[name].columns.keys()))
+        for name in names
     )
 
 

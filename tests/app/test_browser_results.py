@@ -42,7 +42,7 @@ def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
     open_results(page)
     page.wait_for_selector("#ll-results .ll-counts")
     assert counted(page) == {"base is better": 1, "tie": 1, "both are bad": 0, "tuned is better": 2}
-    assert "Not enough votes to tell" in page.inner_text(".ll-headline")
+    assert "No blind votes yet" in page.inner_text(".ll-headline")
     assert page.locator("#ll-results tbody tr").count() >= 5
     assert page.locator(".ll-past").count() >= 4
     for theme in ("light", "dark"):
@@ -58,6 +58,10 @@ def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
         assert content.startswith(start)
         assert len(content) > 100
         assert download.value.suggested_filename.endswith(name.lower())
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Preference pairs").click()
+    assert download.value.suggested_filename == "lora-lens-preferences.jsonl"
+    page.wait_for_selector("text=1 of 4 votes prefer no side and are left out: 1 tie")
     assert overflow(page) <= 0
 
 

@@ -110,7 +110,8 @@ def test_what_is_kept_says_who_answered_with_what(pairs):
     assert (kept.base.label, kept.tuned.label) == ("smol", "mine")
     assert (kept.base.fingerprint, kept.tuned.fingerprint) == ("11", "11+22")
     assert (kept.left, kept.blind, kept.probe) == (pair.left, True, "average")
-    assert kept.settings == {"max_new_tokens": 300, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+    settings = {"max_new_tokens": 300, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+    assert kept.settings == settings | {"messages": [dict(turn) for turn in showing.stream.questions[0].messages]}
     assert kept.base.verdict["task"] == "passes"
     assert (kept.base.text, kept.base.tokens, kept.tuned.seconds) == (TEXTS[0], 7, 2.0)
     (voted,) = pairs.ratings.votes()

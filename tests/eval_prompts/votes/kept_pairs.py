@@ -16,9 +16,9 @@ def answered(label="base", text="An answer.", tokens=5, verdict=None, fingerprin
     return Answered(text, tokens, 1.0, "ended", label, fingerprint or fingerprint_of(label), verdict)
 
 
-def shown(ident="p", *, left="base", blind=False, label="mine", created=1.0, probe=None, **sides):
+def shown(ident="p", *, left="base", blind=False, label="mine", created=1.0, probe=None, question="Why?", **sides):
     sides = {"base": answered(), "tuned": answered(label)} | sides
-    return ShownPair(ident, created, "asker", "Why?", probe, left=left, blind=blind, settings={"seed": 0}, **sides)
+    return ShownPair(ident, created, "asker", question, probe, left=left, blind=blind, settings={"seed": 0}, **sides)
 
 
 def voted(choice="left", *, comment="", blind=False, session="me", **pair):

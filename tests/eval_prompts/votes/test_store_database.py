@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -38,6 +39,9 @@ def opened(file):
         store.close()
 
 
+STORED = Path(__file__).parents[2] / "stored"
+
+
 def run_sql(file, *statements):
     with closing(sqlite3.connect(file)) as connection:
         rows = [connection.execute(statement).fetchall() for statement in statements]
@@ -59,10 +63,37 @@ def test_the_layout_is_written_down(opened, file):
 
 def test_a_database_of_before_is_brought_up_to_date_with_its_votes(opened, file):
     with_a_vote(opened()).close()
-    run_sql(file, "UPDATE pairs SET adapter = 'mine'", "PRAGMA user_version = 0")
+    run_sql(
+        file,
+        "UPDATE pairs SET adapter = 'mine'",
+        "ALTER TABLE votes DROP COLUMN network",
+        "DROP TABLE ratings_keys",
+        "PRAGMA user_version = 0",
+    )
     (voted,) = opened().votes(adapter=fingerprint_of("mine"))
     assert voted.pair == shown()
     assert run_sql(file, "PRAGMA user_version") == [(tables.LAYOUT,)]
+
+
+def test_a_database_that_the_first_version_wrote_opens_with_all_its_votes(opened, file):
+    shutil.copy(STORED / "ratings_layout_1.sqlite", file)
+    ratings = opened()
+    assert run_sql(file, "PRAGMA user_version") == [(tables.LAYOUT,)]
+    cast = {(voted.pair.id, voted.vote.session): voted for voted in ratings.votes()}
+    assert {key: (voted.vote.outcome, voted.vote.blind) for key, voted in cast.items()} == {
+        ("open", "ann"): ("tuned", False),
+        ("open", "bob"): ("tie", False),
+        ("blind", "ann"): ("tuned", True),
+        ("blind", "bob"): ("both_bad", True),
+        ("other", "bob"): ("base", False),
+    }
+    vote = cast["open", "ann"].vote
+    assert (vote.reasons, vote.comment, vote.network) == (("correct", "clear"), "It runs – “yes”, über 1.", "")
+    assert cast["blind", "ann"].vote.streaming
+    assert cast["open", "ann"].pair.tuned.verdict["task"] == "passes"
+    assert [pair.id for pair in ratings.pairs()] == ["other", "blind", "open"]
+    assert ratings.vote("hidden", "cat", "left", network=ratings.network_of("192.0.2.1")).vote.blind
+    assert len(opened().votes()) == 6
 
 
 @pytest.mark.parametrize(
@@ -72,7 +103,7 @@ def test_a_database_of_before_is_brought_up_to_date_with_its_votes(opened, file)
         (["CREATE TABLE bookmarks(x)"], "something else"),
         (["CREATE TABLE bookmarks(x)", "PRAGMA user_version = 1"], "something else"),
         (["PRAGMA user_version = 1"], "something else"),
-        (["PRAGMA user_version = 99"], "layout 99, and this LoRA Lens knows 1: update"),
+        (["PRAGMA user_version = 99"], "layout 99, and this LoRA Lens knows 2: update"),
     ],
 )
 def test_a_newer_database_or_another_programs_is_refused_and_left_alone(opened, file, statements, message):

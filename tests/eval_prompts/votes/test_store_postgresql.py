@@ -87,7 +87,7 @@ def test_another_layout_is_refused(ratings, url):
     run_sql(url, "UPDATE ratings_layout SET version = 99")
     with pytest.raises(UserError, match="postgres has layout 99"):
         Ratings(url)
-    run_sql(url, "UPDATE ratings_layout SET version = 1", "ALTER TABLE votes RENAME COLUMN choice TO chosen")
+    run_sql(url, "UPDATE ratings_layout SET version = 2", "ALTER TABLE votes RENAME COLUMN choice TO chosen")
     with pytest.raises(UserError, match="something else than votes"):
         Ratings(url)
 
@@ -95,14 +95,20 @@ def test_another_layout_is_refused(ratings, url):
 def test_other_tables_beside_are_no_hindrance_and_an_old_layout_is_brought_up_to_date(ratings, url):
     ratings.add_pair(shown(tuned=answered("mine", fingerprint="f+1")))
     ratings.vote("p", "me", "left")
-    run_sql(url, "CREATE TABLE bookmarks(x int)", "DROP TABLE ratings_layout", "UPDATE pairs SET adapter = 'mine'")
+    run_sql(
+        url,
+        "CREATE TABLE bookmarks(x int)",
+        "DROP TABLE ratings_layout, ratings_keys",
+        "ALTER TABLE votes DROP COLUMN network",
+        "UPDATE pairs SET adapter = 'mine'",
+    )
     again = Ratings(url)
     assert len(again.votes(adapter="f+1")) == 1
     again.close()
 
 
 def test_many_voters_and_many_stores_at_once(ratings, url):
-    run_sql(url, "DROP TABLE votes, pairs, ratings_layout")
+    run_sql(url, "DROP TABLE votes, pairs, ratings_layout, ratings_keys")
     barrier = threading.Barrier(8)
     failures = []
 

@@ -102,22 +102,24 @@ def database(tmp_path):
 def test_the_command_says_what_people_voted(database, capsys):
     assert main(["votes", "--ratings", str(database)]) == 0
     said = capsys.readouterr().out
-    assert "newer: People prefer tuned: tuned wins 7 of 7 decided votes, 100% (p = 0.016)." in said
-    assert "95% interval 65% to 100%" in said
-    assert "older: Not enough votes to tell" in said
+    assert "newer: No blind votes yet" in said
+    assert "open votes 7: base 0, tuned 7, tie 0, both bad 0; 7 people, 1 question; 95% confidence sequence" in said
+    assert "older: No blind votes yet" in said
     assert main(["votes", "--ratings", str(database), "--adapter", "older"]) == 0
     assert "newer" not in capsys.readouterr().out
 
 
 def test_the_command_exports_by_the_ending_or_as_told(database, tmp_path, capsys):
     for name, options, start in (
-        ("v.csv", [], b'"prompt"'),
-        ("v.jsonl", [], b'{"prompt": [{"role": "system"'),
-        ("v.parquet", [], b"PAR1"),
-        ("votes", ["--format", "jsonl"], b"{"),
+        ("v.csv", ["--export"], b'"pair"'),
+        ("v.jsonl", ["--export"], b'{"pair": '),
+        ("v.parquet", ["--export"], b"PAR1"),
+        ("votes", ["--format", "jsonl", "--export"], b"{"),
+        ("p.csv", ["--export-pairs"], b'"prompt"'),
+        ("p.jsonl", ["--export-pairs"], b'{"prompt": [{"role": "system"'),
     ):
         out = tmp_path / name
-        assert main(["votes", "--ratings", str(database), "--export", str(out), *options]) == 0
+        assert main(["votes", "--ratings", str(database), *options, str(out)]) == 0
         assert out.read_bytes().startswith(start)
         assert f"8 rows in {out}" in capsys.readouterr().out
     only = tmp_path / "older.jsonl"
