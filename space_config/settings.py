@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import typing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from eval_prompts.judging.sandbox import jail
 from eval_prompts.serving.lens import Lens
@@ -17,6 +18,7 @@ from space_config.server.guard import LOOPBACK_NAMES, Limits
 from space_config.server.owner import Owner, Provider
 from space_config.server.rate_limits import Connections
 from space_config.space import hardware
+from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError
 
 SHORTEST_PASSWORD = 8
@@ -25,13 +27,7 @@ SHORTEST_PASSWORD = 8
 class Settings(BaseSettings):
     """Base and LoRA-tuned model side by side. Each option may also be an environment variable: LORA_LENS_PORT=80."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LORA_LENS_",
-        cli_prog_name="app.py",
-        cli_kebab_case=True,
-        cli_implicit_flags="toggle",
-        cli_hide_none_type=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="LORA_LENS_")
     model: str = Field("smollm2-135m", description="base model: a preset, a Hub id or a folder")
     adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
@@ -57,8 +53,8 @@ class Settings(BaseSettings):
     auth: SecretStr | None = Field(
         None, description="the owner's password, 8 characters or more; without it the variable ADMIN_PASSWORD"
     )
-    owners: str = Field("", description="Hugging Face user names that own a Space beside its author, with commas")
-    allowed_hosts: str = Field("", description="host names under which the app is reached, with commas")
+    owners: str = Field("", description="Hugging Face user names that own a Space beside its author, comma-separated")
+    allowed_hosts: str = Field("", description="host names under which the app is reached, comma-separated")
     trust_proxy: bool = Field(False, description="believe X-Forwarded-*: only behind a proxy that sets them")
 
     asks_per_minute: int = Field(20, ge=0, description="questions per visitor's address; 0: no limit")
@@ -137,7 +133,7 @@ class Settings(BaseSettings):
             raise UserError("--jail is for an app that this machine alone can reach: leave it out where others ask.")
         if self.jail and (reason := jail.unavailable()):
             raise UserError(
-                f"--jail cannot be had: {reason}; leave it out, and such code is judged without running it."
+                f"--jail is not available: {reason}; leave it out, and such code is judged without running it."
             )
         return self.jail
 
@@ -222,12 +218,37 @@ def provider_from_environment(owners: str) -> Provider | None:
     return Provider(url.rstrip("/"), client, secret, scopes, frozenset(names), owner_id)
 
 
+def build_parser() -> Parser:
+    """The command line: one option per setting. Values are converted and checked by Settings."""
+    parser = Parser(prog=program("app.py"), description=Settings.__doc__)
+    add_version(parser)
+    for name, field in Settings.model_fields.items():
+        option, words = f"--{name.replace('_', '-')}", (field.description or "").replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(option, action="store_const", const=True, help=words)
+        elif typing.get_origin(field.annotation) is Literal:
+            choices = typing.get_args(field.annotation)
+            parser.add_argument(option, choices=choices, help=f"{words} (default: {field.default})")
+        else:
+            default = "" if field.default in (None, "") else f" (default: {field.default})"
+            parser.add_argument(option, metavar=metavar(field.annotation), help=words + default)
+    return parser
+
+
+def metavar(kind: Any) -> str:
+    """What an option's value is called in the help."""
+    kinds = {kind, *typing.get_args(kind)}
+    if SecretStr in kinds:
+        return "SECRET"
+    return "NUMBER" if kinds & {int, float} else "TEXT"
+
+
 def read_settings(arguments: list[str]) -> Settings:
     """Settings from the command line, then the environment, then the defaults. Raises UserError for bad values."""
+    parser = build_parser()
+    given = vars(parser.parse_args(arguments))
     try:
-        return Settings(_cli_parse_args=arguments)
+        return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{'-'.join(map(str, first['loc'])).replace('_', '-')}: {first['msg']}.") from None
-    except SettingsError as error:
-        raise UserError(" ".join(str(error).split())) from None

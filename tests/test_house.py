@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_FILES = 20
 ROOMS = (
-    "tuning.errors", "tuning.files", "tuning.quiet", "tuning.data", "tuning.presets", "tuning.runs", "tuning.models",
+    "tuning.errors", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.data", "tuning.presets",
+    "tuning.runs", "tuning.models",
     "tuning.kernels", "tuning.training", "tuning.ingest", "tuning.exports", "tuning.views", "tuning.endpoints_tab",
     "tuning.tab", "tuning.__main__",
     "eval_prompts.models", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens", "eval_prompts.judging",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import presets
+from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError
 from tuning.ingest.cli import add_ingest_command
 from tuning.runs import helper_process, run
@@ -25,16 +26,10 @@ STOPPED = 130
 WATCH_SECONDS = 0.2
 
 
-class Parser(argparse.ArgumentParser):
-    """Argument errors in the same one line as all others."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise UserError(message[0].upper() + message[1:] + f" (see {self.prog} --help)")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All commands; ``train`` has one option per field of :class:`presets.Config`."""
-    parser = Parser(prog="python -m tuning", description="Train LoRA adapters, and look after the runs.")
+    parser = Parser(prog=program("python -m tuning"), description="Train LoRA adapters, and look after the runs.")
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     train = commands.add_parser("train", help="start a run here and watch it", epilog=preset_list())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from eval_prompts.answers import Prompt, Settings, Stream
 from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.status import Status
+from tuning import __version__
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 
@@ -31,8 +32,6 @@ LOADING_FAILED = "Loading failed, and the server's log says why: choose another 
 
 T = TypeVar("T")
 Wish = Literal["auto", "fp32", "int8"]
-
-VERSION = "0.1.0"
 
 
 class Lens:
@@ -98,7 +97,7 @@ class Lens:
             answering=answering,
             queued=queued,
             uptime_seconds=round(time.monotonic() - self._began, 1),
-            version=VERSION,
+            version=__version__,
             fingerprint=self._weights.fingerprint if self._weights else "",
             against=pair.against if pair else None,
         )

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.models.adapters import AdapterCard
-from eval_prompts.serving.lens import VERSION, Lens
+from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.status import Status
+from tuning import __version__
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ class RemoteLens(Lens):
             answering=answering,
             queued=queued,
             uptime_seconds=round(time.monotonic() - self._began, 1),
-            version=VERSION,
+            version=__version__,
             fingerprint=sides["base"].fingerprint if ready else "",
         )
 

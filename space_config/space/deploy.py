@@ -107,6 +107,8 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
 def needed_files(root: Path, zero_gpu: bool) -> dict[str, Path]:
     """Paths in the Space and the files that go there; for ZeroGPU with the requirements that its machines have."""
     files = {name: root / name for name in SINGLE_FILES}
+    if lacking := [name for name, path in files.items() if not path.is_file()]:
+        raise UserError(f"{', '.join(lacking)} cannot be found in {root}: deploy from a clone of the project.")
     if zero_gpu:
         files["requirements.txt"] = root / "space_config/requirements.txt"
     for folder in FOLDERS:
