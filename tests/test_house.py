@@ -17,7 +17,8 @@ ROOMS = (
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
     "eval_prompts.loss_curve", "eval_prompts.report", "eval_prompts.compare_tab", "eval_prompts.results_tab",
     "eval_prompts.endpoints_tab", "eval_prompts.__main__",
-    "space_config.server", "space_config.space", "space_config.settings", "space_config.deploy",
+    "space_config.server", "space_config.space", "space_config.settings", "space_config.settings_page",
+    "space_config.deploy",
     "app",
 )  # fmt: skip
 """From the cellar up: a room imports those before it alone. A folder's rooms are ordered by the circle test."""

@@ -1,30 +1,30 @@
-"""Settings: every one is in the README with its default, and secrets are not shown."""
+"""Settings: their page is made from them, and secrets are not shown."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from eval_prompts.judging.sandbox import jail
+from space_config import settings_page
 from space_config.settings import Settings, read_settings
 from tuning.errors import UserError
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+
+def test_the_page_of_settings_is_that_of_the_code():
+    assert settings_page.PAGE.read_text() == settings_page.page(), "run python -m space_config.settings_page"
 
 
-def test_every_setting_is_in_the_readme():
-    for name in Settings.model_fields:
-        option = f"--{name.replace('_', '-')}"
-        assert f"`{option}`" in README or f"`LORA_LENS_{name.upper()}`" in README, option
-
-
-def test_numbers_in_the_readme_are_the_defaults():
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    for row in re.findall(r"^\| (`--[^|]+) \| ([\d, ]+) \|", README, re.MULTILINE):
-        names = [name.replace("-", "_") for name in re.findall(r"`--([\w-]+)`", row[0])]
-        assert [str(defaults[name]) for name in names] == row[1].replace(" ", "").split(",")
+def test_the_page_names_every_setting_with_its_default_and_bounds():
+    rows = dict(
+        re.findall(r"^\| `--([\w-]+)` \| (.*) \|$", settings_page.page().split("## Variables")[0], re.MULTILINE)
+    )
+    assert set(rows) == {name.replace("_", "-") for name in Settings.model_fields}
+    assert rows["port"].startswith("at least 0, at most 65,535 | `7860` | ")
+    assert rows["jail"].startswith("switch | off | ")
+    assert rows["api-key"].startswith("secret | none | ")
+    assert rows["log-format"].startswith("`text`, `json` | `text` | ")
 
 
 def test_what_was_said_last_counts(monkeypatch):
