@@ -1,0 +1,116 @@
+"""Figures of every token against the same figures from whole logits, and what the lens refuses."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+)
+
+from eval_prompts.lens import token_scores
+from eval_prompts.lens.token_scores import parting, score
+from tuning.errors import UserError
+
+SMALL = {"vocab_size": 97, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+CONFIGS = {
+    "llama": LlamaConfig(**SMALL, intermediate_size=24, num_key_value_heads=1),
+    "mistral with a window": MistralConfig(
+        **SMALL, intermediate_size=24, num_key_value_heads=1, sliding_window=5, head_dim=8
+    ),
+    "gemma2": Gemma2Config(
+        **SMALL, intermediate_size=24, num_key_value_heads=1, head_dim=8, sliding_window=6, final_logit_softcapping=5.0
+    ),
+    "gpt2": GPT2Config(vocab_size=97, n_embd=16, n_layer=2, n_head=2, n_positions=128),
+    "mamba": MambaConfig(vocab_size=97, hidden_size=16, num_hidden_layers=2, state_size=4),
+}
+
+
+def model_of(config, seed):
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    return model
+
+
+@pytest.fixture(params=CONFIGS, name="models")
+def make_models(request):
+    return [model_of(CONFIGS[request.param], seed) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_figures_are_those_of_whole_logits_whatever_the_chunks(models, rows, monkeypatch):
+    monkeypatch.setattr(token_scores, "CHUNK_BYTES", rows * 4 * 97)
+    noise = torch.Generator().manual_seed(rows)
+    prompt, text = (torch.randint(0, 97, (count,), generator=noise).tolist() for count in (7, 19))
+    found = score(*models, prompt, text)
+    with torch.inference_mode():
+        base, tuned = (
+            model(input_ids=torch.tensor([[*prompt, *text]])).logits[0, 6:-1].double().log_softmax(-1)
+            for model in models
+        )
+    places = torch.arange(len(text))
+    for side, whole in (("base", base), ("tuned", tuned)):
+        ours = [getattr(entry, side) for entry in found]
+        chosen = whole[places, text]
+        torch.testing.assert_close(
+            torch.tensor([entry.logprob for entry in ours]).double(), chosen, rtol=1e-4, atol=1e-4
+        )
+        entropies = torch.distributions.Categorical(logits=whole).entropy()
+        torch.testing.assert_close(
+            torch.tensor([entry.entropy for entry in ours]).double(), entropies, rtol=1e-4, atol=1e-4
+        )
+        assert [entry.top[0][0] for entry in ours] == whole.argmax(-1).tolist()
+        assert [entry.rank for entry in ours] == [
+            1 + sum(value > chosen[place] for value in whole[place]).item() for place in places
+        ]
+    kl = torch.nn.functional.kl_div(tuned, base, log_target=True, reduction="none").sum(-1)
+    torch.testing.assert_close(
+        torch.tensor([entry.kl_base_tuned for entry in found]).double(), kl, rtol=1e-3, atol=1e-4
+    )
+    assert [entry.token for entry in found] == text
+
+
+def test_a_model_against_itself_has_changed_nothing():
+    model = model_of(CONFIGS["llama"], 1)
+    for entry in score(model, model, [1, 2], [3, 4, 5]):
+        assert entry.change == entry.kl_base_tuned == entry.kl_tuned_base == 0
+        assert entry.same_top
+
+
+def test_no_tensor_of_tokens_and_vocabulary_is_larger_than_allowed(monkeypatch):
+    model = model_of(CONFIGS["llama"], 1)
+    monkeypatch.setattr(token_scores, "CHUNK_BYTES", 5 * 4 * 97)
+    chunks = list(token_scores.predictions(model, [1, 2, 3], list(range(23)), token_scores.chunk_rows(model)))
+    assert max(chunk.numel() * 4 for chunk in chunks) <= token_scores.CHUNK_BYTES
+    assert sum(len(chunk) for chunk in chunks) == 23
+
+
+def test_a_text_longer_than_the_context_is_refused_with_the_room_there_is():
+    model = model_of(LlamaConfig(**SMALL, intermediate_size=24, max_position_embeddings=16), 1)
+    assert len(score(model, model, [1] * 10, [2] * 7)) == 7
+    with pytest.raises(UserError, match=r"8 tokens, and the context has room for 7"):
+        score(model, model, [1] * 10, [2] * 8)
+
+
+def test_nothing_to_score_and_other_vocabularies_are_refused():
+    model = model_of(CONFIGS["llama"], 1)
+    wider = model_of(LlamaConfig(**SMALL | {"vocab_size": 99}, intermediate_size=24), 1)
+    with pytest.raises(UserError, match="no text to score"):
+        score(model, model, [1], [])
+    with pytest.raises(UserError, match="something before it"):
+        score(model, model, [], [1])
+    with pytest.raises(UserError, match="97 and 99"):
+        score(model, wider, [1], [2])
+
+
+def test_where_answers_part():
+    assert parting([1, 2, 3], [1, 2, 3]) is None
+    assert parting([1, 2, 3], [1, 5, 3]) == 1
+    assert parting([1, 2], [1, 2, 3]) == 2
+    assert parting([], []) is None
