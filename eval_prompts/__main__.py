@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|adapter|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|tokens|adapter|votes``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.answers import Settings
-from eval_prompts.lens.command import add_adapter_command
+from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.report import Comparison, by_question, check_writable, facts, judged, write, write_text
 from eval_prompts.serving.lens import Lens
@@ -59,6 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     score.add_argument("--out", type=Path, help="write the score as JSON to this file")
     score.set_defaults(run=run_score)
+    tokens = commands.add_parser("tokens", parents=[common], help="how sure both models are of every token of a text")
+    tokens.add_argument("question")
+    tokens.add_argument("--text", help="score this text; without it both sides answer, and both answers are scored")
+    tokens.add_argument("--json", type=Path, metavar="FILE", help="write every token's figures to this file as well")
+    tokens.set_defaults(run=run_tokens)
     add_adapter_command(commands)
     command.add(commands)
     return parser
@@ -111,6 +116,24 @@ def run_ask(options: argparse.Namespace) -> None:
     _, answers = answer([options.question], options)
     for one in answers:
         print(f"── {one.side} ── {facts(one)}\n{one.text}\n")
+
+
+def run_tokens(options: argparse.Namespace) -> None:
+    """Score a text, or both sides' answers, token by token under both models."""
+    if options.sides != "both":
+        raise UserError("The token lens compares two models: leave --sides out.")
+    lens = new_lens(options)
+    try:
+        load(lens)
+        if options.text is not None:
+            texts = {"text": (options.text, False)}
+        else:
+            answers = lens.ask([options.question], settings_of(options)).result()
+            texts = {answer.side: (answer.text, answer.stopped) for answer in answers if answer.text}
+        readings = {name: lens.read(options.question, text, ended=ended) for name, (text, ended) in texts.items()}
+    finally:
+        lens.close()
+    print_tokens(readings, options.json)
 
 
 def known_votes(status: Status) -> list[str]:

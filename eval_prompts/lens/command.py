@@ -1,13 +1,19 @@
-"""``python -m eval_prompts adapter``: what an adapter does to the weights, in words and as a table."""
+"""``python -m eval_prompts adapter`` and ``tokens``: what changed in the weights and in the words, for a terminal."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+
+    from eval_prompts.lens.token_lens import Reading
+
+MOST_CHANGED = 10
 
 
 def add_adapter_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,3 +51,53 @@ def run_adapter(options: argparse.Namespace) -> int:
     if options.json is not None:
         adapter_report.write_json(found, options.json)
     return 0
+
+
+def print_tokens(readings: Mapping[str, Reading], file: Path | None) -> None:
+    """Print the figures of some texts, where two answers part, and the tokens that changed most; write all to ``file``.
+
+    Raises UserError if the file cannot be written.
+    """
+    from tuning.errors import UserError
+
+    for name, reading in readings.items():
+        figures = reading.figures
+        print(f"── {name} ── {figures.tokens} tokens after a prompt of {reading.prompt_tokens}")
+        print(f"perplexity base {figures.perplexity_base:.3f}, tuned {figures.perplexity_tuned:.3f}")
+        print(f"KL(base || tuned) {figures.mean_kl:.4f} nats a token, same first choice {figures.same_top:.1%}")
+        print("".join(f"{note}\n" for note in reading.notes), end="")
+        if name in ("base", "tuned") and len(readings) > 1:
+            print(parting_words(reading))
+        print(f"{'token':>16} {'log p':>8}  base wanted               tuned wanted")
+        for place in most_changed(reading):
+            entry = reading.scores[place]
+            wanted = [
+                " ".join(f"{reading.choices[token]!r} {odds:.0%}" for token, odds in side.top[:2])
+                for side in (entry.base, entry.tuned)
+            ]
+            print(f"{reading.pieces[place]!r:>16} {entry.change:>+8.2f}  {wanted[0]:<25} {wanted[1]}")
+        print()
+    if file is not None:
+        content = {name: reading.to_dict() for name, reading in readings.items()}
+        try:
+            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
+
+
+def most_changed(reading: Reading) -> list[int]:
+    """The places whose tokens' log-probability changed most, in the order of the text."""
+    places = sorted(range(len(reading.scores)), key=lambda place: -abs(reading.scores[place].change))
+    return sorted(places[:MOST_CHANGED])
+
+
+def parting_words(reading: Reading) -> str:
+    """Where the two models' first choices part along an answer for the first time."""
+    for piece, entry in zip(reading.pieces, reading.scores, strict=True):
+        if not entry.same_top:
+            (ours, our_odds), (theirs, their_odds) = entry.base.top[0], entry.tuned.top[0]
+            return (
+                f"here they part, at {piece!r}: base wanted {reading.choices[ours]!r} {our_odds:.0%}, "
+                f"tuned {reading.choices[theirs]!r} {their_odds:.0%}"
+            )
+    return "they never part: both models' first choice is the same at every token"

@@ -22,6 +22,7 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decoding.engine import Backend, Engine
+    from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from tuning.models.weights import Weights
@@ -133,6 +134,22 @@ class Lens:
                 self._submit(stream)
             self._streams.append(stream)
         return stream
+
+    def read(self, question: str, text: str, *, ended: bool = False, format: PromptFormat = PYTHON_FORMAT) -> Reading:
+        """How sure both sides are of every token of ``text`` as the answer to a question.
+
+        See :func:`eval_prompts.lens.token_lens.read`. Raises UserError, too, while no pair is loaded, and where the
+        models are on other machines.
+        """
+        from eval_prompts.lens.token_lens import read
+
+        pair = self._pair
+        if pair is None:
+            raise UserError(
+                "The token lens needs both models in this process: wait until they are loaded; models on other "
+                "machines cannot be read."
+            )
+        return read(pair, question, text, ended=ended, prompt_format=format)
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter (folder, Hub id or 'starter'; None for none) on the tuned side while the app runs.
