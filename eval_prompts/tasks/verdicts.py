@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from eval_prompts.judging.judge import judge_task
+from eval_prompts.judging.judge import judge
 from eval_prompts.judging.verdict import Badge, BadgeState, Verdict
 from eval_prompts.tasks.scorers.base import Outcome, Score
 from eval_prompts.tasks.scorers.python import assignment, from_verdict
@@ -117,7 +117,7 @@ def judge_answer(
     for scorer in (*task.scorers, *question.checks):
         if scorer.name == "python":
             asked = assignment(dict(question.columns), question.probe)
-            verdict = judge_task(text, asked, stopped=stopped, jail=jail, unrun=unrun)
+            verdict = judge(text, task=asked, stopped=stopped, jail=jail, unrun=unrun)
             scores.append(from_verdict(verdict))
         else:
             scores.append(scorer(given))
