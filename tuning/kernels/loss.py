@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from tuning.kernels.matmul import multiply, wide
 
 CHUNK_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class LogitShape:
+    """What a model does to its head's product: ``cap * tanh(scale * (product + bias) / cap)``, or its inside.
+
+    Gemma 2 and 3 cap, Granite and Cohere scale, Phi and GPT-J have a bias, [vocabulary].
+    """
+
+    scale: float = 1.0
+    cap: float | None = None
+    bias: torch.Tensor | None = None
+
+
+PLAIN = LogitShape()
 
 
 class LabelLoss(torch.autograd.Function):
@@ -21,6 +38,7 @@ class LabelLoss(torch.autograd.Function):
         labels: torch.Tensor,
         weights: torch.Tensor | None,
         chunk: int,
+        shape: LogitShape,
     ) -> torch.Tensor:
         wants_gradient = ctx.needs_input_grad[0]
         total = wide(hidden.new_zeros(()))
@@ -29,6 +47,15 @@ class LabelLoss(torch.autograd.Function):
             part = slice(start, start + chunk)
             wanted = labels[part].unsqueeze(1)
             scores = wide(multiply(hidden[part].to(head.dtype), head))
+            if shape.bias is not None:
+                scores += shape.bias
+            if shape.scale != 1.0:
+                scores *= shape.scale
+            slope = None
+            if shape.cap is not None:
+                scores.div_(shape.cap).tanh_()
+                slope = 1 - scores * scores if wants_gradient else None
+                scores *= shape.cap
             scores -= scores.gather(1, wanted)
             peak = scores.amax(1, keepdim=True)
             scores.sub_(peak).exp_()
@@ -40,6 +67,10 @@ class LabelLoss(torch.autograd.Function):
                 scores.scatter_add_(1, wanted, torch.full_like(mass, -1.0))
                 if weights is not None:
                     scores *= weights[part].unsqueeze(1)
+                if slope is not None:
+                    scores *= slope
+                if shape.scale != 1.0:
+                    scores *= shape.scale
                 gradient[part] = multiply(scores.to(head.dtype), head.t())
         ctx.save_for_backward(gradient)
         return total
@@ -47,19 +78,24 @@ class LabelLoss(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None, None]:
+    ) -> tuple[torch.Tensor, None, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * scale, None, None, None, None
+        return gradient * scale, None, None, None, None, None
 
 
 def label_loss(
-    hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+    hidden: torch.Tensor,
+    head: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    shape: LogitShape = PLAIN,
 ) -> torch.Tensor:
-    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better.
+    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better; ``shape`` is done to the product.
 
     ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
     [labels] are token ids, of which those whose ``weights`` [labels] are 0 do not count. At most 48 MiB of logits
     exist at a time.
     """
-    chunk = max(1, CHUNK_BYTES // (4 * head.shape[0]))
-    return LabelLoss.apply(hidden, head, labels, weights, chunk)
+    tensors = 1 if shape.cap is None else 2
+    chunk = max(1, CHUNK_BYTES // (4 * tensors * head.shape[0]))
+    return LabelLoss.apply(hidden, head, labels, weights, chunk, shape)

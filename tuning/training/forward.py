@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -14,11 +14,13 @@ from tuning.errors import UserError
 from tuning.kernels import llama
 from tuning.kernels.cuda_graphs import Recorder
 from tuning.kernels.dropout import SHARED_ROW, Noise, token_keys
-from tuning.kernels.loss import label_loss
+from tuning.kernels.loss import PLAIN, LogitShape, label_loss
 from tuning.kernels.packed import Packed, pack
 from tuning.training.lora import trainable
 
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+FACTORS = ("logit_scale", "lm_head_multiplier")
 CHECK_ROWS = 2
 CHECK_TOKENS = 256
 
@@ -79,8 +81,9 @@ class PaddedForward:
     def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
         self.model, self.noise, self.prefix = model, noise, prefix
         base = model.get_base_model()
-        self.body = getattr(base, base.base_model_prefix)
+        self.body = getattr(base, base.base_model_prefix, base)
         self.head = base.get_output_embeddings().weight
+        self.shape = PLAIN
         self._checkpointing = False
 
     @property
@@ -98,6 +101,15 @@ class PaddedForward:
         self._checkpointing = on
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        ids, mask, label_at, labels = self._laid_out(examples, places, key)
+        output = self.body(ids, attention_mask=mask, use_cache=False)
+        hidden = output.last_hidden_state.flatten(0, 1).index_select(0, label_at)
+        return label_loss(hidden, self.head, labels, shape=self.shape)
+
+    def _laid_out(
+        self, examples: Sequence[Example], places: Sequence[int], key: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Ids and mask, [rows, width], the flat positions before the labels, and the labels; keys the dropout."""
         device = self.head.device
         width = max(len(example) for example in examples)
         ids = torch.zeros(len(examples), width, dtype=torch.int64)
@@ -114,34 +126,69 @@ class PaddedForward:
         rows = torch.tensor(places).unsqueeze(1).expand_as(ids)
         rows = torch.where(positions < self.prefix, SHARED_ROW, rows)
         self.noise.keys = token_keys(key, rows, positions).to(device)
-        output = self.body(ids.to(device), attention_mask=mask.to(device), use_cache=False)
-        hidden = output.last_hidden_state.flatten(0, 1).index_select(0, torch.tensor(label_at, device=device))
-        return label_loss(hidden, self.head, torch.tensor(labels, device=device))
+        at, wanted = torch.tensor(label_at, device=device), torch.tensor(labels, device=device)
+        return ids.to(device), mask.to(device), at, wanted
 
     def give_up(self) -> bool:
         return False
 
 
-def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:
-    """The packed pass if the model is of the Llama family and the numbers agree; else the padded one.
+class OwnLogitsForward(PaddedForward):
+    """The model's whole forward with its own logits, for families that do more between body and logits than one head
+    with a scale, a cap and a bias: slower, and with all logits in memory."""
 
-    Both are compared with the logits of the model's own forward. Raises UserError if even the padded pass does not
-    give them (an architecture that does more to its logits than one linear head).
+    name = "padded, own logits"
+
+    def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        ids, mask, label_at, labels = self._laid_out(examples, places, key)
+        logits = self.model.get_base_model()(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        chosen = logits.flatten(0, 1).index_select(0, label_at).float()
+        return nn.functional.cross_entropy(chosen, labels, reduction="sum")
+
+
+def shapes_of(model: nn.Module) -> list[LogitShape]:
+    """What this family may do to its head's product, by its configuration; the first is the likeliest."""
+    config, head = model.config, model.get_output_embeddings()
+    cap = next((value for name in CAPS if (value := getattr(config, name, None))), None)
+    scales = [float(value) for name in FACTORS if isinstance(value := getattr(config, name, None), int | float)]
+    divisor = getattr(config, "logits_scaling", None)
+    if isinstance(divisor, int | float) and divisor:
+        scales += [1 / divisor, float(divisor)]
+    return [LogitShape(scale, cap, getattr(head, "bias", None)) for scale in (scales or [1.0])]
+
+
+def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:
+    """The packed pass if the model is of the Llama family and the numbers agree; else the padded one, else the model's
+    own logits.
+
+    All are compared with the logits of the model's own forward. Raises UserError if not even those agree when rows
+    are padded, as in a model whose rows look at each other.
     """
     sample = [clipped(example) for example in examples[:CHECK_ROWS]]
     expected = reference_loss(model, sample)
-    candidates = [PackedForward] if llama.supported(model.get_base_model()) else []
-    for candidate in [*candidates, PaddedForward]:
-        forward = candidate(model, noise, min(prefix, min(len(example.prompt_ids) for example in sample) - 1))
+    for forward in candidates(model, noise, min(prefix, min(len(example.prompt_ids) for example in sample) - 1)):
         with torch.no_grad():
             found = forward.loss(sample, range(len(sample)), key=0).item()
         if abs(found - expected) <= TOLERANCE.get(forward.head.dtype, 0.05) * abs(expected):
             forward.prefix = prefix
             return forward
     raise UserError(
-        f"{type(model.get_base_model()).__name__} does more to its logits than one linear head, which this loop does "
-        "not train: choose a Llama-family model."
+        f"{type(model.get_base_model()).__name__} gives other numbers when rows are padded, so this loop cannot train "
+        "it: choose another model."
     )
+
+
+def candidates(model: nn.Module, noise: Noise, prefix: int) -> Iterator[Forward]:
+    """The passes to try, the fastest first."""
+    base = model.get_base_model()
+    if llama.supported(base):
+        yield PackedForward(model, noise, prefix)
+    if isinstance(getattr(base, base.base_model_prefix, None), nn.Module):
+        for shape in shapes_of(base):
+            forward = PaddedForward(model, noise, prefix)
+            forward.shape = shape
+            yield forward
+    yield OwnLogitsForward(model, noise, prefix)
 
 
 def clipped(example: Example) -> Example:

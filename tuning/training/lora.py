@@ -10,11 +10,11 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.errors import UserError
 from tuning.files import replace_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
-from tuning.presets import Config, nearest
+from tuning.presets import Config
 from tuning.quiet import quiet
+from tuning.training.targets import is_transposed, with_targets
 
 if TYPE_CHECKING:
     import torch
@@ -36,10 +36,8 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    linears = linear_names(model)
-    for target in config.target_modules:
-        if target not in linears:
-            raise UserError(f"--target-modules names {target!r}, which this model lacks: {nearest(target, linears)}")
+    config = with_targets(config, model, lambda _: None)
+    modules = [module for name, module in model.named_modules() if name.rpartition(".")[2] in config.target_modules]
     torch.manual_seed(config.seed)
     settings = LoraConfig(
         r=config.rank,
@@ -47,9 +45,11 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
         lora_dropout=config.dropout,
         target_modules=list(config.target_modules),
         task_type="CAUSAL_LM",
+        fan_in_fan_out=any(is_transposed(module) for module in modules),
     )
     with quiet():
         tuned = get_peft_model(model, settings)
+    without_own_dropout(tuned)
     for name, module in tuned.named_modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes would repack 4-bit weights for inference at the first validation, and then has no backward.
@@ -59,15 +59,17 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
     return tuned
 
 
-def linear_names(model: nn.Module) -> list[str]:
-    """Last parts of the names of all linear layers but the vocabulary head."""
-    head = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if hasattr(module, "in_features") and hasattr(module, "out_features") and module is not head
-    }
-    return sorted(names)
+def without_own_dropout(model: nn.Module) -> None:
+    """Switch off the dropout of the base itself (GPT-2 and OPT have some): only the adapter's is wanted, and only that
+    is the same again when a run is resumed."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if ("dropout" in name or "pdrop" in name) and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def salt_of(name: str) -> int:

@@ -23,6 +23,7 @@ from tuning.training.forward import Forward, choose_forward, computed_tokens
 from tuning.training.lora import attach, trainable
 from tuning.training.optimizer import learning_rate, make_optimizer
 from tuning.training.parallel import Ranks
+from tuning.training.targets import with_targets
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,6 +77,7 @@ def open_session(
 ) -> Session:
     """Put adapters on ``base`` and choose the fastest forward pass that gives the model's own numbers."""
     noise = Noise()
+    config = with_targets(config, base, say)
     model = attach(base, config, noise).eval()
     forward = choose_forward(model, noise, examples, common_prefix(examples))
     optimizer = make_optimizer(trainable(model).values(), config)
