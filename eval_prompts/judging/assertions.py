@@ -15,6 +15,7 @@ from typing import Any
 
 from eval_prompts.judging.outcome import Check, Opaque, Outcome, Session, in_words
 from eval_prompts.judging.sandbox.monty import Limits, MontySandbox
+from eval_prompts.judging.statements import UNSUPPORTED, Statements
 from eval_prompts.judging.syntax import syntax_tree
 
 STEPS = (ast.Call, ast.Attribute, ast.Subscript)
@@ -23,9 +24,12 @@ INNER_SCOPES = (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp, ast.L
 CHECKING = Limits(seconds=5.0, exchanges=20_000)
 
 
-def run_assertions(session: Session, tests: Sequence[str], names: frozenset[str], setup: str = "") -> list[Check]:
+def run_assertions(
+    session: Session, tests: Sequence[str], names: frozenset[str], setup: str = "", own_equality: bool = False
+) -> list[Check]:
     """One Check per test. ``session`` has run the tested code and ``setup``, which bind ``names``; of its functions
-    that return lazy iterators only a test which draws from these may take them for lists."""
+    that return lazy iterators only a test which draws from these may take them for lists. ``own_equality`` says that
+    a class of the tested code decides itself what it is equal to."""
     checks = []
     with MontySandbox(CHECKING, pool="tests") as judge:
         imports = [node for node in _statements(setup) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -36,14 +40,19 @@ def run_assertions(session: Session, tests: Sequence[str], names: frozenset[str]
             if tree is None:
                 checks.append(Check(label, None, "the test itself does not parse"))
             elif len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
-                checks.append(_Assertion(session, judge, names).check(label, tree.body[0].test))
+                checks.append(Assertion(session, judge, names, own_equality).check(label, tree.body[0].test))
             else:
-                checks.append(run_script(session, judge, test, names, label))
+                checks.append(Statements(session, judge, names, own_equality).check(label, tree.body))
     return checks
 
 
 def run_function_check(
-    session: Session, test: str, entry_point: str, context: str = "", label: str = "check(candidate)"
+    session: Session,
+    test: str,
+    entry_point: str,
+    context: str = "",
+    label: str = "check(candidate)",
+    own_equality: bool = False,
 ) -> Check:
     """A Check for a test file that defines ``check(candidate)``, on the tested code's function ``entry_point``.
     ``context`` is trusted code that the test may use (the question's own helpers)."""
@@ -53,6 +62,12 @@ def run_function_check(
         ready = judge.run(context) if context.strip() else Outcome("ok")
         if not ready.ok:
             return Check(label, None, f"the test's own setup fails: {ready.reason}")
+        tree = syntax_tree(f"{test}\ncheck({entry_point})\n")
+        if tree is None:
+            return Check(label, None, "the test itself does not parse")
+        tried = Statements(session, judge, {entry_point}, own_equality).check(label, tree.body)
+        if tried.passed is not None or tried.reason != UNSUPPORTED:
+            return tried
         script = f"{test}\ncheck(_tested_)\n"
         return run_script(session, judge, script, frozenset({"_tested_"}), label, {"_tested_": entry_point})
 
@@ -71,6 +86,7 @@ def run_script(
     function that returns one makes the check None.
     """
     failures: list[Outcome] = []
+    values: dict[str, Any] = {}
 
     def caller(name: str) -> Callable[..., Any]:
         def call(*args: Any, **keywords: Any) -> Any:
@@ -89,7 +105,11 @@ def run_script(
 
         return call
 
-    outcome = judge.feed(script, {name: caller(name) for name in names})
+    for name in names if renamed is None else ():
+        value = session.evaluate(f"({name}, callable({name}))")
+        if value.ok and isinstance(value.value, tuple) and value.value[1:] == (False,):
+            values[name] = value.value[0]
+    outcome = judge.feed(script, {name: caller(name) for name in names if name not in values}, values)
     if failures:
         return _failed(label, failures[0])
     if outcome.ok:
@@ -99,18 +119,42 @@ def run_script(
     return Check(label, False, outcome.reason)
 
 
-class _Assertion:
+class Assertion:
     """One assertion, taken apart."""
 
-    def __init__(self, session: Session, judge: MontySandbox, names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        judge: MontySandbox,
+        names: frozenset[str],
+        own_equality: bool = False,
+        share: Callable[[ast.AST], None] = lambda node: None,
+        barred: frozenset[str] = frozenset(),
+    ) -> None:
+        """``share`` is called with what is to be evaluated in ``session`` before it is. ``barred`` names data and
+        helpers of the test, over which the tested code's objects may not decide."""
         self.session, self.judge, self.names = session, judge, names
+        self.own_equality, self.share, self.barred = own_equality, share, barred
         self.values: dict[str, Any] = {}
         self.failure: Outcome | None = None
 
     def check(self, label: str, test: ast.expr) -> Check:
         if any(isinstance(node, INNER_SCOPES) and self._concerns(node) for node in ast.walk(test)):
-            return run_script(self.session, self.judge, f"assert {ast.unparse(test)}", self.names, label)
-        remaining = self._replace(copy.deepcopy(test), inside_call=False)
+            script = f"assert {ast.unparse(test)}"
+            names = frozenset(part.id for part in ast.walk(test) if isinstance(part, ast.Name)) & self.names
+            return run_script(self.session, self.judge, script, names, label)
+        remaining, _ = self.taken(test)
+        if self.failure and self.failure.ok and self._is_theirs(test) and not self._is_barred(test):
+            self.failure = None
+            self.share(test)
+            outcome = self.session.evaluate(f"bool({ast.unparse(test)})")
+            if not outcome.ok:
+                self.failure = outcome
+                return _failed(label, outcome)
+            return Check(label, outcome.value is True, "" if outcome.value is True else "does not hold")
+        if self.failure and self.failure.ok and self.own_equality:
+            reason = f"gives {in_words(self.failure.value)}, which decides itself what it is equal to"
+            return Check(label, None, reason)
         if self.failure:
             return _failed(label, self.failure)
         outcome = self.judge.evaluate(f"bool({ast.unparse(remaining)})", self.values)
@@ -121,6 +165,16 @@ class _Assertion:
         if not outcome.ok:
             return Check(label, False, outcome.reason)
         return Check(label, False, self._difference(test, remaining))
+
+    def taken(self, node: ast.expr) -> tuple[ast.expr, dict[str, Any]]:
+        """``node`` with everything that belongs to the tested code replaced by names, and their plain values; what
+        could not be had is in ``failure``."""
+        remaining = self._replace(copy.deepcopy(node), inside_call=False)
+        assert isinstance(remaining, ast.expr)
+        return remaining, self.values
+
+    def _is_barred(self, node: ast.AST) -> bool:
+        return any(isinstance(part, ast.Name) and part.id in self.barred for part in ast.walk(node))
 
     def _replace(self, node: ast.AST, inside_call: bool) -> ast.AST:
         """``node`` with everything that belongs to the tested code replaced by names of plain values."""
@@ -136,13 +190,15 @@ class _Assertion:
             elif isinstance(part, list):
                 in_call = inside_call or isinstance(node, ast.Call)
                 part[:] = [self._replace(item, in_call) if isinstance(item, ast.AST) else item for item in part]
-        if self.failure and self.failure.ok and not isinstance(node, SIDES) and isinstance(node, ast.expr):
+        opaque = self.failure is not None and self.failure.ok
+        if opaque and not isinstance(node, SIDES) and isinstance(node, ast.expr) and not self._is_barred(node):
             self.values, self.failure = saved
             return self._value(original, inside_call=True) or original
         return node
 
     def _value(self, node: ast.AST, inside_call: bool) -> ast.Name | None:
         """Evaluate ``node`` in the tested code's session; None, with ``failure`` set, if no plain value comes back."""
+        self.share(node)
         outcome = self.session.evaluate(ast.unparse(node))
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
         if outcome.ok and called in self.session.lazy and not inside_call:
@@ -153,6 +209,25 @@ class _Assertion:
         name = f"_value{len(self.values)}_"
         self.values[name] = outcome.value
         return ast.Name(id=name, ctx=ast.Load())
+
+    def _is_theirs(self, test: ast.expr) -> bool:
+        """Whether what an assertion says of objects is the tested code's to say, as in any method that returns a truth
+        value: objects of its own compared with each other, an element asked for, or identity, which nothing can feign.
+        """
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self._is_theirs(test.operand) or self._root(test.operand) in self.names
+        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+            return not isinstance(test, SIDES) and self._root(test) in self.names
+        if isinstance(test.ops[0], ast.Is | ast.IsNot):
+            return True
+        asked = isinstance(test.ops[0], ast.In | ast.NotIn)
+        return self._is_an_object(test.comparators[0]) and (asked or self._is_an_object(test.left))
+
+    def _is_an_object(self, node: ast.expr) -> bool:
+        """Whether an expression is made by the tested code alone: from its names, or computed from two such."""
+        if isinstance(node, ast.BinOp):
+            return self._is_an_object(node.left) and self._is_an_object(node.right)
+        return self._root(node) in self.names
 
     def _concerns(self, node: ast.AST) -> bool:
         return any(isinstance(part, ast.Name) and part.id in self.names for part in ast.walk(node))

@@ -151,9 +151,15 @@ def _assertions(session: Session, program: Program, task: Assignment, outcome: O
         passed = None if outcome.state == "lacking" else False
         return [Check("runs before its tests", passed, outcome.reason, outcome.printed)]
     if task.function_test:
-        return [run_function_check(session, task.function_test, task.entry_point, task.context)]
+        test = task.function_test, task.entry_point, task.context
+        return [run_function_check(session, *test, own_equality=_decides_equality(program.tree))]
     names = bound_names(program.tree) | _names(task.setup)
-    return run_assertions(session, task.tests, names, task.setup)
+    return run_assertions(session, task.tests, names, task.setup, _decides_equality(program.tree))
+
+
+def _decides_equality(tree: ast.Module) -> bool:
+    methods = ("__eq__", "__ne__")
+    return any(isinstance(node, ast.FunctionDef) and node.name in methods for node in ast.walk(tree))
 
 
 def _names(source: str) -> frozenset[str]:

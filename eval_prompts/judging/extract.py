@@ -136,11 +136,6 @@ def cut_off(text: str) -> bool:
     return bool(found) and not found[-1].closed
 
 
-def has_code(text: str) -> bool:
-    """Whether an answer holds any Python code."""
-    return bool(code(text))
-
-
 def _without_wrong_ways(candidates: list[Block], notes: list[str]) -> list[Block]:
     """The blocks less those that their lead or first comment calls wrong, if others follow."""
     kept = []

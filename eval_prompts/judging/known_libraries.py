@@ -7,10 +7,13 @@ The standard library's names are read from this interpreter, those of numpy, pan
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
 from functools import cache
 from pathlib import Path
+
+from eval_prompts.judging.other_pythons import depends_on_system, later_module, later_version
 
 READABLE_MODULES = frozenset(
     [
@@ -91,10 +94,12 @@ TABLE = Path(__file__).parent / "known_names.json"
 def module_exists(module: str) -> bool | None:
     """Whether a module can be imported; None where that is not known."""
     top, _, rest = module.partition(".")
+    if later_module(module):
+        return None
     if top in sys.stdlib_module_names:
         if module in READABLE_MODULES or not rest:
             return True
-        return None if top not in READABLE_MODULES else has_public_name(*module.rsplit(".", 1)) or None
+        return _is_submodule(module) if top in READABLE_MODULES else None
     if top in PYTHON_2_MODULES:
         return False
     if module in _table()["modules"] or not rest:
@@ -102,11 +107,15 @@ def module_exists(module: str) -> bool | None:
     return has_public_name(*module.rsplit(".", 1))
 
 
-@cache
 def has_public_name(module: str, name: str) -> bool | None:
-    """Whether a module, or a class known by its full name, has a name; None where that is not known."""
+    """Whether a module, or a class known by its full name, has a name; None where that is not known.
+
+    A name that a later Python or another operating system has is not known here.
+    """
     if module in READABLE_MODULES:
-        return hasattr(importlib.import_module(module), name)
+        if hasattr(importlib.import_module(module), name):
+            return True
+        return None if later_version(module, name) or depends_on_system(module, name) else False
     if name.startswith("__"):
         return None
     if module in _table()["modules"]:
@@ -119,6 +128,17 @@ def has_public_name(module: str, name: str) -> bool | None:
 def is_known_class(name: str) -> bool:
     """Whether the table knows a class by its full name, such as ``sklearn.neighbors.KNeighborsClassifier``."""
     return name in _table()["classes"]
+
+
+def _is_submodule(module: str) -> bool | None:
+    """Whether a readable package of the standard library has such a submodule; None where its parent is no package."""
+    parent, _, name = module.rpartition(".")
+    if parent not in READABLE_MODULES:
+        return None
+    package = importlib.import_module(parent)
+    if not name.isidentifier() or not hasattr(package, "__path__"):
+        return has_public_name(parent, name) or None
+    return importlib.util.find_spec(module) is not None
 
 
 @cache

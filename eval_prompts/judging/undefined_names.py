@@ -8,10 +8,13 @@ import symtable
 from dataclasses import dataclass
 
 from eval_prompts.judging.known_libraries import PYTHON_2_MODULES, has_public_name, is_known_class, module_exists
+from eval_prompts.judging.other_pythons import later_builtin
 
 PYTHON_2_NAMES = frozenset(
     ["raw_input", "xrange", "unicode", "unichr", "basestring", "long", "reduce", "file", "cmp", "execfile", "reload"]
 )
+GUARDING = frozenset({"ImportError", "ModuleNotFoundError", "NameError", "AttributeError"})
+MAKING_NAMES = frozenset({"exec", "eval", "globals", "locals", "execfile"})
 BUILTIN_TYPES = {"list": list, "dict": dict, "set": set, "str": str, "tuple": tuple, "int": int, "float": float}
 LITERALS = {ast.List: "list", ast.ListComp: "list", ast.Dict: "dict", ast.DictComp: "dict", ast.Set: "set"}
 LITERALS |= {ast.SetComp: "set", ast.Tuple: "tuple", ast.JoinedStr: "str"}
@@ -45,7 +48,9 @@ class _Finder:
         self.stored = {
             node.attr for node in self.nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         }
-        self.open_ended = any(isinstance(node, ast.Name) and node.id in ("setattr", "vars") for node in self.nodes)
+        self.subclasses = _descendants(self.nodes)
+        self.guarded = _guarded(tree)
+        self.open_ended = any(_opens_up(node) for node in self.nodes)
         self.missing_imports: list[Missing] = []
         for node in self.nodes:
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -55,13 +60,15 @@ class _Finder:
     def missing(self) -> list[Missing]:
         found = list(self.missing_imports)
         for node in self.nodes:
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in self.guarded:
                 found += self._attribute(node)
             if isinstance(node, ast.ClassDef):
                 found += self._own_methods(node)
         return found
 
     def _take_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        if id(node) in self.guarded:
+            return
         for alias in node.names:
             if isinstance(node, ast.Import):
                 self._expect_module(alias.name, node.lineno)
@@ -150,13 +157,25 @@ class _Finder:
                         isinstance(use, ast.Attribute)
                         and isinstance(use.ctx, ast.Load)
                         and _dotted(use.value) == me
-                        and self._class_has(node, use.attr) is False
+                        and id(use) not in self.guarded
+                        and self._class_has(node, use.attr, or_subclass=True) is False
                     ):
                         reason = f"{node.name} has no {use.attr}"
                         found.append(Missing(f"{me}.{use.attr}", use.lineno, reason))
         return found
 
-    def _class_has(self, node: ast.ClassDef, name: str) -> bool | None:
+    def _class_has(self, node: ast.ClassDef, name: str, or_subclass: bool = False) -> bool | None:
+        """Whether an instance of a class of the program has a name; None where that is not known.
+
+        ``self`` in a method may be an instance of a subclass as well (``or_subclass``).
+        """
+        if or_subclass and any(
+            self._class_has(child, name) is not False for child in self.subclasses.get(node.name, [])
+        ):
+            return None
+        return self._alone_has(node, name)
+
+    def _alone_has(self, node: ast.ClassDef, name: str) -> bool | None:
         if node.keywords or any(_dotted(base) != "object" for base in node.bases) or self.open_ended:
             return None
         own = {
@@ -176,9 +195,65 @@ def _dotted(node: ast.AST) -> str:
     return ""
 
 
+def _descendants(nodes: list[ast.AST]) -> dict[str, list[ast.ClassDef]]:
+    """The classes of a program that derive from each, by name, over any number of steps."""
+    children: dict[str, list[ast.ClassDef]] = {}
+    for node in nodes:
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                children.setdefault(_dotted(base).rpartition(".")[2], []).append(node)
+    descendants: dict[str, list[ast.ClassDef]] = {}
+    for name in children:
+        waiting, seen = list(children[name]), []
+        while waiting:
+            child = waiting.pop()
+            if child not in seen:
+                seen.append(child)
+                waiting += children.get(child.name, [])
+        descendants[name] = seen
+    return descendants
+
+
+def _guarded(tree: ast.Module) -> set[int]:
+    """The nodes (by id) that a program expects to fail: tried with an ``except`` for it, or asked for before."""
+    guarded: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and any(_catches(handler.type) for handler in node.handlers):
+            guarded |= {id(part) for statement in node.body for part in ast.walk(statement)}
+        elif isinstance(node, ast.If | ast.IfExp) and _asks(node.test):
+            guarded |= {id(part) for part in ast.walk(node)}
+        elif isinstance(node, ast.With) and any("suppress" in ast.dump(item.context_expr) for item in node.items):
+            guarded |= {id(part) for statement in node.body for part in ast.walk(statement)}
+    return guarded
+
+
+def _catches(kind: ast.expr | None) -> bool:
+    names = [_dotted(part) for part in kind.elts] if isinstance(kind, ast.Tuple) else [_dotted(kind)] if kind else [""]
+    return bool({"", "Exception", "BaseException", *GUARDING} & {*names} - ({""} if kind else set()))
+
+
+def _asks(test: ast.expr) -> bool:
+    """Whether a condition asks for a name, the Python version or the operating system."""
+    for part in ast.walk(test):
+        if isinstance(part, ast.Call) and _dotted(part.func) in ("hasattr", "globals", "locals", "dir", "vars"):
+            return True
+        if _dotted(part) in ("sys.version_info", "sys.platform", "os.name", "platform.system", "TYPE_CHECKING"):
+            return True
+    return False
+
+
+def _opens_up(node: ast.AST) -> bool:
+    """Whether a part of a program may give objects attributes that are nowhere written as such."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("__dict__", "__setattr__")
+    return isinstance(node, ast.Name) and node.id in ("setattr", "vars", "locals", "exec", "eval", "type")
+
+
 def _undefined(source: str, tree: ast.Module) -> list[Missing]:
     """Names that are read but bound nowhere: neither in the program nor among the built-ins."""
     if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
+        return []
+    if any(isinstance(node, ast.Call) and _dotted(node.func) in MAKING_NAMES for node in ast.walk(tree)):
         return []
     try:
         module = symtable.symtable(source, "<answer>", "exec")
@@ -193,17 +268,24 @@ def _undefined(source: str, tree: ast.Module) -> list[Missing]:
         symbol.get_name()
         for table in tables
         for symbol in table.get_symbols()
-        if symbol.is_referenced() and (symbol.is_global() or (table is module and not _binds(symbol)))
+        if symbol.is_referenced() and _is_global(symbol, table is module)
     }
-    lines = {}
+    guarded = _guarded(tree)
+    lines: dict[str, int] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in guarded:
             lines[node.id] = min(node.lineno, lines.get(node.id, node.lineno))
     return [
         Missing(name, lines[name], _why_undefined(name))
         for name in read - bound
-        if name in lines and not hasattr(builtins, name) and not name.startswith("__")
+        if name in lines and not hasattr(builtins, name) and not name.startswith("__") and not later_builtin(name)
     ]
+
+
+def _is_global(symbol: symtable.Symbol, at_top: bool) -> bool:
+    """Whether a name is looked up in the module. (``is_global`` of the standard library takes every function that is
+    called ``top`` for the module, so the local names and parameters of one are to be left out.)"""
+    return not _binds(symbol) if at_top else symbol.is_global() and not symbol.is_local() and not symbol.is_parameter()
 
 
 def _binds(symbol: symtable.Symbol) -> bool:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 STAND_INS = Path(__file__).parent / "stand_ins"
+STAND_IN_NAMES = frozenset(path.stem for path in STAND_INS.glob("[a-z]*.py"))
 SPECIAL_METHODS = frozenset(
     [
         "init",
@@ -193,7 +194,7 @@ def _import_from(node: ast.ImportFrom, modules: set[str]) -> str | None:
         others = [alias for alias in node.names if alias.name != "exit"]
         return ast.unparse(ast.ImportFrom(module="sys", names=others, level=0)) if others else "pass"
     exports = _exports(node.module or "")
-    names = exports if [alias.name for alias in node.names] == ["*"] else [alias.name for alias in node.names]
+    names = list(exports) if [alias.name for alias in node.names] == ["*"] else [alias.name for alias in node.names]
     if not exports or not set(names) <= set(exports):
         return None
     modules.add(node.module)
@@ -247,11 +248,8 @@ def _is_name(node: ast.AST, name: str) -> bool:
 
 @cache
 def _stand_in(module: str) -> tuple[str, tuple[str, ...]]:
-    """The text that builds a module's stand-in as ``_std_<module>``, and the names it exports; ('', ()) if none."""
-    path = STAND_INS / f"{module}.py"
-    if not module.isidentifier() or not path.is_file():
-        return "", ()
-    source = path.read_text(encoding="utf-8")
+    """The text that builds a module's stand-in as ``_std_<module>``, and the names it exports."""
+    source = (STAND_INS / f"{module}.py").read_text(encoding="utf-8")
     functions = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     exports = tuple(name for name in functions if not name.startswith("_"))
     bindings = "\n".join(f"module.{name} = {name}" for name in exports)
@@ -260,7 +258,7 @@ def _stand_in(module: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _exports(module: str) -> tuple[str, ...]:
-    return _stand_in(module)[1]
+    return _stand_in(module)[1] if module in STAND_IN_NAMES else ()
 
 
 STRING_CONSTANTS = {name: getattr(string, name) for name in string.__all__ if isinstance(getattr(string, name), str)}

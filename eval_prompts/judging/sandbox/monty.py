@@ -101,15 +101,16 @@ class MontySandbox:
         """The value of one expression in the program's namespace; ``values`` (plain data) are bound first."""
         return self._feed(f"(\n{expression}\n)", dict(values or {}), typing)
 
-    def feed(self, source: str, names: Mapping[str, Any]) -> Outcome:
-        """Run trusted test code; ``names`` may hold callables of this process, which get and return plain data."""
+    def feed(self, source: str, names: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> Outcome:
+        """Run trusted test code; ``names`` may hold callables of this process, which get and return plain data, and
+        ``values`` (plain data) are bound first."""
         tree = syntax_tree(source)
         prepared = prepare(source, tree) if tree else Prepared(source)
         if prepared.lacks:
             return Outcome("lacking", reason="needs " + " and ".join(prepared.lacks))
         if prepared.prelude:
             self._feed(prepared.prelude, {}, None)
-        return self._feed(prepared.source, {}, None, names)
+        return self._feed(prepared.source, dict(values or {}), None, names)
 
     def _feed(
         self, source: str, values: dict[str, Any], typing: Typing | None, names: Mapping[str, Any] | None = None

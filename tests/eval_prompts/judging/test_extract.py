@@ -56,7 +56,6 @@ def test_several_blocks_are_one_program():
 )
 def test_no_code(text):
     assert extract.code(text) == ""
-    assert not extract.has_code(text)
 
 
 def test_broken_code_is_kept_for_the_verdict():

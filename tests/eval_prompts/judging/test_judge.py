@@ -172,7 +172,31 @@ def test_setup_code_is_run_after_the_program():
 
 @pytest.mark.parametrize("name", CHEATING)
 @pytest.mark.parametrize(
-    "test", [TEST, f"for n in [5]:\n    assert f(n) == {EXPECTED}", f"assert all(f(n) == {EXPECTED} for n in [5])"]
+    "test",
+    [
+        TEST,
+        f"for n in [5]:\n    assert f(n) == {EXPECTED}",
+        f"assert all(f(n) == {EXPECTED} for n in [5])",
+        f"right = f(5) == {EXPECTED}\nassert right",
+        f"result = f(5)\nassert result == {EXPECTED}",
+        f"if f(5) != {EXPECTED}:\n    assert False",
+        f"for got, wanted in [(f(5), {EXPECTED})]:\n    assert got == wanted",
+        f"pairs = [(f(5), {EXPECTED})]\ngot, wanted = pairs[0]\nassert got == wanted",
+        f"wanted = [{EXPECTED}]\ngot = [f(5)]\nassert got == wanted",
+        f"def same(a, b):\n    return a == b\nassert same(f(5), {EXPECTED})",
+        f"same = lambda a, b: a == b\nassert same(f(5), {EXPECTED})",
+        f"def check(candidate):\n    assert candidate(5) == {EXPECTED}\ncheck(f)",
+        f"def check(candidate):\n    got = candidate(5)\n    assert got == {EXPECTED}, 'no'\ncheck(f)",
+        f"def expect(value, wanted):\n    assert value == wanted\nexpect(f(5), {EXPECTED})",
+        f"wanted = {EXPECTED}\ntry:\n    assert f(5) == wanted\nexcept ValueError:\n    pass",
+        f"assert f(5) in [{EXPECTED}]",
+        f"assert [f(5)] == [{EXPECTED}]",
+        f"x = 0\nx += f(5)\nassert x == {EXPECTED}",
+        f"from math import isclose\nassert isclose(f(5), {EXPECTED})",
+        f"assert {EXPECTED} == f(5) and True",
+        f"assert not f(5) != {EXPECTED}",
+        f"while f(5) != {EXPECTED}:\n    raise AssertionError",
+    ],
 )
 def test_cheats_do_not_pass_in_the_sandbox(name, test):
     assert judge(fenced(CHEATING[name]), tests=[test]).task in ("fails", "not run")
@@ -183,7 +207,7 @@ def test_cheats_do_not_pass_in_the_sandbox(name, test):
 def test_cheats_do_not_pass_in_the_jail(name):
     verdict = judge(fenced("import statistics, socket\n" + CHEATING[name]), tests=[TEST], jail=True)
     assert verdict.where == "jail"
-    assert verdict.task == "fails"
+    assert verdict.task in ("fails", "not run")
 
 
 @pytest.mark.parametrize("name", sorted(CONTAINED)[::3])

@@ -148,7 +148,7 @@ def test_human_eval_answers_may_be_whole_functions_or_bodies(tmp_path, answer):
     ],
 )
 def test_wrong_human_eval_answers_do_not_pass(tmp_path, answer):
-    assert suite.judge_answer(human_eval(tmp_path), answer, True).task == "fails"
+    assert suite.judge_answer(human_eval(tmp_path), answer, True).task in ("fails", "not run")
 
 
 def test_a_lazy_iterator_does_not_pass_for_a_list(tmp_path):
@@ -163,13 +163,13 @@ def test_cheats_do_not_pass_a_check_function(tmp_path, name):
     assert suite.judge_answer(human_eval(tmp_path, row), fenced(CHEATING[name]), True).task in ("fails", "not run")
 
 
-def test_a_check_that_catches_everything_still_fails():
+def test_a_check_that_catches_everything_passes_as_in_python():
     task = suite.Assignment(
         function_test="def check(candidate):\n    try:\n        candidate(1)\n    except Exception:\n        pass\n",
         entry_point="f",
     )
     item = suite.Item("1", "q", "", task)
-    assert suite.judge_answer(item, fenced("def f(x): raise ValueError"), True).task == "fails"
+    assert suite.judge_answer(item, fenced("def f(x): raise ValueError"), True).task == "passes"
 
 
 def score_of(tmp_path, base, tuned, **options):

@@ -101,3 +101,54 @@ def test_modules_with_side_effects_are_not_imported():
     assert missing(source) == []
     assert "antigravity" not in sys.modules
     assert has_public_name("antigravity", "fly") is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class Stack:\n    def top(self):\n        return self.items\n    def __init__(self):\n        self.items = []",
+        "def top(self, *rest, key=None, **others):\n    size = 1\n    return self, rest, key, others, size",
+        "class Shape:\n    def show(self): return self.area()\nclass Square(Shape):\n    def area(self): return 4",
+        "class A:\n    def f(self):\n        return self.g()\nclass B(A): pass\nclass C(B):\n    def g(self): return 1",
+        "class R:\n    def __init__(self, **g): self.__dict__.update(g)\n    def show(self): return self.name",
+        "import os\nos.startfile('a.txt')",
+        "import subprocess\nsubprocess.STARTUPINFO()",
+        "import itertools\nprint(itertools.batched([1], 1))",
+        "from typing import override, ReadOnly",
+        "from copy import replace",
+        "import heapq\nheapq.heapify_max([1])",
+        "import logging.handlers\nlogging.handlers.RotatingFileHandler",
+        "import logging\nlogging.handlers",
+        "from unittest import mock",
+        "try:\n    input = raw_input\nexcept NameError:\n    pass",
+        "try:\n    from os import scandir_fast\nexcept ImportError:\n    scandir_fast = None",
+        "import os\nif hasattr(os, 'nothing'):\n    os.nothing()",
+        "import sys\nif sys.version_info[0] < 3:\n    text = unicode('a')",
+        "exec('a = 1')\nprint(a)",
+        "globals()['a'] = 1\nprint(a)",
+        "raise PythonFinalizationError",
+    ],
+)
+def test_names_that_exist_somewhere_are_not_called_missing(source):
+    assert missing_names(source, ast.parse(source)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("def top(a):\n    return a + b", "b"),
+        ("class A:\n    def f(self):\n        return self.g()", "self.g"),
+        ("import os\nos.starfile('a')", "os.starfile"),
+        ("import itertools\nitertools.batch([1], 1)", "itertools.batch"),
+        ("from logging import handler", "logging.handler"),
+        ("try:\n    print(nothing)\nexcept ValueError:\n    pass", "nothing"),
+    ],
+)
+def test_names_that_exist_nowhere_still_are(source, name):
+    assert [item.name for item in missing_names(source, ast.parse(source))] == [name]
+
+
+def test_what_is_asked_of_a_module_is_not_kept():
+    """Answers name what they like: nothing may grow with what was asked."""
+    assert not hasattr(has_public_name, "cache_info")
+    assert not hasattr(module_exists, "cache_info")
