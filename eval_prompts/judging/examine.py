@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal
 
 from eval_prompts.judging.answer import ParsedAnswer, Syntax, may_go_on, parse_answer
-from eval_prompts.judging.assertions import run_assertions, run_function_check
+from eval_prompts.judging.asserting.given_tests import run_assertions, run_function_check
 from eval_prompts.judging.assignment import Assignment
 from eval_prompts.judging.extract import extract
 from eval_prompts.judging.outcome import Check, Outcome, Session
