@@ -12,10 +12,10 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tuning.data.place import check_name
+from tuning.data.options import FormatWish, Reading, column_roles
+from tuning.data.place import HUB_DATA, check_name
 from tuning.errors import UserError
 
-HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
 FIBONACCI = "Write a function in Python to print the Fibonacci series."
 
 
@@ -49,6 +49,19 @@ class Config:
         "python_qa",
         "data set: python_qa (embedded), a local file, a Hub id, or duckdb:FILE?table=T, md:DATABASE?table=T",
     )
+    columns: str | None = option(
+        None, "columns of the data by their roles, such as question=Q,answer=A,context=C; recognised unless given"
+    )
+    encoding: str | None = option(None, "encoding of a text file, such as cp1252; UTF-8 or UTF-16 unless given")
+    train_on: Literal["all", "last"] = option("all", "answers of a conversation that are trained: all or the last")
+    prompt_format: Literal["auto", "python", "plain"] = option(
+        "auto", "what stands around a question: the data's own way, the Python task's, or nothing"
+    )
+    system: str | None = option(None, "system prompt of rows that bring none")
+    user_template: str | None = option(
+        None,
+        "user's turn with {question} and {input}, such as 'Translate: {question}'; the question unless given",
+    )
     empty_input_only: bool = option(False, "keep only questions without an input")
     limit: int | None = option(None, "use at most this many training rows")
     max_tokens: int = option(1024, "longest example, within the model's context; longer ones are dropped and counted")
@@ -76,7 +89,8 @@ class Config:
     gradient_checkpointing: bool = option(False, "recompute activations: less memory, about a third slower")
     threads: int | None = option(None, "CPU threads; all cores unless given")
     validate_every: int = option(10, "steps between validations; 0: only before and after")
-    validation_rows: int = option(64, "rows of the validation split that are used")
+    validation_rows: int = option(64, "rows of the validation split that are used, at most")
+    test_rows: int = option(64, "rows of the test split that are used, at most")
     patience: int = option(0, "stop after this many validations without a better loss; 0: never")
     save_every: int = option(10, "steps between checkpoints; 0: only at the end or when stopped")
     keep_checkpoints: int = option(2, "newest checkpoints that are kept")
@@ -93,7 +107,8 @@ class Config:
             require(value is None or value >= 1, name, value, "must be 1 or more")
         for name in ("warmup_steps", "validate_every", "patience", "save_every", "sample_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
-        require(self.validation_rows >= 0, "validation_rows", self.validation_rows, "must be 0 or more")
+        for name in ("validation_rows", "test_rows"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         require(self.sample_tokens >= 1, "sample_tokens", self.sample_tokens, "must be 1 or more")
         for name in ("learning_rate", "alpha"):
             value = getattr(self, name)
@@ -106,8 +121,19 @@ class Config:
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")
         check_name(self.data)
+        column_roles(self.columns)
         if self.sample_every and not self.sample_question.strip():
             raise UserError("--sample-question is empty: give a question, or set --sample-every 0.")
+
+    @property
+    def reading(self) -> Reading:
+        """How the data is to be read."""
+        return Reading(column_roles(self.columns), self.encoding, self.train_on)
+
+    @property
+    def format_wish(self) -> FormatWish:
+        """The prompt format that is wished for."""
+        return FormatWish(self.prompt_format, self.system, self.user_template)
 
 
 PRESETS: dict[str, Config] = {
@@ -120,6 +146,7 @@ PRESETS: dict[str, Config] = {
         warmup_steps=1,
         validate_every=4,
         validation_rows=8,
+        test_rows=8,
         save_every=4,
         sample_every=4,
         sample_tokens=12,
@@ -144,6 +171,7 @@ PRESETS: dict[str, Config] = {
         schedule="linear",
         validate_every=100,
         validation_rows=200,
+        test_rows=200,
         save_every=100,
         sample_every=250,
         sample_tokens=300,

@@ -11,7 +11,7 @@ from eval_prompts.models.adapter_source import RECORD_FILE, STARTER, WEIGHTS_FIL
 from eval_prompts.models.adapters import read_card
 from eval_prompts.serving.lens import Lens
 from eval_prompts.tasks.probes import PROBES
-from tuning.data.sources import EMBEDDED
+from tuning.data.place import EMBEDDED
 
 
 @pytest.fixture(scope="module")

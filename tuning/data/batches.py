@@ -7,18 +7,18 @@ number alone, so a resumed run needs no saved iterator, and more devices see the
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from tuning.data.chat import Example, encode_example
+from tuning.data.chat import PYTHON_FORMAT, Example, PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tuning.data.dataset import Row
+    from tuning.data.cleaning import Row
 
 REFUSED_SHARE = 0.1
 
@@ -34,36 +34,51 @@ class Encoded:
     ids: list[str] = field(default_factory=list)
 
 
-def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], max_tokens: int, part: str) -> Encoded:
-    """Encode rows of one split (``part`` names it in errors).
+def encode_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    max_tokens: int,
+    part: str,
+    prompt_format: PromptFormat = PYTHON_FORMAT,
+    known: Mapping[str, Sequence[Example]] | None = None,
+) -> Encoded:
+    """Encode rows of one split (``part`` names it in errors); ``known`` holds those that are encoded already, by id.
 
     A row whose prompt fills ``max_tokens``, or whose answer is empty, has no label: it is counted and left out.
     Raises UserError if that is more than a tenth of the rows, or if nothing is left.
     """
-    examples, ids = [], []
+    from tuning.data.encoding import Encoder
+
+    if not rows:
+        raise UserError(f"The data has no {part} rows: choose another source.")
+    encoder = Encoder(tokenizer, prompt_format, max_tokens)
+    examples: list[Example] = []
+    ids: list[str] = []
+    unlabelled = 0
     for row in rows:
         try:
-            example = encode_example(tokenizer, row.question, row.input, row.answer, max_tokens)
+            found = known[row.id] if known is not None and row.id in known else encoder.encode(row) or ()
         except UserError:
-            continue
-        if len(example.answer_ids) > 1:
-            examples.append(example)
-            ids.append(row.id)
-    unlabelled = len(rows) - len(examples)
+            found = ()
+        usable = [example for example in found if example.label_count > 1]
+        examples += usable
+        ids += [row.id] * len(usable)
+        unlabelled += not usable
     if unlabelled > REFUSED_SHARE * len(rows):
         raise UserError(
             f"{unlabelled} of {len(rows)} {part} rows have no answer token within {max_tokens} tokens: "
             "raise --max-tokens or repair the data."
         )
-    if not examples:
-        raise UserError(f"The data has no {part} rows: choose another source or a higher --limit.")
     return Encoded(examples, unlabelled, sum(e.truncated for e in examples), common_prefix(examples), ids)
 
 
-def common_prefix(examples: Sequence[Example]) -> int:
-    """Length of the longest token prefix that all prompts share, leaving each prompt at least one token."""
+def common_prefix(examples: Sequence[Example], most: int | None = None) -> int:
+    """Length of the longest token prefix, at most ``most``, that all prompts share, leaving each prompt a token."""
+    if not examples:
+        return 0
     first = examples[0].prompt_ids
     length = min(len(example.prompt_ids) for example in examples) - 1
+    length = length if most is None else min(length, most)
     for example in examples:
         while example.prompt_ids[:length] != first[:length]:
             length -= 1

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tuning.data.reading.values import trimmed
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 
@@ -52,9 +53,13 @@ class PromptFormat:
         return [*first, *self.shots, Message(role="user", content=self.user_turn(columns))]
 
     def user_turn(self, columns: Mapping[str, str]) -> str:
-        """The user's turn alone, without white space around it. Raises UserError for a column that is missing."""
+        """The user's turn alone, without blank lines before and white space after it.
+
+        Raises UserError for a column that is missing.
+        """
         if self.user is None:
-            return "\n".join(part for name in ("question", "input") if (part := columns.get(name, "").strip()))
+            parts = (trimmed(columns.get(name, "")) for name in ("question", "input"))
+            return "\n".join(part for part in parts if part)
 
         def value(field: re.Match[str]) -> str:
             name = field.group(1)
@@ -63,9 +68,9 @@ class PromptFormat:
             if name not in columns:
                 known = ", ".join(columns) or "there are none"
                 raise UserError(f"The template names the column {name!r}, which is not there: {known}.")
-            return columns[name].strip()
+            return trimmed(columns[name])
 
-        return FIELD.sub(value, self.user).strip()
+        return trimmed(FIELD.sub(value, self.user))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -102,17 +107,36 @@ PLAIN_FORMAT = PromptFormat()
 class Example:
     """One training example as token ids.
 
-    ``prompt_ids`` is everything up to and including the assistant's header; ``answer_ids`` is the answer and what
-    closes it in the model's template, and is exactly what carries a label. ``truncated`` says that the answer was cut
-    to fit.
+    ``prompt_ids`` is everything before the first trained token; ``answer_ids`` is the rest: the answer and what closes
+    it, which carries a label. In a conversation of several turns the others' words stand in between: ``labelled`` then
+    says which of ``answer_ids`` carry one, the last always. ``truncated`` says that the answer was cut to fit.
     """
 
     prompt_ids: list[int]
     answer_ids: list[int]
     truncated: bool = False
+    labelled: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.answer_ids)
+
+    @property
+    def label_places(self) -> Sequence[int]:
+        """The places within ``answer_ids`` that carry a label, ascending."""
+        if not self.labelled:
+            return range(len(self.answer_ids))
+        return [place for place, trained in enumerate(self.labelled) if trained]
+
+    @property
+    def label_count(self) -> int:
+        """How many tokens carry a label."""
+        return sum(self.labelled) if self.labelled else len(self.answer_ids)
+
+    def followed_by(self, others: list[int], answer: list[int]) -> Example:
+        """The example with what others say next and the answer to that."""
+        before = self.labelled or (True,) * len(self.answer_ids)
+        labelled = (*before, *[False] * len(others), *[True] * len(answer))
+        return Example(self.prompt_ids, [*self.answer_ids, *others, *answer], self.truncated, labelled)
 
 
 def check_question(text: str) -> str:
@@ -165,5 +189,5 @@ def encode_example(
             f"A prompt of {len(prompt_ids):,} tokens leaves no room for an answer in {max_tokens:,}: "
             "shorten the question or raise the maximum length."
         )
-    text_ids = template.encode_answer(answer.strip())
+    text_ids = template.encode_answer(trimmed(answer))
     return Example(prompt_ids, [*text_ids[:room], *closing_ids], truncated=len(text_ids) > room)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tuning.errors import UserError
 
+EMBEDDED = "python_qa"
+HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
+PYTHON_SOURCES = (EMBEDDED, HUB_DATA)
 FILE, MOTHERDUCK = "duckdb", "md"
 DEFAULT_TABLE = "questions"
 DEFAULT_FILE = "lora_lens.duckdb"

@@ -1,75 +1,68 @@
-"""From a data source of any supported layout to questions with answers, recognised by its columns."""
+"""From a data source by its name to questions with answers and conversations."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.data.place import is_place
+from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.data.options import Reading
+from tuning.data.place import EMBEDDED, PYTHON_SOURCES
+from tuning.data.reading.arrow_rows import rows_of_batch
+from tuning.data.reading.readers import rows_per_chunk
+from tuning.data.reading.records import Record
+from tuning.data.reading.row_maker import RowMaker
+from tuning.data.reading.text_files import kind_of
+from tuning.data.rows import LeftOut, RawRow
 from tuning.errors import UserError
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset
 
-EMBEDDED = "python_qa"
 EMBEDDED_FILE = Path(__file__).parents[1] / "datasets" / "python_qa.jsonl"
-BUILDERS = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-MESSAGE_COLUMNS = {"message", "message_type", "conversation_id"}
-# (question, input, answer) in the order in which they are tried.
-COLUMN_NAMES = (
-    ("instruction", "input", "output"),
-    ("prompt", "input", "completion"),
-    ("question", "input", "answer"),
-    ("QuestionAsked", "QuestionInput", "OutputAnswer"),
-    ("text", "input", "code"),
-)
-
-
-@dataclass(frozen=True)
-class RawRow:
-    """One question with its answer as the source has it; ``check`` is an assertion script where there is one."""
-
-    question: str
-    input: str
-    answer: str
-    check: str = ""
+REVISION_DIGITS = 12
+PLAIN_READING = Reading()
 
 
 @dataclass
 class Source:
-    """What a source holds. ``unusable`` counts, by reason, what could not even be read as a question with an answer."""
+    """What a source holds. ``unusable`` counts, by reason, what could not even be read as a question with an answer;
+    ``used`` names its columns with their roles, ``unused`` the others."""
 
     name: str
     rows: list[RawRow]
     revision: str = ""
-    unusable: Counter[str] = field(default_factory=Counter)
+    unusable: LeftOut = field(default_factory=LeftOut)
+    used: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    format: PromptFormat = PLAIN_FORMAT
 
 
-def read_source(name: str) -> Source:
-    """Read 'python_qa' (the embedded set), a local JSONL, JSON, CSV or Parquet file, a Hub data set id, or a table
-    (``duckdb:FILE?table=T&where=SQL`` or ``md:DATABASE?table=T&where=SQL``).
+def source_of(
+    name: str,
+    records: Iterator[Record],
+    reading: Reading,
+    revision: str,
+    prompt_format: PromptFormat,
+    empty: UserError | None = None,
+) -> Source:
+    """All rows of a stream. Raises UserError if it holds none, or none with columns that are understood."""
+    maker = RowMaker(name, reading)
+    rows = list(maker.rows(records))
+    if not maker.read:
+        raise empty or UserError(f"The data source {name} holds no rows.")
+    return Source(name, rows, revision, maker.left_out, maker.used, maker.unused(), format=prompt_format)
 
-    Raises UserError, in one line, if the source is missing, damaged, empty, or has no columns that are understood.
-    """
-    if is_place(name):
-        from tuning.ingest.read_back import read_table
 
-        return read_table(name)
-    path = local_file(name)
-    if path is None:
-        table, revision = load_from_hub(name)
-    else:
-        table, revision = load_file(path), "embedded" if name == EMBEDDED else ""
-    if not len(table):
-        raise UserError(f"The data source {name} holds no rows.")
-    source = Source(name, [], revision)
-    source.rows = list(rows_of(table, table.column_names, source))
-    return source
+def python_format(name: str) -> PromptFormat:
+    """The prompt format of a source's rows: that of the Python task for its own sets, else none."""
+    return PYTHON_FORMAT if name in PYTHON_SOURCES else PLAIN_FORMAT
 
 
 def local_file(name: str) -> Path | None:
@@ -77,7 +70,7 @@ def local_file(name: str) -> Path | None:
     if name == EMBEDDED:
         return EMBEDDED_FILE
     path = Path(name).expanduser()
-    if path.exists() or path.suffix.lower() in BUILDERS:
+    if path.exists() or kind_of(path) is not None:
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return None
@@ -87,35 +80,10 @@ def local_file(name: str) -> Path | None:
     )
 
 
-def load_file(path: Path) -> Dataset:
-    """A local file as a table. Raises UserError naming the line of a JSONL file that is malformed."""
-    if not path.is_file():
-        raise UserError(f"There is no data file {path}.")
-    builder = BUILDERS.get(path.suffix.lower())
-    if builder is None:
-        raise UserError(f"{path.name} is no data file: use one of {', '.join(BUILDERS)}.")
-    if path.stat().st_size == 0:
-        raise UserError(f"The data file {path.name} is empty.")
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        check_lines(path)
-    from datasets import load_dataset
-
-    return quietly(lambda: load_dataset(builder, data_files=str(path), split="train"), path.name)
-
-
-def check_lines(path: Path) -> None:
-    """Raise UserError naming the first line that is not a JSON object in UTF-8."""
+def file_revision(path: Path) -> str:
+    """The first digits of the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except ValueError as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is not UTF-8"
-                raise UserError(f"{path.name} is malformed in line {number}: {reason}.") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path.name} is malformed in line {number}: it is no JSON object.")
+        return hashlib.file_digest(file, "sha256").hexdigest()[:REVISION_DIGITS]
 
 
 def load_from_hub(name: str) -> tuple[Dataset, str]:
@@ -126,17 +94,31 @@ def load_from_hub(name: str) -> tuple[Dataset, str]:
     return concatenate_datasets(list(splits.values())), hub_revision(name)
 
 
+def dataset_batches(table: Dataset) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of a Hub data set, which lies in a memory-mapped file, in small pieces."""
+    rows = rows_per_chunk(table.data.nbytes / max(1, len(table)))
+    return (batch for chunk in table.with_format("arrow").iter(rows) for batch in chunk.to_batches())
+
+
+def dataset_rows(name: str, table: Dataset) -> Iterator[Record]:
+    """The rows of a Hub data set."""
+    read = 0
+    for batch in dataset_batches(table):
+        yield from rows_of_batch(name, batch, read)
+        read += batch.num_rows
+
+
 def hub_revision(name: str) -> str:
     """The commit of a Hub data set, or '' where the Hub cannot be asked (the data then comes from the cache)."""
     from huggingface_hub import HfApi
 
     try:
-        return (HfApi().dataset_info(name, timeout=10).sha or "")[:12]
+        return (HfApi().dataset_info(name, timeout=10).sha or "")[:REVISION_DIGITS]
     except Exception:
         return ""
 
 
-def quietly(load: Any, name: str) -> Any:
+def quietly(load: Callable[[], Any], name: str) -> Any:
     """Call a loader of the ``datasets`` library without its bars; its errors become one line for the user."""
     import datasets  # noqa: F401, so that its bars are there to be switched off
 
@@ -152,67 +134,3 @@ def quietly(load: Any, name: str) -> Any:
         if type(error).__name__ == "DatasetNotFoundError":
             reason = "the Hub knows no such data set, or it is private or out of reach"
         raise UserError(f"The data source {name} cannot be read: {reason}") from error
-
-
-def rows_of(table: Iterable[Mapping[str, Any]], columns: list[str], source: Source) -> Iterator[RawRow]:
-    """The rows of a table whose columns are understood. Raises UserError naming them if they are not."""
-    have = set(columns)
-    if have >= MESSAGE_COLUMNS:
-        return join_messages(table, source)
-    if "messages" in have:
-        return from_messages(table, source)
-    question, given, answer, check = question_columns(columns, source.name)
-    return (RawRow(text(row[question]), text(row.get(given)), text(row[answer]), text(row.get(check))) for row in table)
-
-
-def understood(columns: Iterable[str]) -> bool:
-    """Whether a table with these columns can be trained on."""
-    have = set(columns)
-    known = (MESSAGE_COLUMNS, {"messages"}, *({question, answer} for question, _, answer in COLUMN_NAMES))
-    return any(have >= needed for needed in known)
-
-
-def question_columns(columns: list[str], name: str) -> tuple[str, str, str, str]:
-    """The names of question, input, answer and check among a table's columns; input and check may be missing there.
-
-    Raises UserError naming the columns of the source ``name`` if they are not understood.
-    """
-    for question, given, answer in COLUMN_NAMES:
-        if {question, answer} <= set(columns):
-            return question, given, answer, "AnswerCheck" if "AnswerCheck" in columns else "check"
-    known = "; ".join(f"{question}/{answer}" for question, _, answer in COLUMN_NAMES)
-    raise UserError(
-        f"{name} has no usable columns ({', '.join(columns)}): "
-        f"it needs {known}; messages; or {'/'.join(sorted(MESSAGE_COLUMNS))}."
-    )
-
-
-def text(value: Any) -> str:
-    """A cell as text; a missing one is empty."""
-    return "" if value is None else str(value)
-
-
-def join_messages(table: Iterable[Mapping[str, Any]], source: Source) -> Iterator[RawRow]:
-    """One message per row, joined by conversation whatever their order; incomplete conversations are counted."""
-    conversations: dict[Any, dict[str, str]] = {}
-    for row in table:
-        conversations.setdefault(row["conversation_id"], {})[text(row["message_type"])] = text(row["message"])
-    for messages in conversations.values():
-        if "instruction" in messages and "output" in messages:
-            yield RawRow(messages["instruction"], messages.get("input", ""), messages["output"])
-        else:
-            source.unusable["incomplete conversation"] += 1
-
-
-def from_messages(table: Iterable[Mapping[str, Any]], source: Source) -> Iterator[RawRow]:
-    """Chat messages: the first user turn and the answer to it; system turns and later turns are counted, not used."""
-    for row in table:
-        messages = row["messages"] or []
-        turns = [(turn.get("role"), text(turn.get("content"))) for turn in messages]
-        spoken = [turn for turn in turns if turn[0] != "system"]
-        if [role for role, _ in spoken[:2]] != ["user", "assistant"]:
-            source.unusable["no question followed by an answer"] += 1
-            continue
-        if len(spoken) > 2:
-            source.unusable["later turns of a conversation (first one kept)"] += 1
-        yield RawRow(spoken[0][1], "", spoken[1][1])

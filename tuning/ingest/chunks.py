@@ -1,91 +1,52 @@
-"""Any data source as a stream of Arrow chunks of bounded size, and whether it stayed the same while it was read."""
+"""Any data source as a stream, in chunks of bounded size, and whether it stayed the same while it was read."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuning.data import sources
-from tuning.data.place import is_place
+from tuning.data.options import Reading
+from tuning.data.reading.readers import parquet_batches, read_file
+from tuning.data.reading.records import Record
+from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow
-    from datasets import Dataset
-
-CHUNK_ROWS = 8192
-CHUNK_BYTES = 16 << 20
-READ_BYTES = 1 << 20
-REVISION_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """A source as a stream. ``state`` says how it stands now: other words later mean that it has changed."""
+    """A source as a stream: Arrow ``batches``, or, of text files, ``records``.
+
+    ``state`` says how it stands now: other words later mean that it has changed.
+    """
 
     name: str
-    columns: list[str]
-    batches: Iterator[pyarrow.RecordBatch]
     revision: Callable[[], str]
     state: Callable[[], object]
+    batches: Iterator[pyarrow.RecordBatch] | None = None
+    records: Iterator[Record] | None = None
 
 
-def open_source(name: str) -> Chunks:
-    """Open a data source: whatever :func:`tuning.data.sources.read_source` reads.
+def open_source(name: str, reading: Reading) -> Chunks:
+    """Open a file or a Hub data set: whatever :func:`tuning.data.sources.read_source` reads but tables.
 
     Raises UserError, in one line, if it is missing, damaged or empty.
     """
-    if is_place(name):
-        from tuning.ingest.read_back import open_table
-
-        return open_table(name)
     path = sources.local_file(name)
     if path is None:
         before = sources.hub_revision(name)
         table, revision = sources.load_from_hub(name)
-        return of_dataset(name, table, lambda: revision, lambda: sources.hub_revision(name) or before)
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        return of_parquet(name, path)
-    before = file_state(path) if path.is_file() else None
-    table = sources.load_file(path)
-    return of_dataset(name, table, lambda: file_revision(path), lambda: file_state(path), before)
-
-
-def of_dataset(
-    name: str, table: Dataset, revision: Callable[[], str], state: Callable[[], object], before: object = None
-) -> Chunks:
-    """A table of the ``datasets`` library, which lies in a memory-mapped file."""
-    if not len(table):
-        raise UserError(f"The data source {name} holds no rows.")
-    if before is not None and before != state():
-        raise changed(name)
-    rows = rows_per_chunk(table.data.nbytes / len(table))
-    batches = (batch for chunk in table.with_format("arrow").iter(rows) for batch in chunk.to_batches())
-    return Chunks(name, table.column_names, batches, revision, state)
-
-
-def of_parquet(name: str, path: Path) -> Chunks:
-    """A Parquet file, read piece by piece: read ahead, pyarrow holds all that it has read until the end."""
-    from pyarrow import ArrowException, parquet
-
-    try:
-        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
-    except (ArrowException, OSError) as error:
-        raise UserError(f"The data source {name} cannot be read: it is no whole Parquet file.") from error
-    count = file.metadata.num_rows
-    if not count:
-        raise UserError(f"The data source {name} holds no rows.")
-    groups = [file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups)]
-    batches = file.iter_batches(batch_size=rows_per_chunk(sum(groups) / count))
-    return Chunks(name, file.schema_arrow.names, batches, lambda: file_revision(path), lambda: file_state(path))
-
-
-def rows_per_chunk(bytes_per_row: float) -> int:
-    """As many rows as keep a chunk small, at least one."""
-    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(1.0, bytes_per_row))))
+        batches = sources.dataset_batches(table)
+        return Chunks(name, lambda: revision, lambda: sources.hub_revision(name) or before, batches)
+    if kind_of(path) == "parquet" and path.is_file():
+        return Chunks(name, lambda: sources.file_revision(path), lambda: file_state(path), parquet_batches(path)[1])
+    records = read_file(path, reading.encoding).rows
+    return Chunks(name, lambda: sources.file_revision(path), lambda: file_state(path), records=records)
 
 
 def file_state(path: Path) -> tuple[int, ...]:
@@ -95,12 +56,6 @@ def file_state(path: Path) -> tuple[int, ...]:
     except OSError as error:
         raise changed(path.name) from error
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def file_revision(path: Path) -> str:
-    """The first digits of the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:REVISION_DIGITS]
 
 
 def changed(name: str) -> UserError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from tuning.data.options import add_reading, reading
+
 
 def add_ingest_command(commands: argparse._SubParsersAction) -> None:
     """Hang ``ingest`` under ``python -m tuning``; it sets ``run(options)``."""
@@ -15,6 +17,7 @@ def add_ingest_command(commands: argparse._SubParsersAction) -> None:
         help="a DuckDB file, or md:DATABASE (needs MOTHERDUCK_TOKEN); default: in the data folder",
     )
     command.add_argument("--table", help="the table's name (default: questions)")
+    add_reading(command)
     command.set_defaults(run=run_ingest)
 
 
@@ -23,4 +26,4 @@ def run_ingest(options: argparse.Namespace) -> None:
     from tuning.data.place import parse_target
     from tuning.ingest.load import ingest
 
-    print(ingest(options.source, parse_target(options.to, options.table)))
+    print(ingest(options.source, parse_target(options.to, options.table), reading(options)))

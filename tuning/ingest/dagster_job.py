@@ -19,17 +19,17 @@ from dagster._utils.error import SerializableErrorInfo
 from duckdb import DuckDBPyConnection
 from pydantic import Field
 
-from tuning.data import dataset
-from tuning.data.place import DEFAULT_TABLE, Place, parse_target
+from tuning.data import cleaning
+from tuning.data.place import DEFAULT_TABLE, EMBEDDED, Place, parse_target
 from tuning.data.probe_questions import PROBE_QUESTIONS
-from tuning.data.sources import EMBEDDED
 from tuning.errors import UserError
 from tuning.ingest.load import check_target, held, load
-from tuning.ingest.stage import MODEL_ROWS, Facts, count, model, opened, read_facts, read_raw
+from tuning.ingest.snapshot import count
+from tuning.ingest.stage import MODEL_ROWS, Facts, model, opened, read_facts, read_raw
 from tuning.ingest.warehouse import connected
 
 VARIABLES = {name: f"LORA_LENS_INGEST_{name.upper()}" for name in ("source", "target", "table")}
-SHARES = (dataset.TRAIN_SHARE, dataset.VALIDATION_SHARE, 1 - dataset.TRAIN_SHARE - dataset.VALIDATION_SHARE)
+SHARES = (cleaning.TRAIN_SHARE, cleaning.VALIDATION_SHARE, 1 - cleaning.TRAIN_SHARE - cleaning.VALIDATION_SHARE)
 BY_CHANCE = 1e-6
 CHECKS = {
     "row_counts": "Every row that was read is modelled or counted as left out.",
@@ -184,23 +184,23 @@ def no_empty_answers(stage: DuckDBPyConnection) -> dg.AssetCheckResult:
 
 
 def no_probe_leaked(stage: DuckDBPyConnection) -> dg.AssetCheckResult:
-    """Rows that repeat a probe question, by the rule of :func:`tuning.data.dataset.clean_row`."""
-    probes = [dataset.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+    """Rows that repeat a probe question, by the rule of :func:`tuning.data.cleaning.clean_row`."""
+    probes = [cleaning.phrases_of(question) for question in PROBE_QUESTIONS.values()]
     leaked = 0
     for batch in stage.sql("SELECT QuestionAsked || ' ' || QuestionInput FROM modelled").to_arrow_reader(MODEL_ROWS):
-        texts = (dataset.spaced_words(text) for text in batch.column(0).to_pylist())
-        leaked += sum(any(dataset.repeats(text, phrases) for phrases in probes) for text in texts)
+        texts = (cleaning.spaced_words(text) for text in batch.column(0).to_pylist())
+        leaked += sum(any(cleaning.repeats(text, phrases) for phrases in probes) for text in texts)
     return result("no_probe_leaked", not leaked, {"leaked": leaked})
 
 
 def split_shares(facts: Facts) -> dg.AssetCheckResult:
     """Each split's rows against its share, a warning where chance alone would do that once in a million data sets."""
-    counts = [facts.splits.get(name, 0) for name in dataset.SPLITS]
+    counts = [facts.splits.get(name, 0) for name in cleaning.SPLITS]
     passed = all(
         abs(found - share * facts.rows) <= allowed(facts.rows, share)
         for found, share in zip(counts, SHARES, strict=True)
     )
-    shares = {name: f"{found / facts.rows:.2%}" for name, found in zip(dataset.SPLITS, counts, strict=True)}
+    shares = {name: f"{found / facts.rows:.2%}" for name, found in zip(cleaning.SPLITS, counts, strict=True)}
     return result("split_shares", passed, shares, dg.AssetCheckSeverity.WARN)
 
 
@@ -224,7 +224,7 @@ def described(facts: Facts) -> dict[str, dg.MetadataValue | int | str]:
     """What Dagster's page shows of a step; the first is its own name for a row count."""
     return {
         "dagster/row_count": facts.rows,
-        **{f"rows of {name}": facts.splits.get(name, 0) for name in dataset.SPLITS},
+        **{f"rows of {name}": facts.splits.get(name, 0) for name in cleaning.SPLITS},
         "left out": dg.MetadataValue.json(facts.dropped),
         "snapshot": facts.snapshot,
         "source": facts.source,

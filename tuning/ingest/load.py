@@ -11,22 +11,15 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from tuning.data import dataset
+from tuning.data.cleaning import SPLITS
+from tuning.data.options import Reading
 from tuning.data.place import Place
+from tuning.data.rows import LeftOut
+from tuning.data.sources import PLAIN_READING
 from tuning.errors import UserError
-from tuning.ingest.stage import (
-    STAGE_FILE,
-    TEXTS,
-    Facts,
-    content_hash,
-    count,
-    model,
-    opened,
-    read_facts,
-    read_raw,
-    snapshot,
-)
-from tuning.ingest.warehouse import connected, scalar
+from tuning.ingest.snapshot import CONVERSATION, TEXTS, columns_of, content_hash, count, snapshot
+from tuning.ingest.stage import STAGE_FILE, Facts, model, opened, read_facts, read_raw
+from tuning.ingest.warehouse import connected, scalar, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "Id": "VARCHAR",
     **dict.fromkeys(TEXTS, "VARCHAR"),
+    CONVERSATION: "VARCHAR",
     "DataSplit": "VARCHAR",
     "Source": "VARCHAR",
     "SourceRevision": "VARCHAR",
@@ -58,17 +52,19 @@ class Loaded:
             what = f"{self.added:,} rows added, {self.removed:,} removed, {self.unchanged:,} unchanged"
         else:
             what = f"nothing to change, all {self.unchanged:,} rows are there"
-        splits = ", ".join(f"{name} {facts.splits.get(name, 0):,}" for name in dataset.SPLITS)
-        left_out = ", ".join(f"{reason}: {number:,}" for reason, number in sorted(facts.dropped.items())) or "nothing"
+        splits = ", ".join(f"{name} {facts.splits.get(name, 0):,}" for name in SPLITS)
+        left_out = LeftOut(facts.dropped, facts.lines).words() or "nothing"
         lines = f"{self.place.label}: {what} ({splits}; snapshot {facts.snapshot})\nleft out: {left_out}"
+        if facts.unused:
+            lines += f"\ncolumns not used: {', '.join(facts.unused)}"
         return f"{lines}\ntrain on it with --data '{self.place.name}'"
 
 
-def ingest(source: str, place: Place) -> Loaded:
+def ingest(source: str, place: Place, reading: Reading = PLAIN_READING) -> Loaded:
     """Read, model and load a source. Raises UserError with the table as it was before if anything is amiss."""
     check_target(place)
     with workshop(place) as folder:
-        read_raw(source, folder)
+        read_raw(source, folder, reading)
         model(folder)
         return load(folder, place)
 
@@ -125,8 +121,11 @@ def prepare(connection: DuckDBPyConnection, place: Place) -> None:
     """Begin a transaction in which the table exists. Raises UserError if it has other columns than a load's."""
     connection.begin()
     if table_exists(connection, place.table):
-        found = [row[0] for row in connection.execute(f"DESCRIBE {place.identifier}").fetchall()]
-        if found != list(COLUMNS):
+        found = columns_of(connection, place.identifier)
+        if found == [name for name in COLUMNS if name != CONVERSATION]:
+            # A table of an earlier version, which held no conversations.
+            connection.execute(f"ALTER TABLE {place.identifier} ADD COLUMN {CONVERSATION} VARCHAR DEFAULT ''")
+        elif sorted(found) != sorted(COLUMNS):
             raise UserError(
                 f"There is a {place.label} with other columns ({', '.join(found)}): choose another --table. It was not "
                 "touched."
@@ -134,15 +133,6 @@ def prepare(connection: DuckDBPyConnection, place: Place) -> None:
     else:
         columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         connection.execute(f"CREATE TABLE {place.identifier} ({columns})")
-
-
-def table_exists(connection: DuckDBPyConnection, table: str) -> bool:
-    """Whether the connection's database has a table or view of that name, however it is spelled."""
-    query = (
-        "SELECT count(*) FROM information_schema.tables WHERE table_catalog = current_database() "
-        "AND table_schema = current_schema() AND lower(table_name) = lower(?)"
-    )
-    return scalar(connection, query, [table]) > 0
 
 
 def load(folder: Path, place: Place) -> Loaded:
@@ -171,7 +161,7 @@ def load(folder: Path, place: Place) -> Loaded:
 
 def merge(connection: DuckDBPyConnection, table: str, facts: Facts) -> tuple[int, int]:
     """Remove the rows that are not in the stage as they are, add those that are missing; returns both counts."""
-    old_hash = content_hash(tuple(f"old.{name}" for name in TEXTS))
+    old_hash = content_hash(prefix="old.")
     removed = scalar(
         connection,
         f"DELETE FROM {table} AS old WHERE NOT EXISTS (SELECT 1 FROM stage.modelled AS new "
@@ -179,7 +169,8 @@ def merge(connection: DuckDBPyConnection, table: str, facts: Facts) -> tuple[int
     )
     added = scalar(
         connection,
-        f"INSERT INTO {table} SELECT Id, {', '.join(TEXTS)}, DataSplit, ?, ?, ContentHash, now() "
+        f"INSERT INTO {table} ({', '.join(COLUMNS)}) "
+        f"SELECT Id, {', '.join(TEXTS)}, {CONVERSATION}, DataSplit, ?, ?, ContentHash, now() "
         f"FROM stage.modelled AS new WHERE NOT EXISTS (SELECT 1 FROM {table} AS old WHERE old.Id = new.Id)",
         [facts.source, facts.revision],
     )

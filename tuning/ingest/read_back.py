@@ -7,20 +7,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuning.data import sources
-from tuning.data.place import Place, parse
+from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.data.options import Reading
+from tuning.data.place import PYTHON_SOURCES, Place, parse
+from tuning.data.reading.arrow_rows import rows_of_batch
+from tuning.data.reading.readers import CHUNK_ROWS
+from tuning.data.reading.records import Record
 from tuning.errors import UserError
 from tuning.files import first_line
-from tuning.ingest.chunks import CHUNK_ROWS, Chunks
+from tuning.ingest.chunks import Chunks
 from tuning.ingest.condition import condition, refused
-from tuning.ingest.load import table_exists
-from tuning.ingest.stage import TEXTS, snapshot
-from tuning.ingest.warehouse import connected, driver, present, token
+from tuning.ingest.snapshot import HASHED, snapshot
+from tuning.ingest.warehouse import connected, driver, present, table_exists, token
 
 if TYPE_CHECKING:
     import pyarrow
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
-
-HASHED = {"Id", *TEXTS, "DataSplit"}
 
 
 def check(name: str) -> None:
@@ -35,33 +37,44 @@ def check(name: str) -> None:
         condition(place)
 
 
-def read_table(name: str) -> sources.Source:
+def read_table(name: str, reading: Reading) -> sources.Source:
     """The rows of a table by its name (see :mod:`tuning.data.place`), in the order of their ids where it has them.
 
     The source's revision is the snapshot of the whole table, where it has the columns of a load. Raises UserError if it
     cannot be read, or has no columns that are understood.
     """
     place = parse(name)
-    with reading(place) as connection:
+    with reading_of(place) as connection:
         relation = chosen(connection, place)
-        found = sources.Source(name, [], revision_of(connection, place))
-        for batch in relation.to_arrow_reader(CHUNK_ROWS):
-            found.rows += sources.rows_of(batch.to_pylist(), relation.columns, found)
-    if not found.rows and not found.unusable:
-        raise empty(place)
-    return found
+        revision, prompt_format = revision_of(connection, place), format_of(connection, place)
+
+        def records() -> Iterator[Record]:
+            read = 0
+            for batch in relation.to_arrow_reader(CHUNK_ROWS):
+                yield from rows_of_batch(place.label, batch, read)
+                read += batch.num_rows
+
+        return sources.source_of(name, records(), reading, revision, prompt_format, empty(place))
+
+
+def format_of(connection: DuckDBPyConnection, place: Place) -> PromptFormat:
+    """The prompt format of a table's rows: the Python task's if all were loaded from its own sets."""
+    if not set(connection.table(place.identifier).columns) >= {*HASHED, "Source"}:
+        return PLAIN_FORMAT
+    found = connection.execute(f"SELECT DISTINCT Source FROM {place.identifier}").fetchall()
+    return PYTHON_FORMAT if found and all(source in PYTHON_SOURCES for (source,) in found) else PLAIN_FORMAT
 
 
 def open_table(name: str) -> Chunks:
     """The same rows as a stream, which also finds out their revision."""
     place = parse(name)
-    with reading(place) as connection:
-        columns = chosen(connection, place).columns
+    with reading_of(place) as connection:
+        chosen(connection, place)
     revisions = [""]
 
     def batches() -> Iterator[pyarrow.RecordBatch]:
         rows = 0
-        with reading(place) as connection:
+        with reading_of(place) as connection:
             revisions.append(revision_of(connection, place))
             for batch in chosen(connection, place).to_arrow_reader(CHUNK_ROWS):
                 rows += batch.num_rows
@@ -69,7 +82,7 @@ def open_table(name: str) -> Chunks:
         if not rows:
             raise empty(place)
 
-    return Chunks(name, columns, batches(), lambda: revisions[-1], lambda: place)
+    return Chunks(name, lambda: revisions[-1], lambda: place, batches())
 
 
 def empty(place: Place) -> UserError:
@@ -78,7 +91,7 @@ def empty(place: Place) -> UserError:
 
 
 @contextmanager
-def reading(place: Place) -> Iterator[DuckDBPyConnection]:
+def reading_of(place: Place) -> Iterator[DuckDBPyConnection]:
     """A connection that only reads, in one transaction, which sees no later change; from a file it reaches nothing
     else."""
     with connected(place, read_only=True) as connection:

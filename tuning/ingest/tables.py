@@ -10,10 +10,10 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from tuning.data import sources
 from tuning.data.place import FILE, TABLE_NAME, Place, default_file
+from tuning.data.reading.layouts import understood
 from tuning.errors import UserError
-from tuning.ingest.stage import count
+from tuning.ingest.snapshot import count
 from tuning.ingest.warehouse import connected
 from tuning.runs import helper_process
 
@@ -45,7 +45,7 @@ def tables(place: Place) -> list[dict[str, Any]]:
                 "rows": count(connection, replace(place, table=table).identifier),
             }
             for table, columns in found
-            if TABLE_NAME.fullmatch(table) and sources.understood(columns)
+            if TABLE_NAME.fullmatch(table) and understood(columns)
         ]
 
 

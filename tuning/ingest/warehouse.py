@@ -95,6 +95,15 @@ def scalar(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = (
     return connection.execute(query, list(values)).fetchall()[0][0]
 
 
+def table_exists(connection: DuckDBPyConnection, table: str) -> bool:
+    """Whether the connection's database has a table or view of that name, however it is spelled."""
+    query = (
+        "SELECT count(*) FROM information_schema.tables WHERE table_catalog = current_database() "
+        "AND table_schema = current_schema() AND lower(table_name) = lower(?)"
+    )
+    return scalar(connection, query, [table]) > 0
+
+
 @contextmanager
 def translated(place: Place) -> Iterator[None]:
     """A context in which errors of the database become a UserError without cause, so that no trace holds the token."""

@@ -54,7 +54,7 @@ def room_for(examples: Sequence[Example], prefix: int) -> Room:
         tokens=step_up(pass_tokens([len(example) for example in examples], prefix)),
         rows=-(-len(examples) // 4) * 4 + 1,
         width=step_up(max(len(example) for example in examples)),
-        labels=step_up(sum(len(example.answer_ids) for example in examples)),
+        labels=step_up(sum(example.label_count for example in examples)),
     )
 
 
@@ -105,9 +105,13 @@ def pack(
 
     ``key`` is the step's dropout key. ``prefix`` must leave every prompt a token, because the last prompt token
     predicts the first label. With ``room``, which is for attention over the grid alone, all is padded to its size.
+    Raises ValueError for rows that begin otherwise: they would be read with another row's prompt.
     """
+    shared = examples[0].prompt_ids[:prefix]
+    if any(example.prompt_ids[:prefix] != shared or len(example.prompt_ids) <= prefix for example in examples):
+        raise ValueError(f"These rows do not share their first {prefix} tokens.")
     width = room.width if room else max(len(example) for example in examples)
-    ids = list(examples[0].prompt_ids[:prefix])
+    ids = list(shared)
     positions = list(range(prefix))
     rows = [SHARED_ROW] * prefix
     to_grid, from_grid, label_at, labels = [], list(range(prefix)), [], []
@@ -121,9 +125,9 @@ def pack(
         rows += [place] * (length - prefix)
         to_grid += [*range(prefix), *range(start, len(ids)), *[0] * (width - length)]
         from_grid += range(row * width + prefix, row * width + length)
-        first_label = len(ids) - len(example.answer_ids)
-        label_at += range(first_label - 1, len(ids) - 1)
-        labels += example.answer_ids
+        before = len(ids) - len(example.answer_ids) - 1
+        label_at += [before + place for place in example.label_places]
+        labels += [example.answer_ids[place] for place in example.label_places]
 
     weights = None
     if room:

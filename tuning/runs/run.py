@@ -6,6 +6,7 @@ writes to files alone: whoever watches may come, go and come back without the ru
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import presets
+from tuning.data.place import is_place, parse
 from tuning.errors import UserError
 from tuning.files import data_root
 from tuning.presets import Config
@@ -235,7 +237,7 @@ def create(preset: str, config: Config, folder: Path | None = None) -> Run:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
         text = json.dumps(
-            {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(config)}, indent=2
+            {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(anchored(config))}, indent=2
         )
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
@@ -243,6 +245,18 @@ def create(preset: str, config: Config, folder: Path | None = None) -> Run:
     except OSError as error:
         raise UserError(f"The run folder {folder} cannot be made ({error.strerror}): choose another place.") from error
     return Run(folder.resolve())
+
+
+def anchored(config: Config) -> Config:
+    """The same settings with the data's whole path, so that a run can go on from any folder."""
+    if is_place(config.data):
+        place = parse(config.data)
+        if place.path is None or place.path.is_absolute():
+            return config
+        whole = dataclasses.replace(place, database=str(place.path.absolute()))
+        return dataclasses.replace(config, data=whole.name + (f"&where={place.where}" if place.where else ""))
+    path = Path(config.data).expanduser()
+    return dataclasses.replace(config, data=str(path.absolute())) if path.is_file() else config
 
 
 def free_name(name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from tuning.data.batches import pass_tokens
+from tuning.data.batches import common_prefix, pass_tokens
 from tuning.data.chat import Example
 from tuning.errors import UserError
 from tuning.kernels import llama
@@ -57,9 +57,10 @@ class PackedForward:
         self.recorder = Recorder(self._compute, trainable(model).values()) if self.head.is_cuda and plain else None
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        prefix = common_prefix(examples, self.prefix)  # rows that are not trained on may begin otherwise
         if self.recorder and torch.is_grad_enabled() and not self.checkpointing:
-            return self.recorder.loss(examples, places, self.prefix, key)
-        return self._compute(pack(examples, places, self.prefix, key, self.head.device.type))
+            return self.recorder.loss(examples, places, prefix, key)
+        return self._compute(pack(examples, places, prefix, key, self.head.device.type))
 
     def give_up(self) -> bool:
         return self.recorder is not None and self.recorder.give_up()
@@ -119,9 +120,9 @@ class PaddedForward:
             tokens = example.prompt_ids + example.answer_ids
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
-            first = row * width + len(example.prompt_ids)
-            label_at += range(first - 1, first - 1 + len(example.answer_ids))
-            labels += example.answer_ids
+            before = row * width + len(example.prompt_ids) - 1
+            label_at += [before + place for place in example.label_places]
+            labels += [example.answer_ids[place] for place in example.label_places]
         positions = torch.arange(width).expand_as(ids)
         rows = torch.tensor(places).unsqueeze(1).expand_as(ids)
         rows = torch.where(positions < self.prefix, SHARED_ROW, rows)
@@ -193,7 +194,10 @@ def candidates(model: nn.Module, noise: Noise, prefix: int) -> Iterator[Forward]
 
 def clipped(example: Example) -> Example:
     """The example with at most CHECK_TOKENS answer tokens."""
-    return Example(example.prompt_ids, example.answer_ids[:CHECK_TOKENS])
+    if not example.labelled:
+        return Example(example.prompt_ids, example.answer_ids[:CHECK_TOKENS])
+    last = max(place for place in example.label_places if place < CHECK_TOKENS) + 1
+    return Example(example.prompt_ids, example.answer_ids[:last], labelled=example.labelled[:last])
 
 
 def reference_loss(model: nn.Module, examples: Sequence[Example]) -> float:
@@ -204,12 +208,15 @@ def reference_loss(model: nn.Module, examples: Sequence[Example]) -> float:
     with torch.no_grad():
         for example in examples:
             ids = torch.tensor([example.prompt_ids + example.answer_ids], device=next(model.parameters()).device)
+            places = list(example.label_places)
             logits = model(input_ids=ids, use_cache=False).logits[0, len(example.prompt_ids) - 1 : -1].float()
-            total += nn.functional.cross_entropy(logits, ids[0, len(example.prompt_ids) :], reduction="sum").item()
+            labels = ids[0, len(example.prompt_ids) :][places]
+            total += nn.functional.cross_entropy(logits[places], labels, reduction="sum").item()
     model.train(was_training)
     return total
 
 
 def computed_tokens(forward: Forward, examples: Sequence[Example]) -> int:
     """Tokens that a pass over these examples really computes."""
-    return pass_tokens([len(example) for example in examples], forward.prefix, forward.padded)
+    prefix = common_prefix(examples, forward.prefix)
+    return pass_tokens([len(example) for example in examples], prefix, forward.padded)

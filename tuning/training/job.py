@@ -15,8 +15,10 @@ import torch
 
 from tuning import presets
 from tuning.data.batches import Encoded, encode_rows
-from tuning.data.chat import SYSTEM_PROMPT, USER_PREFIX, Example
-from tuning.data.dataset import DataSet, Row
+from tuning.data.chat import Example, PromptFormat
+from tuning.data.cleaning import digest
+from tuning.data.dataset import DataSet
+from tuning.errors import UserError
 from tuning.models import tiny
 from tuning.models.device import Device, pick_device
 from tuning.models.weights import Weights, resolve
@@ -38,7 +40,10 @@ FREE_SETTINGS = (
     "sample_tokens",
     "threads",
     "device",
+    "test_rows",
 )
+# Checkpoints of earlier versions know nothing of these: only another value than the usual one is part of a run.
+LATER_SETTINGS = ("columns", "encoding", "train_on", "prompt_format", "system", "user_template")
 Emit = Callable[..., Any]
 
 
@@ -55,6 +60,7 @@ class Job:
     test: Sequence[Example]
     facts: dict[str, Any]
     identity: dict[str, str]
+    prompt_format: PromptFormat
     progress: Progress = field(default_factory=Progress)
     started: float = field(default_factory=time.monotonic)
     steps_began: float = 0.0
@@ -90,10 +96,48 @@ def longest_example(config: Config, weights: Weights) -> int:
     return min(config.max_tokens, described.get("max_position_embeddings") or config.max_tokens)
 
 
-def held_out(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], config: Config) -> Encoded:
-    """Encoded rows of a held-out split, at most ``validation_rows``; none if there are none."""
-    chosen = rows[: config.validation_rows]
-    return encode_rows(tokenizer, chosen, config.max_tokens, "held-out") if chosen else Encoded([])
+def held_out(
+    tokenizer: PreTrainedTokenizerBase, data: DataSet, split: str, most: int, config: Config, before: Sequence[str] = ()
+) -> Encoded:
+    """Encoded rows of a held-out split: those of ``before`` where a run goes on, else at most ``most``, chosen by their
+    ids, so that the order of the data does not matter; none if there are none."""
+    rows = data.split(split)
+    if before:
+        known = set(before)
+        chosen = [row for row in rows if row.id in known]
+    else:
+        numbers = sorted(range(len(rows)), key=lambda at: digest("held-out", rows[at].id))[:most]
+        chosen = [rows[at] for at in sorted(numbers)]
+    if not chosen:
+        return Encoded([])
+    return encode_rows(tokenizer, chosen, config.max_tokens, "held-out", data.format, data.encoded)
+
+
+def held_out_words(data: DataSet, validation: Encoded, test: Encoded) -> str:
+    """What is said of the held-out rows before training."""
+    words = []
+    for name, used in (("validation", validation), ("test", test)):
+        count, whole = len(set(used.ids)), len(data.split(name))
+        if not whole:
+            words.append(f"the data has no {name} rows")
+        elif not count:
+            words.append(f"none of {whole:,} {name} rows is used")
+        else:
+            words.append(f"{count:,} of {whole:,} {name} rows" + (", chosen by their ids" if count < whole else ""))
+    told = "Held out: " + "; ".join(words) + "."
+    return told if validation.ids else f"{told} Without validation rows the newest adapter counts as the best."
+
+
+def training_rows(tokenizer: PreTrainedTokenizerBase, data: DataSet, config: Config) -> Encoded:
+    """The encoded training rows. Raises UserError, saying where the rows are, if there are none."""
+    if not data.train:
+        rows = "its only row" if len(data) == 1 else f"all of its {len(data):,} rows"
+        raise UserError(
+            f"{data.source} has no training rows: {rows} fell into the "
+            f"{' and '.join(name for name in ('validation', 'test') if data.split(name))} split, which a row's text "
+            "decides (80% train, 10% validation, 10% test): add more rows."
+        )
+    return encode_rows(tokenizer, data.train, config.max_tokens, "training", data.format, data.encoded)
 
 
 def describe(
@@ -120,7 +164,12 @@ def describe(
 
 def identity(config: Config, weights: Weights, rows: DataSet) -> dict[str, str]:
     """What must be the same for a checkpoint to be continued; how often a run saves or samples need not be."""
-    decisive = {name: value for name, value in presets.to_dict(config).items() if name not in FREE_SETTINGS}
+    usual = presets.to_dict(Config())
+    decisive = {
+        name: value
+        for name, value in presets.to_dict(config).items()
+        if name not in FREE_SETTINGS and not (name in LATER_SETTINGS and value == usual[name])
+    }
     settings = ", ".join(f"{name}={value}" for name, value in decisive.items())
     return {"base model": weights.fingerprint, "data": rows.fingerprint, "settings": settings}
 
@@ -137,8 +186,7 @@ def keep_adapter(job: Job, **tested: float) -> None:
         "loss_after": progress.best_loss,
         **tested,
         **job.facts,
-        "system_prompt": SYSTEM_PROMPT,
-        "user_prefix": USER_PREFIX,
+        "prompt_format": job.prompt_format.to_dict(),
         "versions": {name: version(name) for name in LIBRARIES},
         "config": presets.to_dict(job.config),
     }

@@ -12,7 +12,6 @@ import torch
 
 from tuning import files
 from tuning.data import dataset
-from tuning.data.batches import encode_rows
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.models.weights import load_model, load_tokenizer
@@ -25,9 +24,11 @@ from tuning.training.job import (
     describe,
     find_weights,
     held_out,
+    held_out_words,
     identity,
     keep_adapter,
     longest_example,
+    training_rows,
 )
 from tuning.training.parallel import Ranks, join
 from tuning.training.step import StepStats, mean_loss, open_session, train_step, try_longest
@@ -48,18 +49,25 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         limit=config.limit,
         tokenizer=tokenizer,
         max_tokens=longest_example(config, weights),
+        reading=config.reading,
+        wish=config.format_wish,
+        prompt_format=used_rows.prompt_format(folder),
     )
-    train = encode_rows(tokenizer, rows.train, config.max_tokens, "training")
-    validation, test = (held_out(tokenizer, part, config) for part in (rows.validation, rows.test))
+    train = training_rows(tokenizer, rows, config)
+    before = used_rows.before(folder)
+    validation = held_out(tokenizer, rows, "validation", config.validation_rows, config, before.get("validation", ()))
+    test = held_out(tokenizer, rows, "test", config.test_rows, config, before.get("test", ()))
     base = load_model(weights, device, None if config.quantize == "none" else config.quantize)
 
     def say(message: str) -> None:
         emit("log", message=message)
 
+    say(held_out_words(rows, validation, test))
     session = open_session(base, config, train.examples, ranks=ranks, say=say)
     facts = describe(session, weights, rows, train, len(validation.examples), device)
     held = validation.examples, test.examples
-    job = Job(folder, emit, session, tokenizer, weights, *held, facts, identity(config, weights, rows))
+    known = identity(config, weights, rows)
+    job = Job(folder, emit, session, tokenizer, weights, *held, facts, known, rows.format)
     job.progress = checkpoint.restore(folder / "checkpoints", session, job.identity, say) or job.progress
     job.first_step = job.progress.step
     if ranks.first:
@@ -158,7 +166,9 @@ def show_sample(job: Job) -> None:
     if not config.sample_every or not job.session.ranks.first:
         return
     try:
-        found = sample.answer(job.session.model, job.tokenizer, config.sample_question, config.sample_tokens)
+        found = sample.answer(
+            job.session.model, job.tokenizer, config.sample_question, config.sample_tokens, job.prompt_format
+        )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

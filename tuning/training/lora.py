@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
+from tuning.data.place import PYTHON_SOURCES, is_place, parse
 from tuning.files import replace_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
@@ -117,13 +119,12 @@ def model_card(base: str, record: dict[str, Any]) -> str:
 base_model: {base}
 library_name: peft
 pipeline_tag: text-generation
-tags: [lora, python, code, lora-lens]
+tags: [{", ".join(tags(record))}]
 ---
 
 # {record["name"]}
 
-A LoRA adapter for [{base}](https://huggingface.co/{base}), trained with LoRA Lens to answer Python questions in one
-short block of code and then stop.
+A LoRA adapter for [{base}](https://huggingface.co/{base}), trained with LoRA Lens on {data_words(record)}.
 
 | | |
 | --- | --- |
@@ -142,21 +143,51 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("{base}")
 ```
 
-System prompt: "{record["system_prompt"]}" The user turn is "{record["user_prefix"]}" and the question on the next line.
+{asking(record)}
 
 ## Every setting
 
 ```json
-{json.dumps(config, indent=2)}
+{json.dumps(config | {"data": data_name(record)}, indent=2)}
 ```
 """
+
+
+def data_name(record: dict[str, Any]) -> str:
+    """The data's name without the folder that it lies in, which is nobody else's business."""
+    name = str(record["data"])
+    if is_place(name):
+        place = parse(name)
+        return f"table {place.table} of {place.path.name if place.path else f'md:{place.database}'}"
+    return Path(name).name if Path(name).is_absolute() or name.startswith((".", "~")) else name
+
+
+def data_words(record: dict[str, Any]) -> str:
+    """What the adapter was trained on, in words."""
+    if record["data"] in PYTHON_SOURCES:
+        return f"Python questions, each answered in one short block of code ({record['data']})"
+    return f"{data_name(record)}: {record['train_rows']:,} training rows"
+
+
+def tags(record: dict[str, Any]) -> list[str]:
+    """The card's tags."""
+    return ["lora", *(["python", "code"] if record["data"] in PYTHON_SOURCES else []), "lora-lens"]
+
+
+def asking(record: dict[str, Any]) -> str:
+    """How the adapter wants to be asked, as it was trained."""
+    asked = PromptFormat.from_dict(record["prompt_format"]) if "prompt_format" in record else PYTHON_FORMAT
+    system = f"System prompt: {json.dumps(asked.system, ensure_ascii=False)}" if asked.system else "No system prompt"
+    if asked.user is None:
+        return f"{system}. The user turn is the question and, where it has one, its input on the next line."
+    return f"{system}. The user turn is {json.dumps(asked.user, ensure_ascii=False)}, in which the question is put."
 
 
 def facts(record: dict[str, Any]) -> dict[str, str]:
     """What the card's table says."""
     config = record["config"]
     shown = {
-        "data": f"{record['data']} ({record['train_rows']} training rows, fingerprint {record['data_fingerprint']})",
+        "data": f"{data_name(record)} ({record['train_rows']} training rows, fingerprint {record['data_fingerprint']})",
         "steps": f"{record['steps']} of {config['max_steps']}, {config['batch_size']} examples each",
         "LoRA": f"rank {config['rank']}, alpha {config['alpha']:g}, dropout {config['dropout']:g} on "
         + ", ".join(config["target_modules"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuning.data.chat import encode_prompt
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat, encode_messages
 from tuning.data.template import chat_template
 
 if TYPE_CHECKING:
@@ -22,11 +22,19 @@ class SampleAnswer:
     ended: bool
 
 
-def answer(model: PeftModel, tokenizer: PreTrainedTokenizerBase, question: str, max_new_tokens: int) -> SampleAnswer:
-    """The greedy answer to ``question`` with the adapter as it is; draws no random number."""
+def answer(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    max_new_tokens: int,
+    prompt_format: PromptFormat = PYTHON_FORMAT,
+) -> SampleAnswer:
+    """The greedy answer to ``question``, asked as the run is trained, with the adapter as it is; draws no random
+    number."""
     import torch
 
-    prompt = torch.tensor([encode_prompt(tokenizer, question)], device=next(model.parameters()).device)
+    messages = prompt_format.messages({"question": question, "input": "", "context": ""})
+    prompt = torch.tensor([encode_messages(tokenizer, messages)], device=next(model.parameters()).device)
     ends = chat_template(tokenizer).end_ids(model.get_base_model().generation_config)
     was_training = model.training
     model.eval()

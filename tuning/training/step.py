@@ -61,10 +61,11 @@ class Session:
     ranks: Ranks = field(default_factory=Ranks)
     say: Callable[[str], None] = print
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of every training example."""
-        return [len(example) for example in self.examples]
+    lengths: list[int] = field(init=False)
+    """Tokens of every training example."""
+
+    def __post_init__(self) -> None:
+        self.lengths = [len(example) for example in self.examples]
 
 
 def open_session(
@@ -111,7 +112,7 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
     extra = torch.tensor([loss_sum, float(stop)], device=factors[0].device)
     gradients = [factor.grad if factor.grad is not None else torch.zeros_like(factor) for factor in factors]
     ranks.add([*gradients, extra])
-    trained = sum(len(example.answer_ids) for example in batch)
+    trained = sum(example.label_count for example in batch)
     torch._foreach_div_(gradients, trained)
     for factor, gradient in zip(factors, gradients, strict=True):
         factor.grad = gradient
@@ -167,10 +168,12 @@ def one_pass(session: Session, examples: Sequence[Example], places: Sequence[int
         return None
 
 
-def passes(session: Session, lengths: Sequence[int]) -> list[list[int]]:
-    """The micro-batches of rows of these lengths under the run's present budget."""
+def passes(session: Session, lengths: Sequence[int], prefix: int | None = None) -> list[list[int]]:
+    """The micro-batches of rows of these lengths under the run's present budget; ``prefix`` is what they share where
+    that is not the training rows' prefix."""
     forward, budget = session.forward, session.budget
-    return micro_batches(lengths, budget.tokens, budget.rows, prefix=forward.prefix, padded=forward.padded)
+    shared = forward.prefix if prefix is None else prefix
+    return micro_batches(lengths, budget.tokens, budget.rows, prefix=shared, padded=forward.padded)
 
 
 def tighten(session: Session, examples: Sequence[Example]) -> None:
@@ -205,7 +208,9 @@ def mean_loss(session: Session, examples: Sequence[Example]) -> float:
     session.model.eval()
     ranks = session.ranks
     mine = examples[ranks.rank :: ranks.count]
-    waiting = [[mine[member] for member in group] for group in passes(session, [len(example) for example in mine])]
+    prefix = common_prefix(mine, session.forward.prefix)
+    groups = passes(session, [len(example) for example in mine], prefix)
+    waiting = [[mine[member] for member in group] for group in groups]
     total = torch.zeros((), device=session.forward.head.device)
     while waiting:
         rows = waiting.pop()
@@ -216,4 +221,4 @@ def mean_loss(session: Session, examples: Sequence[Example]) -> float:
             tighten(session, rows)
             waiting += [half for half in (rows[::2], rows[1::2]) if half]
     ranks.add([total])
-    return total.item() / sum(len(example.answer_ids) for example in examples)
+    return total.item() / sum(example.label_count for example in examples)

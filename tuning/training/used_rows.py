@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 from tuning.files import write_json
 
@@ -28,11 +29,33 @@ class UsedRow:
 
 
 def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]]) -> None:
-    """Write the ids of the rows in use, by split, beside config.json, and what they were read from into it."""
+    """Write the ids of the rows in use, by split, beside config.json, and into it what they were read from and in which
+    prompt format they are trained."""
     write_json(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, settings | {"data": origin(dataset, used)})
+    write_json(path, settings | {"data": origin(dataset, used), "prompt_format": dataset.format.to_dict()})
+
+
+def prompt_format(folder: Path) -> PromptFormat | None:
+    """The prompt format of a run that has begun; None for one that has not. Before it was written down, it was always
+    the Python task's."""
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "prompt_format" in settings:
+        return PromptFormat.from_dict(settings["prompt_format"])
+    return PYTHON_FORMAT if settings.get("data") else None
+
+
+def before(folder: Path) -> dict[str, list[str]]:
+    """The ids of the rows of a run that has begun, by split; empty for one that has not."""
+    try:
+        found = json.loads((folder / ROWS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def origin(dataset: DataSet, used: dict[str, Sequence[str]]) -> dict[str, Any]:

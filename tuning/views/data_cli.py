@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from tuning.data.options import add_reading
 from tuning.errors import UserError
 from tuning.files import replacing
+from tuning.views.data_options import add_format, loaded
+
+if TYPE_CHECKING:
+    from tuning.data.cleaning import Row
+
+SAMPLES = 3
 
 
 def add_data_commands(commands: argparse._SubParsersAction) -> None:
@@ -18,10 +27,15 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     common.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, a Hub data set, or a table")
     common.add_argument("--empty-input-only", action="store_true", help="keep only questions without an input")
     common.add_argument("--limit", type=int, help="keep this many training rows")
+    add_reading(common)
+    add_format(common)
 
     describe = subcommands.add_parser("describe", parents=[common], help="counts, lengths, what was dropped, samples")
     describe.add_argument("--model", default="smollm2-135m", help="whose tokenizer counts")
     describe.add_argument("--max-tokens", type=int, default=1024, help="longer examples are dropped")
+    describe.add_argument("--json", action="store_true", help="everything as one JSON object")
+    describe.add_argument("--samples", default=str(SAMPLES), metavar="N", help="rows shown with --json, or all")
+    describe.add_argument("--against", metavar="SUITE", help="count rows near those of a suite or source")
     describe.set_defaults(run=run_describe)
 
     export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")
@@ -35,28 +49,39 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_describe(options: argparse.Namespace) -> None:
     """Print what is in a data set."""
-    from tuning.data.dataset import load
+    from tuning.models import tiny
     from tuning.models.weights import load_tokenizer, resolve
-    from tuning.views.describe import describe
+    from tuning.views.contamination import near_suite, near_test, questions_of
+    from tuning.views.describe import as_json, describe
 
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens is {options.max_tokens}, but must be positive.")
-    tokenizer = load_tokenizer(resolve(options.model))
-    dataset = load(
-        options.source,
-        empty_input_only=options.empty_input_only,
-        limit=options.limit,
-        tokenizer=tokenizer,
-        max_tokens=options.max_tokens,
-    )
+    count = sample_count(options.samples)
+    tokenizer = load_tokenizer(resolve(str(tiny.build()) if options.model == tiny.NAME else options.model))
+    dataset = loaded(options, tokenizer=tokenizer, max_tokens=options.max_tokens)
+    found = [near_test(dataset)]
+    if options.against:
+        found.append(near_suite(dataset, options.against, questions_of(options.against)))
+    if options.json:
+        told = as_json(dataset, tokenizer, options.max_tokens, count)
+        print(json.dumps(told | {"contamination": [each.to_dict() for each in found]}, ensure_ascii=True, indent=2))
+        return
     print(describe(dataset, tokenizer, options.max_tokens, colour=sys.stdout.isatty()))
+    print("\n" + "\n".join(str(each) for each in found))
+
+
+def sample_count(text: str) -> int | None:
+    """How many samples are wished for; None for all. Raises UserError for what is no number."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise UserError(f"--samples is {text!r}, but must be a whole number or all.")
+    return int(text)
 
 
 def run_export(options: argparse.Namespace) -> None:
-    """Write the training rows as instruction, input and output."""
-    from tuning.data.dataset import load
-
-    dataset = load(options.source, empty_input_only=options.empty_input_only, limit=options.limit)
+    """Write the training rows as instruction, input and output, or as messages where there are conversations."""
+    dataset = loaded(options)
     count = export_parquet(dataset.train, options.out)
     print(f"{options.out}: {count} rows")
 
@@ -77,19 +102,51 @@ def run_rows(options: argparse.Namespace) -> None:
         print(f"{row.id}\t{row.split}\t{row.met}")
 
 
-def export_parquet(rows: list, out: Path) -> int:
+def export_parquet(rows: list[Row], out: Path) -> int:
     """Write rows to a zstd parquet at its highest level, in one step. Raises UserError if that cannot be done."""
     import pyarrow
     from pyarrow import parquet
 
-    columns = {
+    columns: dict[str, list[Any]] = {
         "instruction": [row.question for row in rows],
         "input": [row.input for row in rows],
         "output": [row.answer for row in rows],
     }
+    if any(row.turns for row in rows):
+        columns = exported_conversations(rows)
     try:
         with replacing(out) as fresh:
             parquet.write_table(pyarrow.table(columns), fresh, compression="zstd", compression_level=22)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
     return len(rows)
+
+
+def exported_conversations(rows: list[Row]) -> dict[str, list[Any]]:
+    """Rows of which some are conversations or texts, as the columns ``messages`` (and ``text``) of a file."""
+    columns: dict[str, list[Any]] = {"messages": []}
+    texts = [row.turns[0].text if row.turns and row.turns[0].role == "text" else None for row in rows]
+    for row, text in zip(rows, texts, strict=True):
+        if text is not None:
+            columns["messages"].append(None)
+        elif row.turns:
+            turns = [
+                {
+                    "role": turn.role,
+                    "content": turn.text,
+                    "weight": int(turn.trained) if turn.role == "assistant" else None,
+                }
+                for turn in row.turns
+            ]
+            columns["messages"].append(turns)
+        else:
+            asked = "\n".join(part for part in (row.question, row.input) if part)
+            columns["messages"].append(
+                [
+                    {"role": "user", "content": asked, "weight": None},
+                    {"role": "assistant", "content": row.answer, "weight": 1},
+                ]
+            )
+    if any(text is not None for text in texts):
+        columns["text"] = texts
+    return columns

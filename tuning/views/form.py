@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tuning import presets
-from tuning.data.place import is_place, parse
-from tuning.data.sources import BUILDERS, EMBEDDED
+from tuning.data.place import EMBEDDED, is_place, parse
+from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 from tuning.presets import Config
 
@@ -47,11 +47,18 @@ FIELDS = (
     Field("clip_norm", "Largest gradient norm"),
     Field("optimizer", "Optimizer"),
     Field("limit", "At most … training rows", empty="all"),
+    Field("columns", "Columns by role", empty="recognised"),
+    Field("encoding", "Encoding of a text file", empty="UTF-8 or UTF-16"),
+    Field("train_on", "Answers that are trained"),
+    Field("prompt_format", "Prompt format"),
+    Field("system", "System prompt of rows without one", empty="the prompt format's"),
+    Field("user_template", "User's turn", empty="the prompt format's"),
     Field("empty_input_only", "Only questions without an input"),
     Field("max_tokens", "Longest example", most=32_768),
     Field("micro_batch_tokens", "Tokens per forward pass", most=262_144, empty="automatic"),
     Field("validate_every", "Validate every … steps"),
     Field("validation_rows", "Validation rows", most=100_000),
+    Field("test_rows", "Test rows", most=100_000),
     Field("patience", "Patience"),
     Field("save_every", "Checkpoint every … steps"),
     Field("sample_question", "Sample question"),
@@ -145,7 +152,7 @@ def check_source(name: str) -> None:
         check(name)
         return
     path = Path(name).expanduser()
-    if (path.is_absolute() or path.suffix.lower() in BUILDERS) and not path.is_file():
+    if (path.is_absolute() or kind_of(path) is not None) and not path.is_file():
         raise UserError(f"there is no file {path.name} here")
 
 

@@ -1,7 +1,8 @@
 """``python -m tuning.views.preview``: what a run would train on, as JSON; asked as JSON on standard input.
 
-The question holds the fields of a Config; the answer ``facts``, in words, and ``samples``, of which each is a list of
-[text, whether its tokens are trained]. A UserError becomes one line on standard error.
+The question holds the fields of a Config; the answer ``facts``, in words, ``samples``, of which each is a list of
+[text, whether its tokens are trained], and ``columns``: each with the role that it has. Where a source's columns are
+not understood, the answer is those columns with a guess to correct. A UserError becomes one line on standard error.
 """
 
 from __future__ import annotations
@@ -18,34 +19,58 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     """Read, clean and encode. Raises UserError if the data or the tokenizer cannot be used."""
     from tuning import presets
     from tuning.data.dataset import load
+    from tuning.data.reading.layouts import UnknownColumns
     from tuning.models.weights import load_tokenizer
     from tuning.training.job import find_weights
     from tuning.views.describe import samples
 
     config = presets.from_dict(asked)
     tokenizer = load_tokenizer(find_weights(config))
-    dataset = load(
-        config.data,
-        empty_input_only=config.empty_input_only,
-        limit=config.limit,
-        tokenizer=tokenizer,
-        max_tokens=config.max_tokens,
-    )
+    try:
+        dataset = load(
+            config.data,
+            empty_input_only=config.empty_input_only,
+            limit=config.limit,
+            tokenizer=tokenizer,
+            max_tokens=config.max_tokens,
+            reading=config.reading,
+            wish=config.format_wish,
+        )
+    except UnknownColumns as error:
+        columns = [[name, error.guess.get(name, "")] for name in error.columns]
+        return {"facts": "", "samples": [], "columns": columns, "roles": roles(), "wrong": str(error)}
     shown = [
         [[span.text[:LONGEST_PIECE], span.trained] for span in spans]
         for spans in samples(dataset, tokenizer, config.max_tokens)
     ]
-    return {"facts": facts(dataset, config.max_steps * config.batch_size), "samples": shown}
+    columns = [[name, role] for name, role in dataset.used.items()] + [[name, ""] for name in dataset.unused]
+    told = facts(dataset, config.max_steps * config.batch_size)
+    return {"facts": told, "samples": shown, "columns": columns, "roles": roles(), "wrong": ""}
+
+
+def roles() -> list[str]:
+    """The roles that a column can be given."""
+    from tuning.data.options import COLUMN_ROLES
+
+    return list(COLUMN_ROLES)
 
 
 def facts(dataset: Any, examples: int) -> str:
-    """Counts, how often each row is met, and what was dropped, in words."""
+    """Counts, how often each row is met, how it is read, and what was dropped, in words."""
+    from tuning.views.contamination import near_test
+
     rows = len(dataset.train)
     words = [f"{rows:,} training rows, {len(dataset.validation):,} for validation, {len(dataset.test):,} for the test."]
     if rows:
         words.append(f"The run meets each {examples / rows:.1f} times.")
-    dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(dataset.dropped.items()) if count)
-    words.append(f"Left out: {dropped}." if dropped else "Nothing was left out.")
+    words += dataset.notes
+    if dataset.unused:
+        words.append(f"Columns that are not used: {', '.join(dataset.unused)}.")
+    words.append(f"Left out: {dataset.dropped.words()}." if dataset.dropped else "Nothing was left out.")
+    close = near_test(dataset)
+    if close.count:
+        line, row, other = close.examples[0]
+        words.append(f"{close.count:,} training rows are near a test row, such as “{row}” (line {line}) and “{other}”.")
     return " ".join(words)
 
 

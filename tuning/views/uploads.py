@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from tuning.data.sources import BUILDERS
+from tuning.data.reading.text_files import endings, kind_of
 from tuning.errors import UserError
 from tuning.files import data_root
 
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 def kept() -> list[Path]:
     """The files there are."""
-    return [path for path in folder().glob("*") if path.suffix.lower() in BUILDERS] if folder().is_dir() else []
+    return [path for path in folder().glob("*") if kind_of(path) is not None] if folder().is_dir() else []
 
 
 def keep(sent: Path, received_in: Path) -> Path:
@@ -37,9 +37,9 @@ def keep(sent: Path, received_in: Path) -> Path:
     place = sent.resolve()
     if not place.is_file() or not place.is_relative_to(received_in.resolve()):
         raise UserError("That file was not uploaded: choose it again.")
-    if place.suffix.lower() not in BUILDERS:
+    if kind_of(place) is None:
         place.unlink(missing_ok=True)
-        raise UserError(f"{place.name} is no data file: use one of {', '.join(BUILDERS)}.")
+        raise UserError(f"{place.name} is no data file: use one of {endings()}.")
     target = folder() / (re.sub(r"[^\w.-]+", "_", place.name).lstrip(".") or f"data{place.suffix}")
     if len(kept()) >= MOST_FILES and not target.exists():
         place.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tuning.data.batches import common_prefix, encode_rows, micro_batches, pass_tokens, share, step_rows
 from tuning.data.chat import Example
-from tuning.data.dataset import Row
+from tuning.data.cleaning import Row
 from tuning.errors import UserError
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=24)

@@ -18,6 +18,7 @@ from tuning.data.chat import (
     encode_prompt,
     user_turn,
 )
+from tuning.data.reading.values import trimmed
 from tuning.errors import UserError
 
 TOKENIZERS = {"pad is end": build_tokenizer(pad_is_end=True), "own pad": build_tokenizer(pad_is_end=False)}
@@ -36,7 +37,7 @@ def test_decoding_gives_the_parts_back_and_one_end_token_is_trained(name, questi
         f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
         f"<|im_start|>user\n{user_turn(question, given_input)}<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert trained == answer.strip() + "<|im_end|>"
+    assert trained == trimmed(answer) + "<|im_end|>"
     assert example.answer_ids.count(tokenizer.eos_token_id) == 1
     assert example.answer_ids[-1] == tokenizer.eos_token_id
     assert example.prompt_ids.count(tokenizer.bos_token_id) == 3
@@ -99,7 +100,7 @@ def test_a_template_takes_its_columns_and_leaves_other_braces_alone():
     columns = {"continent": "Africa", "question": " Capital of Mali? "}
     assert format.messages(columns) == [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": 'In Africa: Capital of Mali? as {"city": {name}} {}'},
+        {"role": "user", "content": 'In Africa:  Capital of Mali? as {"city": {name}} {}'},
     ]
     assert format.fields == ("continent", "question")
     with pytest.raises(UserError, match="column 'continent', which is not there: question"):
@@ -115,7 +116,7 @@ def test_without_a_template_the_question_stands_alone_before_its_input():
 @given(st.text(), st.text())
 def test_what_a_column_holds_is_never_taken_for_a_field(question, given_input):
     turn = PromptFormat(user="{question}|{input}").user_turn({"question": question, "input": given_input})
-    assert turn == f"{question.strip()}|{given_input.strip()}".strip()
+    assert turn == trimmed(f"{trimmed(question)}|{trimmed(given_input)}")
 
 
 def test_a_format_survives_its_record():

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.data.dataset import SPLITS, Row, clean, load, row_id, split_of
+from tuning.data.cleaning import SPLITS, Row, clean, row_id, split_of
+from tuning.data.dataset import load
 from tuning.data.probe_questions import PROBE_QUESTIONS
-from tuning.data.sources import RawRow
+from tuning.data.rows import RawRow
 from tuning.errors import UserError
 from tuning.views.describe import describe, samples
 
@@ -87,7 +88,7 @@ def test_other_file_types_give_the_same_rows(tmp_path, suffix):
 def test_what_is_dropped_is_counted_by_reason(tmp_path, tiny_tokenizer):
     rows = [
         {"instruction": "Fine?", "input": "", "output": "yes"},
-        {"instruction": "  fine?\n", "input": "", "output": "again"},
+        {"instruction": "\nFine?  \n", "input": "", "output": "yes\n"},
         {"instruction": "", "input": "", "output": "x"},
         {"instruction": "No answer?", "input": "", "output": "  "},
         {"instruction": "With input?", "input": "1", "output": "x"},
@@ -99,7 +100,7 @@ def test_what_is_dropped_is_counted_by_reason(tmp_path, tiny_tokenizer):
     dataset = load(path, empty_input_only=True, tokenizer=tiny_tokenizer, max_tokens=700)
     assert triples(dataset) == {("Fine?", "", "yes")}
     assert dataset.dropped == {
-        "duplicate question": 1,
+        "duplicate row": 1,
         "empty question": 1,
         "empty answer": 1,
         "has an input": 1,

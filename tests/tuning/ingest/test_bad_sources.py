@@ -9,7 +9,7 @@ import pytest
 
 from tests.tuning.ingest.tables import file_place, questions, refused, write_jsonl, write_parquet
 from tuning.__main__ import main
-from tuning.ingest import stage
+from tuning.ingest import raw
 from tuning.ingest.load import ingest
 
 duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
@@ -82,14 +82,14 @@ def test_a_condition_reaches_no_file(tmp_path, capsys, table, unchanged):
 def test_a_source_that_changes_while_it_is_read(tmp_path, capsys, table, unchanged, monkeypatch, kind, change):
     path = tmp_path / f"new.{kind}"
     (write_jsonl if kind == "jsonl" else write_parquet)(path, questions(20_000, answer="new"))
-    whole, waiting = stage.append, [CHANGES[change]]
+    whole, waiting = raw.append, [CHANGES[change]]
 
     def append(*values):
         if waiting:
             waiting.pop()(path)
         return whole(*values)
 
-    monkeypatch.setattr(stage, "append", append)
+    monkeypatch.setattr(raw, "append", append)
     assert "changed while it was read" in refused(capsys, "ingest", str(path), "--to", table.database)
     unchanged()
 
@@ -105,7 +105,7 @@ def test_nul_bytes_and_endless_answers_are_left_out_and_counted(tmp_path, capsys
     ]
     source = write(tmp_path / ("bad.jsonl" if write is write_jsonl else "bad.parquet"), bad)
     said = refused(capsys, "ingest", source, "--to", table.database)
-    assert "can be used (NUL byte: 2, over 1,000,000 characters: 2)" in said
+    assert "can be used (NUL byte: 2 (first in line 1), over 1,000,000 characters: 2 (first in line 3))" in said
     unchanged()
     source = write(Path(source).with_stem("mixed"), [*bad, *questions(45)])
     loaded = ingest(source, table)

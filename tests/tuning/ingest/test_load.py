@@ -10,21 +10,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.tuning.ingest.tables import content, file_place, query, questions, write_jsonl, write_parquet
-from tuning.data import dataset
+from tuning.data import cleaning, dataset
 from tuning.data.place import parse, parse_target
 from tuning.data.probe_questions import PROBE_QUESTIONS
-from tuning.data.sources import RawRow
+from tuning.data.rows import RawRow
 from tuning.errors import UserError
 from tuning.ingest.load import ingest
-from tuning.ingest.stage import content_hash
+from tuning.ingest.snapshot import content_hash
 
 pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
-PHRASES = [dataset.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+PHRASES = [cleaning.phrases_of(question) for question in PROBE_QUESTIONS.values()]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 def rows_of(data):
-    return {row.id: (name, row) for name in dataset.SPLITS for row in data.split(name)}
+    return {row.id: (name, row) for name in cleaning.SPLITS for row in data.split(name)}
 
 
 def one_message_per_row(rows):
@@ -43,7 +43,7 @@ def test_the_embedded_set_is_the_same_set_from_its_table(tmp_path):
     assert rows_of(direct) == rows_of(back)
     assert direct.fingerprint == back.fingerprint
     assert back.revision == loaded.facts.snapshot
-    assert loaded.facts.splits == {name: len(direct.split(name)) for name in dataset.SPLITS}
+    assert loaded.facts.splits == {name: len(direct.split(name)) for name in cleaning.SPLITS}
 
 
 @pytest.mark.parametrize("shape", ["jsonl", "parquet", "messages", "chat"])
@@ -64,11 +64,14 @@ def test_every_layout_gives_the_rows_that_training_reads(tmp_path, shape):
     assert loaded.facts.dropped == direct.dropped
 
 
-def test_of_two_rows_with_one_question_the_first_is_kept(tmp_path):
-    rows = [*questions(5, answer="first"), *questions(5, answer="second")]
-    ingest(write_parquet(tmp_path / "s.parquet", rows), file_place(tmp_path / "t.duckdb"))
-    answers = query(tmp_path / "t.duckdb", "SELECT OutputAnswer FROM questions")
-    assert {answer for (answer,) in answers} == {f"first {n}" for n in range(5)}
+def test_two_answers_to_one_question_stay_and_the_same_answer_twice_does_not(tmp_path):
+    rows = [*questions(5, answer="first"), *questions(5, answer="second"), *questions(5, answer="first")]
+    loaded = ingest(write_parquet(tmp_path / "s.parquet", rows), file_place(tmp_path / "t.duckdb"))
+    found = query(tmp_path / "t.duckdb", "SELECT Id, QuestionAsked, OutputAnswer, DataSplit FROM questions")
+    assert {answer for _, _, answer, _ in found} == {f"{word} {n}" for n in range(5) for word in ("first", "second")}
+    assert len({row_id for row_id, *_ in found}) == 10
+    assert len({(question, split) for _, question, _, split in found}) == 5
+    assert loaded.facts.dropped == {"duplicate row": 5}
 
 
 def test_a_rerun_changes_nothing_not_even_the_load_time(tmp_path):
@@ -153,8 +156,8 @@ def test_the_content_hash_in_sql_is_the_digest_in_python(texts):
     names = ("QuestionAsked", "QuestionInput", "OutputAnswer", "AnswerCheck")
     columns = ", ".join(f"? AS {name}" for name in names)
     with duckdb.connect() as connection:
-        found = connection.execute(f"SELECT {content_hash()} FROM (SELECT {columns})", texts).fetchall()
-    assert found == [(dataset.digest(*texts)[:16],)]
+        found = connection.execute(f"SELECT {content_hash(names)} FROM (SELECT {columns})", texts).fetchall()
+    assert found == [(cleaning.digest(*texts)[:16],)]
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -173,7 +176,7 @@ def test_any_rows_give_the_same_set_from_file_and_table(tmp_path_factory, triple
     keys = ("instruction", "input", "output")
     rows = [dict(zip(keys, triple, strict=True)) for triple in triples]
     source, place = write_parquet(folder / "s.parquet", rows), file_place(folder / "t.duckdb")
-    if not any(isinstance(dataset.clean_row(RawRow(*triple), PHRASES), dataset.Row) for triple in triples):
+    if not any(isinstance(cleaning.clean_row(RawRow(*triple), PHRASES), cleaning.Row) for triple in triples):
         for read in (lambda: dataset.load(source), lambda: ingest(source, place)):
             with pytest.raises(UserError, match=r"^No row of .*s\.parquet can be used \("):
                 read()

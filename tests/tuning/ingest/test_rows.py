@@ -11,6 +11,7 @@ from tests.tuning.ingest.tables import file_place, questions, write_jsonl
 from tuning import presets
 from tuning.__main__ import main
 from tuning.data import batches, dataset
+from tuning.data.cleaning import SPLITS
 from tuning.runs import run
 from tuning.training import used_rows
 
@@ -44,7 +45,7 @@ def test_a_run_on_a_table_records_table_snapshot_and_ids(tmp_path, tiny_model_pa
 
     rows, said = listed(capsys, tmp_path / "run")
     direct = dataset.load(source, limit=presets.preset("smoke").limit)
-    used = {split: [row[0] for row in rows if row[1] == split] for split in dataset.SPLITS}
+    used = {split: [row[0] for row in rows if row[1] == split] for split in SPLITS}
     assert used["train"] == [row.id for row in direct.train]
     assert set(used["validation"]) <= {row.id for row in direct.validation}
     assert sum(int(row[2]) for row in rows) == 12

@@ -54,7 +54,7 @@ def test_the_saved_adapter_has_the_loss_that_its_record_says(whole):
     config = whole.config()
     tokenizer = loop.load_tokenizer(Path(config.model))
     rows = loop.dataset.load(config.data, limit=config.limit, tokenizer=tokenizer, max_tokens=config.max_tokens)
-    examples = loop.held_out(tokenizer, rows.validation, config).examples
+    examples = loop.held_out(tokenizer, rows, "validation", config.validation_rows, config).examples
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.model), whole.adapter)
     labels = sum(len(example.answer_ids) for example in examples)
     record = json.loads((whole.adapter / "run_record.json").read_text())

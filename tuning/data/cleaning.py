@@ -1,0 +1,154 @@
+"""Rows cleaned and told apart: what is empty, broken, repeated or a probe is left out; each row's id and split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from tuning.data.reading.values import trimmed
+from tuning.data.rows import LeftOut, RawRow, Turns, turns_to_json
+
+TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1
+NGRAM = 5
+PROBE_OVERLAP = 0.5
+SPLITS = ("train", "validation", "test")
+MAX_CHARACTERS = 1_000_000
+DUPLICATE = "duplicate row"
+WORDS_ONLY = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789" else ord(" ") for byte in range(256))
+Phrases = frozenset[bytes]
+ID_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cleaned question with its answer, or a conversation (``turns``, see :class:`tuning.data.rows.RawRow`).
+
+    ``id`` depends on question and input alone, unless rows of the data differ only in what :func:`normalised` removes
+    or in their answers: its first half, which decides the split, still does. ``line`` is where the row stands.
+    """
+
+    id: str
+    question: str
+    input: str
+    answer: str
+    check: str = ""
+    turns: Turns = ()
+    line: int = field(default=0, compare=False)
+
+
+def clean(rows: Iterable[RawRow], dropped: Counter[str], exclude: Iterable[str]) -> list[Row]:
+    """Rows without white space around them, without the empty, broken, repeated and excluded ones."""
+    left_out = dropped if isinstance(dropped, LeftOut) else None
+    phrases = [phrases_of(question) for question in exclude]
+    seen: set[str] = set()
+    kept = []
+    for raw in rows:
+        row = clean_row(raw, phrases)
+        reason = row if isinstance(row, str) else ""
+        if isinstance(row, Row):
+            exact = exact_digest(row)
+            if exact not in seen:
+                seen.add(exact)
+                kept.append(row)
+                continue
+            reason = DUPLICATE
+        if left_out is not None:
+            left_out.add(reason, raw.line)
+        else:
+            dropped[reason] += 1
+    return told_apart(kept)
+
+
+def told_apart(rows: list[Row]) -> list[Row]:
+    """The same rows, those that would share an id with ids of their own, whatever their order; none moves to another
+    split."""
+    met = Counter(row.id for row in rows)
+    return [row if met[row.id] == 1 else replace(row, id=twin_id(row.id, exact_digest(row))) for row in rows]
+
+
+def twin_id(shared: str, exact: str) -> str:
+    """The id of a row that is not alone with its normalised question."""
+    return shared[: ID_DIGITS // 2] + exact[: ID_DIGITS // 2]
+
+
+def exact_digest(row: Row) -> str:
+    """A hash of all that is trained or shown of a row: duplicates have the same."""
+    return digest(row.question, row.input, row.answer, turns_to_json(row.turns))
+
+
+def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
+    """One row without the white space around its texts, or the reason why it is left out."""
+    texts = (raw.question, raw.input, raw.answer, *(turn.text for turn in raw.turns))
+    if max(map(len, texts)) > MAX_CHARACTERS:
+        return f"over {MAX_CHARACTERS:,} characters"
+    question, given, answer = trimmed(raw.question), trimmed(raw.input), trimmed(raw.answer)
+    if not question:
+        return "empty question"
+    if not answer:
+        return "empty answer"
+    if any("\x00" in text for text in texts):
+        return "NUL byte"
+    spaced = spaced_words(f"{question} {given}")
+    if any(repeats(spaced, phrases) for phrases in excluded):
+        return "repeats a probe question"
+    return Row(row_id(question, given), question, given, answer, raw.check, raw.turns, raw.line)
+
+
+def keep(rows: list[Row], condition: Callable[[Row], bool], reason: str, dropped: Counter[str]) -> list[Row]:
+    """The rows for which ``condition`` holds; the others are counted under ``reason``."""
+    kept = []
+    for row in rows:
+        if condition(row):
+            kept.append(row)
+        elif isinstance(dropped, LeftOut):
+            dropped.add(reason, row.line)
+        else:
+            dropped[reason] += 1
+    return kept
+
+
+def spaced_words(text: str) -> bytes:
+    """Lower-case words and numbers (ASCII) of a text, with one space before, between and after them."""
+    only_words = text.lower().encode("ascii", "replace").translate(WORDS_ONLY)
+    return b" " + b" ".join(only_words.split()) + b" "
+
+
+def phrases_of(text: str, size: int = NGRAM) -> Phrases:
+    """All runs of ``size`` words of a text, each as :func:`spaced_words`; a shorter text is one run."""
+    words = spaced_words(text).split()
+    runs = range(max(1, len(words) - size + 1))
+    return frozenset(b" " + b" ".join(words[at : at + size]) + b" " for at in runs)
+
+
+def repeats(spaced: bytes, phrases: Phrases) -> bool:
+    """Whether a question (as :func:`spaced_words`) holds at least half of a probe's runs of five words. A probe of
+    fewer words is repeated only by a question of just these."""
+    if len(phrases) == 1 and min(phrases).count(b" ") <= NGRAM:
+        return spaced in phrases
+    return sum(phrase in spaced for phrase in phrases) >= PROBE_OVERLAP * len(phrases)
+
+
+def normalised(text: str) -> str:
+    """Text without differences of case and white space."""
+    return " ".join(text.lower().split())
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 of texts, unambiguous about where one ends and the next begins, as hexadecimal digits."""
+    joined = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def row_id(question: str, given: str) -> str:
+    """Sixteen hexadecimal digits that depend on the normalised question and input alone."""
+    return digest(normalised(question), normalised(given))[:16]
+
+
+def split_of(row: Row) -> str:
+    """The split of a row: by its id alone, so that neither order nor growth of the data moves it."""
+    position = int(row.id, 16) / 16**16
+    if position < TRAIN_SHARE:
+        return "train"
+    return "validation" if position < TRAIN_SHARE + VALIDATION_SHARE else "test"

@@ -1,0 +1,76 @@
+"""Arrow chunks (Parquet files, tables, Hub data sets) as rows: numbers and dates as text, nested values as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tuning.data.reading.values import Spelled
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def rows_of_batch(name: str, batch: pyarrow.RecordBatch, before: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a chunk, numbered on from ``before``. Raises UserError naming row and column of text that is none."""
+    names = batch.schema.names
+    twice = next((column for column in names if names.count(column) > 1), None)
+    if twice is not None:
+        raise UserError(f"{name} has the column {twice!r} twice: rename one of them.")
+    columns = [cells(name, batch.column(at), column, before) for at, column in enumerate(names)]
+    for number, values in enumerate(zip(*columns, strict=True), start=before + 1):
+        yield number, dict(zip(names, values, strict=True))
+
+
+def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any]:
+    """A column as Python values, scalars other than text and truth as they are written."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        return cells(name, column.dictionary_decode(), title, before)
+    try:
+        if types.is_temporal(kind) and not types.is_date(kind):
+            return temporal(column)
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise not_text(name, column, title, before) from error
+    if types.is_float16(kind) or types.is_float32(kind):
+        import numpy
+
+        narrow = numpy.float16 if types.is_float16(kind) else numpy.float32
+        return [None if value is None or value != value else Spelled(str(narrow(value))) for value in values]
+    if types.is_floating(kind):
+        return [None if value is None or value != value else Spelled(repr(value)) for value in values]
+    if types.is_integer(kind) or types.is_decimal(kind) or types.is_date(kind):
+        return [None if value is None else Spelled(value) for value in values]
+    return values
+
+
+def temporal(column: pyarrow.Array) -> list[Any]:
+    """Times as text: whole seconds without a fraction."""
+    import pyarrow
+    from pyarrow import types
+
+    if types.is_duration(column.type):
+        return [None if value is None else Spelled(value) for value in column.cast(pyarrow.int64()).to_pylist()]
+    texts = column.cast(pyarrow.string()).to_pylist()
+    return [None if text is None else Spelled(whole(text)) for text in texts]
+
+
+def whole(text: str) -> str:
+    """A time without a fraction of zeros."""
+    head, dot, rest = text.partition(".")
+    fraction, mark = (rest[:-1], "Z") if rest.endswith("Z") else (rest, "")
+    return head + mark if dot and not fraction.strip("0") else text
+
+
+def not_text(name: str, column: pyarrow.Array, title: str, before: int) -> UserError:
+    """The error for a column of text that is not UTF-8."""
+    for at in range(len(column)):
+        try:
+            column[at].as_py()
+        except UnicodeDecodeError:
+            return UserError(f"{name} is malformed in row {before + at + 1}: the column {title!r} is not UTF-8.")
+    return UserError(f"{name} is malformed: the column {title!r} is not UTF-8.")

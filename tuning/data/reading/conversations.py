@@ -1,0 +1,171 @@
+"""Lists of chat messages in their many spellings -> turns, or the reason why a row cannot be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, text_of, trimmed
+from tuning.data.rows import RawRow, Role, Turn, Turns
+
+ROLES: dict[str, Role] = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "prompter", "usr", "question", "instruction"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "bot", "model", "ai", "chatgpt", "chatbot", "answer", "output"), "assistant"),
+}
+TOOL_ROLES = frozenset(("tool", "function", "function_call", "function_response", "observation", "tool_call"))
+ROLE_KEYS = ("role", "from", "speaker")
+CONTENT_KEYS = ("content", "value", "text", "message")
+CALL_KEYS = ("tool_calls", "function_call")
+TRAIN_KEYS = ("weight", "train", "training")
+PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
+ROWLESS = "no question followed by an answer"
+UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
+AFTERWARDS = "turns after the last trained one (the rest of the conversation is used)"
+
+
+class Unusable(ValueError):
+    """A row that cannot be trained on; its message is the reason under which it is counted."""
+
+
+Note = Callable[[str], None]
+
+
+def message_list(value: Any) -> list[Any] | None:
+    """A cell as a list of messages, also where it is JSON in a text; None if it is no list."""
+    if isinstance(value, str) and value.lstrip().startswith("[") and not isinstance(value, Spelled):
+        try:
+            value = DECODER.decode(value)
+        except (ValueError, RecursionError):
+            return None
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def is_messages(value: Any) -> bool:
+    """Whether a cell is a list of chat messages rather than text."""
+    found = message_list(value) or []
+    return bool(found) and all(isinstance(item, Mapping) and any(key in item for key in ROLE_KEYS) for item in found)
+
+
+def turn_of(message: Any, note: Note) -> Turn:
+    """One chat message. Raises Unusable if it is none, calls a tool, or holds anything but text."""
+    if not isinstance(message, Mapping):
+        raise Unusable("a message is no object with role and content")
+    role_key = next((key for key in ROLE_KEYS if is_filled(message.get(key))), None)
+    if role_key is None:
+        raise Unusable("a message has no role")
+    role = role_of(message[role_key])
+    if any(is_filled(message.get(key)) for key in CALL_KEYS):
+        raise Unusable("a tool call")
+    content_key = next((key for key in CONTENT_KEYS if key in message and key != role_key), None)
+    if content_key is None:
+        raise Unusable("a message has no content")
+    for key, value in message.items():
+        if key not in (role_key, content_key, *TRAIN_KEYS, *CALL_KEYS) and is_filled(value):
+            note(str(key))
+    return Turn(role, content_text(message[content_key]), role == "assistant" and is_trained(message))
+
+
+def role_of(value: Any) -> Role:
+    """The role that a name stands for. Raises Unusable for a tool's and for unknown ones."""
+    name = value.strip().lower() if isinstance(value, str) else repr(value)
+    if name in TOOL_ROLES:
+        raise Unusable("a tool call")
+    if name not in ROLES:
+        raise Unusable(f"the role {name[:40]!r} is not known")
+    return ROLES[name]
+
+
+def is_trained(message: Mapping[str, Any]) -> bool:
+    """Whether an assistant's turn is to be learned: not with weight 0 or train false. Raises Unusable for others."""
+    for key in TRAIN_KEYS:
+        value = message.get(key)
+        if value is None:
+            continue
+        found = truth(value)
+        if found is None:
+            raise Unusable(f"{key} is {str(value)[:20]!r}, neither 0 nor 1")
+        if not found:
+            return False
+    return True
+
+
+def truth(value: Any) -> bool | None:
+    """A cell as true or false; None if it is neither."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    try:
+        number = float(word)
+    except ValueError:
+        return {"true": True, "yes": True, "false": False, "no": False}.get(word)
+    return {1.0: True, 0.0: False}.get(number)
+
+
+def content_text(value: Any) -> str:
+    """A message's content: text, or the text of its parts. Raises Unusable for any other."""
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        try:
+            return text_of(value)
+        except NotText as error:
+            raise Unusable(f"a message's content is {error}, not text") from error
+    texts = []
+    for part in value:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type", "text") if isinstance(part, Mapping) else None
+        if not isinstance(kind, str) or kind not in PART_KINDS or not isinstance(part.get("text"), str):
+            raise Unusable(f"a content part of the type {str(kind)[:30]!r}, which is no text")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def history_turns(value: Any, note: Note) -> Turns:
+    """Turns that go before: pairs of question and answer, or messages. Raises Unusable for anything else."""
+    items = message_list(value)
+    if items is None:
+        raise Unusable("the history is no list of pairs or messages")
+    turns: list[Turn] = []
+    for item in items:
+        if isinstance(item, Mapping) and any(key in item for key in ROLE_KEYS):
+            turns.append(turn_of(item, note))
+        elif isinstance(item, list | tuple) and len(item) == 2:
+            turns += [Turn("user", content_text(item[0])), Turn("assistant", content_text(item[1]), True)]
+        else:
+            raise Unusable("the history is no list of pairs or messages")
+    return tuple(turns)
+
+
+def row_of(turns: Sequence[Turn], line: int, *, last_only: bool, note_part: Note, check: str = "") -> RawRow:
+    """A conversation as a row. What follows the last trained turn is cut off and told to ``note_part``.
+
+    Raises Unusable if nothing of it is to be trained, or a turn of it is empty.
+    """
+    tidy = [replace(turn, text=trimmed(turn.text)) for turn in turns]
+    tidy = [turn for turn in tidy if turn.role != "system" or turn.text]
+    roles = [turn.role for turn in tidy]
+    if "assistant" not in roles or "user" not in roles:
+        raise Unusable(ROWLESS)
+    final = max(at for at, role in enumerate(roles) if role == "assistant")
+    if last_only:
+        tidy = [replace(turn, trained=turn.trained and at == final) for at, turn in enumerate(tidy)]
+    trained = [at for at, turn in enumerate(tidy) if turn.trained]
+    if not trained:
+        raise Unusable("no turn of the assistant is to be trained (weight 0 or train false)")
+    if trained[-1] < final:
+        note_part(AFTERWARDS)
+    elif final < len(tidy) - 1:
+        note_part(UNANSWERED)
+    kept = tidy[: trained[-1] + 1]
+    if "user" not in [turn.role for turn in kept]:
+        raise Unusable(ROWLESS)
+    for turn in kept:
+        if not turn.text:
+            raise Unusable("empty answer" if turn.role == "assistant" else "empty question")
+    said = "\n".join(turn.text for turn in kept if turn.role == "user")
+    plain = [turn.role for turn in kept] == ["user", "assistant"]
+    return RawRow(said, "", kept[-1].text, check, () if plain else tuple(kept), line)

@@ -1,0 +1,82 @@
+"""CSV files as rows, whatever separates the columns; every cell is text."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from tuning.data.reading.records import Record, Records
+from tuning.data.reading.text_files import lines_of, malformed
+
+SEPARATORS = ",;\t|"
+SEPARATOR_NAMES = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+LOOKED_AT = 40
+csv.field_size_limit((1 << 31) - 1)
+
+
+def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Record]:
+    """Comma-separated values, or with semicolons, tabs or bars; every cell is text."""
+    lines = lines_of(path, encoding)
+    first = next(lines, "")
+    if "\r" in first.rstrip("\r\n"):
+        lines, first = single_returns(chain([first], lines)), ""
+        first = next(lines, "")
+    while first and not first.strip():
+        records.notes.append("Blank lines before the header are left out.")
+        first = next(lines, "")
+    if re.fullmatch(r"\s*\"?sep=.\"?\s*", first, re.IGNORECASE):
+        raise malformed(path.name, 1, "“sep=” is a hint for Excel and no header: remove that line")
+    separator = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else separator_of(first)
+    if separator in SEPARATOR_NAMES and ".tsv" not in path.name.lower():
+        records.notes.append(f"Columns are separated by {SEPARATOR_NAMES[separator]}.")
+    ahead = [first, *islice(lines, LOOKED_AT)]
+    spaced = any(re.search(re.escape(separator) + ' +"', line) for line in ahead)
+    if spaced:
+        records.notes.append("Spaces between a separator and a quotation mark are left out.")
+    reader = csv.reader(chain(ahead, lines), delimiter=separator, strict=True, skipinitialspace=spaced)
+    begun = 1
+    try:
+        header = header_of(path.name, next(reader, []))
+        while True:
+            begun = reader.line_num + 1
+            cells = next(reader, None)
+            if cells is None:
+                return
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise malformed(path.name, begun, ragged(len(cells), len(header), separator))
+            yield begun, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        told = "a quotation mark is not closed" if "unexpected end" in str(error) else str(error)
+        raise malformed(path.name, begun, told) from error
+
+
+def ragged(found: int, wanted: int, separator: str) -> str:
+    """What is wrong with a row of another length than the header."""
+    what = {",": "commas", **SEPARATOR_NAMES}[separator]
+    return f"it has {found} fields, but the header has {wanted} (texts that hold {what} belong between quotation marks)"
+
+
+def single_returns(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that end in carriage returns alone, as old Macs write them."""
+    for line in lines:
+        yield from re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line)
+
+
+def separator_of(header: str) -> str:
+    """What separates the columns of a header: what stands in it most often outside quotation marks."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
+
+
+def header_of(name: str, cells: list[str]) -> list[str]:
+    """The names of a CSV file's columns. Raises UserError if one stands twice."""
+    names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
+    twice = next((cell for cell in names if names.count(cell) > 1), None)
+    if twice is not None:
+        raise malformed(name, 1, f"the column {twice!r} stands twice in the header")
+    return names

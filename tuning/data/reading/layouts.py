@@ -1,0 +1,143 @@
+"""Rows of any supported layout, recognised row by row from their columns -> questions with answers, conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuning.data.options import Reading
+from tuning.errors import UserError
+
+QUESTIONS = ("instruction", "prompt", "question", "questionasked", "query", "user", "human")
+ANSWERS = ("output", "completion", "answer", "outputanswer", "response", "assistant", "reply", "gpt")
+USUAL = (
+    ("instruction", "output"),
+    ("prompt", "completion"),
+    ("question", "answer"),
+    ("questionasked", "outputanswer"),
+    ("text", "code"),
+)
+PAIRS = (*USUAL, *((q, a) for a in ANSWERS for q in QUESTIONS if (q, a) not in USUAL), *(("input", a) for a in ANSWERS))
+CONTEXTS = ("input", "questioninput", "context")
+SYSTEMS = ("system", "system_prompt", "systemprompt")
+CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat")
+MESSAGE_COLUMNS = frozenset(("message", "message_type", "conversation_id"))
+CHECKS = ("check", "answercheck")
+PREFERENCE = ("chosen", "rejected")
+TURNS_COLUMN = "conversation"
+
+
+def plain_name(column: str) -> str:
+    """A column's name without the differences that mean nothing: case, surrounding spaces, hyphens."""
+    return column.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which column has which role. ``kind`` is 'pair', 'chat', 'turn', 'text' or 'preference'."""
+
+    kind: str
+    roles: Mapping[str, str]
+
+    def column(self, role: str) -> str | None:
+        """The column of a role."""
+        return next((name for name, found in self.roles.items() if found == role), None)
+
+    def needed(self) -> tuple[str, ...]:
+        """The columns without which a row is nothing."""
+        wanted = {"pair": ("question", "answer"), "chat": ("messages",), "text": ("text",)}.get(self.kind, ())
+        return tuple(name for name, role in self.roles.items() if role in wanted)
+
+
+def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
+    """The layouts that a row with these columns can have, the likeliest first."""
+    if reading.columns:
+        return chosen_layout(columns, reading.columns)
+    named = {}
+    for column in columns:
+        named.setdefault(plain_name(column), column)
+    extras = {named[name]: "context" if name == "context" else "input" for name in CONTEXTS if name in named}
+    beside = {named[name]: "system" for name in SYSTEMS if name in named}
+    beside |= {named[name]: "history" for name in ("history",) if name in named}
+    checks = {named[name]: "check" for name in CHECKS if name in named}
+    found = []
+    if named.keys() >= MESSAGE_COLUMNS:
+        roles = {"message": "content", "message_type": "role", "conversation_id": "conversation"}
+        found.append(Layout("turn", {named[name]: role for name, role in roles.items()}))
+    if {"questionasked", TURNS_COLUMN} <= named.keys():
+        chats: tuple[str, ...] = ()
+    else:
+        chats = tuple(name for name in CHATS if name in named)
+    found += [Layout("chat", {named[name]: "messages"} | beside | checks) for name in chats]
+    for question, answer in PAIRS:
+        if question not in named or answer not in named:
+            continue
+        roles = {named[question]: "question", named[answer]: "answer"} | checks
+        if (question, answer) != ("text", "code"):
+            roles = {column: role for column, role in extras.items() if column not in roles} | roles | beside
+        if "label" in named:
+            roles |= {named["label"]: "label"}
+        if question == "questionasked" and TURNS_COLUMN in named:
+            roles |= {named[TURNS_COLUMN]: "turns"}
+        found.append(Layout("pair", roles))
+    if named.keys() >= set(PREFERENCE):
+        found.append(Layout("preference", {named[name]: name for name in PREFERENCE}))
+    if "text" in named and not found:
+        found.append(Layout("text", {named["text"]: "text"}))
+    return found
+
+
+def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
+    """The layout that ``--columns`` names, if these columns have what it needs."""
+    roles = {column: role for role, column in asked.items() if column in columns}
+    kind = "chat" if "messages" in asked else "text" if "text" in asked else "pair"
+    layout = Layout(kind, roles)
+    needed = {"pair": {"question", "answer"}, "chat": {"messages"}, "text": {"text"}}[kind]
+    return [layout] if needed <= set(roles.values()) else []
+
+
+def understood(columns: list[str]) -> bool:
+    """Whether a table with these columns can be trained on."""
+    return any(layout.kind != "preference" for layout in layouts(tuple(columns), Reading()))
+
+
+class UnknownColumns(UserError):
+    """A source's columns are not understood. ``guess`` gives some of ``columns`` a role, to be corrected."""
+
+    def __init__(self, message: str, columns: list[str], guess: dict[str, str]) -> None:
+        super().__init__(message)
+        self.columns, self.guess = columns, guess
+
+
+GUESSES = {
+    "question": (*QUESTIONS, "ask", "request", "problem", "title", "source", "article", "input", "sentence", "text"),
+    "answer": (*ANSWERS, "solution", "target", "summary", "label", "translation", "result", "code", "text"),
+    "context": (*CONTEXTS, "passage", "background", "document"),
+}
+
+
+def guess_roles(columns: list[str]) -> dict[str, str]:
+    """Which columns may be question, answer and context, by words in their names."""
+    found: dict[str, str] = {}
+    for role, words in GUESSES.items():
+        free = [column for column in columns if column not in found]
+        chosen = next((column for word in words for column in free if word in plain_name(column)), None)
+        if chosen is not None:
+            found[chosen] = role
+    return found
+
+
+def no_columns(name: str, columns: list[str], reading: Reading) -> UserError:
+    """The error for a source of which nothing is understood."""
+    have = ", ".join(columns)
+    if reading.columns:
+        missing = [column for column in reading.columns.values() if column not in columns]
+        told = f"lacks {', '.join(missing)}" if missing else "needs question and answer, messages, or text"
+        return UnknownColumns(f"{name} has the columns {have}: --columns {told}.", columns, guess_roles(columns))
+    return UnknownColumns(
+        f"{name} has no usable columns ({have}): it needs a question and its answer (such as instruction/output, "
+        "question/answer, prompt/completion), messages, conversations or text; name others with "
+        "--columns question=COLUMN,answer=COLUMN, and look whether the first line is a header.",
+        columns,
+        guess_roles(columns),
+    )

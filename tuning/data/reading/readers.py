@@ -1,0 +1,92 @@
+"""Data files as rows with their line numbers, every value as it is written; a row at a time, in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuning.data.reading.arrow_rows import rows_of_batch
+from tuning.data.reading.csv_files import csv_rows
+from tuning.data.reading.json_files import json_rows, jsonl_rows
+from tuning.data.reading.records import Record, Records
+from tuning.data.reading.text_files import endings, kind_of
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow import parquet
+
+READ_BYTES = 1 << 20
+CHUNK_ROWS = 8192
+CHUNK_BYTES = 16 << 20
+
+
+def read_file(path: Path, encoding: str | None = None) -> Records:
+    """Open a JSONL, JSON, CSV, TSV or Parquet file.
+
+    Raises UserError, here or from the stream, if it is missing, empty or damaged; then it names the line.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no data file {path}.")
+    kind = kind_of(path)
+    if kind is None:
+        raise UserError(f"{path.name} is no data file: use one of {endings()}.")
+    if path.stat().st_size == 0:
+        raise UserError(f"The data file {path.name} is empty.")
+    if kind == "parquet":
+        return Records(parquet_rows(path))
+    records = Records(iter(()))
+    if kind == "csv":
+        records.rows = csv_rows(path, encoding, records)
+    elif kind == "jsonl":
+        records.rows = jsonl_rows(path, encoding)
+    else:
+        records.rows = json_rows(path, encoding, records)
+    return records
+
+
+def parquet_batches(path: Path) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
+    """The columns of a Parquet file and its rows in small pieces: read ahead, pyarrow holds all that it has read."""
+    from pyarrow import ArrowException
+    from pyarrow import parquet as driver
+
+    try:
+        file = driver.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
+    except (ArrowException, OSError) as error:
+        raise broken(path.name) from error
+    return list(file.schema_arrow.names), batches_of(path.name, file)
+
+
+def batches_of(name: str, file: parquet.ParquetFile) -> Iterator[pyarrow.RecordBatch]:
+    """The pieces of an open Parquet file."""
+    from pyarrow import ArrowException
+
+    facts = file.metadata
+    size = sum(facts.row_group(at).total_byte_size for at in range(facts.num_row_groups))
+    read = 0
+    try:
+        for batch in file.iter_batches(batch_size=rows_per_chunk(size / max(1, facts.num_rows))):
+            read += batch.num_rows
+            yield batch
+    except (ArrowException, OSError) as error:
+        raise broken(name, read) from error
+
+
+def broken(name: str, read: int = 0) -> UserError:
+    """The error for a damaged Parquet file."""
+    where = f" after row {read}" if read else ""
+    return UserError(f"The data source {name} cannot be read{where}: it is no whole Parquet file.")
+
+
+def rows_per_chunk(bytes_per_row: float) -> int:
+    """As many rows as keep a chunk small, at least one."""
+    return max(1, min(CHUNK_ROWS, int(CHUNK_BYTES / max(1.0, bytes_per_row))))
+
+
+def parquet_rows(path: Path) -> Iterator[Record]:
+    """The rows of a Parquet file."""
+    read = 0
+    for batch in parquet_batches(path)[1]:
+        yield from rows_of_batch(path.name, batch, read)
+        read += batch.num_rows

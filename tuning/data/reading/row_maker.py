@@ -1,0 +1,300 @@
+"""A source's rows -> rows to train on, with the account of what is used, unused and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from tuning.data.options import Reading
+from tuning.data.reading.conversations import (
+    Unusable,
+    content_text,
+    history_turns,
+    is_messages,
+    message_list,
+    role_of,
+    row_of,
+    truth,
+    turn_of,
+)
+from tuning.data.reading.layouts import Layout, layouts, no_columns, plain_name
+from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of, trimmed
+from tuning.data.rows import LeftOut, RawRow, Turn, turns_from_json
+
+NO_LAYOUT = "no columns that are understood"
+PAIR_OF_PREFERENCE = "a preference pair (chosen, rejected), which is for preference training"
+HALF_A_CHARACTER = "half a character (a lone surrogate)"
+
+
+def is_broken(text: str) -> bool:
+    """Whether a text holds half a character, which is no text in any encoding."""
+    return not text.isascii() and SURROGATE.search(text) is not None
+
+
+@dataclass
+class RowMaker:
+    """Turns a source's rows into rows to train on; ``used``, ``seen`` and ``left_out`` keep the account."""
+
+    name: str
+    reading: Reading = field(default_factory=Reading)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    used: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)
+    turn_rows: bool = False
+    read: int = 0
+
+    def __post_init__(self) -> None:
+        self._known: dict[tuple[str, ...], list[Layout]] = {}
+        self._noted: list[Layout] = []
+
+    def unused(self) -> list[str]:
+        """Every column and message key that no row's text was taken from."""
+        return [name for name in self.seen if name not in self.used]
+
+    def candidates(self, row: Mapping[str, Any]) -> list[Layout]:
+        """The layouts that a row with these columns can have, the likeliest first."""
+        columns = tuple(row)
+        if columns not in self._known:
+            self._known[columns] = layouts(columns, self.reading)
+            self.seen.update(dict.fromkeys(columns))
+        return self._known[columns]
+
+    def layout(self, row: Mapping[str, Any]) -> Layout | None:
+        """The layout of a row: the likeliest whose columns it fills, else the likeliest."""
+        found = self.candidates(row)
+        if len(found) < 2:
+            return found[0] if found else None
+        return next((one for one in found if all(is_filled(row[name]) for name in one.needed())), found[0])
+
+    def rows(self, records: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[RawRow]:
+        """The usable rows of ``records``. Raises UserError if none of them has columns that are understood."""
+        strange = 0
+        pending: list[tuple[int, Mapping[str, Any]]] = []
+        for line, row in records:
+            self.read += 1
+            layout = self.layout(row)
+            if layout is None:
+                strange += 1
+                self.left_out.add(NO_LAYOUT, line)
+            elif layout.kind == "turn":
+                self.turn_rows = True
+                self.use(layout)
+                pending.append((line, row))
+            elif (made := self.row(line, row, layout)) is not None:
+                yield made
+        if pending:
+            yield from self.joined(pending)
+        self.check_any(strange)
+
+    def check_any(self, strange: int) -> None:
+        """Raise UserError if not one of the rows that were read has columns that are understood."""
+        if strange and strange == self.read:
+            raise no_columns(self.name, list(self.seen), self.reading)
+
+    def row(self, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow | None:
+        """One row, or None if it is counted as left out."""
+        try:
+            self.use(layout)
+            made = KINDS[layout.kind](self, line, row, layout)
+            texts = (made.question, made.input, made.answer, made.check, *(turn.text for turn in made.turns))
+            if any(map(is_broken, texts)):
+                raise Unusable(HALF_A_CHARACTER)
+            return made
+        except Unusable as reason:
+            self.left_out.add(str(reason), line)
+        return None
+
+    def use(self, layout: Layout) -> None:
+        """Note which columns are used: those with a role."""
+        if layout not in self._noted:
+            self._noted.append(layout)
+            self.used |= {name: role for name, role in layout.roles.items() if name not in self.used}
+
+    def text(self, row: Mapping[str, Any], column: str | None) -> str:
+        """A text cell. Raises Unusable, naming the column, if it holds no text."""
+        if column is None:
+            return ""
+        try:
+            return text_of(row.get(column))
+        except NotText as error:
+            raise Unusable(f"the column {column!r} holds {error}, not text") from error
+
+    def note_key(self, column: str, key: str) -> None:
+        """A key of messages that is not used."""
+        self.seen.setdefault(f"{column}.{key}")
+
+    def finished(self, turns: list[Turn], line: int, check: str = "") -> RawRow:
+        """A conversation as a row."""
+        note = partial(self.left_out.add, line=line)
+        return row_of(turns, line, last_only=self.reading.last_only, note_part=note, check=check)
+
+    def joined(self, pending: list[tuple[int, Mapping[str, Any]]]) -> Iterator[RawRow]:
+        """One message a row, joined by conversation whatever their order."""
+        conversations: dict[str, list[tuple[int, str, str]]] = {}
+        for line, row in pending:
+            layout = self.layout(row)
+            if layout is None:
+                continue
+            identity = row[layout.column("conversation") or ""]
+            if not is_filled(identity):
+                self.left_out.add("a message without a conversation_id", line)
+                continue
+            conversations.setdefault(str(identity), []).append(self.message(line, row, layout))
+        for messages in conversations.values():
+            if (made := self.joined_row(messages)) is not None:
+                yield made
+
+    def message(self, line: int, row: Mapping[str, Any], layout: Layout) -> tuple[int, str, str]:
+        """Line, kind and text of a message that is a row; a kind after an exclamation mark says why it is none."""
+        kind = str(row[layout.column("role") or ""] or "").strip().lower()
+        try:
+            text = content_text(row[layout.column("content") or ""])
+        except Unusable as reason:
+            return line, f"!{reason}", ""
+        return (line, f"!{HALF_A_CHARACTER}", "") if is_broken(text) or is_broken(kind) else (line, kind, text)
+
+    def joined_row(self, messages: list[tuple[int, str, str]]) -> RawRow | None:
+        """The messages (see :meth:`message`) of one conversation as a row, or None if it is counted as left out."""
+        line = messages[0][0]
+        try:
+            return self.finished_turns(messages, line)
+        except Unusable as reason:
+            self.left_out.add(str(reason), line)
+        return None
+
+    def finished_turns(self, messages: list[tuple[int, str, str]], line: int) -> RawRow:
+        """The messages of one conversation as a row. Raises Unusable."""
+        kinds = [kind for _, kind, _ in messages]
+        texts = [text for _, _, text in messages]
+        for kind in kinds:
+            if kind.startswith("!"):
+                raise Unusable(kind[1:])
+        if set(kinds) <= {"instruction", "input", "output"} and len(set(kinds)) == len(kinds):
+            found = dict(zip(kinds, texts, strict=True))
+            if not {"instruction", "output"} <= found.keys():
+                raise Unusable("incomplete conversation")
+            return RawRow(found["instruction"], found.get("input", ""), found["output"], line=line)
+        turns: list[Turn] = []
+        for kind, text in zip(kinds, texts, strict=True):
+            if kind == "input" and turns and turns[-1].role == "user":
+                whole = "\n".join(part for part in (turns[-1].text, text) if part.strip())
+                turns[-1] = Turn("user", whole)
+                continue
+            role = role_of("user" if kind == "input" else kind)
+            turns.append(Turn(role, text, role == "assistant"))
+        return self.finished(turns, line)
+
+
+def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
+    """A question with its answer, with a system prompt, context and history where the row has them."""
+    roles = layout.roles
+    question, answer = layout.column("question") or "", layout.column("answer") or ""
+    stored = layout.column("turns")
+    if stored is not None and is_filled(row[stored]):
+        try:
+            turns = turns_from_json(maker.text(row, stored))
+        except ValueError as error:
+            raise Unusable(f"the column {stored!r} holds no conversation") from error
+        return RawRow(
+            maker.text(row, question), "", maker.text(row, answer), maker.text(row, layout.column("check")), turns, line
+        )
+    label = layout.column("label")
+    if label is not None:
+        check_label(maker, row[label], label, layout)
+    check = maker.text(row, layout.column("check"))
+    given = "\n".join(
+        text
+        for name, role in roles.items()
+        if role in ("input", "context") and (text := trimmed(maker.text(row, name)))
+    )
+    system = trimmed(maker.text(row, layout.column("system")))
+    history = layout.column("history")
+    earlier = (
+        history_turns(row[history], partial(maker.note_key, history)) if history and is_filled(row[history]) else ()
+    )
+    listed = is_messages(row[question]), is_messages(row[answer])
+    if not (system or earlier or any(listed)):
+        return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
+    turns = [Turn("system", system)] if system else []
+    turns += earlier
+    for is_list, column, role in ((listed[0], question, "user"), (listed[1], answer, "assistant")):
+        if is_list:
+            found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
+            if role == "user":  # a prompt's own turns are given, not learned
+                found = [Turn(turn.role, turn.text) for turn in found]
+            turns += found
+        elif role == "user":
+            asked = trimmed(maker.text(row, column))
+            turns.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
+        else:
+            turns.append(Turn("assistant", maker.text(row, column), True))
+    return maker.finished(list(turns), line, check)
+
+
+def check_label(maker: RowMaker, value: Any, column: str, layout: Layout) -> None:
+    """Raise Unusable for a row whose label says that its answer is bad, or says nothing."""
+    written = plain_name(layout.column("question") or ""), plain_name(layout.column("answer") or "")
+    found = truth(value) if value is not None else None
+    if found is False and (written == ("prompt", "completion") or isinstance(value, bool) or str(value).isalpha()):
+        raise Unusable(f"the {column} is false: a bad answer")
+    if found is None and written == ("prompt", "completion") and is_filled(value):
+        raise Unusable(f"the {column} is neither true nor false")
+    if found is None and written != ("prompt", "completion"):
+        maker.used.pop(column, None)
+
+
+def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
+    """A list of messages."""
+    column = layout.column("messages") or ""
+    messages = message_list(row[column])
+    if not messages:
+        raise Unusable(f"the column {column!r} is no list of messages" if is_filled(row[column]) else "no messages")
+    note = partial(maker.note_key, column)
+    turns = [turn for message in messages for turn in exchange(message, note)]
+    system = trimmed(maker.text(row, layout.column("system")))
+    if system and not any(turn.role == "system" for turn in turns):
+        turns = [Turn("system", system), *turns]
+    return maker.finished(turns, line, maker.text(row, layout.column("check")))
+
+
+def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
+    """A message, or an object that holds a question and its answer under the names of their speakers."""
+    if isinstance(message, Mapping):
+        named = {plain_name(str(key)): value for key, value in message.items()}
+        asked = next((name for name in ("human", "user", "input", "prompt", "question") if name in named), None)
+        answered = next((name for name in ("assistant", "gpt", "output", "response", "answer") if name in named), None)
+        if asked and answered and not {"role", "from"} & named.keys():
+            system = content_text(named.pop("system", ""))
+            for key, value in named.items():
+                if key not in (asked, answered) and is_filled(value):
+                    note(key)
+            opening = [Turn("system", system)] if system.strip() else []
+            return [
+                *opening,
+                Turn("user", content_text(named[asked])),
+                Turn("assistant", content_text(named[answered]), True),
+            ]
+    return [turn_of(message, note)]
+
+
+def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
+    """A text to be continued, all of it trained."""
+    text = trimmed(maker.text(row, layout.column("text")))
+    if not text:
+        raise Unusable("empty text")
+    return RawRow(text, "", text, turns=(Turn("text", text, True),), line=line)
+
+
+def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
+    """A better and a worse answer: not for this kind of training."""
+    raise Unusable(PAIR_OF_PREFERENCE)
+
+
+KINDS: dict[str, Callable[[RowMaker, int, Mapping[str, Any], Layout], RawRow]] = {
+    "pair": pair_row,
+    "chat": chat_row,
+    "text": text_row,
+    "preference": preference_row,
+}

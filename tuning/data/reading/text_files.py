@@ -1,0 +1,166 @@
+"""Text files as lines: compressed or not, in whatever encoding, every fault with its line."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tuning.errors import UserError
+
+KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+COMPRESSIONS = (".gz", ".zst")
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+LEGACY = "cp1252"
+CHUNK = 1 << 16
+SHOWN = 30
+
+
+def kind_of(path: Path) -> str | None:
+    """'jsonl', 'json', 'csv' or 'parquet' by a file's name, compressed or not; None for any other."""
+    suffix, compression = path.suffix.lower(), ""
+    if suffix in COMPRESSIONS:
+        suffix, compression = Path(path.stem).suffix.lower(), suffix
+    kind = KINDS.get(suffix)
+    return None if kind == "parquet" and compression else kind
+
+
+def endings() -> str:
+    """The endings of data files, for a message."""
+    return f"{', '.join(KINDS)} (text files also compressed: {' or '.join(COMPRESSIONS)})"
+
+
+def malformed(name: str, line: int, reason: str) -> UserError:
+    """The error for a file that cannot be read on from a line."""
+    return UserError(f"{name} is malformed in line {line}: {reason}.")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked. Raises UserError, also inside the context, if it is damaged or cannot be read."""
+    try:
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path) as packed:
+                yield packed  # type: ignore[misc]
+        elif path.suffix.lower() == ".zst":
+            import pyarrow
+
+            with pyarrow.input_stream(str(path), compression="zstd") as unpacked:
+                yield unpacked
+        else:
+            with path.open("rb") as file:
+                yield file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path.name} is no whole gzip file: compress or copy it again.") from error
+    except UnicodeError:
+        raise
+    except OSError as error:
+        what = "no whole zstd file" if path.suffix.lower() == ".zst" else f"not readable ({error.strerror or error})"
+        raise UserError(f"{path.name} is {what}: check it, or copy it again.") from error
+
+
+def encoding_of(path: Path, start: bytes, given: str | None) -> str:
+    """The encoding of a file that begins with ``start``: the one that is given, else by its mark, else UTF-8.
+
+    Raises UserError for a name that is no encoding.
+    """
+    if given:
+        try:
+            name = codecs.lookup(given).name
+            "".encode(name)
+        except (LookupError, ValueError) as error:
+            raise UserError(f"There is no encoding {given!r}: name one such as utf-8, utf-16 or cp1252.") from error
+        return "utf-8-sig" if name == "utf-8" else name
+    for mark, name in MARKS:
+        if start.startswith(mark):
+            return name
+    if len(start) >= 4 and start[1] == start[3] == 0 != start[0]:
+        return "utf-16-le"
+    if len(start) >= 4 and start[0] == start[2] == 0 != start[1]:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def lines_of(path: Path, given: str | None = None) -> Iterator[str]:
+    """The lines of a text file with their ends, split at line feeds alone.
+
+    Raises UserError naming the line that is not in the file's encoding.
+    """
+    with opened(path) as file:
+        start = file.read(4)
+        encoding = encoding_of(path, start, given)
+        wide = "16" in encoding or "32" in encoding
+        pieces = wide_lines(file, start, encoding, path.name) if wide else byte_lines(file, start, encoding, path.name)
+        yield from pieces
+
+
+def byte_lines(file: IO[bytes], start: bytes, encoding: str, name: str) -> Iterator[str]:
+    """Lines of an encoding in which the byte 0x0A is always a line feed."""
+    first = start if start.endswith(b"\n") else start + file.readline()
+    number = 0
+    codec = "utf-8" if encoding == "utf-8-sig" else encoding
+    if encoding == "utf-8-sig":
+        first = first.removeprefix(codecs.BOM_UTF8)
+    for piece in first.splitlines(keepends=True) if first.count(b"\n") > 1 else [first]:
+        number += 1
+        yield decoded(piece, codec, number, name)
+    for line in file:
+        number += 1
+        yield decoded(line, codec, number, name)
+
+
+def decoded(line: bytes, encoding: str, number: int, name: str) -> str:
+    """A line as text. Raises UserError naming it, and what it would be in the commonest legacy encoding."""
+    try:
+        return line.decode(encoding)
+    except UnicodeError as error:
+        raise malformed(name, number, fault(error, line, encoding)) from error
+
+
+def fault(error: UnicodeError, line: bytes, encoding: str) -> str:
+    """What is wrong with bytes that are not in their encoding, and what to do."""
+    shown = "UTF-8" if encoding == "utf-8" else encoding
+    if not isinstance(error, UnicodeDecodeError):
+        return f"it is not {shown}"
+    where = f"byte 0x{line[error.start]:02X}, column {len(line[: error.start].decode(encoding, 'replace')) + 1}"
+    told = f"it is not {shown} ({where})"
+    if encoding != "utf-8":
+        return f"{told}: give another --encoding"
+    try:
+        read = line[max(0, error.start - SHOWN // 2) : error.start + SHOWN // 2].decode(LEGACY)
+    except UnicodeError:
+        return f"{told}: save it as UTF-8, or give its --encoding"
+    return f"{told}: with --encoding {LEGACY} it reads “{' '.join(read.split())}”"
+
+
+def wide_lines(file: IO[bytes], start: bytes, encoding: str, name: str) -> Iterator[str]:
+    """Lines of UTF-16 and UTF-32."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    waiting, number, chunk = "", 0, start
+    while True:
+        try:
+            waiting += decoder.decode(chunk, final=not chunk)
+        except UnicodeError as error:
+            number += waiting.count("\n")
+            before: Any = chunk[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+            number += before.decode(encoding, "replace").count("\n") if before else 0
+            raise malformed(name, number + 1, f"it is not {encoding.upper()}") from error
+        *whole, waiting = waiting.split("\n")
+        for line in whole:
+            number += 1
+            yield (line.removeprefix("\ufeff") if number == 1 else line) + "\n"
+        if not chunk:
+            break
+        chunk = file.read(CHUNK)
+    if waiting:
+        yield waiting.removeprefix("\ufeff") if number == 0 else waiting

@@ -1,0 +1,64 @@
+"""Values of a data file as they are written there: numbers keep their spelling, text keeps its white space."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
+
+
+class Spelled(str):
+    """A JSON number as it is spelled in the file: ``2.50`` stays so, and 2^67 loses no digit."""
+
+    __slots__ = ()
+
+
+class NotText(ValueError):
+    """A value that is no text; its message names the kind ("a list")."""
+
+
+def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError if a key stands in it twice, of which one would vanish."""
+    found = dict(items)
+    if len(found) < len(items):
+        names = [name for name, _ in items]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+DECODER = json.JSONDecoder(parse_int=Spelled, parse_float=Spelled, parse_constant=Spelled, object_pairs_hook=pairs)
+"""Reads JSON so that every scalar keeps its spelling."""
+
+
+def text_of(value: Any) -> str:
+    """A cell as text, exactly as it is written; a missing one is empty. Raises NotText for lists, objects and bytes."""
+    if type(value) is str:
+        return value
+    if value is None or (isinstance(value, Spelled) and value == "NaN"):
+        return ""
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        raise NotText("an object")
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise NotText("bytes")
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        raise NotText("a list")
+    return str(value)
+
+
+def trimmed(text: str) -> str:
+    """Text without the blank lines before it and the white space after it; its own indentation stays."""
+    if text[:1].isspace():
+        text = BLANK_LINES.sub("", text)
+    return text.rstrip()
+
+
+def is_filled(value: Any) -> bool:
+    """Whether a cell holds anything: no null, and neither an empty text nor an empty list."""
+    return value is not None and value != "" and value != [] and value != {}

@@ -1,0 +1,224 @@
+"""The first half of a load: a source as it is, one question with its answer or one conversation a row of ``raw``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, islice
+from typing import TYPE_CHECKING, Any
+
+from tuning.data import cleaning
+from tuning.data.reading.arrow_rows import rows_of_batch
+from tuning.data.reading.layouts import Layout
+from tuning.data.reading.records import Record
+from tuning.data.reading.row_maker import RowMaker
+from tuning.data.reading.values import is_filled
+from tuning.data.rows import RawRow, turns_to_json
+from tuning.ingest.chunks import Chunks
+from tuning.ingest.snapshot import count
+
+if TYPE_CHECKING:
+    import pyarrow
+    from duckdb import DuckDBPyConnection
+
+FIELDS = ("question", "input", "answer", "script", "conversation")
+RAW = f"raw (position BIGINT, line BIGINT, {', '.join(f'{name} VARCHAR' for name in FIELDS)})"
+TURNS = "turns (position BIGINT, line BIGINT, conversation VARCHAR, kind VARCHAR, message VARCHAR)"
+SIMPLE_KINDS = "('instruction', 'input', 'output')"
+ROWS_AT_ONCE = 4096
+BYTES_AT_ONCE = 8 << 20
+PLAIN_ROLES = {"question", "input", "answer", "check"}
+
+
+def copy_rows(connection: DuckDBPyConnection, chunks: Chunks, maker: RowMaker) -> None:
+    """Append a source's rows to ``raw``; ``maker`` keeps the account. Raises UserError if nothing is understood."""
+    connection.execute(f"CREATE TABLE {RAW}")
+    if chunks.batches is not None:
+        copy_batches(connection, chunks.name, chunks.batches, maker)
+    else:
+        copy_records(connection, chunks.records or iter(()), maker)
+
+
+def copy_batches(
+    connection: DuckDBPyConnection, name: str, batches: Iterator[pyarrow.RecordBatch], maker: RowMaker
+) -> None:
+    """Append Arrow chunks: whole columns at once where they are plain text, else row by row."""
+    position = 0
+    for batch in batches:
+        layout = plain_layout(batch, maker)
+        if layout is None:
+            records = rows_of_batch(name, batch, maker.read)
+            rest = (
+                record
+                for before, later in counted(batches, maker.read + batch.num_rows)
+                for record in rows_of_batch(name, later, before)
+            )
+            copy_records(connection, chain(records, rest), maker, position)
+            return
+        columns = [cells(batch, layout.column(role)) for role in ("question", "input", "answer", "check")]
+        maker.use(layout)
+        maker.read += batch.num_rows
+        numbers = range(position + 1, position + batch.num_rows + 1)
+        append(connection, "raw", position, [list(numbers), *columns, [""] * batch.num_rows])
+        position += batch.num_rows
+
+
+def counted(batches: Iterable[pyarrow.RecordBatch], before: int) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
+    """Chunks with the number of rows before each."""
+    for batch in batches:
+        yield before, batch
+        before += batch.num_rows
+
+
+def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
+    """The layout of a chunk that is questions with answers in columns of text, and nothing beside them."""
+    from pyarrow import types
+
+    if len(set(batch.schema.names)) < len(batch.schema.names):
+        return None
+    row: dict[str, Any] = dict.fromkeys(batch.schema.names, "filled")
+    layout = maker.layout(row)
+    if layout is None or layout.kind != "pair" or not set(layout.roles.values()) <= PLAIN_ROLES:
+        return None
+    if len(layout.roles) > len(set(layout.roles.values())) or len(maker.candidates(row)) > 1:
+        return None
+    kinds = [batch.schema.field(name).type for name in layout.roles]
+    plain = all(types.is_string(kind) or types.is_large_string(kind) for kind in kinds)
+    return layout if plain and not any(looks_listed(batch, name) for name in layout.needed()) else None
+
+
+def looks_listed(batch: pyarrow.RecordBatch, name: str) -> bool:
+    """Whether a text of a column may be a list of messages as JSON."""
+    from pyarrow import compute
+
+    return bool(compute.any(compute.match_substring_regex(batch.column(name), r"\A\s*\[")).as_py())
+
+
+def copy_records(connection: DuckDBPyConnection, records: Iterator[Record], maker: RowMaker, position: int = 0) -> None:
+    """Append rows one by one, from ``position`` on."""
+    first = next(records, None)
+    if first is None:
+        return
+    layout = maker.layout(first[1])
+    whole = chain([first], records)
+    if layout is not None and layout.kind == "turn":
+        join_messages(connection, whole, maker)
+    else:
+        append_rows(connection, maker.rows(whole), position)
+
+
+def append_rows(connection: DuckDBPyConnection, rows: Iterator[RawRow], position: int) -> None:
+    """Append rows in chunks of bounded size."""
+    waiting: list[RawRow] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += len(row.question) + len(row.input) + len(row.answer) + sum(len(turn.text) for turn in row.turns)
+        if len(waiting) == ROWS_AT_ONCE or size > BYTES_AT_ONCE:
+            position += append_chunk(connection, waiting, position)
+            waiting, size = [], 0
+    if waiting:
+        append_chunk(connection, waiting, position)
+
+
+def append_chunk(connection: DuckDBPyConnection, rows: list[RawRow], position: int) -> int:
+    """Append some rows; returns how many."""
+    columns = [list(column) for column in zip(*((r.question, r.input, r.answer, r.check) for r in rows), strict=True)]
+    conversations = [turns_to_json(row.turns) for row in rows]
+    return append(connection, "raw", position, [[row.line for row in rows], *columns, conversations])
+
+
+def join_messages(connection: DuckDBPyConnection, records: Iterator[Record], maker: RowMaker) -> None:
+    """One message per row to ``raw``, joined by conversation as :meth:`RowMaker.joined` does. The grouping sees
+    positions only, so that long messages stay on disk."""
+    connection.execute(f"CREATE TABLE {TURNS}")
+    position = 0
+    messages = message_rows(records, maker)
+    while waiting := list(islice(messages, ROWS_AT_ONCE)):
+        append(connection, "turns", position, [list(column) for column in zip(*waiting, strict=True)])
+        position += len(waiting)
+    connection.execute(
+        f"""CREATE TEMP TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
+        max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
+        max(position) FILTER (kind = 'output') AS answer,
+        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = count(DISTINCT kind) AS simple
+        FROM turns GROUP BY conversation"""
+    )
+    connection.execute(
+        """INSERT INTO raw SELECT first, c.line, q.message, coalesce(i.message, ''), a.message, '', ''
+        FROM conversations AS c JOIN turns AS q ON q.position = c.question JOIN turns AS a ON a.position = c.answer
+        LEFT JOIN turns AS i ON i.position = c.input WHERE simple"""
+    )
+    incomplete = "simple AND (question IS NULL OR answer IS NULL)"
+    missing = count(connection, f"conversations WHERE {incomplete}")
+    if missing:
+        line = connection.execute(f"SELECT min(line) FROM conversations WHERE {incomplete}").fetchall()[0][0]
+        maker.left_out.add("incomplete conversation", line, missing)
+    append_rows(connection, other_conversations(connection, maker), position)
+    connection.execute("DROP TABLE turns")
+
+
+def message_rows(records: Iterator[Record], maker: RowMaker) -> Iterator[tuple[int, str, str, str]]:
+    """Line, conversation, kind and text of every message; those that belong to no conversation are counted."""
+    for line, row in records:
+        maker.read += 1
+        layout = maker.layout(row)
+        if layout is None or layout.kind != "turn":
+            maker.left_out.add("a row among messages that is none", line)
+            continue
+        maker.use(layout)
+        identity = row[layout.column("conversation") or ""]
+        if not is_filled(identity):
+            maker.left_out.add("a message without a conversation_id", line)
+            continue
+        _, kind, text = maker.message(line, row, layout)
+        yield line, str(identity).encode("utf-8", "replace").decode(), kind, text
+
+
+def other_conversations(connection: DuckDBPyConnection, maker: RowMaker) -> Iterator[RawRow]:
+    """Conversations of more than one question and answer, in the order of their first messages."""
+    if not count(connection, "conversations WHERE NOT simple"):
+        return
+    query = (
+        "SELECT t.conversation, t.line, t.kind, t.message FROM turns AS t JOIN conversations AS c USING (conversation) "
+        "WHERE NOT c.simple ORDER BY c.first, t.position"
+    )
+    reader = connection.cursor().sql(query).to_arrow_reader(ROWS_AT_ONCE)
+    messages = (tuple(row.values()) for batch in reader for row in batch.to_pylist())
+    for _, group in groupby(messages, key=lambda message: message[0]):
+        made = maker.joined_row([(line, kind, text) for _, line, kind, text in group])
+        if made is not None:
+            yield made
+
+
+def cells(batch: pyarrow.RecordBatch, name: str | None) -> Any:
+    """A column of text without nulls; a missing column is empty. What is too long is cut one character later, which is
+    enough to leave it out afterwards."""
+    import pyarrow
+    from pyarrow import compute
+
+    if name is None:
+        return pyarrow.nulls(batch.num_rows, pyarrow.string()).fill_null("")
+    column = batch.column(name)
+    if (compute.max(compute.binary_length(column)).as_py() or 0) > cleaning.MAX_CHARACTERS:
+        column = compute.utf8_slice_codeunits(column, 0, cleaning.MAX_CHARACTERS + 1)
+    return column.fill_null("")
+
+
+def append(connection: DuckDBPyConnection, table: str, position: int, columns: list[Any]) -> int:
+    """Append a chunk whose rows are numbered from ``position``; returns how many they are."""
+    import pyarrow
+
+    names = [f"c{at}" for at in range(len(columns))]
+    length = len(columns[0])
+    chunk = pyarrow.table([pyarrow.array(range(position, position + length), pyarrow.int64()), *columns], ["p", *names])
+    insert(connection, table, chunk)
+    return length
+
+
+def insert(connection: DuckDBPyConnection, table: str, chunk: pyarrow.Table, select: str = "*") -> None:
+    """Append Arrow rows to a table."""
+    connection.register("chunk", chunk)
+    try:
+        connection.execute(f"INSERT INTO {table} SELECT {select} FROM chunk")
+    finally:
+        connection.unregister("chunk")
