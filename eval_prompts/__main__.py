@@ -1,29 +1,51 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|tokens|adapter|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|adapter|votes``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from eval_prompts.answers import Settings
+from eval_prompts.asking import ask_task, chosen, print_streaming
+from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.loss_curve import read_curve
-from eval_prompts.report import Comparison, by_question, check_writable, facts, judged, write, write_text
-from eval_prompts.serving.lens import Lens
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.progress import Progress, told_loading
+from eval_prompts.report import check_writable, write, write_text
+from eval_prompts.serving.lens import VERSION, Lens
+from eval_prompts.tasks import command as tasks_command
+from eval_prompts.tasks.catalogue import find_task, python_task
+from eval_prompts.tasks.of_adapter import default_task
+from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.votes import command
+from tuning.data.chat import check_question
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer
+    from eval_prompts.answers import Settings
+    from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.tasks.task import Task
 
-SIDES = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
+COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "adapter", "votes")
+SIDES: dict[str, tuple[Side, ...]] = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and where to read more; exits with 2."""
+        unknown = re.match(r"argument command: invalid choice: '([^']*)'", message)
+        if unknown:
+            message = f"there is no command {unknown[1]!r}{nearest(unknown[1], COMMANDS)}"
+        self.exit(2, f"error: {message.rstrip('.')}. ({self.prog} --help lists what there is.)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="preset name, local folder or Hub id")
     common.add_argument("--adapter", default="starter", help="adapter folder, Hub id, or 'starter'")
+    common.add_argument(
+        "--task", help="a task's name or file; without it the five probes, in the adapter's prompt format"
+    )
     common.add_argument("--sides", choices=SIDES, default="both", help="which models answer")
     common.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best one here")
     common.add_argument(
@@ -40,21 +65,23 @@ def build_parser() -> argparse.ArgumentParser:
     precision = common.add_mutually_exclusive_group()
     precision.add_argument("--load-in-4bit", dest="quantize", action="store_const", const="4bit")
     precision.add_argument("--load-in-8bit", dest="quantize", action="store_const", const="8bit")
-    common.add_argument("--max-new-tokens", type=int, default=300, help="token cap per answer")
-    common.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
-    common.add_argument("--top-p", type=float, default=1.0)
-    common.add_argument("--seed", type=int, default=0)
+    common.add_argument("--max-new-tokens", type=int, help="token cap per answer; without it the task's, which is 300")
+    common.add_argument("--temperature", type=float, help="0 is greedy, which is the default")
+    common.add_argument("--top-p", type=float, help="the share of probability in play; 1 is all, the default")
+    common.add_argument("--seed", type=int, help="the same seed gives the same text; default 0")
 
-    parser = argparse.ArgumentParser(prog="python -m eval_prompts", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = Parser(prog="python -m eval_prompts", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"LoRA Lens {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
     ask.add_argument("question")
     ask.set_defaults(run=run_ask)
-    compare = commands.add_parser("compare", parents=[common], help="ask all five probes and write a report")
+    compare = commands.add_parser("compare", parents=[common], help="ask all of a task's questions and write a report")
     compare.add_argument("--out", type=Path, required=True, help="folder for answers.json, report.md and report.html")
+    compare.add_argument("--limit", type=int, help="only the first questions")
     compare.set_defaults(run=run_compare)
-    score = commands.add_parser("score", parents=[common], help="ask both sides a suite of questions with tests")
-    score.add_argument("--suite", type=Path, required=True, help="JSON lines in the format of MBPP or HumanEval")
+    score = commands.add_parser("score", parents=[common], help="ask both sides a suite with tests, or a task")
+    score.add_argument("--suite", type=Path, help="JSON lines in the format of MBPP or HumanEval")
     score.add_argument("--limit", type=int, help="only the first questions")
     score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     score.add_argument("--out", type=Path, help="write the score as JSON to this file")
@@ -64,14 +91,27 @@ def build_parser() -> argparse.ArgumentParser:
     tokens.add_argument("--text", help="score this text; without it both sides answer, and both answers are scored")
     tokens.add_argument("--json", type=Path, metavar="FILE", help="write every token's figures to this file as well")
     tokens.set_defaults(run=run_tokens)
+    tasks_command.add(commands)
     add_adapter_command(commands)
     command.add(commands)
     return parser
 
 
-def settings_of(options: argparse.Namespace) -> Settings:
-    """Generation settings from the options."""
-    return Settings(options.max_new_tokens, options.temperature, options.top_p, options.seed)
+def settings_of(options: argparse.Namespace, task: Task) -> Settings:
+    """Generation settings: the task's, but for what the options say."""
+    names = ("max_new_tokens", "temperature", "top_p", "seed")
+    asked = {name: value for name in names if (value := getattr(options, name)) is not None}
+    return replace(task.settings, **asked)
+
+
+def task_of(options: argparse.Namespace, status: Status | None = None) -> Task:
+    """The task that the options name, else the default for the adapter that ``status`` tells of; notes go to stderr."""
+    if options.task:
+        return find_task(options.task)
+    task, note = default_task(status.adapter if status else None)
+    if note:
+        print(note, file=sys.stderr)
+    return task
 
 
 def new_lens(options: argparse.Namespace) -> Lens:
@@ -83,6 +123,7 @@ def new_lens(options: argparse.Namespace) -> Lens:
         quantize=options.quantize,
         precision=options.precision,
         prefer_hub=options.prefer_hub,
+        on_progress=told_loading,
     )
 
 
@@ -96,39 +137,31 @@ def load(lens: Lens) -> Status:
     return status
 
 
-def answer(questions: list[str], options: argparse.Namespace) -> tuple[Status, list[Answer]]:
-    """Load what the options name, ask, and wait, with a bar of finished answers on a terminal."""
-    from tqdm import tqdm
-
-    with new_lens(options) as lens:
-        stream = lens.ask(questions, settings_of(options), SIDES[options.sides])
-        status = load(lens)
-        answers: list[Answer] = []
-        with tqdm(total=len(stream.rows), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar:
-            for answers in stream.snapshots(interval=0.2):
-                bar.n = sum(answer.done for answer in answers)
-                bar.set_postfix_str(f"{sum(answer.tokens for answer in answers)} tokens")
-    return status, answers
-
-
 def run_ask(options: argparse.Namespace) -> None:
-    """Print the answers of both sides to one question."""
-    _, answers = answer([options.question], options)
-    for one in answers:
-        print(f"── {one.side} ── {facts(one)}\n{one.text}\n")
+    """Print the answers of both sides to one question as they are written."""
+    named = task_of(options) if options.task else None
+    checked = settings_of(options, named or python_task())
+    check_question(options.question)
+    with new_lens(options) as lens:
+        task = named or task_of(options, load(lens))
+        if named:
+            load(lens)
+        print_streaming(lens, task, options.question, checked, SIDES[options.sides])
 
 
 def run_tokens(options: argparse.Namespace) -> None:
     """Score a text, or both sides' answers, token by token under both models."""
     if options.sides != "both":
         raise UserError("The token lens compares two models: leave --sides out.")
+    if options.task:
+        raise UserError("The token lens reads texts in the Python task's prompt: leave --task out.")
     lens = new_lens(options)
     try:
         load(lens)
         if options.text is not None:
             texts = {"text": (options.text, False)}
         else:
-            answers = lens.ask([options.question], settings_of(options)).result()
+            answers = lens.ask([options.question], settings_of(options, python_task())).result()
             texts = {answer.side: (answer.text, answer.stopped) for answer in answers if answer.text}
         readings = {name: lens.read(options.question, text, ended=ended) for name, (text, ended) in texts.items()}
     finally:
@@ -162,50 +195,85 @@ def known_votes(status: Status) -> list[str]:
 
 
 def run_compare(options: argparse.Namespace) -> None:
-    """Ask the five probes and write the report."""
+    """Ask a task's questions and write the report."""
     check_writable(options.out)
-    status, answers = answer([probe.question for probe in PROBES], options)
-    for question, sides in by_question(answers):
-        print(question)
-        for one in sides:
-            print(f"  {one.side:5} {facts(one)}")
+    named = find_task(options.task) if options.task else None
+    questions = chosen(named or python_task(), options.limit)
+    settings = settings_of(options, named or python_task())
+    with new_lens(options) as lens:
+        status = load(lens)
+        task = named or task_of(options, status)
+        answers, verdicts = ask_task(lens, task, questions, settings, SIDES[options.sides])
     curve = read_curve(status.adapter.path) if status.adapter else None
-    comparison = Comparison(status, settings_of(options), answers, judged(answers), known_votes(status), curve)
-    print(comparison.tally)
+    comparison = Comparison(status, settings, answers, verdicts, known_votes(status), curve, task, questions)
+    if len(questions) <= 20:
+        for number, group in comparison.groups:
+            print(comparison.asked(number).text)
+            for one in group:
+                print(f"  {one.side:5} {facts(one)}")
+    for line in filter(None, (comparison.tally, comparison.changes_line)):
+        print(line)
     for path in write(comparison, options.out):
         print(path)
 
 
 def run_score(options: argparse.Namespace) -> None:
-    """Score both sides on a suite; the table goes to stdout, the figures to ``--out``."""
-    from tqdm import tqdm
-
+    """Score both sides on a suite or a task; the table goes to stdout, the figures to ``--out``."""
     from eval_prompts.judging import suite
 
     if options.sides != "both":
         raise UserError("A score compares both sides: leave out --sides.")
-    items = suite.load_suite(options.suite, options.limit)
-    settings = settings_of(options)
+    if (options.suite is None) == (options.task is None):
+        raise UserError("Name what is to be scored: --suite FILE, or --task NAME or FILE.")
     if options.out is not None:
         check_writable(options.out.parent)
-    with (
-        new_lens(options) as lens,
-        tqdm(total=2 * len(items), unit="answer", disable=not sys.stderr.isatty(), leave=False) as bar,
-    ):
+    if options.task:
+        score_task(options)
+        return
+    items = suite.load_suite(options.suite, options.limit)
+    settings = settings_of(options, python_task())
+    with new_lens(options) as lens:
+        status = load(lens)
+        with Progress(2 * len(items)) as progress:
 
-        def ask(questions: list[tuple[str, str]]) -> Iterator[suite.Reply]:
-            return suite.finished(lens.ask(questions, settings).snapshots(interval=1.0))
+            def ask(questions: list[tuple[str, str]]) -> Iterator[suite.Reply]:
+                return suite.finished(lens.ask(questions, settings).snapshots(interval=1.0))
 
-        def show(progress: suite.Progress) -> None:
-            bar.n = progress.done
-            bar.set_postfix_str(", ".join(f"{side} {passed} passed" for side, passed in progress.passed.items()))
+            def show(state: suite.Progress) -> None:
+                words = ", ".join(f"{side} {passed} passed" for side, passed in state.passed.items())
+                progress.show(state.done, words)
 
-        load(lens)
-        figures = suite.score(items, ask, name=options.suite.name, jail=options.jail, on_progress=show)
+            figures = suite.score(items, ask, name=options.suite.name, jail=options.jail, on_progress=show)
     print(suite.as_table(figures))
-    if options.out is not None:
-        write_text(options.out, json.dumps(figures, indent=2) + "\n")
-        print(options.out)
+    tell(figures | whose(status, settings), options.out)
+
+
+def score_task(options: argparse.Namespace) -> None:
+    """Score both sides on a task's questions."""
+    task = find_task(options.task)
+    if not task.scorers and not any(question.checks for question in task.questions):
+        raise UserError(f"The task {task.name} has no scorers: add them under score, or use compare.")
+    questions, settings = chosen(task, options.limit), settings_of(options, task)
+    with new_lens(options) as lens:
+        status = load(lens)
+        answers, verdicts = ask_task(lens, task, questions, settings, SIDES["both"], options.jail)
+    comparison = Comparison(status, settings, answers, verdicts, task=task, questions=questions)
+    for line in comparison.table_lines:
+        print(line)
+    tell(comparison.to_dict(), options.out)
+
+
+def whose(status: Status, settings: Settings) -> dict[str, Any]:
+    """Who was scored, and how it answered, as JSON data."""
+    adapter = status.adapter and status.adapter.to_dict()
+    return {"model": status.model, "origin": status.origin, "adapter": adapter, "settings": settings.to_dict()}
+
+
+def tell(figures: dict[str, Any], path: Path | None) -> None:
+    """Write figures as JSON, where a file was named."""
+    if path is not None:
+        write_text(path, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+        print(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

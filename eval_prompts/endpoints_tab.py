@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
-from eval_prompts.report import answer_dict
+from eval_prompts.comparison import answer_dict
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.votes.results import results as results_of

@@ -5,138 +5,22 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eval_prompts.judging.verdict import summary
-from eval_prompts.loss_curve import LossCurve, svg
-from eval_prompts.showing.compare_view import adapter_names
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.comparison import Comparison, facts
+from eval_prompts.loss_curve import svg
+from eval_prompts.tasks.verdicts import Change, Judgement
 from tuning.errors import UserError
 from tuning.files import write_whole
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Settings
-    from eval_prompts.judging.verdict import Badge, Verdict
-    from eval_prompts.serving.status import Status
+    from eval_prompts.judging.verdict import Badge
 
-PROBE_IDS = {probe.question: probe.id for probe in PROBES}
 PAGE = Path(__file__).with_name("report.html.template")
-SIDE_TITLES = {"base": "Base", "tuned": "Tuned"}
 SIGNS = {"good": "✓", "bad": "✗", "neutral": "○"}
-Key = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was asked of whom, and what each side answered (by question, base before tuned).
-
-    ``verdicts`` are by side and question number; ``votes`` says in lines what people voted on this adapter's answers;
-    ``curve`` is the loss of the adapter's run.
-    """
-
-    status: Status
-    settings: Settings
-    answers: Sequence[Answer]
-    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
-    votes: Sequence[str] = ()
-    curve: LossCurve | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of ``answers.json``."""
-        return {
-            "model": self.status.model,
-            "origin": self.status.origin,
-            "device": self.status.device,
-            "adapter": self.status.adapter and self.status.adapter.to_dict(),
-            "against": self.status.against and self.status.against.to_dict(),
-            "settings": self.settings.to_dict(),
-            "answers": [answer_dict(answer) for answer in self.answers],
-            "verdicts": [
-                {"probe": PROBE_IDS.get(answer.question), "side": answer.side, **self.verdict(answer).to_dict()}
-                for answer in self.answers
-                if self.verdict(answer)
-            ],
-            "summary": summary((side, verdict) for (side, _), verdict in self.verdicts.items()),
-            "votes": list(self.votes),
-        }
-
-    def verdict(self, answer: Answer) -> Verdict | None:
-        """What the machine found about an answer, if it was judged."""
-        return self.verdicts.get((answer.side, answer.index))
-
-    @property
-    def titles(self) -> dict[str, str]:
-        """What both sides are called: Base and Tuned, or the names of two adapters that are compared."""
-        return adapter_names(self.status) or SIDE_TITLES
-
-    @property
-    def tally(self) -> str:
-        """How many answers of each side do their task, in one line; '' where none was judged."""
-        counts = summary((side, verdict) for (side, _), verdict in self.verdicts.items())
-        names = adapter_names(self.status) or {}
-        words = [
-            f"{names.get(side, side)}: {count['passes']} of {count['answers']} do the task, "
-            + (f"{count['not_run']} could not be run, " if count["not_run"] else "")
-            + f"{count['ended']} ended by themselves"
-            for side in ("tuned", "base")
-            if (count := counts.get(side))
-        ]
-        return " · ".join(words)
-
-    @property
-    def subtitle(self) -> str:
-        """Model, adapter, device and settings in one line."""
-        cards = [card.summary for card in (self.status.adapter, self.status.against) if card]
-        parts = [f"base {self.status.model}", " against ".join(cards) or "no adapter", self.status.device]
-        settings = self.settings
-        sampling = (
-            "greedy"
-            if settings.temperature == 0
-            else f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
-        )
-        return " · ".join([*parts, sampling, f"at most {settings.max_new_tokens} tokens"])
-
-
-def answer_dict(answer: Answer) -> dict[str, Any]:
-    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds."""
-    return {
-        "probe": PROBE_IDS.get(answer.question),
-        "question": answer.question,
-        "side": answer.side,
-        "text": answer.text,
-        "tokens": answer.tokens,
-        "seconds": round(answer.seconds, 3),
-        "stopped": answer.stopped,
-    }
-
-
-def ending(answer: Answer) -> str:
-    """How an answer ended, in words."""
-    words = {"ended": "ended by itself", "capped": "hit the token cap", "cancelled": "stopped by hand"}
-    return words.get(answer.state, answer.state)
-
-
-def facts(answer: Answer) -> str:
-    """Length, time, speed and ending of an answer in one line."""
-    return (
-        f"{answer.tokens} tokens · {answer.seconds:.1f} s · {answer.tokens_per_second:.0f} tokens/s · {ending(answer)}"
-    )
-
-
-def judged(answers: Sequence[Answer]) -> dict[Key, Verdict]:
-    """The verdict on each complete answer, by side and question number. Runs their code in the sandbox."""
-    from eval_prompts.judging.judge import judge
-
-    return {
-        (answer.side, answer.index): judge(answer.text, probe_id=PROBE_IDS.get(answer.question), stopped=answer.stopped)
-        for answer in answers
-        if answer.state in ("ended", "capped")
-    }
 
 
 def write(comparison: Comparison, folder: Path) -> list[Path]:
@@ -170,22 +54,29 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"The report cannot be written to {folder}: choose a folder you may write to.")
 
 
-def by_question(answers: Sequence[Answer]) -> list[tuple[str, list[Answer]]]:
-    """Answers grouped by question, in order."""
-    return [
-        (group[0].question, group) for _, items in groupby(answers, key=lambda a: a.index) for group in [list(items)]
-    ]
+def heading(comparison: Comparison, number: int) -> str:
+    """A question's number and text, and how the sides compare."""
+    change = comparison.change(number)
+    words = f" ({change})" if change in (Change.BETTER, Change.WORSE) else ""
+    return f"{number + 1}. {comparison.asked(number).text}{words}"
 
 
 def markdown(comparison: Comparison) -> str:
-    """The report as Markdown: per question the sides one below the other, each quoted."""
-    lines = ["# LoRA Lens comparison", "", comparison.subtitle, ""]
-    if comparison.tally:
-        lines += [f"**{comparison.tally}**", ""]
+    """The report as Markdown: the first table, then per question the sides one below the other, each quoted."""
+    lines = ["# LoRA Lens comparison", "", one_line(comparison.subtitle), "", one_line(comparison.about), ""]
+    for line in filter(None, (comparison.tally, comparison.changes_line)):
+        lines += [f"**{one_line(line)}**", ""]
+    head, rows = comparison.table if comparison.answers else ([], [])
+    for row in [head, ["---"] * len(head), *rows] if rows else []:
+        lines.append(f"| {' | '.join(cell if cell == '---' else one_line(cell) for cell in row)} |")
+    lines += [""] if rows else []
     for line in comparison.votes:
         lines += [one_line(line), ""]
-    for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
-        lines += [f"## {number}. {one_line(question)}", ""]
+    for number, answers in comparison.groups:
+        lines += [f"## {one_line(heading(comparison, number))}", ""]
+        references = comparison.asked(number).references
+        if references:
+            lines += [f"Reference: {' · '.join(map(one_line, references))}", ""]
         for answer in answers:
             quoted = [f"> {line}".rstrip() for line in answer.text.splitlines()]
             lines += [
@@ -198,9 +89,9 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def findings(verdict: Verdict | None) -> list[str]:
+def findings(verdict: Judgement | None) -> list[str]:
     """A verdict as Markdown: the badges in one line, and why for those that are not good."""
-    if verdict is None:
+    if verdict is None or not verdict.badges:
         return []
     lines = [" · ".join(f"{SIGNS[badge.state]} {one_line(badge.label)}" for badge in verdict.badges), ""]
     reasons = [badge for badge in verdict.badges if badge.state != "good" and badge.reason]
@@ -216,22 +107,54 @@ def one_line(text: str) -> str:
 def page(comparison: Comparison) -> str:
     """The report as one HTML page that needs nothing else; all texts are escaped."""
     rows = []
-    for number, (question, answers) in enumerate(by_question(comparison.answers), start=1):
+    for number, answers in comparison.groups:
         columns = "".join(
             f'<article class="{answer.side}"><h3>{html.escape(comparison.titles[answer.side])}</h3>'
             f"{answer_html(answer.text)}"
             f"<footer>{html.escape(facts(answer))}{badges_html(comparison.verdict(answer))}</footer></article>"
             for answer in answers
         )
-        rows.append(f'<section><h2>{number}. {html.escape(question)}</h2><div class="sides">{columns}</div></section>')
+        title = html.escape(heading(comparison, number))
+        rows.append(
+            f'<section class="{comparison.change(number)}"><h2>{title}</h2>{behind(comparison, number)}'
+            f'<div class="sides">{columns}</div></section>'
+        )
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         subtitle=html.escape(comparison.subtitle),
+        about=html.escape(comparison.about),
         highlight=highlight_css(),
-        tally=paragraphs("tally", [comparison.tally]),
+        tally=paragraphs("tally", [comparison.tally, comparison.changes_line]),
+        table=table_html(comparison),
         votes=paragraphs("votes", comparison.votes),
         curve=curve_html(comparison),
         rows="\n".join(rows),
     )
+
+
+def table_html(comparison: Comparison) -> str:
+    """The first table: a row per figure, a column per side; '' where nothing was answered."""
+    if not comparison.answers:
+        return ""
+    head, rows = comparison.table
+    titles = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
+    lines = [
+        f'<tr><th scope="row">{html.escape(label)}</th>'
+        f"{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+        for label, *cells in rows
+    ]
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def behind(comparison: Comparison, number: int) -> str:
+    """What opens on a click above the answers: the references, and the prompt as it went to the models."""
+    references = comparison.asked(number).references
+    told = "".join(f"<pre>{html.escape(reference)}</pre>" for reference in references)
+    reference = f'<details class="behind"><summary>Reference</summary>{told}</details>' if references else ""
+    turns = "".join(
+        f"<p>{html.escape(turn['role'])}</p><pre>{html.escape(turn['content'])}</pre>"
+        for turn in comparison.messages(number)
+    )
+    return f'{reference}<details class="behind"><summary>Prompt</summary>{turns}</details>'
 
 
 def paragraphs(name: str, lines: Sequence[str]) -> str:
@@ -239,9 +162,9 @@ def paragraphs(name: str, lines: Sequence[str]) -> str:
     return "".join(f'<p class="{name}">{html.escape(line)}</p>' for line in lines if line)
 
 
-def badges_html(verdict: Verdict | None) -> str:
+def badges_html(verdict: Judgement | None) -> str:
     """A verdict as badges; the reason and what the code printed open on a click, without a script."""
-    if verdict is None:
+    if verdict is None or not verdict.badges:
         return ""
     return f'<div class="badges">{"".join(map(badge_html, verdict.badges))}</div>'
 

@@ -58,6 +58,12 @@ class AdapterCard:
     fingerprint: str = ""
     kind: str = "LoRA"
     notes: tuple[str, ...] = ()
+    recorded: bool = False
+    """Whether it brings a run record of LoRA Lens."""
+    prompt_format: dict[str, Any] | None = None
+    """The prompt format it was trained in, as its record has it; records of before have none."""
+    task: str | None = None
+    """The name of the task it was trained for, if its record says so."""
 
     @property
     def summary(self) -> str:
@@ -108,6 +114,9 @@ def open_adapter(adapter: str) -> tuple[AdapterCard, AdapterFiles]:
             fingerprint=fingerprint(path),
             kind=KIND_WORDS.get(files.kind, files.kind),
             notes=files.notes,
+            recorded=bool(record),
+            prompt_format=format if isinstance(format := record.get("prompt_format"), dict) else None,
+            task=record.get("task") if isinstance(record.get("task"), str) else None,
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {error}.") from error

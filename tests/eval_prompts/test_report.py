@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from eval_prompts.answers import Answer, Settings
+from eval_prompts.comparison import Comparison, judged
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.models.adapters import AdapterCard
-from eval_prompts.report import Comparison, answer_html, judged, write
+from eval_prompts.report import answer_html, write
 from eval_prompts.serving.status import Status
 from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
@@ -37,7 +38,8 @@ def test_answers_json_has_the_agreed_layout(tmp_path):
     content = json.loads((tmp_path / "out" / "answers.json").read_text())
     assert set(content) >= {"model", "adapter", "settings", "answers"}
     assert len(content["answers"]) == 10
-    assert set(content["answers"][0]) == {"probe", "question", "side", "text", "tokens", "seconds", "stopped"}
+    before = {"probe", "question", "side", "text", "tokens", "seconds", "stopped"}
+    assert set(content["answers"][0]) == before | {"number", "state", "verdicts", "score"}
     assert [a["stopped"] for a in content["answers"][:2]] == [False, True]
     assert content["answers"][2]["probe"] == "fibonacci"
     assert "/secret/place" not in json.dumps(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eval_prompts.judging.judge import Assignment
+from eval_prompts.judging.assignment import Assignment
 from eval_prompts.judging.verdict import Verdict
 from eval_prompts.tasks.scorers.base import Outcome, Score
 

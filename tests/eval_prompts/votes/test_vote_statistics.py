@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from eval_prompts.__main__ import known_votes
 from eval_prompts.answers import Settings
+from eval_prompts.comparison import Comparison
 from eval_prompts.models.adapters import AdapterCard
-from eval_prompts.report import Comparison, write
+from eval_prompts.report import write
 from eval_prompts.serving.status import Status
 from eval_prompts.votes.bradley_terry import bradley_terry, fit
 from eval_prompts.votes.results import results, results_view

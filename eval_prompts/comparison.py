@@ -1,0 +1,254 @@
+"""One comparison as data: who was asked what, in which prompt, what each side answered, and what that is worth."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.judging.verdict import summary
+from eval_prompts.loss_curve import LossCurve
+from eval_prompts.showing.compare_view import adapter_names
+from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.probes import PROBES
+from eval_prompts.tasks.task import Question, Task
+from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer, tally
+
+if TYPE_CHECKING:
+    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.serving.status import Status
+
+PROBE_IDS = {probe.question: probe.id for probe in PROBES}
+SIDE_TITLES = {"base": "Base", "tuned": "Tuned"}
+SIDES = ("base", "tuned")
+FIRST = {Change.WORSE: 0, Change.BETTER: 1}
+"""Regressions come first, then what got better, then the rest in its own order."""
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was asked of whom, and what each side answered (by question, base before tuned).
+
+    ``verdicts`` are by side and question number; ``votes`` says in lines what people voted on this adapter's answers;
+    ``curve`` is the loss of the adapter's run. ``questions`` are those of ``task`` that were asked, by number.
+    """
+
+    status: Status
+    settings: Settings
+    answers: Sequence[Answer]
+    verdicts: Mapping[Key, Judgement] = field(default_factory=dict)
+    votes: Sequence[str] = ()
+    curve: LossCurve | None = None
+    task: Task = field(default_factory=python_task)
+    questions: Sequence[Question] = ()
+    created: float = field(default_factory=time.time)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``answers.json``."""
+        judgements = [((side, judgement)) for (side, _), judgement in self.verdicts.items()]
+        return {
+            "model": self.status.model,
+            "origin": self.status.origin,
+            "device": self.status.device,
+            "version": self.status.version,
+            "created": self.date,
+            "adapter": self.status.adapter and self.status.adapter.to_dict(),
+            "against": self.status.against and self.status.against.to_dict(),
+            "settings": self.settings.to_dict(),
+            "task": {
+                "name": self.task.name,
+                "title": self.task.words,
+                "prompt_format": self.task.format.to_dict(),
+                "score": [scorer.spec for scorer in self.task.scorers],
+            },
+            "table": tally(judgements),
+            "changes": dict(self.changes),
+            "questions": [self.question_dict(number) for number, _ in self.groups],
+            "answers": [self.answer_dict(answer) for _, group in self.groups for answer in group],
+            "verdicts": [
+                {"probe": PROBE_IDS.get(answer.question), "side": answer.side, **judgement.to_dict()}
+                for _, group in self.groups
+                for answer in group
+                if (judgement := self.verdict(answer))
+            ],
+            "summary": summary((side, found.python) for side, found in judgements if found.python),
+            "votes": list(self.votes),
+        }
+
+    def question_dict(self, number: int) -> dict[str, Any]:
+        """One question for JSON: what was asked and how, its references, and how the sides compare."""
+        question = self.asked(number)
+        return {
+            "number": number + 1,
+            "id": question.id,
+            "title": question.title,
+            "question": question.text,
+            "prompt": [dict(turn) for turn in self.messages(number)],
+            "references": list(question.references),
+            "change": self.change(number),
+        }
+
+    def answer_dict(self, answer: Answer) -> dict[str, Any]:
+        """One answer for JSON, with what each scorer says of it."""
+        judgement = self.verdict(answer)
+        told = answer_dict(answer) | {"number": answer.index + 1, "state": answer.state}
+        scores = [score.to_dict() for score in judgement.scores] if judgement else []
+        return told | {"verdicts": scores, "score": judgement.score if judgement else None}
+
+    @cached_property
+    def groups(self) -> list[tuple[int, list[Answer]]]:
+        """Question numbers with their answers, regressions first."""
+        found = [(index, list(group)) for index, group in groupby(self.answers, key=lambda answer: answer.index)]
+        return sorted(found, key=lambda group: FIRST.get(self.change(group[0]), 2))
+
+    def asked(self, number: int) -> Question:
+        """A question by its number."""
+        if number < len(self.questions):
+            return self.questions[number]
+        text = next(answer.question for answer in self.answers if answer.index == number)
+        return self.task.question_of(text) or Question("", text, columns={"question": text})
+
+    def messages(self, number: int) -> Sequence[Mapping[str, str]]:
+        """The conversation that the answers to a question follow."""
+        question = self.asked(number)
+        return (self.task.prompt(question) if question.id else self.task.own_prompt(question.text)).messages
+
+    def verdict(self, answer: Answer) -> Judgement | None:
+        """What the machine found about an answer, if it was judged."""
+        return self.verdicts.get((answer.side, answer.index))
+
+    def change(self, number: int) -> Change:
+        """How the tuned side's answer to a question compares with the base side's."""
+        return change(self.verdicts.get(("base", number)), self.verdicts.get(("tuned", number)))
+
+    @cached_property
+    def changes(self) -> Counter[str]:
+        """How many questions got better, stayed the same, got worse, or are unknown."""
+        return Counter(str(self.change(number)) for number, _ in self.groups)
+
+    @property
+    def changes_line(self) -> str:
+        """Per question in one line: better, same, worse; '' where nothing can be said."""
+        counts = self.changes
+        if not any(counts[state] for state in (Change.BETTER, Change.SAME, Change.WORSE)):
+            return ""
+        line = f"per question: {counts['better']} better, {counts['same']} the same, {counts['worse']} worse"
+        return line + (f", {counts['unknown']} unknown" if counts["unknown"] else "") + f" of {len(self.groups)}"
+
+    @property
+    def date(self) -> str:
+        """When it was made, UTC."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created))
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What both sides are called: Base and Tuned, or the names of two adapters that are compared."""
+        return adapter_names(self.status) or SIDE_TITLES
+
+    @property
+    def tally(self) -> str:
+        """How many answers of each side do their task, in one line; '' where none was judged."""
+        counts = tally((side, judgement) for (side, _), judgement in self.verdicts.items())
+        names = adapter_names(self.status) or {}
+        words = [
+            f"{names.get(side, side)}: {count['passes']} of {count['answers']} do the task, "
+            + (f"{count['not_run']} could not be {self._tried}, " if count["not_run"] else "")
+            + f"{count['ended']} ended by themselves"
+            for side in ("tuned", "base")
+            if (count := counts.get(side)) and (self.task.scorers or count["score"] is not None)
+        ]
+        return " · ".join(words)
+
+    @property
+    def _tried(self) -> str:
+        return "run" if self.task.judges_python else "judged"
+
+    @property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The first table: its head, and a row per figure with one column per side."""
+        sides = [side for side in SIDES if any(answer.side == side for answer in self.answers)]
+        counts = tally((side, judgement) for (side, _), judgement in self.verdicts.items())
+        rows = []
+        for label, key in (("pass", "passes"), ("fail", "fails"), ("could not be judged", "not_run")):
+            if any(counts.get(side, {}).get(key) for side in sides):
+                rows.append([label, *(str(counts.get(side, {}).get(key, "-")) for side in sides)])
+        means = [counts.get(side, {}).get("score") for side in sides]
+        if any(mean is not None for mean in means):
+            rows.append(["mean score", *("-" if mean is None else f"{mean:.3f}" for mean in means)])
+        answers = {side: [answer for answer in self.answers if answer.side == side] for side in sides}
+        ended = [f"{sum(one.stopped for one in answers[side])} of {len(answers[side])}" for side in sides]
+        rows.append(["ended by itself", *ended])
+        tokens = [f"{sum(one.tokens for one in answers[side]) / len(answers[side]):.0f}" for side in sides]
+        rows.append(["tokens on average", *tokens])
+        return ["", *(self.titles[side] for side in sides)], rows
+
+    @property
+    def table_lines(self) -> list[str]:
+        """The first table for a terminal, and what it comes to."""
+        head, rows = self.table
+        widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+        return [f"{self.task.name}: {len(self.groups)} questions", *lines, *filter(None, [self.changes_line])]
+
+    @property
+    def subtitle(self) -> str:
+        """Model, adapter, device and settings in one line."""
+        cards = [card.summary for card in (self.status.adapter, self.status.against) if card]
+        parts = [f"base {self.status.model}", " against ".join(cards) or "no adapter", self.status.device]
+        settings = self.settings
+        sampling = (
+            "greedy"
+            if settings.temperature == 0
+            else f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
+        )
+        stops = f"stops at {', '.join(map(repr, settings.stop))}" if settings.stop else ""
+        return " · ".join(filter(None, [*parts, sampling, f"at most {settings.max_new_tokens} tokens", stops]))
+
+    @property
+    def about(self) -> str:
+        """The task, its prompt and when it was asked, in one line."""
+        format = self.task.format
+        system = f"system prompt: “{' '.join(format.system.split())}”" if format.system else "no system prompt"
+        user = f"user turn: “{' '.join(format.user.split())}”" if format.user else ""
+        return " · ".join(filter(None, [f"task {self.task.words}", system, user, self.date]))
+
+
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds."""
+    return {
+        "probe": PROBE_IDS.get(answer.question),
+        "question": answer.question,
+        "side": answer.side,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "seconds": round(answer.seconds, 3),
+        "stopped": answer.stopped,
+    }
+
+
+def ending(answer: Answer) -> str:
+    """How an answer ended, in words."""
+    words = {"ended": "ended by itself", "capped": "hit the token cap", "cancelled": "stopped by hand"}
+    return words.get(answer.state, answer.state)
+
+
+def facts(answer: Answer) -> str:
+    """Length, time, speed and ending of an answer in one line."""
+    return (
+        f"{answer.tokens} tokens · {answer.seconds:.1f} s · {answer.tokens_per_second:.0f} tokens/s · {ending(answer)}"
+    )
+
+
+def judged(answers: Sequence[Answer], task: Task | None = None) -> dict[Key, Judgement]:
+    """The judgement on each complete answer, by side and question number. Python code runs in the sandbox."""
+    task = task or python_task()
+    return {
+        (answer.side, answer.index): judge_answer(task, task.own_question(answer.question), answer.text, answer.stopped)
+        for answer in answers
+        if answer.state in ("ended", "capped")
+    }

@@ -1,0 +1,48 @@
+"""The prompt format that an adapter was trained in, as far as it says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.task import Task
+from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.models.adapters import AdapterCard
+
+UNKNOWN = (
+    "The adapter {name} was trained elsewhere and does not say in which prompt: questions go out as they are, without "
+    "a system prompt. Choose a task to change that."
+)
+OWN = "The adapter {name} was trained in a prompt format of its own, and questions go out in that."
+UNREADABLE = (
+    "The record of the adapter {name} has a prompt format that cannot be read ({reason}): the Python task's is used."
+)
+
+
+def format_of(card: AdapterCard | None) -> tuple[PromptFormat, str]:
+    """The format that questions go out in where no task was chosen, and what to tell the user of it; '' for the usual.
+
+    The starter, records of before prompt formats were kept, and models that are served elsewhere mean the Python task.
+    """
+    if card is None or card.rank == 0:
+        return PYTHON_FORMAT, ""
+    if not card.recorded:
+        return PLAIN_FORMAT, UNKNOWN.format(name=card.name)
+    if card.prompt_format is None:
+        return PYTHON_FORMAT, ""
+    try:
+        format = PromptFormat.from_dict(card.prompt_format)
+    except UserError as error:
+        return PYTHON_FORMAT, UNREADABLE.format(name=card.name, reason=str(error).rstrip("."))
+    return format, "" if format == PYTHON_FORMAT else OWN.format(name=card.name)
+
+
+def default_task(card: AdapterCard | None) -> tuple[Task, str]:
+    """What is asked where no task was chosen: the five probes, in the adapter's own format; and what to tell of it."""
+    format, note = format_of(card)
+    task = python_task()
+    return (task, note) if format == task.format else (replace(task, format=format, title="Python probes"), note)
