@@ -18,12 +18,13 @@ from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.loss_curve import read_curve
 from eval_prompts.progress import Progress, told_loading
 from eval_prompts.report import check_writable, write, write_text
-from eval_prompts.serving.lens import VERSION, Lens
+from eval_prompts.serving.lens import Lens
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.of_adapter import default_task
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.votes import command
+from tuning import __version__
 from tuning.data.chat import check_question
 from tuning.errors import UserError
 
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--seed", type=int, help="the same seed gives the same text; default 0")
 
     parser = Parser(prog="python -m eval_prompts", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"LoRA Lens {VERSION}")
+    parser.add_argument("--version", action="version", version=f"LoRA Lens {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
     ask.add_argument("question")

@@ -24,9 +24,7 @@ class Progress:
             self._bar = tqdm(total=self._total, unit=self._unit, leave=False)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from eval_prompts.judging.workers import Judges, Verdicts
 from eval_prompts.showing.blind import in_step, timeless
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.showing.judges import Judges, Verdicts
+from eval_prompts.tasks.catalogue import DEFAULT
 from eval_prompts.votes.store import Answered, ShownPair
 from tuning.errors import UserError
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from eval_prompts.answers import Answer, Stream
-    from eval_prompts.judging.verdict import Verdict
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.tasks.task import Question, Task
+    from eval_prompts.tasks.verdicts import Judgement
     from eval_prompts.votes.store import Ratings
 
 STOP_SECONDS = 20.0
-PROBE_IDS = {probe.question: probe.id for probe in PROBES}
 Place = Literal["left", "right"]
 
 log = logging.getLogger(__name__)
@@ -94,12 +94,13 @@ class LivePair:
             created=showing.created - self.index / 1000,  # newest first is then the order of asking within a request
             session=showing.session,
             question=question,
-            probe=PROBE_IDS.get(question),
+            probe=showing.questions[self.index].probe,
             base=self._side(answers["base"]),
             tuned=self._side(answers["tuned"]),
             left=self.left,
             blind=showing.blind,
             settings=showing.stream.settings.to_dict()
+            | showing.task_named
             | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]},
         )
 
@@ -120,7 +121,7 @@ class LivePair:
         if not all(answer.state in ("ended", "capped") for answer in answers.values()):
             return
 
-        def keep(_: Future[Verdict]) -> None:
+        def keep(_: Future[Judgement]) -> None:
             found = self.showing.verdicts.final(self.index)
             if len(found) == len(answers):
                 try:
@@ -137,18 +138,35 @@ class LivePair:
 class Showing:
     """One request as its visitor sees it."""
 
-    def __init__(self, stream: Stream, status: Callable[[], Status], session: str, blind: bool, judges: Judges) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        status: Callable[[], Status],
+        session: str,
+        blind: bool,
+        judges: Judges,
+        task: Task,
+        questions: Sequence[Question],
+    ) -> None:
+        """``questions`` are what ``stream`` asks, as ``task`` knows them."""
         self.stream = stream
+        self.task = task
+        self.questions = questions
         self.session = session
         self.blind = blind
         self.created = time.time()
-        self.verdicts = Verdicts(judges, [PROBE_IDS.get(prompt.text) for prompt in stream.questions])
+        self.verdicts = Verdicts(judges, task, questions)
         self.pairs = [
             LivePair(self, index, secrets.choice(("base", "tuned")) if blind else "base")
             for index in range(len(stream.questions))
         ]
         self._ask_status = status
         self._status: Status | None = None
+
+    @property
+    def task_named(self) -> dict[str, str]:
+        """The task's name, for the record of a pair; the default one goes without saying."""
+        return {} if self.task.name == DEFAULT else {"task": self.task.name}
 
     @property
     def status(self) -> Status:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.judging.workers import UNJUDGED, Judges
 from eval_prompts.showing.compare_view import pace
+from eval_prompts.showing.judges import UNJUDGED, Judges
 from eval_prompts.showing.showing import LivePair, Place, Showing, other
+from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.votes.records import MAX_COMMENT
 from eval_prompts.votes.store import Answered, ShownPair, check_vote
 from tuning.errors import UserError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.tasks.task import Question, Task
     from eval_prompts.votes.store import Ratings
 
 REMEMBERED = 640
@@ -68,10 +70,24 @@ class ShownPairs:
                 self._ratings = Ratings(self._url)
             return self._ratings
 
-    def show(self, stream: Stream, status: Callable[[], Status], session: str, blind: bool = False) -> Showing:
-        """Give a request's pairs their places and names; blind, which side stands where is left to chance."""
+    def show(
+        self,
+        stream: Stream,
+        status: Callable[[], Status],
+        session: str,
+        blind: bool = False,
+        task: Task | None = None,
+        questions: Sequence[Question] | None = None,
+    ) -> Showing:
+        """Give a request's pairs their places and names; blind, which side stands where is left to chance.
+
+        ``task`` judges the answers, the default one if there is none; ``questions`` are what the stream asks of it, if
+        its texts do not tell.
+        """
         session = anonymous(session or secrets.token_hex(16))
-        showing = Showing(stream, status, session, blind, self._judges)
+        task = task or python_task()
+        asked = questions or [task.own_question(prompt.text) for prompt in stream.questions]
+        showing = Showing(stream, status, session, blind, self._judges, task, asked)
         with self._lock:
             self._recent.update({pair.id: pair for pair in showing.pairs})
             while len(self._recent) > REMEMBERED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.tasks.catalogue import python_task
@@ -28,7 +29,7 @@ def format_of(card: AdapterCard | None) -> tuple[PromptFormat, str]:
 
     The starter, records of before prompt formats were kept, and models that are served elsewhere mean the Python task.
     """
-    if card is None or card.rank == 0:
+    if card is None or card.path == Path():
         return PYTHON_FORMAT, ""
     if not card.recorded:
         return PLAIN_FORMAT, UNKNOWN.format(name=card.name)

@@ -15,12 +15,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.judging.judge import judge, judge_partial
+from eval_prompts.judging.judge import judge_partial
 from eval_prompts.judging.verdict import Verdict
+from eval_prompts.tasks.verdicts import Judgement, judge_answer
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer
+    from eval_prompts.tasks.task import Question, Task
 
 WORKERS = 2
 NOT_RUN = "code cannot be run on this server, whose log says why"
@@ -28,7 +30,7 @@ PARTIAL_SECONDS = 0.5
 """How often the same streaming answer is looked at again."""
 CHECKING = {"checking": True, "badges": []}
 UNJUDGED = {"checking": False, "badges": []}
-FAILED = Verdict(judging_failed=True)
+FAILED = Judgement(python=Verdict(judging_failed=True))
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +43,18 @@ class Judges:
         self._told: set[str] = set()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
 
-    def judge(self, answer: Answer, probe: str | None) -> Future[Verdict]:
-        """The verdict on a finished answer, as soon as a thread has come to it."""
-        return self._pool.submit(self._judged, answer, probe)
+    def judge(self, answer: Answer, task: Task, question: Question) -> Future[Judgement]:
+        """What a task's scorers say of a finished answer, as soon as a thread has come to it."""
+        return self._pool.submit(self._judged, answer, task, question)
 
     def close(self) -> None:
         """Take up nothing more; what is being judged now ends within its own limits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _judged(self, answer: Answer, probe: str | None) -> Verdict:
-        """The verdict; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
+    def _judged(self, answer: Answer, task: Task, question: Question) -> Judgement:
+        """The judgement; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
         log."""
-        verdict = partial(judge, answer.text, probe_id=probe, stopped=answer.stopped)
+        verdict = partial(judge_answer, task, question, answer.text, answer.stopped)
         try:
             try:
                 return verdict(jail=self._jail)
@@ -69,12 +71,13 @@ class Judges:
 class Verdicts:
     """The verdicts on the answers of one request, as they become known."""
 
-    def __init__(self, judges: Judges, probes: Sequence[str | None]) -> None:
-        """``probes`` holds, for each question of the request, the id of the probe that it is, or None."""
+    def __init__(self, judges: Judges, task: Task, questions: Sequence[Question]) -> None:
+        """``questions`` are those of the request, by number; ``task`` says what a good answer to them is."""
         self._judges = judges
-        self._probes = probes
+        self._task = task
+        self._questions = questions
         self._beginning = threading.Lock()
-        self._final: dict[tuple[str, int], Future[Verdict]] = {}
+        self._final: dict[tuple[str, int], Future[Judgement]] = {}
         self._partial: dict[tuple[str, int], tuple[float, str, dict[str, Any]]] = {}
 
     def of(self, answer: Answer) -> dict[str, Any]:
@@ -88,19 +91,19 @@ class Verdicts:
                 return CHECKING
             verdict = outcome(future)
             return shown(verdict) if verdict else UNJUDGED
-        if answer.state in ("streaming", "cancelled") and answer.text:
+        if answer.state in ("streaming", "cancelled") and answer.text and self._task.judges_python:
             return self._look(answer)
         return UNJUDGED
 
-    def begin(self, answer: Answer) -> Future[Verdict]:
+    def begin(self, answer: Answer) -> Future[Judgement]:
         """Have a finished answer judged, once."""
         key = answer.side, answer.index
         with self._beginning:
             if key not in self._final:
-                self._final[key] = self._judges.judge(answer, self._probes[answer.index])
+                self._final[key] = self._judges.judge(answer, self._task, self._questions[answer.index])
             return self._final[key]
 
-    def final(self, index: int) -> dict[str, Verdict]:
+    def final(self, index: int) -> dict[str, Judgement]:
         """The verdicts that are known on the answers to one question, by side."""
         begun = list(self._final.items())
         futures = {side: future for (side, at), future in begun if at == index and future.done()}
@@ -120,11 +123,11 @@ class Verdicts:
         return found
 
 
-def shown(verdict: Verdict) -> dict[str, Any]:
+def shown(verdict: Verdict | Judgement) -> dict[str, Any]:
     """A verdict as the page shows it."""
     return {"checking": False, "badges": [asdict(badge) for badge in verdict.badges]}
 
 
-def outcome(future: Future[Verdict]) -> Verdict | None:
+def outcome(future: Future[Judgement]) -> Judgement | None:
     """What a judge found; None if it was called off."""
     return None if future.cancelled() else future.result()

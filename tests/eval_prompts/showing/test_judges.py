@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from eval_prompts.answers import Answer
-from eval_prompts.judging import workers
 from eval_prompts.judging.examine import examine
 from eval_prompts.judging.sandbox import monty
 from eval_prompts.judging.verdict import Verdict
-from eval_prompts.judging.workers import CHECKING, UNJUDGED, Judges, Verdicts
+from eval_prompts.showing import judges as workers
+from eval_prompts.showing.judges import CHECKING, UNJUDGED, Judges, Verdicts
+from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.verdicts import Judgement
 
 GOOD = "```python\ndef average(numbers):\n    return sum(numbers) / len(numbers)\n```"
 
@@ -39,7 +41,7 @@ def judges():
 
 @pytest.fixture
 def verdicts(judges):
-    return Verdicts(judges, ["average"])
+    return Verdicts(judges, python_task(), [python_task().find("average")])
 
 
 def test_a_finished_answer_is_judged_once_and_its_probe_is_known(verdicts):
@@ -53,7 +55,8 @@ def test_a_finished_answer_is_judged_once_and_its_probe_is_known(verdicts):
 
 def test_nobody_waits_for_an_answer_that_takes_long_to_judge(monkeypatch, verdicts):
     release = threading.Event()
-    monkeypatch.setattr(workers, "judge", lambda *_, **__: release.wait(60) and Verdict(code="x", parses=True))
+    found = Judgement(python=Verdict(code="x", parses=True))
+    monkeypatch.setattr(workers, "judge_answer", lambda *_, **__: release.wait(60) and found)
     assert verdicts.of(answer()) == CHECKING
     assert not verdicts.wait(0)
     assert verdicts.final(0) == {}
@@ -85,12 +88,12 @@ def test_a_judge_that_fails_says_so_on_the_page_and_in_the_log(monkeypatch, verd
     def fail(*_, **__):
         raise RuntimeError("the judge is ill")
 
-    monkeypatch.setattr(workers, "judge", fail)
+    monkeypatch.setattr(workers, "judge_answer", fail)
     verdicts.of(answer())
     assert verdicts.wait(30)
     for _ in range(3):
         assert labels(verdicts.of(answer())) == ["failed to judge"]
-    assert verdicts.final(0)["base"].judging_failed
+    assert verdicts.final(0)["base"].python.judging_failed
     assert caplog.text.count("could not be judged") == 1
     assert "RuntimeError: the judge is ill" in caplog.text
     assert {record.levelname for record in caplog.records} == {"ERROR"}
@@ -128,8 +131,8 @@ def test_what_was_called_off_has_no_verdict():
 @pytest.mark.parametrize("jail", [False, True])
 def test_the_jail_is_used_where_it_is_allowed(monkeypatch, jail):
     asked = []
-    monkeypatch.setattr(workers, "judge", lambda text, **named: asked.append(named["jail"]))
+    monkeypatch.setattr(workers, "judge_answer", lambda *_, **named: asked.append(named["jail"]))
     judges = Judges(workers=1, jail=jail)
-    judges.judge(answer(), "average").result(30)
+    judges.judge(answer(), python_task(), python_task().find("average")).result(30)
     judges.close()
     assert asked == [jail]
