@@ -43,6 +43,8 @@ RIGHT_LEAD = re.compile(
     r"\s+(?:this|that|the))\b|\bcorrect\b|✅|✓",
     re.IGNORECASE,
 )
+LOOKED_AT = 300
+"""Characters of a line that tell whether it is code: the pattern's cost grows faster than the line."""
 COMPUTING = (ast.Call, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Subscript, ast.Lambda)
 
 
@@ -187,7 +189,7 @@ def _is_program(source: str) -> bool:
     """Whether a block without a language is code rather than output: some statement of it does or defines something."""
     tree = syntax_tree(source)
     if tree is None:
-        return sum(bool(CODE_LINE.match(line.strip())) for line in source.split("\n")) > 1
+        return sum(_is_code(line.strip(), inside=False) for line in source.split("\n")) > 1
     return any(_acts(statement) for statement in tree.body)
 
 
@@ -209,7 +211,7 @@ def _reads_as_code(source: str) -> bool:
         return any(_acts(statement) for statement in tree.body) or any(
             isinstance(node, COMPUTING) for node in ast.walk(tree)
         )
-    return any(CODE_LINE.match(line.strip()) for line in source.split("\n"))
+    return any(_is_code(line.strip(), inside=False) for line in source.split("\n"))
 
 
 def _bound(source: str) -> frozenset[str]:
@@ -293,4 +295,5 @@ def _expression(text: str) -> list[str]:
 
 
 def _is_code(line: str, inside: bool) -> bool:
-    return bool(CODE_LINE.match(line) or (inside and CONTINUING_LINE.match(line)))
+    beginning = line[:LOOKED_AT]
+    return bool(CODE_LINE.match(beginning) or (inside and CONTINUING_LINE.match(beginning)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PYTHON = re.compile(
     r"i?py(?:thon|con|thon-?(?:repl|console|code|script))?[\d.]*|py[iw]|ipynb|(?:jupyter|notebook|colab)(?:-python)?"
@@ -27,17 +28,23 @@ ascii tree gherkin feature protobuf proto thrift verilog vhdl systemverilog hcl 
 handlebars vue svelte astro qml glsl hlsl cuda opencl applescript autohotkey ahk batchfile
 """
 OTHER_LANGUAGES = frozenset(_LANGUAGES.split())
-OPENING = re.compile(r"^(?P<before>.*?)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
-INLINE = re.compile(r"^(?P<before>[^`]*?)`{3,}(?P<code>[^`]+)`{3,}\s*[.,;:]?\s*$")
+FENCE = re.compile(r"`{3,}|~{3,}")
+INLINE = re.compile(r"^(?P<before>[^`]*)`{3,}(?P<code>[^`]+)`{3,}\s*[.,;:]?$")
 LIST_OR_QUOTE = re.compile(r"^(?:\s|>|[-*+]\s|\d+[.)]\s)*$")
 PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)|^>>>(?=\w)|^In \[\d*\]: ?|^\s+\.\.\.: ?")
 CODE_AFTER_TAG = re.compile(
     r"^(?:(?:def|class|import|from|for|while|if|with|async|return|lambda)\s|try:|@\w|print\s*\()"
 )
 DRAFT = re.compile(r"^\s*<(think|thinking|thought|thoughts|reasoning|reflection|scratchpad)>", re.IGNORECASE)
-DRAFT_END = re.compile(
-    r"^(?:.*\n)*?\s*</(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)>", re.IGNORECASE
-)
+DRAFT_END = re.compile(r"^\s*</(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)>", re.IGNORECASE)
+
+
+class Opening(NamedTuple):
+    """A line that may open a fence: what stands before the fence, the fence, and its info string."""
+
+    before: str
+    fence: str
+    info: str
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,12 @@ def fenced_blocks(text: str) -> list[Block]:
         if draft := DRAFT.match(line):
             at = _after_draft(lines, at - 1, draft[1])
             continue
-        inline = INLINE.match(line)
-        opening = OPENING.match(line)
+        inline = INLINE.match(line.rstrip())
+        opening = _opening(line)
         if inline:
             found.append(_inline_block(inline, lead))
         elif opening and _opens(opening):
-            lead = opening["before"].strip(" \t>-*+") or lead
+            lead = opening.before.strip(" \t>-*+") or lead
             body, closed, at = _body(lines, at, opening)
             found += _blocks_of(opening, body, closed, lead)
             lead = ""
@@ -95,11 +102,12 @@ def fenced_blocks(text: str) -> list[Block]:
 
 def lines_of(text: str) -> list[str]:
     """The lines of an answer without a draft whose beginning stood in the prompt (only ``</think>`` is there)."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "</" in text and not re.search(DRAFT.pattern, text, re.IGNORECASE | re.MULTILINE):
-        end = DRAFT_END.match(text)
-        text = text[end.end() :] if end and not _inside_string(text[: end.end()]) else text
-    return text.split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "</" in text and not any(DRAFT.match(line) for line in lines):
+        for at, line in enumerate(lines):
+            if end := DRAFT_END.match(line):
+                return [line[end.end() :], *lines[at + 1 :]]
+    return lines
 
 
 def without_drafts(lines: list[str]) -> list[str]:
@@ -126,17 +134,19 @@ def _after_draft(lines: list[str], at: int, tag: str) -> int:
     return len(lines)
 
 
-def _inside_string(text: str) -> bool:
-    """Whether a closing tag at the end of ``text`` stands in a string of a program rather than after a draft."""
-    last = text.rsplit("\n", 1)[-1]
-    return bool(last.split("<")[0].strip())
+def _opening(line: str) -> Opening | None:
+    """The first fence of a line, unless inline code follows on the line."""
+    fence = FENCE.search(line)
+    if fence is None or "`" in line[fence.end() :]:
+        return None
+    return Opening(line[: fence.start()], fence[0], line[fence.end() :])
 
 
-def _opens(opening: re.Match[str]) -> bool:
+def _opens(opening: Opening) -> bool:
     """A fence opens at the start of a line, or after words if nothing but one word follows it."""
-    if LIST_OR_QUOTE.match(opening["before"]):
+    if LIST_OR_QUOTE.match(opening.before):
         return True
-    return opening["fence"].startswith("`") and len(opening["info"].split()) <= 1 and "`" not in opening["before"]
+    return opening.fence.startswith("`") and len(opening.info.split()) <= 1 and "`" not in opening.before
 
 
 def _inline_block(inline: re.Match[str], lead: str) -> Block:
@@ -148,28 +158,28 @@ def _inline_block(inline: re.Match[str], lead: str) -> Block:
     return Block(word.lower() if tagged else "", rest.strip() if tagged else code, lead=before or lead)
 
 
-def _blocks_of(opening: re.Match[str], body: list[str], closed: bool, lead: str) -> list[Block]:
-    language = language_of(opening["info"])
+def _blocks_of(opening: Opening, body: list[str], closed: bool, lead: str) -> list[Block]:
+    language = language_of(opening.info)
     tagged_inside = any(re.match(r"\s*(`{3,}|~{3,})\s*\w", line) for line in body)
-    if language in MARKDOWN or (not language and len(opening["fence"]) > 3 and tagged_inside):
+    if language in MARKDOWN or (not language and len(opening.fence) > 3 and tagged_inside):
         inner = fenced_blocks("\n".join(body))
         return inner or [Block(language, tidy(body), closed, lead=lead)]
-    rest = opening["info"].strip().partition(" ")[2].strip()
+    rest = opening.info.strip().partition(" ")[2].strip()
     if PYTHON.fullmatch(language) and CODE_AFTER_TAG.match(rest):
         body = [rest, *body]
     return [Block(language, tidy(body), closed, lead=lead)]
 
 
-def _body(lines: list[str], at: int, opening: re.Match[str]) -> tuple[list[str], bool, int]:
+def _body(lines: list[str], at: int, opening: Opening) -> tuple[list[str], bool, int]:
     """The lines inside a fence, whether it closes, and the index of the line after it.
 
     In what may be Python the fence closes where no string is open; if that is nowhere, at its first possible end.
     """
-    mark, size = opening["fence"][0], len(opening["fence"])
+    mark, size = opening.fence[0], len(opening.fence)
     closing = re.compile(rf"^[\s>]*{re.escape(mark)}{{{size},}}\s*$")
     glued = re.compile(rf"^(?P<code>[^{mark}]*\S){mark}{{{size},}}\s*$")
     nested = re.compile(rf"^[\s>]*{re.escape(mark)}{{{size},}}\s*\w")
-    language = language_of(opening["info"])
+    language = language_of(opening.info)
     state = _Strings()
     may_hold_strings = language not in OTHER_LANGUAGES | MARKDOWN
     depth = 0

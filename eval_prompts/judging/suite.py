@@ -10,6 +10,7 @@ import gzip
 import json
 import math
 import textwrap
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from tuning.errors import UserError
 
 SIDES = ("base", "tuned")
 AT_ONCE = 500
+GZIP_MARK = b"\x1f\x8b"
 COMPLETE = "Complete this Python function. Write the whole function."
 
 
@@ -63,7 +65,7 @@ class Progress:
 
 
 def load_suite(path: Path, limit: int | None = None) -> list[Item]:
-    """The questions of a file of JSON lines (``.gz`` too), at most ``limit`` of them.
+    """The questions of a file of JSON lines, or of one JSON array (``.gz`` too), at most ``limit`` of them.
 
     MBPP: ``text`` (or ``prompt``), ``test_list``, ``task_id``, ``test_setup_code`` (or ``test_imports``); the first
     test is shown as the question's input. HumanEval: ``prompt``, ``entry_point``, ``test``, ``task_id``.
@@ -71,15 +73,8 @@ def load_suite(path: Path, limit: int | None = None) -> list[Item]:
     """
     if limit is not None and limit < 1:
         raise UserError("The limit must be at least 1.")
-    try:
-        data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"There is no suite file {path}.") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"The suite file {path} cannot be read: {error}.") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    items = [_item(line, number, path) for number, line in numbered[:limit]]
+    numbered = _rows(path)
+    items = [_item(row, number, path) for number, row in numbered[:limit]]
     if not items:
         raise UserError(f"The suite file {path} holds no questions.")
     return items
@@ -191,11 +186,36 @@ def _passes(outcome: tuple[Verdict, int] | None) -> bool:
     return outcome is not None and outcome[0].task == "passes"
 
 
-def _item(line: str, number: int, path: Path) -> Item:
+def _rows(path: Path) -> list[tuple[int, Any]]:
+    """The rows of a file with their numbers (of the line, or the place in the array). Only a line feed ends a line: the
+    other marks that Python knows (U+2028, U+0085, form feed) may stand inside JSON's texts."""
     try:
-        row = json.loads(line)
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data.startswith(GZIP_MARK) or path.suffix == ".gz" else data
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"There is no suite file {path}.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"The suite file {path} cannot be read: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The suite file {path} cannot be read: it is not UTF-8 ({error.reason} at byte {error.start})."
+        ) from None
+    if text.lstrip().startswith("["):
+        return list(enumerate(_parsed(text, "The suite file", path), 1))
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    return [(number, _parsed(line, f"Line {number} of", path)) for number, line in lines if line]
+
+
+def _parsed(text: str, place: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError):
-        raise UserError(f"Line {number} of {path} is no JSON: a suite has one JSON object per line.") from None
+        reason = "a suite has one JSON object per line, or is one JSON array of them"
+        raise UserError(f"{place} {path} is not valid JSON: {reason}.") from None
+
+
+def _item(row: Any, number: int, path: Path) -> Item:
     if isinstance(row, dict) and _texts(row.get("test_list")) and row["test_list"]:
         question = row.get("text") or row.get("prompt")
         setup = row.get("test_setup_code") or "\n".join(row.get("test_imports") or [])
@@ -209,7 +229,7 @@ def _item(line: str, number: int, path: Path) -> Item:
         task = Assignment(function_test=row["test"], entry_point=entry_point, context=context)
         return Item(str(row.get("task_id", number)), COMPLETE, prompt, task, prompt)
     raise UserError(
-        f"Line {number} of {path} is neither in the format of MBPP (text, test_list) nor of HumanEval "
+        f"Row {number} of {path} is neither in the format of MBPP (text, test_list) nor of HumanEval "
         "(prompt, entry_point, test)."
     )
 

@@ -101,19 +101,23 @@ def _terms(outcome: Outcome) -> int | None:
 
 def _series(text: str, shortest: int = SHORTEST_SERIES, to_the_end: bool = False) -> list[float]:
     """The longest run of the Fibonacci series, from 0 or 1 on, among the numbers of a text; [] if it is too short or
-    continues wrongly. With ``to_the_end`` no number may follow it."""
+    continues wrongly. With ``to_the_end`` no number may follow it. The time grows as the text: a run has at most as
+    many numbers as ``FIBONACCI``."""
     per_line = [numbers_in(line) for line in text.splitlines()]
+    in_words = bool(re.search("[A-Za-z]", text))
     best: list[float] = []
     for numbers in (numbers_in(text), [line[-1] for line in per_line if line]):
-        for start in range(len(numbers)):
+        for start, first in enumerate(numbers):
+            if first not in (0, 1):
+                continue
             for series in (FIBONACCI, FIBONACCI[1:]):
                 size = 0
                 while start + size < len(numbers) and size < len(series) and numbers[start + size] == series[size]:
                     size += 1
-                rest = numbers[start + size :]
-                continues = not rest or (not to_the_end and (rest[0] in (0, 1) or re.search("[A-Za-z]", text)))
+                end = start + size
+                continues = end == len(numbers) or (not to_the_end and (numbers[end] in (0, 1) or in_words))
                 if size >= shortest and size > len(best) and continues:
-                    best = numbers[start : start + size]
+                    best = numbers[start:end]
     return best
 
 

@@ -13,13 +13,18 @@ from eval_prompts.judging.outcome import Check, Outcome, Session, Typing
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+(?:[eE][-+]?\d+)?|\d+(?:[eE][-+]?\d+)?(?!\w|\.\d))")
 """A number that stands alone; behind decimals a unit may follow at once (``12.57cm``)."""
 QUOTED = re.compile(r"['\"](\w+)['\"]")
-STOP_WORD = re.compile(r"(\w+)['\"]?\s+(?:to|when|if you)\s+(?:quit|stop|exit|finish|end|are|you|done)", re.IGNORECASE)
+STOP_WORD = re.compile(
+    r"\b(\w+)['\"]?\s+(?:to|when|if you)\s+(?:quit|stop|exit|finish|end|are|you|done)", re.IGNORECASE
+)
 KEYS = ("enter", "return", "blank", "empty", "nothing", "line")
 HOW_MANY = re.compile(r"how many|number of|size|length|count|total", re.IGNORECASE)
 WANTED = re.compile(
     r"search|find|check|look|exist|target|present|(element|number|item|value|integer) to", re.IGNORECASE
 )
 LIST_WORDS = re.compile(r"list|numbers|elements|integers|values|separated|array", re.IGNORECASE)
+
+LOOKED_AT = 2000
+"""Characters of a prompt that tell what is asked for."""
 
 Opener = Callable[[], AbstractContextManager[Session]]
 
@@ -153,6 +158,7 @@ class Typist:
 
     def __call__(self, prompt: str) -> str:
         self.prompts.append(prompt)
+        prompt = prompt[:LOOKED_AT]
         stop = STOP_WORD.search(prompt)
         if stop and not self.left and (self.wanted is None or self.listing):
             self.listing = False

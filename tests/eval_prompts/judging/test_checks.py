@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from eval_prompts.judging.judge import judge
+from eval_prompts.judging.probes import checks
+from eval_prompts.judging.probes.program import Program, Typist
 from eval_prompts.judging.sandbox import jail
 from tests.eval_prompts.judging.probe_answers import ASKS_ON, NOT_RUN, RIGHT, WRONG
 
@@ -69,3 +73,28 @@ def test_no_program_passes_no_probe(probe, text):
 def test_no_probe_is_passed_by_the_answers_to_another(probe):
     others = [RIGHT[other][0] for other in RIGHT if other != probe]
     assert [judge(fenced(source), probe_id=probe).task for source in others] == ["fails"] * len(others)
+
+
+@pytest.mark.parametrize("line", ["0 1 1 2 3 5 8", "0", "0 1 " * 50, "1 1 2 3 5 8 13 22"])
+def test_the_series_is_looked_for_in_a_time_that_grows_as_the_text(monkeypatch, line):
+    """Counts the comparisons with the series instead of seconds."""
+
+    class Counted(list):
+        compared = 0
+
+        def __getitem__(self, at):
+            Counted.compared += isinstance(at, int)
+            return super().__getitem__(at)
+
+    def work(times):
+        Counted.compared = 0
+        checks._series(f"{line}\n" * times)
+        return Counted.compared
+
+    monkeypatch.setattr(checks, "FIBONACCI", Counted(checks.FIBONACCI))
+    assert work(2000) <= 4.5 * work(500)
+
+
+def test_a_prompt_of_one_endless_word_is_looked_at_in_part():
+    program = Program("input('a' * 60000)", ast.parse("input('a' * 60000)"), lambda: pytest.fail("nothing is run"))
+    assert Typist(program, [1, 2], 3)("a" * 200_000) in {"1", "2", "3"}

@@ -244,3 +244,37 @@ def test_snapshots_become_replies_once_each():
     ended = Reply("base", 0, "a b")
     replies = list(suite.finished(iter([[first], [first, second], [ended, second], [ended, second]])))
     assert [(reply.side, reply.text) for reply in replies] == [("tuned", "b"), ("base", "a b")]
+
+
+ODD = "a\u2028b\u0085c\u2029d\x0ce\x1cf\x0bg"
+"""Marks that Python's ``splitlines`` takes for line ends, and JSON for text."""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n\n"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_what_stands_inside_a_text_ends_no_line(tmp_path, ends, start, pack):
+    rows = [{"text": f"{n} {ODD}", "test_list": [f"assert f({n}) == {ODD!r}"]} for n in range(3)]
+    lines = [json.dumps(row, ensure_ascii=False).replace("\\u000c", "\x0c").replace("\x0c", "\\f") for row in rows]
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes(pack((start + ends.join(lines) + ends).encode()))
+    items = suite.load_suite(path)
+    assert [item.question for item in items] == [row["text"] for row in rows]
+    assert [item.task.tests for item in items] == [tuple(row["test_list"]) for row in rows]
+
+
+@pytest.mark.parametrize("text", ["[{row}, {row}]", "\ufeff[\n{row},\n{row}\n]\n"])
+def test_an_array_is_read(tmp_path, text):
+    row = json.dumps({"text": "q", "test_list": ["assert True"], "task_id": "x"})
+    path = tmp_path / "array.json"
+    path.write_text(text.replace("{row}", row), encoding="utf-8")
+    assert [item.id for item in suite.load_suite(path)] == ["x", "x"]
+    assert len(suite.load_suite(path, limit=1)) == 1
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "[{}]", '[{"text": 1}'])
+def test_an_array_of_anything_else_is_refused(tmp_path, text):
+    path = tmp_path / "array.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"array\.json"):
+        suite.load_suite(path)
