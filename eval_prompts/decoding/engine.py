@@ -40,6 +40,8 @@ class Backend(Protocol):
     precision: str
     """In a word for people: fp32."""
     weight_bytes: int
+    notes: list[str]
+    """What people should know of how it computes, in sentences."""
 
     def enter(self, row: Row) -> None:
         """Make room for ``row`` (up to ``row.limit`` tokens)."""

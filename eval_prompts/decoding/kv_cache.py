@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +23,15 @@ def lane_capacity(tokens: int) -> int:
     return capacity
 
 
+@dataclass(frozen=True)
+class View:
+    """Positions of a lane from ``begin`` up to ``end`` and, where rows see different ones, a mask of those."""
+
+    begin: int
+    end: int
+    mask: torch.Tensor | None
+
+
 class Lane:
     """Slots for rows of up to ``capacity`` tokens. Those in use are always the first, rows of the base side before."""
 
@@ -32,8 +43,7 @@ class Lane:
             layers, FIRST_SLOTS, 2 * self._heads, self._capacity, head_size, dtype=dtype, device=device
         )
         self._places = torch.arange(0)
-        self._mask: torch.Tensor | None = None
-        self._length = 0
+        self._views: dict[int | None, View] = {}
 
     @property
     def base_rows(self) -> int:
@@ -92,23 +102,39 @@ class Lane:
         stored[:, start:] = new.transpose(0, 1)
         return stored[: self._heads], stored[self._heads :]
 
-    def prepare_step(self) -> None:
-        """Before one more token for every row: where each is written, and what each row may see."""
+    def prepare_step(self, windows: Iterable[int | None]) -> None:
+        """Before one more token for every row: where each is written, and what each row may see in each window.
+
+        A window is a number of positions, the token's own among them; None for all.
+        """
         device = self._cache.device
         positions = torch.tensor([row.fed for row in self.rows], device=device)
         heads = torch.arange(len(self.rows) * 2 * self._heads, device=device).view(len(self.rows), -1)
         self._places = (heads * self._capacity + positions[:, None]).flatten()
-        self._length = max(row.fed for row in self.rows) + 1
-        self._mask = None
-        if any(row.fed + 1 != self._length for row in self.rows):
-            self._mask = (torch.arange(self._length, device=device) <= positions[:, None])[:, None, None]
+        self._views = {window: self._view(window, positions) for window in windows}
 
-    def write_step(self, layer: int, new: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def _view(self, window: int | None, positions: torch.Tensor) -> View:
+        """What rows that write at ``positions`` [rows] may see."""
+        fed = [row.fed for row in self.rows]
+        begin = 0 if window is None else max(0, min(fed) + 1 - window)
+        end = max(fed) + 1
+        if min(fed) + 1 == end:
+            return View(begin, end, None)
+        stored, last = torch.arange(begin, end, device=positions.device), positions[:, None]
+        mask = stored <= last
+        if window is not None:
+            mask &= stored > last - window
+        return View(begin, end, mask[:, None, None])
+
+    def write_step(
+        self, layer: int, new: torch.Tensor, window: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Store one new key and value per row, [rows, key heads then value heads, head size], where prepared.
 
         Returns keys and values [rows, key heads, positions, head size] and the mask of what each row may see.
         """
         cache, size = self._cache[layer], new.shape[-1]
         cache.view(-1, size).index_copy_(0, self._places, new.reshape(-1, size))
-        seen = cache[: len(self.rows), :, : self._length]
-        return seen[:, : self._heads], seen[:, self._heads :], self._mask
+        view = self._views[window]
+        seen = cache[: len(self.rows), :, view.begin : view.end]
+        return seen[:, : self._heads], seen[:, self._heads :], view.mask

@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from eval_prompts.decoding.matmul import Precision, Product, packed
 from eval_prompts.models.lora_linear import AdaptedLinear, LowRank
 
-_ROOT_PRODUCTS: WeakKeyDictionary[nn.Module, WeakValueDictionary[Precision, Product]] = WeakKeyDictionary()
+_ROOT_PRODUCTS: WeakKeyDictionary[nn.Module, WeakValueDictionary[tuple[Precision, int], Product]] = WeakKeyDictionary()
+"""Products in use, by the first of their modules, and by precision and how many modules they stand for."""
 
 Run = tuple[int, int, int]
 """Rows of one side: 0 for base or 1 for tuned, first row, and the row after the last."""
@@ -48,6 +50,8 @@ class SideProduct:
         shared = None if all(alone) else packed_root(root, precision)
         own = [packed(weights_of(side), precision) if lone else None for side, lone in zip(sides, alone, strict=True)]
         self._products: list[Product] = [product or shared for product in own]
+        self._biases = [bias_of(side) for side in sides]
+        self._width = max(sum(module.weight.shape[0] for module in side) for side in sides)
 
     @property
     def nbytes(self) -> int:
@@ -56,16 +60,25 @@ class SideProduct:
         return changes + sum({id(product): product.nbytes for product in self._products}.values())
 
     def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
-        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side."""
+        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side.
+
+        Where a side has fewer outputs (a smaller vocabulary), those that it lacks are minus infinity.
+        """
         if self._shared:
             y = self._products[0](x)
         else:
-            y = torch.cat([self._products[side](x[begin:end]) for side, begin, end in runs])
+            y = torch.cat([self._widened(self._products[side](x[begin:end])) for side, begin, end in runs])
         for side, begin, end in runs:
-            change = self._changes[side]
+            change, bias = self._changes[side], self._biases[side]
             if change is not None:
-                y[begin:end].addmm_(x[begin:end] @ change.down, change.up)
+                y[begin:end, : change.up.shape[1]].addmm_(x[begin:end] @ change.down, change.up)
+            if bias is not None:
+                y[begin:end, : len(bias)].add_(bias)
         return y
+
+    def _widened(self, y: torch.Tensor) -> torch.Tensor:
+        missing = self._width - y.shape[1]
+        return F.pad(y, (0, missing), value=-torch.inf) if missing else y
 
 
 def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
@@ -84,15 +97,24 @@ def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
 def packed_root(root: Sequence[nn.Linear], precision: Precision) -> Product:
     """The untouched modules' product; one that is still in use, for another adapter, is used again."""
     in_use = _ROOT_PRODUCTS.setdefault(root[0], WeakValueDictionary())
-    product = in_use.get(precision)
+    key = precision, len(root)
+    product = in_use.get(key)
     if product is None:
-        product = in_use[precision] = packed(weights_of(root), precision)
+        product = in_use[key] = packed(weights_of(root), precision)
     return product
 
 
 def weights_of(modules: Sequence[nn.Linear]) -> list[torch.Tensor]:
     """The weights that the modules multiply with, [out, in] each."""
     return [module.merged_weight if isinstance(module, AdaptedLinear) else module.weight.detach() for module in modules]
+
+
+def bias_of(modules: Sequence[nn.Linear]) -> torch.Tensor | None:
+    """The biases of these modules as one, [out]; None where none of them has one."""
+    if all(module.bias is None for module in modules):
+        return None
+    biases = [module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias for module in modules]
+    return torch.cat([bias.detach() for bias in biases])
 
 
 def is_own(root: Sequence[nn.Linear], side: Sequence[nn.Linear]) -> bool:

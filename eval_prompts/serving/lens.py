@@ -101,6 +101,7 @@ class Lens:
             version=__version__,
             fingerprint=self._weights.fingerprint if self._weights else "",
             against=pair.against if pair else None,
+            notes=tuple(engine.backend.notes) if engine else (),
         )
 
     def ask(
@@ -158,6 +159,7 @@ class Lens:
         compared; without it that side is the base itself again. Answers under way end with the old ones. Raises
         UserError, and keeps the old ones, if a new one cannot be used.
         """
+        from eval_prompts.decoding.choice import make_backend
         from eval_prompts.models.pair import with_adapter
 
         if adapter is None and against is not None:
@@ -224,6 +226,7 @@ class Lens:
     def _load(self) -> None:
         try:
             self._report("loading the libraries")
+            from eval_prompts.decoding.choice import make_backend
             from eval_prompts.decoding.engine import Engine
             from eval_prompts.models.pair import load_pair
             from tuning.models.device import pick_device
@@ -263,27 +266,6 @@ class Lens:
                 if not stream.done:
                     stream.fail(message)
         self._settled.set()
-
-
-def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
-    """The fast decoder where it knows both models, the general one for all others.
-
-    ``auto`` takes int8 where the fast decoder and the processor can, which the fidelity test allows. Raises UserError
-    if int8 is asked for where they cannot.
-    """
-    from eval_prompts.decoding.hf_decoder import PlainPair
-    from eval_prompts.decoding.llama_decoder import LlamaPair
-    from eval_prompts.decoding.llama_layers import can_decode
-    from eval_prompts.decoding.quantized_linear import can_group
-
-    models = [model for model in (pair.model("base"), pair.tuned) if model is not None]
-    known = pair.differs_in_linears_alone and all(can_decode(model) for model in models)
-    low = known and any(can_group(parameter) for parameter in pair.base.parameters() if parameter.dim() == 2)
-    if precision == "int8" and not low:
-        raise UserError("Precision int8 needs a Llama model on a CPU with AVX2 or AVX-512: choose auto or fp32.")
-    if not known:
-        return PlainPair(pair)
-    return LlamaPair(pair, "int8" if low and precision != "fp32" else "fp32")
 
 
 def in_a_thread_that_ends(work: Callable[[], T]) -> T:

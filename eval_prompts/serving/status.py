@@ -32,6 +32,8 @@ class Status:
     """Tells the base model's weights from all others."""
     against: AdapterCard | None = None
     """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how answers are computed: sentences."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; models and adapters without their places on this machine."""

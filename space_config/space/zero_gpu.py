@@ -85,8 +85,8 @@ def answer(request: Request) -> Iterator[Told]:
 
 def _engine(request: Request) -> Engine:
     global _loaded
+    from eval_prompts.decoding.choice import make_backend
     from eval_prompts.models.pair import load_pair, with_adapter
-    from eval_prompts.serving.lens import make_backend
     from tuning.models.device import pick_device
 
     if _loaded is None or _loaded[0] != request.models:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from eval_prompts.answers import Settings, Stream
-from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, Pair, load_pair
 from tuning.data.chat import Example, encode_example
 from tuning.data.dataset import load
@@ -51,7 +51,7 @@ def held_out(pair: Pair, rows: int, source: str = "python_qa") -> list[Example]:
     return [encode_example(pair.tokenizer, row.question, row.input, row.answer, 768) for row in kept]
 
 
-def scores(backend: LlamaPair, examples: Sequence[Example]) -> dict[str, Scores]:
+def scores(backend: PairDecoder, examples: Sequence[Example]) -> dict[str, Scores]:
     """Lead the decoder along the examples' answers, ``BATCH`` of them and both sides at once."""
     found: dict[str, list[tuple[float, int]]] = {side: [] for side in SIDES}
     for begin in range(0, len(examples), BATCH):
@@ -107,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     pair = load_pair(resolve(), pick_device("cpu"), "starter")
     examples = held_out(pair, options.rows, options.data)
-    exact, low = (scores(LlamaPair(pair, precision), examples) for precision in ("fp32", "int8"))
+    exact, low = (scores(PairDecoder(pair, precision), examples) for precision in ("fp32", "int8"))
     print(f"{len(examples)} held-out answers, {len(exact['base'].log_probs):,} tokens")
     for side in SIDES:
         seen = compare(exact[side], low[side])

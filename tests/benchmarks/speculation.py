@@ -21,8 +21,8 @@ import torch
 
 from eval_prompts.answers import Row, Settings, Stream
 from eval_prompts.decoding.engine import Engine
-from eval_prompts.decoding.llama_decoder import LlamaPair
 from eval_prompts.decoding.matmul import Precision
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, load_pair
 from eval_prompts.tasks.probes import PROBES
 from tests.benchmarks.spread import spread
@@ -107,7 +107,7 @@ def with_others(replays: list[list[Replay]]) -> Iterator[tuple[Replay, Replay | 
             yield replay, sides[1 - index] if len(sides) == 2 else None
 
 
-def step_costs(backend: LlamaPair, prompt: list[int]) -> Callable[[int], float]:
+def step_costs(backend: PairDecoder, prompt: list[int]) -> Callable[[int], float]:
     """Seconds of one step by the number of tokens it feeds, measured, and between those a straight line."""
     medians = []
     for count in COUNTS:
@@ -148,7 +148,7 @@ def main() -> None:
     options = parser.parse_args()
     precision: Precision = options.precision
     pair = load_pair(resolve(), pick_device("cpu"), "starter")
-    backend = LlamaPair(pair, precision)
+    backend = PairDecoder(pair, precision)
     with torch.inference_mode():
         cost = step_costs(backend, pair.tokenizer("def answer(numbers): return")["input_ids"])
     rows = load("python_qa").test[: options.questions]

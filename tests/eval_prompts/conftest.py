@@ -29,8 +29,8 @@ def tiny_pair(tiny_weights, tiny_adapter_path, cpu):
 @pytest.fixture
 def engine_for():
     """Make engines over a pair's fast or plain decoder; they are closed after the test."""
+    from eval_prompts.decoding.choice import make_backend
     from eval_prompts.decoding.engine import Engine
-    from eval_prompts.serving.lens import make_backend
 
     engines = []
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an 
 def test_a_gpu_gives_the_texts_of_generate(tiny_weights, tiny_model_path, tiny_adapter_path, engine_for):
     pair = load_pair(tiny_weights, pick_device("cuda", "fp32"), str(tiny_adapter_path))
     engine = engine_for(pair, max_rows=14)
-    assert type(engine.backend).__name__ == "LlamaPair"
+    assert type(engine.backend).__name__ == "PairDecoder"
     streams = [ask(engine, QUESTIONS[at : at + 5], max_new_tokens=40) for at in range(0, 50, 5)]
     rows = [row for stream in streams for row in (stream.result() and stream.rows)]
     references = plain_references(tiny_model_path, tiny_adapter_path)

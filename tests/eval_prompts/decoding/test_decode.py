@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.answers import Settings, Stream
-from eval_prompts.decoding.hf_decoder import PlainPair
-from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.sampling import sample
 from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.pair import load_pair, with_adapter
@@ -91,7 +91,7 @@ def test_the_real_pair_answers_as_generate_does(smollm_path, cpu, engine_for):
 
 
 def test_the_plain_decoder_gives_the_same_texts(tiny_pair, engine_for):
-    fast, plain = engine_for(tiny_pair), engine_for(tiny_pair, PlainPair(tiny_pair))
+    fast, plain = engine_for(tiny_pair), engine_for(tiny_pair, GeneralDecoder(tiny_pair))
     texts = [[a.text for a in ask(engine, QUESTIONS[:3], max_new_tokens=20).result()] for engine in (fast, plain)]
     assert texts[0] == texts[1]
 
@@ -148,7 +148,7 @@ def test_rows_that_join_and_leave_at_random_do_not_disturb_each_other(tiny_pair,
 
 
 def test_memory_returns_after_five_hundred_joins_and_leaves(tiny_pair, engine_for):
-    backend = LlamaPair(tiny_pair)
+    backend = PairDecoder(tiny_pair)
     engine = engine_for(tiny_pair, backend)
     shuffled = random.Random(1)
     for _ in range(50):
@@ -246,7 +246,7 @@ def test_two_hundred_questions_are_served_in_order(tiny_pair, engine_for):
 
 
 def test_a_failing_step_fails_its_requests_and_not_the_engine(tiny_pair, engine_for):
-    backend = LlamaPair(tiny_pair)
+    backend = PairDecoder(tiny_pair)
     engine = engine_for(tiny_pair, backend)
     real_advance = backend.advance
 

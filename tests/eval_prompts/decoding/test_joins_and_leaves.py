@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eval_prompts.answers import Row, Settings, Stream
 from eval_prompts.decoding.kv_cache import Lane
-from eval_prompts.decoding.llama_decoder import LlamaPair
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from tuning.data.chat import encode_prompt
 
 SIDES = ("base", "tuned")
@@ -56,7 +56,7 @@ def greedy(tiny_pair) -> dict[tuple[str, str], tuple[list[int], list[int]]]:
     return found
 
 
-def join(backend: LlamaPair, question: str, side: str, prompt: list[int]) -> Row:
+def join(backend: PairDecoder, question: str, side: str, prompt: list[int]) -> Row:
     (row,) = Stream([question], [side], Settings()).rows
     row.ids, row.prompt_length, row.limit = list(prompt), len(prompt), len(prompt) + CAP
     backend.enter(row)
@@ -64,7 +64,7 @@ def join(backend: LlamaPair, question: str, side: str, prompt: list[int]) -> Row
 
 
 def test_five_hundred_rows_join_and_leave_without_a_trace(tiny_pair, greedy):
-    backend, chance = LlamaPair(tiny_pair), random.Random(9)
+    backend, chance = PairDecoder(tiny_pair), random.Random(9)
     end = tiny_pair.tokenizer.eos_token_id
     before = tensor_bytes()
     live: list[tuple[Row, int]] = []

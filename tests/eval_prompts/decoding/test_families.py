@@ -1,0 +1,118 @@
+"""Every family against ``generate``: prompts of mixed lengths, rows that join and leave, answers past the window."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from eval_prompts.answers import Row, Settings, Stream
+from eval_prompts.decoding.choice import make_backend
+from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.pair_decoder import PairDecoder
+from eval_prompts.models.pair import Pair, load_pair
+from tests.eval_prompts.decoding.tiny_families import BATCHED, COMMON_STEP, ONE_BY_ONE, SWITCH, write_model
+from tests.eval_prompts.models.random_adapter import random_adapter
+from tuning.models.weights import resolve
+
+LENGTHS = (3, 25, SWITCH - 2, 9)
+LEAVES = (30, 5, 30, 24)
+NEAR_TIE = 1e-4
+TARGETS = ("q_proj", "o_proj", "qkv_proj", "gate_up_proj", "down_proj")
+
+
+def prompts_of_mixed_lengths() -> list[list[int]]:
+    chance = random.Random(1)
+    return [[chance.randrange(4, 260) for _ in range(length)] for length in LENGTHS]
+
+
+def answer(backend, sides) -> list[Row]:
+    """Greedy answers to all prompts on all sides: a row joins every third step, and they leave at different lengths."""
+    prompts = prompts_of_mixed_lengths()
+    stream = Stream(["question"] * len(prompts), sides, Settings())
+    waiting, live, step = list(stream.rows), [], 0
+    with torch.inference_mode():
+        while waiting or live:
+            if waiting and step % 3 == 0:
+                row = waiting.pop(0)
+                row.ids = list(prompts[row.index])
+                row.prompt_length, row.limit = len(row.ids), len(row.ids) + LEAVES[row.index]
+                backend.enter(row)
+                live.append(row)
+            ready, logits = backend.advance(live, 12)
+            step += 1
+            for row, token in zip(ready, logits.argmax(-1).tolist(), strict=True):
+                row.ids.append(token)
+                if len(row.ids) == row.limit:
+                    backend.leave(row)
+                    live.remove(row)
+    return stream.rows
+
+
+def assert_as_generate(pair: Pair, rows: list[Row]) -> None:
+    ties = 0
+    for row in rows:
+        model, count = pair.model(row.side), row.limit - row.prompt_length
+        ids = torch.tensor([row.ids[: row.prompt_length]])
+        with torch.inference_mode():
+            output = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=count,
+                min_new_tokens=count,
+                do_sample=False,
+                eos_token_id=10_000,
+                pad_token_id=0,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        expected = output.sequences[0].tolist()
+        if row.ids != expected:
+            step = next(i for i, (one, other) in enumerate(zip(row.ids, expected, strict=True)) if one != other)
+            best = output.logits[step - row.prompt_length][0].topk(2).values
+            assert best[0] - best[1] < NEAR_TIE, f"{row.side}, prompt of {row.prompt_length}: differs at {step}"
+            ties += 1
+    assert ties <= 1
+
+
+@pytest.mark.parametrize("name", COMMON_STEP)
+def test_both_sides_of_a_known_family_answer_in_common_steps_as_generate_does(name, tmp_path, tiny_tokenizer, cpu):
+    path = write_model(COMMON_STEP[name], tmp_path, tiny_tokenizer)
+    adapter = random_adapter(path, tmp_path / "adapter", TARGETS)
+    pair = load_pair(resolve(str(path)), cpu, str(adapter))
+    backend = make_backend(pair)
+    assert isinstance(backend, PairDecoder), backend.notes
+    rows = answer(backend, ("base", "tuned"))
+    assert_as_generate(pair, rows)
+    assert [row.ids for row in rows if row.side == "base"] != [row.ids for row in rows if row.side == "tuned"]
+
+
+@pytest.mark.parametrize("name", COMMON_STEP)
+def test_the_general_decoder_answers_known_families_too(name, tmp_path, tiny_tokenizer, cpu):
+    path = write_model(COMMON_STEP[name], tmp_path, tiny_tokenizer)
+    pair = load_pair(resolve(str(path)), cpu, None)
+    backend = GeneralDecoder(pair)
+    assert backend.batches == (name != "phi 3, longrope")
+    assert_as_generate(pair, answer(backend, ("base",)))
+
+
+@pytest.mark.parametrize("name", [*BATCHED, *ONE_BY_ONE])
+def test_other_families_answer_as_generate_does(name, tmp_path, tiny_tokenizer, cpu):
+    path = write_model((BATCHED | ONE_BY_ONE)[name], tmp_path, tiny_tokenizer)
+    pair = load_pair(resolve(str(path)), cpu, None)
+    backend = make_backend(pair)
+    assert isinstance(backend, GeneralDecoder)
+    assert backend.batches == (name in BATCHED)
+    assert any("general decoder" in note for note in backend.notes)
+    assert any("one by one" in note for note in backend.notes) == (name in ONE_BY_ONE)
+    assert_as_generate(pair, answer(backend, ("base",)))
+
+
+@pytest.mark.parametrize("batches", [True, False])
+def test_the_general_decoder_answers_both_sides(batches, tiny_pair):
+    backend = GeneralDecoder(tiny_pair, batches=batches)
+    rows = answer(backend, ("base", "tuned"))
+    assert_as_generate(tiny_pair, rows)
+    assert not backend._caches
+    assert all(batch.cache is None for batch in backend._batches.values())
