@@ -21,6 +21,8 @@ LFS_MARK = b"version https://git-lfs"
 WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 NAMED_FACTOR = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$|bias$)[^.]+(?=\.(?:weight|bias)$)")
 NAMED_EMBEDDING = re.compile(r"(\.lora_embedding_[AB])\.[^.]+$")
+SAVED, ORIGINAL = re.compile(r"\.modules_to_save(?:\.default)?\."), re.compile(r"\.original_module\.")
+"""Layers that are trained as a whole, as peft saves them a second time where the vocabulary has grown."""
 DEFAULT_NAME = re.compile(r"\.default(?=\.|$)")
 LORA_KINDS = frozenset({"LORA", "ADALORA"})
 TASKS_OF_TEXT = frozenset({"CAUSAL_LM", "FEATURE_EXTRACTION"})
@@ -183,21 +185,21 @@ def check_numbers(config: dict[str, Any]) -> None:
         for name in ("r", "lora_alpha"):
             if config.get(name) is None:
                 raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {name!r}.")
+    low_rank = config["peft_type"] in LORA_KINDS
     for name in NUMBERS:
         if config.get(name) is not None:
-            config[name] = checked_number(name, config[name])
+            config[name] = checked_number(name, config[name], whole=low_rank and name == "r")
     for pattern in PATTERNS if config["peft_type"] == "LORA" else ():  # AdaLoRA's rank pattern is a mask
         values = config.get(pattern) or {}
         if not isinstance(values, dict):
             raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {pattern!r}: it is not an object.")
         rank = pattern == "rank_pattern"
         for name, value in values.items():
-            values[name] = checked_number("r" if rank else "lora_alpha", value, f"{pattern} of {name}")
+            values[name] = checked_number(f"{pattern} of {name}", value, whole=rank)
 
 
-def checked_number(name: str, value: Any, place: str = "") -> int | float:
-    """A number of the configuration, ranks whole. Raises UserError unless it is finite and makes sense."""
-    whole = name == "r"
+def checked_number(name: str, value: Any, *, whole: bool = False) -> int | float:
+    """A number of the configuration; ``whole`` ones start at 1. Raises UserError for any that makes no sense."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -205,7 +207,7 @@ def checked_number(name: str, value: Any, place: str = "") -> int | float:
     usable = math.isfinite(number) and not isinstance(value, bool) and (not whole or number == int(number) >= 1)
     if not usable:
         kind = "a whole number from 1 on" if whole else "a finite number"
-        raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {place or name!r}: {value!r} is not {kind}.")
+        raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {name!r}: {value!r} is not {kind}.")
     return int(number) if whole or isinstance(value, int) else number
 
 
@@ -217,13 +219,19 @@ def peft_names(stored: Iterable[str], config: dict[str, Any]) -> tuple[dict[str,
     """
     names: dict[str, str] = {}
     renamed = 0
+    wrapped: dict[str, str] = {}
     for name in stored:
         ours = peft_name(name, config["peft_type"])
+        if ORIGINAL.search(ours):
+            continue  # the base's own numbers, saved along
+        if SAVED.search(ours):
+            wrapped[SAVED.sub(".", ours)] = name
+            continue
         if ours in names:
             raise UserError(f"The adapter holds {ours} twice ({names[ours]}, {name}): save one adapter alone.")
         names[ours] = name
         renamed += ours != name
-    return names, renamed
+    return wrapped | names, renamed
 
 
 def peft_name(name: str, kind: str) -> str:
@@ -235,4 +243,4 @@ def peft_name(name: str, kind: str) -> str:
         clean = PEFT_PREFIX + clean
     if kind in LORA_KINDS:
         clean = NAMED_EMBEDDING.sub(r"\1", NAMED_FACTOR.sub(r"\1", clean))
-    return DEFAULT_NAME.sub("", clean.replace(".modules_to_save.default", ""))
+    return clean if SAVED.search(clean) else DEFAULT_NAME.sub("", clean)

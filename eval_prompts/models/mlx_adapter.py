@@ -36,7 +36,7 @@ def read_mlx(folder: Path) -> AdapterFiles:
     if len(ranks) != 1:
         raise UserError(f"The MLX adapter {folder.name} has {len(ranks) or 'no'} ranks, not one: train it again.")
     rank = ranks.pop()
-    scale = float(checked_number("lora_alpha", scale_of(config), "scale"))
+    scale = float(checked_number("scale", scale_of(config)))
     layers = {name.removeprefix(PEFT_PREFIX).split(".lora_")[0] for name in names}
     peft_config = {
         "peft_type": "LORA",
@@ -59,5 +59,5 @@ def scale_of(config: dict[str, Any]) -> Any:
     if parameters.get("scale") is not None:
         return parameters["scale"]
     if parameters.get("alpha") is not None and parameters.get("rank"):
-        return checked_number("alpha", parameters["alpha"]) / checked_number("r", parameters["rank"])
+        return checked_number("alpha", parameters["alpha"]) / checked_number("rank", parameters["rank"], whole=True)
     raise UserError("The MLX adapter's configuration names no scale (lora_parameters.scale): copy the whole folder.")

@@ -149,6 +149,7 @@ def resize(tuned: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> list[str
         layers = {"input": tuned.get_input_embeddings(), "output": tuned.get_output_embeddings()}
         for side, layer in layers.items():
             means[side] = layer.weight.float().mean(dim=0) if layer is not None and not quantised(layer) else None
+        own_parameters(list(layers.values()))
         tuned.resize_token_embeddings(new, mean_resizing=False)
         layers = {"input": tuned.get_input_embeddings(), "output": tuned.get_output_embeddings()}
         for side, layer in layers.items():
@@ -158,13 +159,24 @@ def resize(tuned: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> list[str
     return [f"Its vocabulary has {new:,} entries, the base's {old:,}."]
 
 
+def own_parameters(layers: Iterable[nn.Module | None]) -> None:
+    """Give layers parameters of their own over the same numbers: transformers puts the larger matrix into the old
+    parameter, which is the base's too. Layers that share one go on sharing."""
+    from torch import nn
+
+    own: dict[int, nn.Parameter] = {}
+    for layer in layers:
+        for name, old in [] if layer is None else list(layer.named_parameters(recurse=False)):
+            setattr(layer, name, own.setdefault(id(old), nn.Parameter(old.detach(), requires_grad=False)))
+
+
 def touched_modules(tuned: PreTrainedModel, config: PeftConfig) -> set[str]:
     """Dotted names of the modules that peft would put the adapter into, found on a copy without numbers.
 
     Where peft needs the numbers, every module that has parameters counts as touched: then all are copied.
     """
     import torch
-    from peft import inject_adapter_in_model
+    from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
     from torch import nn
@@ -183,7 +195,7 @@ def touched_modules(tuned: PreTrainedModel, config: PeftConfig) -> set[str]:
     if isinstance(getattr(ghost_config, "init_lora_weights", None), str):
         ghost_config.init_lora_weights = True  # type: ignore[attr-defined]
     try:
-        inject_adapter_in_model(ghost_config, ghost, low_cpu_mem_usage=True)
+        get_peft_model(ghost, ghost_config, low_cpu_mem_usage=True)
     except (ValueError, KeyError) as error:
         raise UserError(f"The adapter fits no layer of this model: {reason_of(error)}") from error
     except Exception:

@@ -1,0 +1,75 @@
+"""``python -m tests.matrix``: every family with every kind of adapter; the table is written into docs/models.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.matrix.check import Cell, check
+from tests.matrix.families import FAMILIES, write_model
+from tests.matrix.kinds import KINDS
+
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+BEGIN, END = "<!-- matrix -->", "<!-- end of the matrix -->"
+MARKS = {"equal": "=", "tie": "=", "peft refuses": "–", "refused": "refused", "DIFFERS": "DIFFERS"}
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """The cells as Markdown: a row for each kind of adapter, a column for each family would be too wide, so families
+    that come out alike share a line."""
+    lines = ["| adapter | equal | peft refuses | wrong |", "| --- | --- | --- | --- |"]
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        row = [cell for cell in cells if cell.kind == kind]
+        equal = [cell for cell in row if MARKS[cell.result] == "="]
+        none = [cell.family for cell in row if cell.result == "peft refuses"]
+        wrong = [cell.family for cell in row if cell.wrong]
+        ties = sum(cell.result == "tie" for cell in row)
+        count = f"{len(equal)} of {len(row)}" + (f" ({ties} with a tie)" if ties else "")
+        lines.append(f"| {kind} | {count} | {', '.join(none) or '–'} | {', '.join(wrong) or '–'} |")
+    families = list(dict.fromkeys(cell.family for cell in cells))
+    return f"{len(families)} families: {', '.join(families)}.\n\n" + "\n".join(lines)
+
+
+def write_docs(text: str) -> None:
+    """Put the table between its marks in docs/models.md."""
+    page = DOCS.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    DOCS.write_text(f"{before.rstrip()}\n\n{BEGIN}\n\n{text}\n\n{END}\n{after.lstrip()}", encoding="utf-8")
+
+
+def main() -> int:
+    """Run the matrix; 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument("--families", help="only those whose name contains one of these, comma-separated")
+    parser.add_argument("--kinds", help="only those whose name contains one of these, comma-separated")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/models.md")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    families = [each for each in FAMILIES if chosen(each.title, options.families)]
+    kinds = [each for each in KINDS if chosen(each.name, options.kinds)]
+    cells = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, family in enumerate(families):
+            base = write_model(family, Path(scratch) / f"base-{number}")
+            for index, kind in enumerate(kinds):
+                cell = check(family, kind, base, Path(scratch) / f"adapter-{number}-{index}")
+                cells.append(cell)
+                print(f"{cell.family:20} {cell.kind:26} {cell.result:13} {cell.detail[:200]}", flush=True)
+    print(table(cells))
+    if options.write:
+        write_docs(table(cells))
+    return int(any(cell.wrong for cell in cells))
+
+
+def chosen(name: str, wish: str | None) -> bool:
+    """Whether a name is asked for."""
+    return wish is None or any(part.strip().lower() in name.lower() for part in wish.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
