@@ -146,12 +146,24 @@ class Row:
     finished: float | None = None
     generator: torch.Generator | None = None
     ended_by_token: bool = False
+    decode: Callable[[list[int]], str] | None = None
+    """From tokens to text, as this side's tokenizer has it; None where the request's own does."""
+    ends: frozenset[int] = frozenset()
+    """Tokens that end this answer."""
+    stops: tuple[str, ...] = ()
+    """Texts at which this side's format ends an answer, besides those of the settings."""
 
     @property
     def generated(self) -> list[int]:
         """The generated tokens so far, without the closing one."""
         end = len(self.ids) - (1 if self.ended_by_token else 0)
         return self.ids[self.prompt_length : end]
+
+    def text(self, ids: list[int]) -> str:
+        """Generated tokens as text, up to a stop text."""
+        text = self.stream.settings.cut((self.decode or self.stream.decode)(ids))
+        places = [at for stop in self.stops if (at := text.find(stop)) >= 0]
+        return text[: min(places)] if places else text
 
     @property
     def cancelled(self) -> bool:
@@ -250,13 +262,9 @@ class Stream:
         """A copy of all answers as they stand, by question, base before tuned."""
         return [self._snapshot(row) for row in self.rows]
 
-    def text(self, ids: list[int]) -> str:
-        """Generated tokens as text, up to a stop text."""
-        return self.settings.cut(self.decode(ids))
-
     def _snapshot(self, row: Row) -> Answer:
         ids = row.generated
-        text = self.text(ids)
+        text = row.text(ids)
         if row.state not in FINAL_STATES:
             text = text.rstrip("\ufffd")  # the first bytes of a character whose others are still to come
         now = row.finished if row.finished is not None else time.monotonic()

@@ -7,12 +7,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Row, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
+from eval_prompts.decoding.tokenizers import by_side, decoder
 from tuning.data.chat import encode_messages
 from tuning.data.template import chat_template
 from tuning.errors import UserError
@@ -21,6 +21,8 @@ from tuning.kernels.memory import is_out_of_memory
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+    from eval_prompts.models.pair import Side
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +64,17 @@ class Engine:
     def __init__(
         self,
         backend: Backend,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizers: PreTrainedTokenizerBase | Mapping[Side, PreTrainedTokenizerBase],
         max_rows: int = MAX_ROWS,
         on_broken: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``on_broken`` is told, in one sentence, if the decode thread itself has failed; nothing is answered then."""
+        """``tokenizers`` are those of the sides, or one for both. ``on_broken`` is told, in one sentence, if the decode
+        thread itself has failed; nothing is answered then."""
         self._backend = backend
         self._on_broken = on_broken
         self._next_backend: Backend | None = None
-        self._tokenizer = tokenizer
-        self._ends = chat_template(tokenizer).end_ids()
+        self._tokenizers = by_side(tokenizers)
+        self._next_tokenizers = self._tokenizers
         self._max_rows = max_rows
         self._waiting: deque[Row] = deque()
         self._active: list[Row] = []
@@ -98,40 +101,52 @@ class Engine:
 
     def submit(self, stream: Stream) -> None:
         """Queue a request. Raises UserError if a question does not fit the model's context."""
-        ends = self._ends
-        stops = chat_template(self._tokenizer).stop_strings
-        if stops:
-            settings = stream.settings
-            stream.settings = replace(settings, stop=tuple(dict.fromkeys((*settings.stop, *stops))))
+        used = self._next_tokenizers
+        self._prepare(stream.rows)
+        stream.count_ahead = self._ahead_of
+        with self._work:
+            if self._closed:
+                raise UserError(self._end_words)
+            if used is not self._next_tokenizers:  # they changed while the prompts were laid out
+                self._prepare(stream.rows)
+            self._waiting.extend(stream.rows)
+            self._work.notify()
 
-        def decode(ids: list[int]) -> str:
-            return self._tokenizer.decode([token for token in ids if token not in ends], skip_special_tokens=False)
+    def _prepare(self, rows: Sequence[Row]) -> None:
+        """Lay out rows that nothing has been computed of for the backend and the tokenizers that will answer them.
 
-        prompts = [encode_messages(self._tokenizer, prompt.messages) for prompt in stream.questions]
-        context = self._backend.context
-        for prompt in prompts:
+        Raises UserError if a question does not fit the model's context.
+        """
+        context = self.backend.context
+        prompts: dict[tuple[int, int], list[int]] = {}
+        for row in rows:
+            tokenizer, settings = self._next_tokenizers[row.side], row.stream.settings
+            template = chat_template(tokenizer)
+            key = (id(tokenizer), row.index)
+            if key not in prompts:
+                prompts[key] = encode_messages(tokenizer, row.stream.questions[row.index].messages)
+            prompt = prompts[key]
             if len(prompt) >= context:
                 raise UserError(
                     f"The question is {len(prompt):,} tokens long; this model holds {context:,}: shorten it."
                 )
-        stream.decode = decode
-        stream.count_ahead = self._ahead_of
-        for row in stream.rows:
-            prompt = prompts[row.index]
-            row.ids = list(prompt)
-            row.prompt_length = len(prompt)
-            row.limit = min(len(prompt) + int(stream.settings.max_new_tokens), context)
-            row.generator = generator_for(stream.settings)
-        with self._work:
-            if self._closed:
-                raise UserError(self._end_words)
-            self._waiting.extend(stream.rows)
-            self._work.notify()
+            row.ids, row.prompt_length = list(prompt), len(prompt)
+            row.limit = min(len(prompt) + int(settings.max_new_tokens), context)
+            row.generator = generator_for(settings)
+            row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
+            row.decode = decoder(tokenizer, row.ends)
 
-    def swap(self, backend: Backend) -> None:
-        """Use another backend as soon as the answers now running are over; those waiting get the new one."""
+    def swap(
+        self,
+        backend: Backend,
+        tokenizers: PreTrainedTokenizerBase | Mapping[Side, PreTrainedTokenizerBase] | None = None,
+    ) -> None:
+        """Use another backend, and perhaps other tokenizers, as soon as the answers now running are over; those waiting
+        get the new ones."""
         with self._work:
             self._next_backend = backend
+            if tokenizers is not None:
+                self._next_tokenizers = by_side(tokenizers)
             self._work.notify()
 
     def close(self) -> None:
@@ -185,7 +200,20 @@ class Engine:
     def _change_backend_when_idle(self) -> None:
         if self._next_backend is not None and not self._active:
             self._backend, self._next_backend = self._next_backend, None
+            if self._tokenizers != self._next_tokenizers:
+                self._tokenizers = self._next_tokenizers
+                self._prepare_waiting()
             gc.collect()
+
+    def _prepare_waiting(self) -> None:
+        """Lay out anew what was asked before the tokenizers changed; a request that does not fit any more ends."""
+        with self._work:
+            waiting = list(self._waiting)
+        for stream in _streams(waiting):
+            try:
+                self._prepare([row for row in waiting if row.stream is stream])
+            except Exception as error:
+                self._fail([row for row in waiting if row.stream is stream], error)
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._max_rows and self._next_backend is None:
@@ -223,10 +251,10 @@ class Engine:
             row.ids.append(token)
             if row.first_token_seconds is None:
                 row.first_token_seconds = now - row.stream.asked
-            if token in self._ends:
+            if token in row.ends:
                 row.ended_by_token = True
                 self._retire(row, "ended")
-            elif row.stream.settings.stop and _at_stop(row):
+            elif (row.stops or row.stream.settings.stop) and _at_stop(row):
                 self._retire(row, "ended")
             elif len(row.ids) >= row.limit:
                 self._retire(row, "capped")
@@ -269,7 +297,7 @@ def _streams(rows: Iterable[Row]) -> list[Stream]:
 def _at_stop(row: Row) -> bool:
     """Whether the newest tokens complete one of the stop texts. A token is at least a byte, so no more tokens than the
     longest stop text has bytes can hold it; some more are read for its first character's beginning."""
-    stops = row.stream.settings.stop
+    stops = (*row.stops, *row.stream.settings.stop)
     reach = max(len(stop.encode()) for stop in stops) + 4
-    newest = row.stream.decode(row.generated[-reach:])
+    newest = (row.decode or row.stream.decode)(row.generated[-reach:])
     return any(stop in newest for stop in stops)

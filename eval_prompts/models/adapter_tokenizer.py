@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.models.adapter_files import read_text
+from tuning.data.template import CHOICE, LISTED_ENDS
 from tuning.errors import UserError
 from tuning.quiet import quiet
 
@@ -32,6 +33,9 @@ def tokenizer_of(
     own = load(folder)
     if own is None:
         return base, ["Its own tokenizer cannot be loaded: the base's is used."]
+    for mark in (CHOICE, LISTED_ENDS):  # what was chosen for the base, and where its answers end, holds here too
+        if hasattr(base, mark):
+            setattr(own, mark, getattr(base, mark))
     check_vocabulary(own, base, entries)
     if own.get_vocab() != base.get_vocab() or own.eos_token_id != base.eos_token_id:
         if own.chat_template is None:

@@ -175,7 +175,7 @@ class Lens:
             pair, backend = in_a_thread_that_ends(load)
             with self._lock:
                 self._pair, self._adapter = pair, adapter
-                self._engine.swap(backend)
+                self._engine.swap(backend, pair.tokenizers)
         names = [card.name for card in (pair.adapter, pair.against) if card is not None]
         log.info("adapter: %s", " against ".join(names) or "none")
         return pair.adapter
@@ -238,7 +238,7 @@ class Lens:
             self._report("loading the weights")
             device = pick_device(self._device_name, self._precision)
             pair = load_pair(self._weights, device, self._adapter, self._quantize)
-            engine = Engine(make_backend(pair, self._precision), pair.tokenizer, on_broken=self._fail)
+            engine = Engine(make_backend(pair, self._precision), pair.tokenizers, on_broken=self._fail)
             with self._lock:
                 self._pair, self._engine = pair, engine
                 self._take_up()

@@ -50,5 +50,5 @@ def _cut(stream: Stream, answer: Answer, count: int, state: State) -> Answer:
     if answer.tokens == count:
         return replace(answer, state=state)
     row = next(row for row in stream.rows if (row.side, row.index) == (answer.side, answer.index))
-    text = stream.text(row.generated[:count]).rstrip("\ufffd")
+    text = row.text(row.generated[:count]).rstrip("\ufffd")
     return replace(answer, text=text, tokens=count, state=state)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
+from eval_prompts.decoding.tokenizers import decoder
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.status import Status
+from tuning.data.template import chat_template
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def _engine(request: Request) -> Engine:
         pair = load_pair(request.weights, pick_device(DEVICE, precision), request.adapter, request.quantize)
         if request.against is not None:
             pair = with_adapter(pair, request.weights, request.adapter, request.against)
-        _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizer)
+        _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizers)
     return _loaded[1]
 
 
@@ -146,7 +148,9 @@ class ZeroGpuLens(Lens):
         request = Request(
             self._weights, adapter, against, self._quantize, exact, stream.questions, stream.sides, stream.settings
         )
-        stream.decode = lambda ids: pair.tokenizer.decode(ids, skip_special_tokens=False)
+        for row in stream.rows:
+            template = chat_template(pair.tokenizers[row.side])
+            row.decode, row.stops = decoder(pair.tokenizers[row.side], frozenset()), tuple(template.stop_strings)
         stream.count_ahead = self._ahead_of
         self._borrowing.append(stream)
         arriving: queue.SimpleQueue[Told | Exception | None] = queue.SimpleQueue()

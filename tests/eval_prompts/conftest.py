@@ -35,7 +35,7 @@ def engine_for():
     engines = []
 
     def make(pair, backend=None, **options):
-        engines.append(Engine(backend or make_backend(pair, "fp32"), pair.tokenizer, **options))
+        engines.append(Engine(backend or make_backend(pair, "fp32"), pair.tokenizers, **options))
         return engines[-1]
 
     yield make

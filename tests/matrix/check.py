@@ -128,7 +128,7 @@ def answer(pair: Any, side: str) -> list[int]:
     from eval_prompts.decoding.engine import Engine
     from eval_prompts.serving.lens import make_backend
 
-    engine = Engine(make_backend(pair, "fp32"), pair.tokenizer)
+    engine = Engine(make_backend(pair, "fp32"), pair.tokenizers)
     try:
         stream = Stream([QUESTION], [side], Settings(max_new_tokens=TOKENS))
         engine.submit(stream)
