@@ -21,6 +21,8 @@ from eval_prompts import compare_tab, results_tab
 from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts.serving.lens import Lens
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.tasks.choice import TaskChoice
+from eval_prompts.tasks.task import Task
 from eval_prompts.votes.whole import export_whole
 from space_config.server import logs, malloc, roles, shutdown, stream_diff
 from space_config.server.calls import Names
@@ -71,10 +73,17 @@ class GuardedBlocks(gr.Blocks):
 
 
 def build_page(
-    lens: Lens, pairs: ShownPairs, upload_mb: int = 20, notice: str = "", no_training: str = ""
+    lens: Lens,
+    pairs: ShownPairs,
+    upload_mb: int = 20,
+    notice: str = "",
+    no_training: str = "",
+    task: Task | None = None,
 ) -> gr.Blocks:
     """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
-    is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so."""
+    is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so;
+    ``task`` is what is asked, without it the five probes."""
+    tasks = TaskChoice(task)
     visitors = compare_tab.Visitors()
     watcher = Watcher()
     training = Actions(
@@ -89,12 +98,12 @@ def build_page(
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
-                compare_tab.build(page, lens, visitors, pairs)
+                compare_tab.build(page, lens, visitors, pairs, tasks)
             with gr.Tab("Train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
                 results_tab.build(pairs, owns)
-        asking_endpoints.build(lens, visitors, pairs)
+        asking_endpoints.build(lens, visitors, pairs, tasks)
         training_endpoints.build(training)
         page.unload(visitors.forget)
     gradio.utils.diff = stream_diff.diff  # its own is wrong where a list within a list gets shorter
@@ -208,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
         lens = settings.lens()
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed())
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
-        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training())
+        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), settings.chosen_task())
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening, settings.open_connections())

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, Comparison, settings_from, status_view
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.tasks.choice import AT_ONCE, TaskChoice, page_of
 from eval_prompts.votes.store import REASONS
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
+    from eval_prompts.answers import Settings, Stream
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.shown_pairs import ShownPairs
+    from eval_prompts.tasks.task import Task
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
@@ -33,6 +34,7 @@ EXAMPLES = (
     "Write a function that checks whether a number is prime.",
     "Sort a list of dictionaries by the key 'age'.",
 )
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 ASKING_AT_ONCE = 72
 """More than may wait for answers, so that who is one too many is told so at once and by us."""
 VERDICT_SECONDS = 0.6
@@ -115,11 +117,12 @@ def notice(text: str, level: str = "error") -> dict[str, Any]:
     return {"notice": {"level": level, "text": text, "at": time.time()}}
 
 
-def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) -> None:
+def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, tasks: TaskChoice) -> None:
     """The Compare tab inside the current layout of ``page``."""
+    task = tasks.task
     with gr.Column(elem_id="ll-ask-bar"):
         with gr.Row(elem_id="ll-ask-row"):
-            ask_all = gr.Button("Ask all five", variant="primary", elem_id="ll-ask-all", scale=0, min_width=140)
+            ask_all = gr.Button(ask_all_words(task), variant="primary", elem_id="ll-ask-all", scale=0, min_width=140)
             question = gr.Textbox(
                 placeholder="or your own question…",
                 label="Your own question",
@@ -134,11 +137,11 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) ->
             ask_own = gr.Button("Ask", elem_id="ll-ask", scale=0, min_width=88)
             stop = gr.Button("Stop", variant="stop", elem_id="ll-stop", scale=0, min_width=88)
         with gr.Row(elem_id="ll-examples"):
-            for example in EXAMPLES:
+            for example in EXAMPLES if task.judges_python else ():
                 chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
                 chip.click(None, None, question, js=f"() => {example!r}", api_visibility="private")
         with gr.Row(elem_id="ll-options"):
-            settings = _settings()
+            settings = _settings(task.settings)
             blind = gr.Checkbox(
                 label="Blind: names are hidden until you vote",
                 container=False,
@@ -154,7 +157,10 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) ->
         server_functions=voting(pairs),
         elem_id="ll-board",
         apply_default_css=False,
-        probes=[asdict(probe) for probe in PROBES],
+        probes=[
+            {"id": question.id, "title": question.title or question.id, "question": question.text}
+            for question in task.questions[:AT_ONCE]
+        ],
         reasons=[{"id": reason, "label": label} for reason, label in REASONS.items()],
     )
 
@@ -165,7 +171,7 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) ->
         "concurrency_limit": ASKING_AT_ONCE,
         "concurrency_id": "asking",
     }
-    asker = _asker(lens, visitors, pairs)
+    asker = _asker(lens, visitors, pairs, tasks)
     all_five = ask_all.click(asker, [gr.State(None), *settings, blind], **asking)
     own = gr.on([ask_own.click, question.submit], asker, [question, *settings, blind], **asking)
     for event in (all_five, own):
@@ -174,20 +180,41 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs) ->
     def stop_mine(request: gr.Request) -> None:
         visitors.stop(request.session_hash)
 
+    def task_in_use() -> Any:
+        """The button's words and the settings of a task that was chosen after the page was built."""
+        if tasks.task is task:
+            return [gr.skip()] * (1 + len(settings))
+        start = tasks.task.settings
+        longest = gr.Slider(value=start.max_new_tokens, minimum=min(16, start.max_new_tokens), maximum=4096)
+        return [gr.Button(ask_all_words(tasks.task)), longest, start.temperature, start.top_p, start.seed]
+
+    page.load(task_in_use, None, [ask_all, *settings], queue=False, show_progress="hidden", api_visibility="private")
     stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
 
 
-def _settings() -> list[gr.components.Component]:
+def _settings(start: Settings) -> list[gr.components.Component]:
     with gr.Accordion("Settings", open=False, elem_id="ll-settings"), gr.Row():
+        longest, most = start.max_new_tokens, max(1000, start.max_new_tokens)
+        warmth = min(start.temperature, 2)
         return [
-            gr.Slider(16, 1000, 300, step=1, label="Longest answer", info="in tokens, for each side"),
-            gr.Slider(0, 2, 0, step=0.05, label="Temperature", info="0 always takes the likeliest token"),
-            gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="1 leaves every token in play"),
-            gr.Number(0, precision=0, label="Seed", info="the same seed gives the same text"),
+            gr.Slider(min(16, longest), most, longest, step=1, label="Longest answer", info="in tokens, for each side"),
+            gr.Slider(0, 2, warmth, step=0.05, label="Temperature", info="0 always takes the likeliest token"),
+            gr.Slider(0.05, 1, start.top_p, step=0.05, label="Top-p", info="1 leaves every token in play"),
+            gr.Number(start.seed, precision=0, label="Seed", info="the same seed gives the same text"),
         ]
 
 
-def _asker(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> Callable[..., Iterator[dict[str, Any]]]:
+def ask_all_words(task: Task) -> str:
+    """What the button says that asks a task's questions."""
+    count = len(task.questions)
+    if count > AT_ONCE:
+        return f"Ask the first {AT_ONCE} of {count:,}"
+    return f"Ask all {NUMBERS.get(count, count)}"
+
+
+def _asker(
+    lens: Lens, visitors: Visitors, pairs: ShownPairs, tasks: TaskChoice
+) -> Callable[..., Iterator[dict[str, Any]]]:
     """The handler that asks one question, or all five where there is none, and streams the board's data."""
 
     def answer_on_page(
@@ -200,13 +227,19 @@ def _asker(lens: Lens, visitors: Visitors, pairs: ShownPairs) -> Callable[..., I
         request: gr.Request,
     ) -> Iterator[dict[str, Any]]:
         session = request.session_hash or ""
-        questions = [probe.question for probe in PROBES] if question is None else [question]
+        task = tasks.task
         view: dict[str, Any] = {}
         try:
-            settings = settings_from(cap, temperature, top_p, seed)
-            stream = lens.ask(questions, settings, visitor=session, address=address_of(request))
-            showing = pairs.show(stream, lens.status, session, bool(blind))
-            comparison = Comparison(lens.status, settings, questions, showing)
+            settings = replace(settings_from(cap, temperature, top_p, seed), stop=task.settings.stop)
+            if question is None:
+                asked = page_of(task)
+                prompts = [task.prompt(one) for one in asked]
+            else:
+                prompts = [task.own_prompt(question)]
+                asked = [task.own_question(question)]
+            stream = lens.ask(prompts, settings, visitor=session, address=address_of(request))
+            showing = pairs.show(stream, lens.status, session, bool(blind), task, asked)
+            comparison = Comparison(lens.status, settings, [prompt.text for prompt in prompts], showing)
             for answers in visitors.follow(stream, session):
                 view = comparison.view(showing.shown(answers), stream.ahead)
                 pairs.keep(showing)

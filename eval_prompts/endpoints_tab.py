@@ -1,9 +1,10 @@
-"""The page's named endpoints, for scripts: asking (``/ask``, ``/ask_probes``, ``/ask_pairs``), voting (``/rate``,
-``/undo``), ``/results`` and ``/status``."""
+"""The page's named endpoints, for scripts: asking (``/ask``, ``/ask_probes``, ``/ask_pairs``), tasks (``/tasks``,
+``/use_task``), voting (``/rate``, ``/undo``), ``/results`` and ``/status``."""
 
 import inspect
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -11,12 +12,14 @@ import gradio as gr
 from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
 from eval_prompts.comparison import answer_dict
 from eval_prompts.showing.compare_view import settings_from
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.choice import TaskChoice, page_of
+from eval_prompts.tasks.task import Question, Task
 from eval_prompts.votes.results import results as results_of
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer
+    from eval_prompts.answers import Answer, Settings
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.showing import Showing
     from eval_prompts.showing.shown_pairs import ShownPairs
@@ -28,17 +31,24 @@ PATIENT_AT_ONCE = 8
 """Requests that may wait so long at a time: each holds a thread. The others wait as the page does."""
 
 
-def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
+def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoice) -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
     patience = threading.Semaphore(PATIENT_AT_ONCE)
 
     def stream_rows(
-        questions: list[str], settings: tuple, request: gr.Request, blind: bool, row: Callable[..., Rows]
+        task: Task,
+        questions: list[Question],
+        settings: tuple,
+        request: gr.Request,
+        blind: bool,
+        row: Callable[..., Rows],
     ) -> Iterator[Rows]:
         """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too."""
         session = request.session_hash or ""
-        stream = lens.ask(questions, settings_from(*settings), visitor=session, address=address_of(request))
-        showing = pairs.show(stream, lens.status, session, blind)
+        prompts = [task.prompt(question) if question.id else task.own_prompt(question.text) for question in questions]
+        asked = with_stop(settings_from(*settings), task)
+        stream = lens.ask(prompts, asked, visitor=session, address=address_of(request))
+        showing = pairs.show(stream, lens.status, session, blind, task, questions)
         for answers in visitors.follow(stream, session):
             pairs.keep(showing)
             rows = row(showing, showing.shown(answers))
@@ -59,22 +69,25 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        task: str = "",
     ) -> Iterator[tuple[str, str]]:
         """Asks both models one question and streams their answers so far.
 
         Args:
-            question: a question about Python, at most 20,000 characters.
+            question: a question, at most 20,000 characters.
             max_new_tokens: where an answer is cut off at the latest.
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
+            task: the name of a task (see /tasks), whose prompt the question is put in; empty for the one in use.
 
         Returns:
             The base model's answer and the tuned model's answer.
         """
-        settings = settings_from(max_new_tokens, temperature, top_p, seed)
+        named = tasks.named(task)
+        settings = with_stop(settings_from(max_new_tokens, temperature, top_p, seed), named)
         session = request.session_hash or ""
-        stream = lens.ask([question], settings, visitor=session, address=address_of(request))
+        stream = lens.ask([named.own_prompt(question)], settings, visitor=session, address=address_of(request))
         for base, tuned in visitors.follow(stream, session):
             yield base.text, tuned.text
 
@@ -98,9 +111,9 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
             once the model has ended the answer itself, verdict, what the machine found so far ('checking' and
             'badges'), and pair, by which the answer and its counterpart can be voted on with /rate; base stands left.
         """
-        questions = [probe.question for probe in PROBES]
         settings = (max_new_tokens, temperature, top_p, seed)
-        yield from stream_rows(questions, settings, request, False, _answer_rows)
+        probes = python_task()
+        yield from stream_rows(probes, list(probes.questions), settings, request, False, _answer_rows)
 
     def ask_pairs(
         request: gr.Request,
@@ -110,25 +123,30 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        task: str = "",
+        page: int = 1,
     ) -> Iterator[list[dict]]:
-        """Asks both models one question, or the five probes, and streams pairs of answers to be voted on with /rate.
+        """Asks both models one question, or those of a task, and streams pairs of answers to be voted on with /rate.
 
         Args:
-            question: a question about Python; empty for the five probe questions.
+            question: a question; empty for those of the task.
             blind: whether to hide which model stands left and which right until the pair is voted on.
             max_new_tokens: where an answer is cut off at the latest.
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
+            task: the name of a task (see /tasks); empty for the one in use, which is 'python' unless the owner chose.
+            page: which fifty of the task's questions to ask, if it has more.
 
         Returns:
             One object for each question with pair (its id), question, blind, names (which model stands 'left' and
             'right'; null while that is hidden), left and right, each with text, tokens, state and verdict (null while
             the pair is hidden).
         """
-        questions = [question] if question else [probe.question for probe in PROBES]
+        named = tasks.named(task)
+        questions = [named.own_question(question)] if question else page_of(named, page)
         settings = (max_new_tokens, temperature, top_p, seed)
-        yield from stream_rows(questions, settings, request, blind, _pair_rows)
+        yield from stream_rows(named, questions, settings, request, blind, _pair_rows)
 
     def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
         """Votes on a pair of answers, or changes the vote; one vote counts for each pair and session.
@@ -169,6 +187,28 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
         """
         return results_of(pairs.ratings, adapter or None)
 
+    def list_tasks() -> list[dict]:
+        """The tasks that can be asked.
+
+        Returns:
+            One object for each task with name, title, description, questions (their count), system, user, score,
+            built_in and in_use.
+        """
+        return tasks.listed()
+
+    def use_task(task: str) -> dict:
+        """Has the page ask another task from now on. For the owner alone.
+
+        Args:
+            task: a task's name, or its file on the server.
+
+        Returns:
+            The task as /tasks lists it.
+        """
+        return tasks.use(task)
+
+    list_tasks.__name__ = "tasks"
+
     def status() -> dict:
         """What is loaded, from where, and what the server does right now.
 
@@ -181,9 +221,14 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs") -> None:
     _add_stream(ask, tuple[str, str])
     _add_stream(ask_probes, Rows)
     _add_stream(ask_pairs, Rows)
-    for answer_at_once in (rate, undo, results):
+    for answer_at_once in (rate, undo, results, list_tasks, use_task):
         _add(answer_at_once, queue=False)
     gr.api(status, api_name="status", queue=False)
+
+
+def with_stop(settings: "Settings", task: Task) -> "Settings":
+    """A caller's settings with the task's stop texts."""
+    return replace(settings, stop=task.settings.stop)
 
 
 def _answer_rows(showing: "Showing", answers: "list[Answer]") -> Rows:

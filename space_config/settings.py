@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from eval_prompts.judging.sandbox import jail
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.limits import Limits as AskingLimits
+from eval_prompts.tasks.catalogue import find_task
+from eval_prompts.tasks.task import Task
 from eval_prompts.votes.store import default_url
 from space_config.server.guard import LOOPBACK_NAMES, Limits
 from space_config.server.owner import Owner, Provider
@@ -29,6 +31,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LORA_LENS_")
     model: str = Field("smollm2-135m", description="base model: a preset, a Hub id or a folder")
+    task: str = Field("", description="what is asked: a task's name or file; without it the five Python probes")
     adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -85,6 +88,10 @@ class Settings(BaseSettings):
         if self.ratings is None:
             return default_url()
         return self.ratings if "://" in self.ratings else f"sqlite:///{Path(self.ratings).expanduser().absolute()}"
+
+    def chosen_task(self) -> Task | None:
+        """The task that the page asks; None for the default. Raises UserError for a name or a file that is none."""
+        return find_task(self.task) if self.task else None
 
     def lens(self) -> Lens:
         """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""

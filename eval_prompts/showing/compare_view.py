@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.judging.extract import code
 from eval_prompts.models.adapters import public_name
 from eval_prompts.showing.code_diff import diff_lines
-from eval_prompts.tasks.probes import PROBES
+from eval_prompts.tasks.catalogue import DEFAULT, python_task
 from eval_prompts.votes.names import SHORT
 from tuning.errors import UserError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from eval_prompts.showing.showing import Showing
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
-PROBE_BY_QUESTION = {probe.question: probe for probe in PROBES}
 PLACES = ("left", "right")
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
 
@@ -59,9 +58,18 @@ class Comparison:
             "id": uuid.uuid4().hex,
             "asked_at": time.time(),
             "settings": settings_words(settings),
-            "title": "All five probes" if len(questions) > 1 else questions[0],
+            "title": self._title(questions),
             "blind": showing is not None and showing.blind,
         }
+
+    def _title(self, questions: list[str]) -> str:
+        """What the comparison is called in the visitor's list of them."""
+        if len(questions) == 1:
+            return questions[0]
+        task = self.showing.task if self.showing else None
+        if task is None or task.name == DEFAULT:
+            return "All five probes"
+        return f"{task.words}: {len(questions)} questions"
 
     def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
         """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
@@ -80,9 +88,9 @@ class Comparison:
         left = pair.left if pair else "base"
         placed = dict(zip(PLACES, sorted(answers, key=lambda answer: answer.side != left), strict=False))
         names = {place: answer.side for place, answer in placed.items()}
-        probe = PROBE_BY_QUESTION.get(question)
+        asked = self.showing.questions[index] if self.showing else python_task().question_of(question)
         row: dict[str, Any] = {
-            "title": probe.title if probe else "",
+            "title": asked.title if asked else "",
             "question": question,
             "pair": pair.id if pair else None,
             "names": names if pair is None or pair.revealed else None,

@@ -1,0 +1,53 @@
+"""Which task the page asks: the owner's choice, else the Python task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eval_prompts.tasks.catalogue import BUILT_IN, all_tasks, find_task, own_files, python_task, summary
+from eval_prompts.tasks.scorers.names import nearest
+from eval_prompts.tasks.task import Question, Task
+from tuning.errors import UserError
+
+AT_ONCE = 50
+"""Questions of a task that one press asks."""
+
+
+class TaskChoice:
+    """The task in use. It may be changed from any thread; a request keeps the one it began with."""
+
+    def __init__(self, task: Task | None = None) -> None:
+        self.task = task or python_task()
+
+    def named(self, name: str) -> Task:
+        """The task of that name for a visitor, who may name no file; '' is the one in use. Raises UserError."""
+        if not name or name == self.task.name:
+            return self.task
+        if name not in BUILT_IN and name not in own_files():
+            raise UserError(f"There is no task {name[:60]!r}{nearest(name[:60], [*BUILT_IN, *own_files()])}")
+        task = find_task(name)
+        if not task.show:
+            raise UserError(f"The task {name} is not open to visitors.")
+        return task
+
+    def use(self, name: str) -> dict[str, Any]:
+        """Use the task of that name, or in that file, from now on. For the owner alone. Raises UserError for none."""
+        self.task = find_task(name)
+        return summary(self.task)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The tasks that visitors see, each with whether it is in use."""
+        found = [task for task in all_tasks()[0] if task.show or task.name == self.task.name]
+        if self.task.name not in [task.name for task in found]:
+            found.insert(0, self.task)
+        return [summary(task) | {"in_use": task.name == self.task.name} for task in found]
+
+
+def page_of(task: Task, page: int = 1) -> list[Question]:
+    """The questions of one page of a task, the first being 1. Raises UserError for a page that there is not."""
+    pages = max(1, -(-len(task.questions) // AT_ONCE))
+    if not task.questions:
+        raise UserError(f"The task {task.name} has no questions of its own: type one.")
+    if not 1 <= page <= pages:
+        raise UserError(f"The task {task.name} has {pages} pages of {AT_ONCE} questions: choose one of them.")
+    return list(task.questions[(page - 1) * AT_ONCE : page * AT_ONCE])

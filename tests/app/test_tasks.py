@@ -1,0 +1,46 @@
+"""A task of one's own on a running app: its endpoints, its prompt, its verdicts, and who may choose it."""
+
+from __future__ import annotations
+
+import pytest
+from gradio_client import Client
+
+LEAST = """\
+name: capitals
+system: Answer with one short sentence.
+user: "In {continent}: {question}"
+questions:
+- {id: ml, question: "What is the capital of Mali?", answer: Bamako, continent: Africa}
+- {id: pe, question: "What is the capital of Peru?", answer: Lima, continent: South America}
+score: [contains]
+settings: {max_new_tokens: 4}
+"""
+
+
+@pytest.fixture
+def client(start_app, page_model_path, page_adapter_path, tmp_path):
+    (tmp_path / "capitals.yaml").write_text(LEAST)
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    app = start_app(*model, "--task", str(tmp_path / "capitals.yaml"))
+    app.wait_for_line("is ready on")
+    return Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+
+
+def test_the_apps_task_is_asked_and_judged_and_another_can_be_named(client):
+    listed = {task["name"]: task for task in client.predict(api_name="/tasks")}
+    assert listed["capitals"]["in_use"]
+    assert not listed["python"]["in_use"]
+    rows = client.predict(question="", blind=False, max_new_tokens=4, api_name="/ask_pairs")
+    assert [row["question"] for row in rows] == ["What is the capital of Mali?", "What is the capital of Peru?"]
+    badges = [badge["label"] for row in rows for badge in row["left"]["verdict"]["badges"]]
+    assert badges == ["does not contain it"] * 2
+    own = client.predict(question="Why?", blind=False, max_new_tokens=4, api_name="/ask_pairs")
+    assert own[0]["left"]["verdict"]["badges"] == []
+    named = client.predict(question="", blind=False, max_new_tokens=4, task="python", api_name="/ask_pairs")
+    assert len(named) == 5
+    with pytest.raises(Exception, match="did you mean python"):
+        client.predict(question="Why?", task="pyhton", api_name="/ask")
+    with pytest.raises(Exception, match="There is no task '/etc/passwd'"):
+        client.predict(question="Why?", task="/etc/passwd", api_name="/ask")
+    assert client.predict(task="python", api_name="/use_task")["title"] == "Python"
+    assert len(client.predict(question="", blind=False, max_new_tokens=4, api_name="/ask_pairs")) == 5
