@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from eval_prompts.tasks import catalogue
 from eval_prompts.tasks.files import dump_task, parse_task, read_task
 from eval_prompts.tasks.probes import PROBES
+from eval_prompts.tasks.scorers.names import KINDS
 from eval_prompts.tasks.verdicts import Change, change, judge_answer, tally
 from tuning.data.chat import PYTHON_FORMAT
 from tuning.errors import UserError
@@ -83,6 +86,21 @@ def test_the_least_example_works_as_it_stands(capitals):
     assert prompt.text == "What is the capital of Mali?"
     assert judge_answer(task, task.questions[0], "It is Bamako.").task == "passes"
     assert judge_answer(task, task.questions[0], "It is Dakar.").task == "fails"
+
+
+def test_the_example_of_the_documentation_works_literally(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(yaml|csv)\n(.*?)```", text, re.DOTALL)
+    for kind, content in blocks[:2]:
+        (tmp_path / f"capitals.{kind}").write_text(content)
+    task = read_task(tmp_path / "capitals.yaml")
+    assert (task.to_dict()["system"], len(task.questions)) == (read_system(LEAST), 2)
+    named = set(re.findall(r"^\| (`.*?`) \|", text.partition("## Scorers")[2], re.MULTILINE))
+    assert {name for cell in named for name in re.findall(r"`(\w+)`", cell)} == set(KINDS)
+
+
+def read_system(text):
+    return next(line.removeprefix("system: ") for line in text.splitlines() if line.startswith("system: "))
 
 
 @pytest.mark.parametrize(
