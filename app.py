@@ -91,6 +91,7 @@ def build_page(
         lambda adapter, against: use_adapter(lens, adapter, against),
         lambda: comparing(lens),
         closed=no_training,
+        base=lambda: lens.status().model,
     )
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         compare_tab.build_header(lens, watcher.training_words, owns)

@@ -66,7 +66,7 @@ class Settings:
         if not _is_number(self.temperature) or not 0 <= self.temperature <= 5:
             raise UserError("The temperature must lie between 0 (greedy) and 5.")
         if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
-            raise UserError("Top-p must lie above 0 and at most at 1.")
+            raise UserError("Top-p must be greater than 0 and at most 1.")
         if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
             raise UserError("The seed must be a whole number from 0 to 2^63 - 1.")
         if not isinstance(self.stop, tuple) or len(self.stop) > MAX_STOPS:

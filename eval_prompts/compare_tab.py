@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -139,7 +140,7 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, ta
         with gr.Row(elem_id="ll-examples"):
             for example in EXAMPLES if task.judges_python else ():
                 chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
-                chip.click(None, None, question, js=f"() => {example!r}", api_visibility="private")
+                chip.click(None, js=f"() => LoraLens.askOwn({json.dumps(example)})", api_visibility="private")
         with gr.Row(elem_id="ll-options"):
             settings = _settings(task.settings)
             blind = gr.Checkbox(

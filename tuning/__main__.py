@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="start a run here and watch it", epilog=preset_list())
     train.add_argument("--preset", default="quick", metavar="NAME", help="the recipe (default: quick)")
     train.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder, which must not exist")
+    train.add_argument("--name", metavar="NAME", help="what the run is called (default: date and preset)")
     train.add_argument("--quiet", action="store_true", help="print nothing but the run's folder")
     kinds = presets.field_types()
     for field in dataclasses.fields(presets.Config):
@@ -94,6 +95,9 @@ def run_train(options: argparse.Namespace) -> int:
         if getattr(options, field.name) is not None
     }
     config = presets.configure(options.preset, overrides)
+    if options.name and options.run_dir:
+        raise UserError("A run in a folder of its own has that folder's name: give --name or --run-dir.")
+    folder = run.named_folder(options.name) if options.name else options.run_dir
     ranks = parallel.from_environment()
     if ranks.count > 1:
         from tuning.training.job import find_weights
@@ -101,7 +105,7 @@ def run_train(options: argparse.Namespace) -> int:
         # Once the processes have met, transformers writes a converted model in the first of them alone.
         find_weights(config)
     if ranks.first:
-        created = run.create(options.preset, config, options.run_dir)
+        created = run.create(options.preset, config, folder)
     if ranks.count > 1:
         parallel.join(ranks, parallel.device_name(config.device))
         created = run.Run(Path(ranks.share(str(created.path) if ranks.first else "")))

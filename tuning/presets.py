@@ -181,8 +181,8 @@ PRESETS: dict[str, Config] = {
 DESCRIPTIONS: dict[str, str] = {
     "smoke": "seconds: a tiny random model, to see that everything works",
     "quick": "minutes on two cores: the embedded questions on the 135M model, the starter adapter's recipe",
-    "original-small": "the original experiment's small test: 300 examples, 20 steps, the Fibonacci question around it",
-    "original": "the original experiment: 3,000 examples from the Hub, 1,000 steps on the 360M model",
+    "original-small": "4 minutes: the small test of the experiment LoRA Lens began with: 300 examples, 20 steps",
+    "original": "hours: the experiment LoRA Lens began with: 3,000 examples, 1,000 steps on the 360M model",
 }
 
 

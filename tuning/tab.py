@@ -99,7 +99,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         return {"data": str(kept)}
 
     def start(sent: Answer) -> Answer:
-        return {"run": actions.start(*asked_run(sent)).name}
+        return {"run": actions.start(*asked_run(sent), name=text(sent, "name")).name}
 
     return [check, start, calibrate, preview, sources, keep_upload]
 
@@ -114,10 +114,16 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
         if view["run"]:
             view["export"] = actions.exports.told(watcher.named(view["run"]))
             view["can"]["resume"] = view["can"]["resume"] and not actions.closed
+            if view["can"]["use"] and (reason := actions.not_comparable(view["run"])):
+                view["can"]["use"], view["other_base"] = False, reason
         return view
 
     def runs(_: Answer) -> Answer:
-        return {"runs": watcher.history(), "comparing": actions.comparing()}
+        rows = [
+            row | {"adapter": bool(row["adapter"]) and not actions.not_comparable(row["run"])}
+            for row in watcher.history()
+        ]
+        return {"runs": rows, "comparing": actions.comparing()}
 
     def curves(sent: Answer) -> Answer:
         names = sent.get("runs")

@@ -1,6 +1,8 @@
 // The Compare tab below its question bar: notice, tool bar, rows, and the visitor's earlier comparisons.
 (function (lens) {
 	const { el, setText } = lens;
+	const CHECK_MS = 400;
+	const RETRY_MS = 3000; // after a call that failed
 
 	function when(seconds) {
 		const date = new Date(seconds * 1000);
@@ -98,10 +100,14 @@
 		drawEmpty();
 
 		function drawEmpty() {
-			const items = (props.probes || []).map((probe) => el("li", {}, el("strong", {}, probe.title), el("span", {}, probe.question)));
+			const items = (props.probes || []).map((probe) => {
+				const ask = el("button", { type: "button", class: "ll-probe", title: "Ask this one" }, el("strong", {}, probe.title), el("span", {}, probe.question));
+				ask.addEventListener("click", () => lens.askOwn(probe.question));
+				return el("li", {}, ask);
+			});
 			empty.replaceChildren(
 				el("h2", {}, "See what the adapter changed"),
-				el("p", {}, "Press \u201cAsk all five\u201d and both models answer these questions next to each other, or type a question of your own."),
+				el("p", {}, "Press \u201cAsk all five\u201d and both models answer these questions next to each other. A click on one asks it alone; or type a question of your own."),
 				el("ol", {}, ...items),
 				el("p", { class: "ll-keys" }, el("kbd", {}, "Ctrl"), " ", el("kbd", {}, "Enter"), " asks, ", el("kbd", {}, "Esc"), " stops, ", el("kbd", {}, "1"), "\u2013", el("kbd", {}, "4"), " vote")
 			);
@@ -187,31 +193,58 @@
 			const id = view.id;
 			const open = view.rows.filter((row) => Object.values(row.sides).some((side) => side.verdict && side.verdict.checking));
 			if (!open.length) return;
-			let known = {};
+			let known = null;
 			try {
-				known = await server.judged({ pairs: open.map((row) => row.pair) });
+				known = await server.judged({ pairs: open.map((row) => row.pair) }); // undefined where the call failed
 			} catch {
 				// No connection: the header says so, and the next round asks again.
 			}
 			if (!view || view.id !== id) return;
-			for (const row of open) for (const [place, verdict] of Object.entries(known[row.pair] || {})) row.sides[place].verdict = verdict;
+			const failed = !known || known.error;
+			checkTimer = setTimeout(check, failed ? RETRY_MS : CHECK_MS);
+			if (failed) return;
+			for (const row of open) for (const [place, verdict] of Object.entries(known[row.pair] || {})) if (row.sides[place]) row.sides[place].verdict = verdict;
 			lens.history.save(view);
 			show(view);
-			checkTimer = setTimeout(check, 400);
 		}
 
-		/** The row that a number key votes on: the one with the focus, else under the pointer, else the first without a vote. */
-		function keyedRow() {
-			const at = (element) => rows.find((row) => element && row.root.contains(element));
-			const focused = at(document.activeElement);
-			const hovered = rows.find((row) => row.root.matches(":hover"));
-			const shown = rows.filter((row) => row.root.checkVisibility());
-			return [focused, hovered].find((row) => row && row.votes.open) || focused || hovered || shown.find((row) => row.votes.open);
+		/** How much of a row can be seen, in pixels. */
+		function inView(row) {
+			if (!row.root.checkVisibility()) return 0;
+			const { top, bottom } = row.root.getBoundingClientRect();
+			return Math.min(bottom, innerHeight) - Math.max(top, 0);
 		}
+
+		/** A number key votes on the comparison that has the focus and can be seen, or the only one; where none has, it
+		 * gives the focus to the one in view, and says that the key votes there from now on. The vote's bar is brought into view. */
 		lens.voteByKey = function (number) {
-			const row = root.checkVisibility() && view ? keyedRow() : null;
-			if (row) row.votes.vote(lens.CHOICES[number - 1]);
-			return Boolean(row);
+			if (!view || !root.checkVisibility()) return false;
+			const focused = rows.find((row) => row.root.contains(document.activeElement));
+			const chosen = focused || (rows.length === 1 ? rows[0] : null);
+			if (chosen && inView(chosen) > 0) {
+				chosen.root.contains(document.activeElement) || chosen.root.focus({ preventScroll: true });
+				chosen.votes.vote(lens.CHOICES[number - 1]);
+				chosen.votes.root.scrollIntoView({ block: "nearest" });
+				return true;
+			}
+			const seen = rows.filter((row) => inView(row) > 0);
+			const [next] = (seen.some((row) => row.votes.open) ? seen.filter((row) => row.votes.open) : seen).sort((a, b) => inView(b) - inView(a));
+			if (!next) return false;
+			next.root.focus({ preventScroll: true });
+			next.votes.say("1 to 4 vote here now");
+			return true;
+		};
+
+		/** Puts the comparison away, because other models answer from now on; it stays in the list below. */
+		lens.clearBoard = function (words) {
+			if (view && view.running) return;
+			view = null;
+			drawnId = null;
+			rows = [];
+			list.replaceChildren();
+			showNotice("info", words);
+			drawHistory();
+			draw();
 		};
 
 		function showNotice(level, text) {

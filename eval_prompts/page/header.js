@@ -18,6 +18,7 @@
 	lens.mountHeader = function (root, server) {
 		const model = el("span", { class: "ll-name" }, "\u2026");
 		const adapter = el("span", { class: "ll-name" }, "\u2026");
+		const shared = el("span", { class: "ll-chip", hidden: true });
 		const baseLabel = el("b", {}, "base"); // or "adapter", where two of them are compared
 		const words = el("span", { class: "ll-words" }, "connecting");
 		const device = el("span", { class: "ll-device" });
@@ -33,6 +34,7 @@
 			el(
 				"p",
 				{ class: "ll-pair" },
+				shared,
 				el("span", { class: "ll-chip", "data-side": "base" }, baseLabel, model),
 				el("span", { class: "ll-chip", "data-side": "tuned" }, el("b", {}, "adapter"), adapter)
 			),
@@ -52,6 +54,8 @@
 			if (status.model) {
 				setText(model, status.model);
 				setText(baseLabel, status.against ? "adapter" : "base");
+				shared.hidden = !status.against; // two adapters of one base
+				setText(shared, `on ${status.base || ""}`);
 			}
 			if (status.adapter) setText(adapter, status.adapter);
 			setText(words, [status.words, status.training].filter(Boolean).join(" \u00b7 "));

@@ -13,6 +13,16 @@
 		if (lens.pollStatus) lens.pollStatus();
 	};
 
+	/** Puts a question into the box and asks it, unless something is being answered. */
+	lens.askOwn = function (question) {
+		const box = document.querySelector("#ll-question textarea, #ll-question input");
+		if (!box || lens.busy) return;
+		const prototype = box.tagName === "TEXTAREA" ? HTMLTextAreaElement.prototype : HTMLInputElement.prototype;
+		Object.getOwnPropertyDescriptor(prototype, "value").set.call(box, question); // past the framework's own setter
+		box.dispatchEvent(new Event("input", { bubbles: true }));
+		setTimeout(() => press("ll-ask"), 120); // once the framework has taken the text over
+	};
+
 	const press = (id) => document.getElementById(id)?.click();
 
 	const typing = (target) => target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName) || (target.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(target.type));

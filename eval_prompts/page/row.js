@@ -110,7 +110,7 @@
 		);
 		const root = el(
 			"section",
-			{ class: "ll-row", "data-single": single || null, "data-view": "answers" },
+			{ class: "ll-row", tabindex: "-1", "data-single": single || null, "data-view": "answers" },
 			el(
 				"header",
 				{ class: "ll-question" },
@@ -133,7 +133,10 @@
 			for (const [place, part] of Object.entries(parts)) drawDiff(part.diff, current, place);
 			drawnDiff = key;
 		}
-		diffButton.addEventListener("click", () => showDiff(root.dataset.view !== "diff"));
+		diffButton.addEventListener("click", () => {
+			if (single && sides.offsetHeight) sides.style.height = `${sides.offsetHeight}px`; // the diff moves nothing
+			showDiff(root.dataset.view !== "diff");
+		});
 		diffButton.hidden = Object.keys(row.sides).length < 2;
 
 		function update(next, view, waiting) {

@@ -2,6 +2,7 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const SIGNS = { good: "\u2713", bad: "\u2717", neutral: "\u25cb" };
+	const SPOKEN = { good: "good: ", bad: "bad: ", neutral: "" }; // for those who do not see the sign
 
 	/** Badges in `bar`, what is behind them in `panel`; `update(verdict, hidden)` brings both up to date. */
 	lens.buildBadges = function () {
@@ -24,7 +25,7 @@
 		}
 
 		function draw(badge) {
-			const inside = [el("span", { "aria-hidden": "true" }, SIGNS[badge.state]), badge.label];
+			const inside = [el("span", { "aria-hidden": "true" }, SIGNS[badge.state]), el("span", { class: "ll-offscreen" }, SPOKEN[badge.state] || ""), badge.label];
 			const attributes = { class: "ll-verdict", "data-kind": badge.kind, "data-state": badge.state };
 			if (!badge.reason && !badge.output) return el("span", attributes, ...inside);
 			const button = el("button", { type: "button", "aria-expanded": "false", ...attributes }, ...inside);

@@ -45,6 +45,7 @@
 	lens.buildVotes = function (name, reasons, send, undo) {
 		let current = null;
 		let pending = false;
+		let hint = "";
 		let trouble = "";
 
 		const buttons = lens.CHOICES.map((choice, index) => {
@@ -76,7 +77,10 @@
 		});
 		const why = el("div", { class: "ll-why", hidden: true }, el("div", { class: "ll-tags", role: "group", "aria-label": "Reasons" }, ...tags.map(({ tag }) => tag)), form);
 		more.addEventListener("click", () => openWhy(why.hidden));
-		back.addEventListener("click", () => act(undo));
+		back.addEventListener("click", async () => {
+			await act(undo);
+			if (!current.vote) buttons[0].button.focus(); // the button that had the focus is gone
+		});
 		const root = el("div", { class: "ll-votes", role: "group", "aria-label": `Which answer to ${name} is better?` }, el("div", { class: "ll-choices" }, ...buttons.map(({ button }) => button)), after, problem, why);
 
 		function openWhy(on) {
@@ -87,6 +91,7 @@
 		async function act(work) {
 			if (pending) return;
 			pending = true;
+			hint = "";
 			trouble = "";
 			draw();
 			try {
@@ -115,7 +120,7 @@
 				button.dataset.side = (current.names && current.names[choice]) || "";
 				button.setAttribute("aria-pressed", String(vote?.choice === choice));
 			}
-			setText(said, pending ? "saving\u2026" : vote ? ["\u2713 saved", votedWords(current)].filter(Boolean).join(" \u00b7 ") : "");
+			setText(said, pending ? "saving\u2026" : vote ? ["\u2713 saved", votedWords(current)].filter(Boolean).join(" \u00b7 ") : hint);
 			more.hidden = back.hidden = !vote;
 			if (!vote) openWhy(false);
 			problem.hidden = !trouble;
@@ -130,6 +135,11 @@
 			if (row.vote?.comment !== before) comment.value = row.vote?.comment || "";
 			draw();
 		}
-		return { root, update, vote, get open() { return votable() && !current.vote; } };
+		/** A line beside the choices until the next vote. */
+		function say(words) {
+			hint = words;
+			draw();
+		}
+		return { root, update, vote, say, get open() { return votable() && !current.vote; } };
 	};
 })(window.LoraLens);

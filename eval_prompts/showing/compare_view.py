@@ -225,6 +225,7 @@ def status_view(status: Status) -> dict[str, Any]:
         "problem": status.message if state == "failed" else "",
         "progress": status.progress if state == "loading" else None,
         "model": base_words(status),
+        "base": model_words(status.model),
         "against": status.against is not None,
         "adapter": adapter_words(status),
         "device": status.device,

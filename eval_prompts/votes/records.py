@@ -149,7 +149,7 @@ def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[s
     if unknown is not None:
         raise UserError(f"There is no reason {unknown[:40]!r}: the reasons are {', '.join(REASONS)}.")
     if not isinstance(comment, str):
-        raise UserError("A comment is a text.")
+        raise UserError("A comment must be text.")
     if len(comment) > MAX_COMMENT:
         raise UserError(f"The comment is too long ({len(comment):,} characters): {MAX_COMMENT:,} are kept at most.")
     if not is_text(comment):

@@ -66,7 +66,7 @@ class Ratings:
         try:
             self._url = make_url(url)
         except (ArgumentError, ValueError):
-            raise UserError("The ratings database's address is no URL such as sqlite:////folder/file.") from None
+            raise UserError("The ratings database's address is not a URL such as sqlite:////folder/file.") from None
         self._writing = threading.Lock()
         with self._translated():
             self._engine = tables.open_engine(self._url, BUSY_SECONDS)
@@ -311,7 +311,7 @@ class Ratings:
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"The ratings database {self._name} cannot be used ({reason}): mend it or choose one with --ratings."
+                f"The ratings database {self._name} cannot be used ({reason}): repair it or choose one with --ratings."
             ) from error
 
 

@@ -60,7 +60,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         sent = json.loads(body or b"{}", parse_constant=no_number)
     except (ValueError, RecursionError):
-        raise Refused(400, "The request is no valid JSON.") from None
+        raise Refused(400, "The request is not valid JSON.") from None
     if not isinstance(sent, dict):
         raise Refused(400, "The request is no JSON object.")
     if _depth(sent) > DEEPEST:

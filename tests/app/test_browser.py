@@ -125,14 +125,45 @@ def test_two_visitors_at_once_each_see_their_own(visit):
         assert page.inner_text(".ll-question .ll-own") == question
 
 
-def test_an_example_fills_the_box_and_enter_asks_it(visit):
+def test_an_example_asks_at_once(visit):
     page = visit()
     choose_longest_answer(page, 16)
     page.locator(".ll-example").first.click()
-    page.wait_for_function(f"document.querySelector('{QUESTION}').value !== ''")
-    page.press(QUESTION, "Enter")
     wait_until_done(page, answers=2)
-    assert page.inner_text(".ll-own") == page.input_value(QUESTION)
+    assert page.inner_text(".ll-own") == page.inner_text(".ll-example >> nth=0") == page.input_value(QUESTION)
+
+
+def test_a_click_on_a_probe_asks_it_alone(visit):
+    page = visit()
+    choose_longest_answer(page, 16)
+    page.locator(".ll-probe").nth(1).click()
+    wait_until_done(page, answers=2)
+    assert page.inner_text(".ll-own") == PROBES[1].question
+
+
+def test_a_failed_call_for_verdicts_is_asked_again(visit):
+    page = visit()
+    choose_longest_answer(page, 16)
+    failed = []
+
+    def fail_twice(route):
+        if len(failed) < 2 and "judged" in (route.request.post_data or ""):
+            failed.append(route.request.url)
+            return route.abort()
+        return route.continue_()
+
+    page.route("**/component_server*", fail_twice)
+    stored = stored_comparison((code("a = 1"), code("b = 2")))
+    for side in stored["rows"][0]["sides"].values():
+        side["verdict"] = {"checking": True, "badges": []}
+    page.evaluate("entry => localStorage.setItem('lora-lens.comparisons.2', JSON.stringify([entry]))", stored)
+
+    def is_asked(response):
+        return "judged" in (response.request.post_data or "")
+
+    with page.expect_response(is_asked, timeout=60_000):
+        page.reload(wait_until="domcontentloaded")
+    assert len(failed) == 2
 
 
 def test_ones_own_comparisons_survive_a_reload_and_can_be_forgotten(visit):

@@ -37,6 +37,7 @@ def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     for row, key in enumerate("2213"):
+        page.locator(".ll-row").nth(row).focus()
         page.keyboard.press(key)
         wait_until_saved(page, row)
     open_results(page)

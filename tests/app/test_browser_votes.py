@@ -133,7 +133,12 @@ def test_keys_vote_row_by_row_and_not_while_typing(visit):
     wait_until_done(page, answers=10)
     page.mouse.move(0, 0)
     page.locator("body").evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("1")
+    assert page.locator(".ll-row").first.evaluate("row => row === document.activeElement")
+    assert said(page, 0).inner_text() == "1 to 4 vote here now"
+    assert pressed(page, 0) == []
     for row, (key, choice) in enumerate([("1", "left"), ("2", "right"), ("3", "tie")]):
+        page.locator(".ll-row").nth(row).focus()
         page.keyboard.press(key)
         wait_until_saved(page, row)
         assert pressed(page, row) == [choice]
@@ -141,6 +146,10 @@ def test_keys_vote_row_by_row_and_not_while_typing(visit):
     page.keyboard.press("4")
     wait_until_saved(page, 4)
     assert pressed(page, 4) == ["both_bad"]
+    page.locator(".ll-row").nth(1).evaluate("row => row.focus({ preventScroll: true })")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.keyboard.press("3")
+    assert pressed(page, 1) == ["right"]  # it is off the screen
     page.click("#ll-question textarea")
     page.keyboard.type("1234")
     assert page.input_value("#ll-question textarea") == "1234"

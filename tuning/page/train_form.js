@@ -46,7 +46,8 @@
 			check();
 		});
 		const command = el("code", {});
-		const start = lens.button("Start training", "ll-main", () => does.start(asked()));
+		const called = el("input", { id: "ll-field-name", type: "text", autocomplete: "off", spellcheck: "false", maxlength: "60", placeholder: "date and preset" });
+		const start = lens.button("Start training", "ll-main", () => does.start({ ...asked(), name: called.value.trim() }));
 		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const others = el("details", { class: "ll-more" }, el("summary", {}, "More settings"), el("div", { class: "ll-fields" }, ...more));
 		const source = lens.buildDataSource(form, server, () => check());
@@ -59,7 +60,7 @@
 			...(closed ? [el("p", { class: "ll-notice", "data-level": "info" }, form.closed)] : []),
 			el("div", { class: "ll-presets", role: "radiogroup", "aria-label": "Preset" }, ...choices),
 			source.root,
-			el("div", { class: "ll-fields" }, ...main),
+			el("div", { class: "ll-fields" }, ...main, el("div", { class: "ll-field ll-text", title: "What the run is called in the list; letters, digits, dots, hyphens and underscores" }, el("label", { for: "ll-field-name" }, "Name of the run"), called)),
 			others,
 			summary,
 			el("div", { class: "ll-estimate", hidden: closed }, estimate, measure),
@@ -107,8 +108,9 @@
 				for (const [name, each] of Object.entries(controls)) each.tell(errors[name]);
 				source.tell(errors.data || told.error);
 				setText(command, told.command || "");
+				source.stale();
 				const wrong = Object.keys(errors).length;
-				setText(summary, wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} mending before this can start.` : told.summary || "");
+				setText(summary, wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} correcting before this can start.` : told.summary || "");
 				start.disabled = wrong > 0 || Boolean(told.error);
 				guess(told, wrong);
 				if (form.fields.some((field) => !field.main && errors[field.name])) others.open = true;
@@ -116,10 +118,12 @@
 		}
 		root.addEventListener("input", check);
 
-		/** One line below the button, or none. */
-		function tell(text) {
+		/** One line below the button, or none; it is brought into view. `level` is "error" or "info". */
+		function tell(text, level = "error") {
 			problem.hidden = !text;
+			problem.dataset.level = level;
 			setText(problem, text || "");
+			if (text) problem.scrollIntoView({ block: "nearest" });
 		}
 		/** Shuts the form for those who may only watch. */
 		async function ask() {

@@ -25,6 +25,7 @@
 		const name = el("h2", {});
 		const state = el("span", { class: "ll-run-state" });
 		const message = el("p", { class: "ll-notice", hidden: true });
+		const other = el("p", { class: "ll-note", hidden: true });
 		const last = el("pre", { class: "ll-last", hidden: true, tabindex: "0" });
 		const bar = el("span", {});
 		const progress = el("div", { class: "ll-progress", role: "progressbar", "aria-valuemin": "0", "aria-label": "Steps" }, bar);
@@ -52,6 +53,7 @@
 				el("div", { class: "ll-run-head" }, el("div", {}, name, state), el("div", { class: "ll-run-actions" }, compare, stop, resume, remove)),
 				sure,
 				message,
+				other,
 				last,
 				progress,
 				el("p", { class: "ll-steps" }, steps, eta),
@@ -115,6 +117,8 @@
 			resume.hidden = !next.can.resume;
 			remove.hidden = !next.can.delete;
 			compare.hidden = !next.can.use;
+			setText(other, next.other_base || "");
+			other.hidden = !next.other_base;
 			take.update(next.can.use, next.export || {});
 			setText(question, `Delete ${next.run} with its checkpoints and its adapter? This cannot be undone.`);
 			if (next.charts) {

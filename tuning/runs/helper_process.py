@@ -82,7 +82,7 @@ def call(command: Sequence[str], sent: str, seconds: float) -> tuple[int, str, s
     except subprocess.TimeoutExpired:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.communicate()
-        raise UserError(f"That took longer than {seconds:.0f} s and was given up: try with less.") from None
+        raise UserError(f"That took longer than {seconds:.0f} s and timed out: try fewer rows.") from None
     lines = [line for line in complaint.splitlines() if line.startswith("error: ")]
     return worker.returncode, printed, lines[-1].removeprefix("error: ") if lines else ""
 

@@ -27,6 +27,8 @@ from tuning.runs.lock import WORKER_FILE, refuse_second
 from tuning.runs.process import exit_code, spawn
 
 LOG_LINES = 12
+LONGEST_NAME = 60
+RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
 ENDINGS = ("finished", "stopped", "failed")
 
 
@@ -257,6 +259,20 @@ def anchored(config: Config) -> Config:
         return dataclasses.replace(config, data=whole.name + (f"&where={place.where}" if place.where else ""))
     path = Path(config.data).expanduser()
     return dataclasses.replace(config, data=str(path.absolute())) if path.is_file() else config
+
+
+def named_folder(name: str) -> Path:
+    """The folder of a new run that is called ``name``; blanks become hyphens. Raises UserError for a name that is taken
+    or that no folder can have."""
+    name = "-".join(name.split())
+    if not RUN_NAME.fullmatch(name):
+        raise UserError(
+            f"A run's name is at most {LONGEST_NAME} letters, digits, dots, hyphens and underscores, and begins with a "
+            "letter or digit."
+        )
+    if (runs_root() / name).exists():
+        raise UserError(f"There is a run {name!r} already: choose another name.")
+    return runs_root() / name
 
 
 def free_name(name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tuning import presets
@@ -16,6 +17,7 @@ from tuning.views import estimate, form
 from tuning.views.run_view import Watcher
 
 STARTER = "starter"
+TINY = "tiny"
 Use = Callable[[str | None, str | None], dict[str, Any] | None]
 
 
@@ -24,11 +26,18 @@ class Actions:
 
     ``use`` puts an adapter (a folder or 'starter'), perhaps against another one, on the Compare tab and tells what is
     known of it; ``comparing`` says in words who answers there. They come from whoever composes the page, as does
-    ``closed``: why nothing may be started here and what to do instead, or ''.
+    ``closed``: why nothing may be started here and what to do instead, or ''; ``base`` names the model that answers.
     """
 
-    def __init__(self, watcher: Watcher, use: Use, comparing: Callable[[], str], closed: str = "") -> None:
-        self.watcher, self._use, self.comparing, self.closed = watcher, use, comparing, closed
+    def __init__(
+        self,
+        watcher: Watcher,
+        use: Use,
+        comparing: Callable[[], str],
+        closed: str = "",
+        base: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.watcher, self._use, self.comparing, self.closed, self._base = watcher, use, comparing, closed, base
         self.exports, self.estimator = Exports(), estimate.Estimator()
         self._lock = threading.Lock()
 
@@ -37,11 +46,20 @@ class Actions:
         with self._starting():
             estimate.calibrate(preset, self._checked(preset, overrides))
 
-    def start(self, preset: str, overrides: dict[str, Any]) -> Run:
-        """Start a run. Raises UserError for settings that cannot work, or naming the run that trains already."""
+    def start(self, preset: str, overrides: dict[str, Any], name: str = "") -> Run:
+        """Start a run, called ``name`` if it is given one. Raises UserError for settings or a name that cannot work, or
+        naming the run that trains already."""
         with self._starting():
             self._checked(preset, overrides)
-            return run.start(preset, overrides)
+            return run.start(preset, overrides, run.named_folder(name) if name else None)
+
+    def not_comparable(self, name: str) -> str:
+        """Why a run's adapter can never answer on this page, in words; '' where it may. Whether an adapter of another
+        base fits is found out when it is loaded."""
+        base = self._base()
+        if not base or Path(base).expanduser().is_dir() or self.watcher.named(name).config().model != TINY:
+            return ""
+        return f"This run trained a tiny random model to try things out: its adapter does not fit {base}."
 
     def _checked(self, preset: str, overrides: dict[str, Any]) -> presets.Config:
         """The settings of a run. Raises UserError if they cannot work."""

@@ -65,7 +65,7 @@ FIELDS = (
     Field("sample_tokens", "Longest sample answer", most=4096),
     Field("threads", "CPU threads", most=os.cpu_count() or 1, empty="all cores"),
     Field("precision", "Precision"),
-    Field("quantize", "Base held in"),
+    Field("quantize", "Compress the base to"),
     Field("gradient_checkpointing", "Recompute activations"),
     Field("seed", "Seed"),
 )
@@ -202,7 +202,19 @@ def summary(config: Config) -> str:
     words = [f"{counts}, from {data_name(config.data)}"]
     words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}")
     words.append(f"learning rate up to {config.learning_rate:g}, {config.schedule}")
-    return "; ".join(words) + "."
+    return "; ".join(words) + "." + warm_up_warning(config)
+
+
+def warm_up_warning(config: Config) -> str:
+    """A sentence where the learning rate never gets where it was meant to get; else ''."""
+    if config.warmup_steps < config.max_steps:
+        return ""
+    top = config.learning_rate * config.max_steps / config.warmup_steps if config.warmup_steps else config.learning_rate
+    if config.warmup_steps == config.max_steps:
+        return " The warm-up takes the whole run: take fewer warm-up steps or more steps."
+    return (
+        f" The warm-up is longer than the run, so the learning rate ends at about {top:.2g}: take fewer warm-up steps."
+    )
 
 
 def data_name(name: str) -> str:

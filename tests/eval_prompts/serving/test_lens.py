@@ -30,7 +30,8 @@ def test_a_question_asked_while_loading_is_answered_when_ready(lens):
     assert status.state == "ready"
     assert status.base_is_base
     assert status.adapter.rank == 4
-    assert status.memory_mb >= 0
+    assert status.memory_mb == round(lens._engine.backend.weight_bytes / 2**20)
+    assert lens._engine.backend.weight_bytes > 10_000
     assert "path" not in status.to_dict()["adapter"]
 
 

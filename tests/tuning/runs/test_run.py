@@ -275,3 +275,19 @@ def test_runs_are_listed_by_when_they_were_made_whatever_they_are_called(tmp_pat
         content = {"preset": "smoke", "created": created, "config": {}}
         (folder / "config.json").write_text(json.dumps(content))
     assert [found.name for found in run.all_runs()] == ["20260101-000000-smoke", "mine", "zebra"]
+
+
+def test_a_run_can_be_named(home):
+    folder = run.named_folder("pirates  2")
+    assert folder == run.runs_root() / "pirates-2"
+    made = run.create("smoke", presets.preset("smoke"), folder)
+    assert run.find("pirates-2") == made
+    with pytest.raises(UserError, match="There is a run 'pirates-2' already"):
+        run.named_folder("pirates 2")
+    assert run.named_folder("Übung_3").name == "Übung_3"
+
+
+@pytest.mark.parametrize("name", ["", " ", "../up", ".hidden", "a/b", "-x", "_x", "n" * 61, "a\\b", "a\0b", "what?"])
+def test_a_name_that_no_folder_can_have_is_refused(home, name):
+    with pytest.raises(UserError, match="A run's name is at most 60 letters"):
+        run.named_folder(name)

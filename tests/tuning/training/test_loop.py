@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -61,10 +60,10 @@ def test_the_saved_adapter_has_the_loss_that_its_record_says(whole):
     assert reference_loss(tuned.eval(), examples) / labels == pytest.approx(record["loss_after"], rel=1e-4)
 
 
-def test_a_run_killed_at_any_step_and_resumed_equals_one_that_was_not(whole, settings):
+@pytest.mark.parametrize("kill_after", [1, 5])  # before the first checkpoint that is not step 0's, and between two
+def test_a_run_killed_at_any_step_and_resumed_equals_one_that_was_not(whole, settings, kill_after):
     broken = new_run(settings)
     command = [sys.executable, "-m", "tuning", "resume", str(broken.path)]
-    kill_after = random.randint(1, 8)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         next(told for told in process.stdout if told.startswith(f"step {kill_after}/"))
         process.kill()

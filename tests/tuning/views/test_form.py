@@ -62,3 +62,20 @@ def test_the_command_line_makes_the_same_run():
     options = vars(build_parser().parse_args(words[3:]))
     told = {name: options[name] for name in presets.field_types() if options[name] is not None}
     assert presets.configure("original", told) == presets.configure("original", changes)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "said"),
+    [
+        (80, 8, ""),
+        (80, 79, ""),
+        (80, 80, "takes the whole run"),
+        (40, 80, "learning rate ends at about 0.0005"),
+        (5, 0, ""),
+    ],
+)
+def test_a_warm_up_that_never_ends_is_said(steps, warmup, said):
+    config = presets.configure("quick", {"max_steps": steps, "warmup_steps": warmup, "learning_rate": 1e-3})
+    words = form.warm_up_warning(config)
+    assert (said in words) if said else not words
+    assert form.summary(config).endswith(f"cosine.{words}")

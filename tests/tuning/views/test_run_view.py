@@ -290,3 +290,14 @@ def test_the_history_is_told_while_another_request_adds_to_what_is_kept(watcher,
     monkeypatch.setattr(Path, "exists", exists)
     assert [row["run"] for row in watcher.history()] == ["one"]
     assert added
+
+
+def test_an_adapter_of_the_tiny_model_is_not_offered_beside_a_real_one(watcher, tmp_path):
+    tried = fake_run("tried")
+
+    def beside(model):
+        return Actions(watcher, lambda *_: None, str, base=lambda: model).not_comparable(tried.name)
+
+    assert "does not fit smollm2-135m" in beside("smollm2-135m")
+    assert beside(str(tmp_path)) == ""  # a folder may hold the tiny model itself
+    assert beside("") == ""  # nothing is loaded yet
