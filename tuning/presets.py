@@ -116,7 +116,8 @@ class Config:
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "must be a number, 0 or more")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "must be at least 0 and below 1")
+        # a rate is rounded to a 256th, and one that drops everything has no survivors to scale up
+        require(0 <= self.dropout < 0.998, "dropout", self.dropout, "must be at least 0 and below 0.998")
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")

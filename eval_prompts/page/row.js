@@ -134,7 +134,7 @@
 			drawnDiff = key;
 		}
 		diffButton.addEventListener("click", () => {
-			if (single && sides.offsetHeight) sides.style.height = `${sides.offsetHeight}px`; // the diff moves nothing
+			if (single && sides.offsetHeight) sides.style.height = `${sides.getBoundingClientRect().height}px`; // the diff moves nothing
 			showDiff(root.dataset.view !== "diff");
 		});
 		diffButton.hidden = Object.keys(row.sides).length < 2;

@@ -87,7 +87,9 @@ class KeyedDropout(nn.Module):
         keys = self.noise.keys if keys is None else keys
         if keys is None:
             raise RuntimeError("KeyedDropout needs keys in training mode")
-        return Dropped.apply(x, self.mask(keys, x.shape[-1]), self.threshold, CHANCES / (CHANCES - self.threshold))
+        scale = CHANCES / (CHANCES - self.threshold)
+        dropped: torch.Tensor = Dropped.apply(x, self.mask(keys, x.shape[-1]), self.threshold, scale)
+        return dropped
 
     def mask(self, keys: torch.Tensor, features: int) -> torch.Tensor:
         """A random byte for every feature of every token."""

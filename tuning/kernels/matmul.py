@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -21,7 +22,8 @@ def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     unused; oneDNN, which torch brings as well, reaches it on both makes.
     """
     if ONEDNN is not None and x.is_cpu and x.dtype == weight.dtype == torch.float32:
-        return ONEDNN(x, weight, None, "none", [], "")
+        product: torch.Tensor = ONEDNN(x, weight, None, "none", [], "")
+        return product
     return F.linear(x, weight)
 
 
@@ -34,16 +36,17 @@ class FrozenProduct(torch.autograd.Function):
     """``x @ weight.T`` with a gradient for ``x`` alone, in ``x``'s dtype whatever the weight's."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(weight)
         return multiply(x.to(weight.dtype), weight).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (weight,) = ctx.saved_tensors
         return multiply(gradient.to(weight.dtype), weight.t()).to(gradient.dtype), None
 
 
 def frozen_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """``x`` [..., in] times a frozen ``weight`` [out, in] -> [..., out]."""
-    return FrozenProduct.apply(x, weight)
+    product: torch.Tensor = FrozenProduct.apply(x, weight)
+    return product

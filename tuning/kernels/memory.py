@@ -82,4 +82,4 @@ def used_megabytes(device: str) -> int:
         import torch
 
         return torch.cuda.max_memory_allocated() >> 20
-    return psutil.Process().memory_info().rss >> 20
+    return int(psutil.Process().memory_info().rss) >> 20

@@ -45,7 +45,7 @@ def ask(module: str, question: dict[str, Any], seconds: float) -> dict[str, Any]
     """
     code, printed, said = call([sys.executable, "-m", module], json.dumps(question), seconds)
     try:
-        answer = json.loads(printed)
+        answer: dict[str, Any] = json.loads(printed)
     except ValueError:
         raise UserError(said or died(code)) from None
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -124,7 +125,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-DESCRIBE = {
+DESCRIBE: dict[str, Callable[[Event], str]] = {
     "start": started,
     "step": stepped,
     "validation": validated,

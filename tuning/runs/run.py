@@ -126,9 +126,10 @@ class Run:
     def worker(self) -> dict[str, Any]:
         """Number and start of the process that works on this run, or was killed while it did; else empty."""
         try:
-            return json.loads((self.path / WORKER_FILE).read_text(encoding="utf-8"))
+            worker = json.loads((self.path / WORKER_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return worker if isinstance(worker, dict) else {}
 
     def working(self) -> bool:
         """Whether a living process works on this run."""

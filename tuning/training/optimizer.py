@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
 from tuning.presets import Config
@@ -17,16 +17,17 @@ BETAS = (0.9, 0.999)
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: Config) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019), or bitsandbytes' with an 8-bit state. Raises UserError if that is absent."""
-    settings = {"lr": config.learning_rate, "betas": BETAS, "weight_decay": config.weight_decay}
+    settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         import torch
 
         return torch.optim.AdamW(parameters, **settings)
     try:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim import AdamW8bit  # type: ignore[attr-defined]
     except ImportError as error:
         raise UserError("--optimizer adamw8bit needs the package bitsandbytes: install it, or use adamw.") from error
-    return AdamW8bit(parameters, **settings)
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
+    return optimizer
 
 
 def learning_rate(config: Config, step: int) -> float:

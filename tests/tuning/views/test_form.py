@@ -21,7 +21,7 @@ from tuning.views import form
             {"learning_rate": "nan", "rank": "-2"},
             {"learning_rate": "must be a number above 0", "rank": "must be 1 or more"},
         ),
-        ({"dropout": "1"}, {"dropout": "must be at least 0 and below 1"}),
+        ({"dropout": "1"}, {"dropout": "must be at least 0 and below 0.998"}),
         ({"schedule": "steep"}, {"schedule": "choose one of cosine, linear, constant"}),
         ({"target_modules": " , "}, {"target_modules": "must name at least one linear layer"}),
         ({"sample_question": "x" * 3000}, {"sample_question": "must be at most 2,000 characters long"}),
