@@ -30,10 +30,35 @@ def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     lens = Lens(model, adapter, device=device, precision=precision)
     lens.start()
     lens.wait_ready()
-    lens._engine._end = -1
+    lens._engine._ends = frozenset()
 
     def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
         streams = [lens.ask(questions, Settings(max_new_tokens=tokens)) for _ in range(visitors)]
+        for stream in streams:
+            stream.result()
+        return [min(row.first_token_seconds for row in stream.rows) for stream in streams]
+
+    return run
+
+
+def general(batches: bool, model: str, adapter: str) -> Run:
+    """The app's decoder for families that it does not know better, in batches or row by row."""
+    from eval_prompts.answers import Settings, Stream
+    from eval_prompts.decoding.engine import Engine
+    from eval_prompts.decoding.general_decoder import GeneralDecoder
+    from eval_prompts.models.pair import load_pair
+    from tuning.models.device import pick_device
+    from tuning.models.weights import resolve
+
+    pair = load_pair(resolve(model), pick_device("cpu"), adapter)
+    engine = Engine(GeneralDecoder(pair, batches=batches), pair.tokenizer)
+    engine._ends = frozenset()
+
+    def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
+        settings = Settings(max_new_tokens=tokens)
+        streams = [Stream(questions, ("base", "tuned"), settings) for _ in range(visitors)]
+        for stream in streams:
+            engine.submit(stream)
         for stream in streams:
             stream.result()
         return [min(row.first_token_seconds for row in stream.rows) for stream in streams]
@@ -157,6 +182,8 @@ def llama_cpp(slots: int, with_adapter: bool) -> Run:
 WAYS: dict[str, Callable[[str, str], Run]] = {
     "ours, int8": partial(ours, "int8"),
     "ours, fp32": partial(ours, "fp32"),
+    "general decoder, batches": partial(general, True),
+    "general decoder, row by row": partial(general, False),
     "generate, one by one": partial(generate, "one by one"),
     "generate, batched per side": partial(generate, "batched"),
     "peft, mixed-adapter batch": partial(generate, "mixed"),
