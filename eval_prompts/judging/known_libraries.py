@@ -125,6 +125,15 @@ def has_public_name(module: str, name: str) -> bool | None:
     return None
 
 
+def is_exported(module: str, name: str) -> bool:
+    """Whether ``from module import *`` binds a name, for a module of the standard library that is read here."""
+    if module not in READABLE_MODULES:
+        return False
+    loaded = importlib.import_module(module)
+    exported = getattr(loaded, "__all__", None)
+    return name in exported if exported is not None else hasattr(loaded, name) and not name.startswith("_")
+
+
 def is_known_class(name: str) -> bool:
     """Whether the table knows a class by its full name, such as ``sklearn.neighbors.KNeighborsClassifier``."""
     return name in _table()["classes"]

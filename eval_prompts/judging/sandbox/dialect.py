@@ -12,6 +12,10 @@ import textwrap
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
+
+from eval_prompts.judging.known_libraries import READABLE_MODULES, is_exported
+from eval_prompts.judging.sandbox.other_meanings import other_meanings
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 STAND_IN_NAMES = frozenset(path.stem for path in STAND_INS.glob("[a-z]*.py"))
@@ -51,6 +55,13 @@ SPECIAL_METHODS = frozenset(
 LAZY_CALLS = frozenset({"map", "filter", "zip", "enumerate", "reversed"})
 GENERICS = frozenset({"List", "Dict", "Set", "FrozenSet", "Tuple", "Type"})
 NUMBERED_GROUP = re.compile(r"\\([1-9])(?![0-9])")
+ROUND = """
+def _round_(number, places):
+    if type(number) is float and type(places) is int and 0 <= places < 300:
+        return float(f"{number:.{places}f}")
+    return round(number, places)
+"""
+"""Formatting rounds as Python does: once, by the exact value of the number."""
 EXITS = {("sys", "exit"), ("os", "_exit")}
 
 
@@ -73,9 +84,29 @@ def prepare(source: str, tree: ast.Module) -> Prepared:
     for node in ast.walk(tree):
         lacks += _lacks(node)
         edits += _edits(node, modules)
-    edits += _aliases(tree)
-    prelude = "".join(_stand_in(module)[0] for module in sorted(modules))
+    edits += _aliases(tree) + _wildcards(tree)
+    lacks += other_meanings(tree)
+    if rounds := [node for node in ast.walk(tree) if _is_rounding(node)]:
+        edits += [(node.func, "_round_") for node in rounds]
+    prelude = "".join(_stand_in(module)[0] for module in sorted(modules)) + (ROUND if rounds else "")
     return Prepared(_apply(source, edits), prelude, tuple(dict.fromkeys(lacks)), _lazy_functions(tree))
+
+
+def _is_rounding(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether a call rounds to a number of places, which the sandbox does otherwise (2.675 to 2.68)."""
+    return isinstance(node, ast.Call) and _is_name(node.func, "round") and len(node.args) == 2
+
+
+def _wildcards(tree: ast.Module) -> list[tuple[ast.AST, str]]:
+    """``from math import *`` as an import of the names that the program uses; the sandbox knows no wildcard."""
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    edits: list[tuple[ast.AST, str]] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and not _exports(node.module or ""):
+            names = [name for name in sorted(used) if is_exported(node.module or "", name)]
+            if node.module in READABLE_MODULES and not node.level:
+                edits.append((node, f"from {node.module} import {', '.join(names)}" if names else "pass"))
+    return edits
 
 
 def _lacks(node: ast.AST) -> list[str]:
@@ -84,6 +115,8 @@ def _lacks(node: ast.AST) -> list[str]:
     if not isinstance(node, ast.ClassDef):
         return []
     lacks = []
+    if any(isinstance(item, ast.Assign) and _is_name(item.targets[0], "__slots__") for item in node.body):
+        lacks.append("__slots__")
     if node.keywords or any(not _is_name(base, "object") for base in node.bases):
         lacks.append("class inheritance")
     for item in node.body:

@@ -188,7 +188,7 @@ def _explain(error: MontyError, source: str) -> Outcome:
         return Outcome("limit", reason="asked for input without end")
     if END_OF_INPUT in message:
         return Outcome("raised", reason="asks for more input than there is", out_of_input=True, error="EOFError")
-    lacking = shortfall(kind, message)
+    lacking = shortfall(kind, message, source)
     if lacking:
         return Outcome("lacking", reason=lacking)
     lines = [frame.line for frame in error.traceback()] if isinstance(error, monty.MontyRuntimeError) else []

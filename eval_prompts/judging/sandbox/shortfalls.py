@@ -17,7 +17,11 @@ TYPES = {
     **{name: getattr(collections, name) for name in ("Counter", "deque", "defaultdict", "OrderedDict")},
     **{f"datetime.{name}": getattr(datetime, name) for name in ("date", "datetime", "timedelta", "time")},
 }
+SPECIAL_ATTRIBUTE = re.compile(r"has no attribute '(__\w+__)'")
+SPECIAL_ATTRIBUTES = frozenset({*dir(type("Sample", (), {})), *dir(lambda: None), *dir(re)})
+"""Of instances, classes, functions and modules."""
 OWN_WORDS = (
+    "cannot convert 'list' object to bytes",
     "monty",
     "typing._specialform",
     "is not supported in this environment",
@@ -31,8 +35,16 @@ TYPE_ATTRIBUTE = re.compile(r"(?:type object )?'([\w.]+)'(?: object)? has no att
 NAME = re.compile(r"name '(\w+)' is not defined")
 
 
-def shortfall(kind: str, message: str) -> str:
-    """What the sandbox lacks if the error ``kind: message`` shows that; '' if the error is the code's own."""
+def shortfall(kind: str, message: str, source: str = "") -> str:
+    """What the sandbox lacks if the error ``kind: message`` of ``source`` shows that; '' if it is the code's own."""
+    if kind == "NotImplementedError" and "NotImplementedError" not in source:
+        return "needs a part of Python that the sandbox does not have"
+    if (special := SPECIAL_ATTRIBUTE.search(message)) and kind == "AttributeError" and special[1] in SPECIAL_ATTRIBUTES:
+        return f"needs {special[1]}, which the sandbox does not have"
+    if kind == "ValueError" and "does not match format" in message and "strptime" in source:
+        return "needs formats of dates that the sandbox does not have"
+    if kind == "RecursionError" and "setrecursionlimit" in source:
+        return "needs calls nested more deeply than the sandbox allows"
     if any(words in message.lower() for words in OWN_WORDS):
         return "needs a part of Python that the sandbox does not have"
     if kind in ("PermissionError", "FileNotFoundError") and "'" in message:

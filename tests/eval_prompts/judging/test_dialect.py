@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import heapq
 import importlib.util
-import math
 import operator
 import statistics
 
@@ -106,7 +105,21 @@ def test_heapq_stand_in(values, count):
 def test_statistics_stand_in(values):
     ours = stand_in("statistics")
     for name in ("mean", "fmean", "median", "mode", "pvariance", "variance", "pstdev", "stdev"):
-        assert math.isclose(getattr(ours, name)(values), getattr(statistics, name)(values), rel_tol=1e-9, abs_tol=1e-9)
+        assert getattr(ours, name)(values) == getattr(statistics, name)(values)
+
+
+@given(st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)) | st.integers(-9, 9), min_size=2, max_size=9))
+def test_statistics_of_fractions_are_exact(values):
+    ours = stand_in("statistics")
+    for name in ("mean", "pvariance", "variance", "pstdev", "stdev"):
+        assert getattr(ours, name)(values) == getattr(statistics, name)(values), name
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "a"])
+def test_statistics_of_anything_else_are_not_computed_but_named(value):
+    for name in ("mean", "variance", "stdev", "pstdev"):
+        with pytest.raises(NotImplementedError, match="monty"):
+            getattr(stand_in("statistics"), name)([1, value])
 
 
 @pytest.mark.parametrize(
