@@ -135,6 +135,8 @@ def load(lens: Lens) -> Status:
     status = lens.status()
     adapter = status.adapter.summary if status.adapter else "no adapter"
     print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
+    for note in [note for card in (status.adapter, status.against) if card for note in card.notes]:
+        print(f"note on the adapter: {note}", file=sys.stderr)
     return status
 
 

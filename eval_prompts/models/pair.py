@@ -65,21 +65,6 @@ class Pair:
         """The untouched base without any adapter."""
         return Pair(self.base, None, self.tokenizer, self.device, None, base_is_base=True)
 
-    @property
-    def differs_in_linears_alone(self) -> bool:
-        """Whether both sides have the base's very layers, embeddings and norms, but for linear layers of one shape."""
-        modules = dict(self.base.named_modules())
-        for model in (self.model("base"), self.tuned):
-            if model is None or model is self.base:
-                continue
-            if {path for path, _ in model.named_modules()} != set(modules):
-                return False
-            for path, module in model.named_modules():
-                other = modules[path]
-                if differs(module, other) and not same_linear_shape(module, other):
-                    return False
-        return True
-
     def model(self, side: Side) -> PreTrainedModel:
         """The model that answers for one side; raises UserError for the tuned side of a pair without an adapter."""
         if side == "base":
@@ -218,12 +203,6 @@ def differs(module: nn.Module, other: nn.Module | None) -> bool:
     mine = dict(module.named_parameters(recurse=False))
     theirs = {} if other is None else dict(other.named_parameters(recurse=False))
     return any(parameter is not theirs.get(name) for name, parameter in mine.items())
-
-
-def same_linear_shape(module: nn.Module, other: nn.Module) -> bool:
-    """Whether both are linear layers of the same inputs and outputs."""
-    shapes = [(getattr(each, "in_features", None), getattr(each, "out_features", None)) for each in (module, other)]
-    return None not in shapes[0] and shapes[0] == shapes[1]
 
 
 def model_differs(model: PreTrainedModel, base: PreTrainedModel) -> bool:

@@ -227,11 +227,17 @@ def status_view(status: Status) -> dict[str, Any]:
         "model": base_words(status),
         "base": model_words(status.model),
         "against": status.against is not None,
-        "adapter": adapter_words(status),
+        "adapter": adapter_words(status) + noted_words(status),
         "device": status.device,
         "details": status_details(status),
         "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
     }
+
+
+def noted_words(status: Status) -> str:
+    """A mark behind the adapter's name where there is something to know of it; the details say what."""
+    count = sum(len(card.notes) for card in (status.adapter, status.against) if card)
+    return f" · ⚠ {count} note{'s' if count > 1 else ''}" if count else ""
 
 
 def status_details(status: Status) -> list[list[str]]:
@@ -266,4 +272,5 @@ def _card_details(card: AdapterCard, name: str) -> list[tuple[str, str]]:
         pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
     if card.loss_before is not None and card.loss_after is not None:
         pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
+    pairs += [("Note on the adapter", note) for note in card.notes]
     return pairs

@@ -125,8 +125,8 @@ def prompt_ids(pair: Any) -> list[int]:
 def answer(pair: Any, side: str) -> list[int]:
     """One side's greedy tokens through the engine."""
     from eval_prompts.answers import Settings, Stream
+    from eval_prompts.decoding.choice import make_backend
     from eval_prompts.decoding.engine import Engine
-    from eval_prompts.serving.lens import make_backend
 
     engine = Engine(make_backend(pair, "fp32"), pair.tokenizers)
     try:

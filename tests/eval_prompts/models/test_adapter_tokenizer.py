@@ -56,7 +56,7 @@ def test_its_template_is_used_for_its_side_alone(adapter_copy, tiny_pair, tiny_w
 def test_what_waits_while_the_adapter_changes_is_laid_out_anew(
     adapter_copy, tiny_pair, tiny_weights, engine_for, monkeypatch
 ):
-    from eval_prompts.serving.lens import make_backend
+    from eval_prompts.decoding.choice import make_backend
 
     (adapter_copy / "chat_template.jinja").write_text(OWN_TEMPLATE)
     pair = with_adapter(tiny_pair, tiny_weights, str(adapter_copy))

@@ -272,3 +272,11 @@ def test_two_adapters_of_one_name_are_told_apart_by_their_fingerprints():
 def test_sides_that_are_served_elsewhere_are_not_said_to_be_checked_later():
     details = dict(status_view(replace(STATUS, base_is_base=None))["details"])
     assert details["Base side"] == "served elsewhere, so it is not compared with weights here"
+
+
+def test_what_speaks_against_an_adapter_is_marked_and_told():
+    noted = replace(STATUS, adapter=CARD.noting("It changes nothing."))
+    view = status_view(noted)
+    assert view["adapter"].endswith("⚠ 1 note")
+    assert ["Note on the adapter", "It changes nothing."] in view["details"]
+    assert "⚠" not in status_view(STATUS)["adapter"]
