@@ -137,7 +137,7 @@ def join_messages(connection: DuckDBPyConnection, records: Iterator[Record], mak
         append(connection, "turns", position, [list(column) for column in zip(*waiting, strict=True)])
         position += len(waiting)
     connection.execute(
-        f"""CREATE TEMP TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
+        f"""CREATE TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
         max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
         max(position) FILTER (kind = 'output') AS answer,
         bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = count(DISTINCT kind) AS simple
@@ -155,6 +155,7 @@ def join_messages(connection: DuckDBPyConnection, records: Iterator[Record], mak
         maker.left_out.add("incomplete conversation", line, missing)
     append_rows(connection, other_conversations(connection, maker), position)
     connection.execute("DROP TABLE turns")
+    connection.execute("DROP TABLE conversations")
 
 
 def message_rows(records: Iterator[Record], maker: RowMaker) -> Iterator[tuple[int, str, str, str]]:

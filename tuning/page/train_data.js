@@ -3,7 +3,7 @@
 	const { el, setText } = lens;
 	const TABLE = /^\s*(duckdb|md|motherduck):/i;
 	const CONDITION = /[?&]where=([\s\S]*)$/;
-	const TYPES = [".jsonl", ".json", ".csv", ".parquet"];
+	const TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst"];
 
 	/** Sends a file to the page's own upload route; the server's words if it refuses. */
 	async function send(file) {
@@ -41,7 +41,8 @@
 		const said = el("small", { class: "ll-hint", role: "status" });
 		const facts = el("p", { class: "ll-note" });
 		const samples = el("div", { class: "ll-data-samples" });
-		const panel = el("details", { class: "ll-more ll-preview", hidden: true, open: true }, el("summary", {}, "What the model sees"), facts, el("p", { class: "ll-note" }, "Only ", el("mark", {}, "the marked tokens"), " are trained; the rest is the question they answer."), samples);
+		const columns = el("div", { class: "ll-data-columns" });
+		const panel = el("details", { class: "ll-more ll-preview", hidden: true, open: true }, el("summary", {}, "What the model sees"), facts, el("p", { class: "ll-note" }, "Only ", el("mark", {}, "the marked tokens"), " are trained; the rest is what they answer."), samples, columns);
 		const root = el(
 			"div",
 			{ class: "ll-data" },
@@ -50,7 +51,7 @@
 			wrong,
 			el("div", { class: "ll-data-tools" }, choose, upload, look, file, said),
 			known,
-			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV or Parquet file of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
+			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV, TSV or Parquet file (also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
 			panel
 		);
 		let details = () => ({});
@@ -98,11 +99,24 @@
 		choose.setAttribute("aria-controls", known.id);
 
 		let previewed = "";
-
-		/** Says that a preview's counts are of other settings than the form's, such as how often each row is met. */
-		function stale() {
-			if (panel.hidden || JSON.stringify(details()) === previewed) return;
-			setText(facts, "The settings have changed since: press Preview to count again.");
+		function mapping(told) {
+			const chosen = (told.columns || []).map(([column, role]) => {
+				const known = told.roles.includes(role) ? role : "";
+				const options = ["", ...told.roles].map((value) => el("option", { value, selected: value === known }, value || "not used"));
+				return [column, el("select", { "aria-label": `Role of the column ${column}` }, ...options)];
+			});
+			if (!chosen.length) return columns.replaceChildren();
+			const use = lens.button("Use these roles", "", () => {
+				const roles = chosen.filter(([, select]) => select.value).map(([column, select]) => `${select.value}=${column}`);
+				const field = document.getElementById("ll-field-columns");
+				if (!field) return;
+				field.value = roles.join(",");
+				field.dispatchEvent(new Event("input", { bubbles: true }));
+				field.dispatchEvent(new Event("change", { bubbles: true }));
+				preview();
+			});
+			const rows = chosen.map(([column, select]) => el("label", { class: "ll-data-column" }, el("code", {}, column), " ", select));
+			columns.replaceChildren(el("h4", {}, "Columns"), ...rows, use);
 		}
 
 		async function preview() {
@@ -115,7 +129,9 @@
 			if (!told) return setText(wrong, lens.whyNot());
 			setText(wrong, told.error || "");
 			if (told.error) return;
+			if (told.wrong) setText(wrong, told.wrong);
 			setText(facts, told.facts);
+			mapping(told);
 			samples.replaceChildren(...told.samples.map(sampleArticle));
 			panel.open = true;
 			for (const text of samples.querySelectorAll("pre")) scrollToTrained(text);

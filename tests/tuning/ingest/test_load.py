@@ -185,3 +185,48 @@ def test_any_rows_give_the_same_set_from_file_and_table(tmp_path_factory, triple
     loaded = ingest(source, place)
     assert rows_of(direct) == rows_of(dataset.load(place.name))
     assert loaded.facts.dropped == direct.dropped
+
+
+def test_conversations_come_back_from_a_table_as_they_are_in_the_file(tmp_path):
+    def turns(*pairs):
+        return [{"role": role, "content": text} for role, text in pairs]
+
+    chats = [
+        {
+            "messages": turns(
+                ("system", f"s{n}"), ("user", f"a{n}"), ("assistant", "b"), ("user", "c"), ("assistant", "d")
+            )
+        }
+        for n in range(5)
+    ]
+    messages = [
+        {"conversation_id": n, "message_type": kind, "message": f"{kind} {n}"}
+        for n in range(5)
+        for kind in ("user", "assistant", "user", "assistant")
+    ]
+    for number, rows in enumerate((chats, messages, [{"text": f"Once {n}."} for n in range(5)])):
+        source = write_jsonl(tmp_path / f"{number}.jsonl", rows)
+        place = file_place(tmp_path / f"{number}.duckdb")
+        ingest(source, place)
+        direct, back = dataset.load(source), dataset.load(place.name)
+        assert len(direct) == 5
+        assert all(row.turns for row in direct.rows())
+        assert rows_of(direct) == rows_of(back)
+        assert direct.fingerprint == back.fingerprint
+
+
+def test_a_table_of_an_earlier_version_is_read_and_loaded_into(tmp_path):
+    place = file_place(tmp_path / "t.duckdb")
+    ingest(write_jsonl(tmp_path / "s.jsonl", questions(40)), place)
+    import duckdb
+
+    with duckdb.connect(place.database) as connection:
+        connection.execute("ALTER TABLE questions DROP COLUMN Conversation")
+    before = rows_of(dataset.load(place.name))
+    loaded = ingest(str(tmp_path / "s.jsonl"), place)
+    assert (loaded.added, loaded.removed, loaded.unchanged) == (0, 0, 40)
+    chat = [{"messages": [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]}]
+    assert ingest(write_jsonl(tmp_path / "c.jsonl", [*questions(40), *chat]), place).added == 1
+    after = rows_of(dataset.load(place.name))
+    assert before.items() <= after.items()
+    assert len(after) == 41
