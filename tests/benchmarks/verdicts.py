@@ -20,7 +20,7 @@ from eval_prompts.judging.suite import load_suite
 from eval_prompts.judging.verdict import Verdict
 from tuning.errors import UserError
 
-BROKEN = Path(__file__).parents[1] / "eval_prompts" / "broken_solutions.jsonl"
+BROKEN = Path(__file__).parents[1] / "eval_prompts" / "judging" / "broken_solutions.jsonl"
 LEAST_PASSING = 0.9
 MEDIAN_MILLISECONDS = 20.0
 

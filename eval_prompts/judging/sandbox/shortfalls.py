@@ -43,6 +43,8 @@ def shortfall(kind: str, message: str, source: str = "") -> str:
         return f"needs {special[1]}, which the sandbox does not have"
     if kind == "ValueError" and "does not match format" in message and "strptime" in source:
         return "needs formats of dates that the sandbox does not have"
+    if kind == "TypeError" and message.startswith("can only concatenate list (not") and "+=" in source:
+        return "needs += of a list and something else, which the sandbox does not have"
     if kind == "RecursionError" and "setrecursionlimit" in source:
         return "needs calls nested more deeply than the sandbox allows"
     if any(words in message.lower() for words in OWN_WORDS):
