@@ -13,9 +13,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept for a page that is off here
 
 import gradio as gr
-import gradio.utils
 from fastapi import FastAPI
-from gradio.utils import LRUCache
 
 from eval_prompts import compare_tab, results_tab
 from eval_prompts import endpoints_tab as asking_endpoints
@@ -24,9 +22,10 @@ from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.task import Task
 from eval_prompts.votes.whole import export_whole
-from space_config.server import logs, malloc, roles, shutdown, stream_diff
+from space_config.server import gradio_patches, logs, malloc, shutdown
 from space_config.server.calls import Names
 from space_config.server.disk import Disk
+from space_config.server.gradio_patches import GuardedBlocks, owns
 from space_config.server.guard import Guard
 from space_config.server.headers import Policy
 from space_config.server.server import Server, address, listen
@@ -42,34 +41,10 @@ from tuning.views.run_view import Watcher
 
 log = logging.getLogger(__name__)
 
-MALFORMED = "The call failed: check the number and the kinds of its values, or ask the owner for the server's log."
 MAX_THREADS = 96
 MAX_QUEUE = 128
-SESSIONS = 128
-"""How many visitors' sessions gradio keeps: some 80 KB each, and nothing in them that it cannot make again."""
-SESSIONS_WITH_CALLS = 2000
-"""For how many sessions gradio keeps the calls that are not over: as many as those whose messages it keeps."""
 KEEP_UPLOADS = (3600, 86400)
 """Every hour, what was uploaded more than a day ago is deleted (seconds)."""
-
-
-class GuardedBlocks(gr.Blocks):
-    """A page whose functions check the caller's role themselves too, whichever way gradio was reached, and whose
-    failures are one line for the caller and one record in our own log: gradio would print them past it."""
-
-    async def process_api(self, block_fn: Any, *inputs: Any, request: Any = None, **named: Any) -> dict[str, Any]:
-        """Gradio's own, for those who may. Raises gr.Error for the others, and in place of every other exception."""
-        scope = getattr(getattr(request, "request", None), "scope", {})
-        if scope.get("lora_lens_role", roles.Role.VISITOR) < roles.rule(str(block_fn.api_name))[0]:
-            raise gr.Error("Only the owner may do that.", print_exception=False)
-        try:
-            return await super().process_api(block_fn, *inputs, request=request, **named)
-        except gr.Error as error:
-            error.print_exception = False
-            raise
-        except Exception:
-            log.warning("the call of %s failed", block_fn.api_name, exc_info=True)
-            raise gr.Error(MALFORMED, print_exception=False) from None
 
 
 def build_page(
@@ -107,17 +82,9 @@ def build_page(
         asking_endpoints.build(lens, visitors, pairs, tasks)
         training_endpoints.build(training)
         page.unload(visitors.forget)
-    gradio.utils.diff = stream_diff.diff  # its own is wrong where a list within a list gets shorter
-    page.state_session_capacity = SESSIONS
     page.queue(max_size=MAX_QUEUE)
-    page._queue.pending_event_ids_session = LRUCache(SESSIONS_WITH_CALLS)  # gradio's own keeps every session
+    gradio_patches.apply(page)
     return page
-
-
-def owns(request: gr.Request) -> bool:
-    """Whether a request comes from the owner; the guard has found out."""
-    scope = getattr(request, "scope", {})
-    return scope.get("lora_lens_role", roles.Role.VISITOR) >= roles.Role.OWNER
 
 
 def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[str, Any] | None:

@@ -16,9 +16,10 @@ from eval_prompts.serving.limits import Limits as AskingLimits
 from eval_prompts.tasks.catalogue import find_task
 from eval_prompts.tasks.task import Task
 from eval_prompts.votes.store import default_url
-from space_config.server.guard import LOOPBACK_NAMES, Limits
+from space_config.server.admission import Limits
 from space_config.server.owner import Owner, Provider
 from space_config.server.rate_limits import Connections
+from space_config.server.visit import LOOPBACK_NAMES
 from space_config.space import hardware
 from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError

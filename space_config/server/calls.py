@@ -44,7 +44,7 @@ class Names:
             return {f"{self.components.get(component, UNKNOWN)}/{function}"}
         number = sent.get("fn_index")
         if number is not None and type(number) is not int:
-            raise Refused(400, "The call's fn_index is no number.")
+            raise Refused(400, "The call's fn_index is not a number.")
         if number is None and in_path is None:
             raise Refused(400, "The call names no function.")
         names = {in_path} if in_path is not None else set()
@@ -62,7 +62,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Refused(400, "The request is not valid JSON.") from None
     if not isinstance(sent, dict):
-        raise Refused(400, "The request is no JSON object.")
+        raise Refused(400, "The request is not a JSON object.")
     if _depth(sent) > DEEPEST:
         raise Refused(400, f"The request is nested too deeply: at most {DEEPEST} levels are read.")
     return sent
@@ -93,12 +93,15 @@ def dump(sent: dict[str, Any]) -> bytes:
         raise Refused(400, "The request holds a character that is no text: remove it.") from None
 
 
-def check_files(sent: dict[str, Any]) -> None:
-    """Raise Refused if a file that a call names is an address, which gradio would fetch, or leaves its folder."""
+def check_files(sent: dict[str, Any], may_name: bool = True) -> None:
+    """Raise Refused if a file that a call names is an address, which gradio would fetch, or leaves its folder; and if
+    it names any where it may not: gradio tells where on this machine a file would be."""
     waiting: list[Any] = [sent.get("data"), sent]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
+            if not may_name and "meta" in value and "path" in value:
+                raise Refused(400, "Calls of visitors hold no files.")
             for key in ("path", "url"):
                 named = value.get(key)
                 if "meta" in value and isinstance(named, str) and (":" in named[:12] or ".." in named.split("/")):
@@ -116,6 +119,8 @@ def check_upload(body: bytes, content_type: str) -> None:
     for part in body.split(b"--" + (boundary[1] or boundary[2]).encode())[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")
         names = [(quoted or plain).decode("utf-8", "replace").strip() for quoted, plain in FILE_NAME.findall(head)]
+        if not names:
+            raise Refused(400, "The file has no name: choose a file.")
         for name in names:
             if not name or "/" in name or "\\" in name or "%" in name or name.startswith("."):
                 raise Refused(400, "The file's name is no plain name: rename it.")

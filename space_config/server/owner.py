@@ -17,10 +17,15 @@ import httpx
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from space_config.server.rate_limits import Buckets
 from space_config.server.roles import Role
+from space_config.server.visit import Visit
 
-SESSION_COOKIE, STATE_COOKIE = "lora-lens-owner", "lora-lens-sign-in"
-SESSION_SECONDS, STATE_SECONDS = 12 * 3600, 600
+SESSION_COOKIE, STATE_COOKIE, DEVICE_COOKIE = "lora-lens-owner", "lora-lens-sign-in", "lora-lens-device"
+SESSION_SECONDS, STATE_SECONDS, DEVICE_SECONDS = 12 * 3600, 600, 365 * 24 * 3600
+SIGN_IN_BYTES = 4096
+SIGN_INS_PER_MINUTE = 6
+"""Wrong passwords from one address, and from one browser in which the owner has signed in before."""
 REMEMBERED_SESSIONS = 1000
 PROVIDER_SECONDS = 10.0
 STYLE = (
@@ -82,6 +87,8 @@ class Owner:
     ) -> None:
         self._password, self._provider, self._open = password, provider, open_to_all
         self._sessions: OrderedDict[str, float] = OrderedDict()
+        self._devices: OrderedDict[str, float] = OrderedDict()
+        self._attempts = Buckets(SIGN_INS_PER_MINUTE)
 
     @property
     def can_sign_in(self) -> bool:
@@ -95,19 +102,17 @@ class Owner:
         token = _cookie(cookies, SESSION_COOKIE)
         return Role.OWNER if self._sessions.get(token, 0) > time.time() else Role.VISITOR
 
-    async def serve(self, method: str, path: str, query: str, cookies: str, body: bytes, origin: str) -> Response:
-        """The pages under ``/owner``. ``origin`` is this app's own address as the browser knows it."""
-        values = dict(urllib.parse.parse_qsl(query if method == "GET" else body.decode("utf-8", "replace")))
+    async def serve(self, visit: Visit, body: bytes) -> Response:
+        """The pages under ``/owner``."""
+        method, path, origin, cookies = visit.method, visit.path, visit.own_origin, visit.headers.get("cookie", "")
+        values = dict(urllib.parse.parse_qsl(visit.query if method == "GET" else body.decode("utf-8", "replace")))
         redirect = f"{origin}/owner/callback"
         if (method, path) == ("GET", "/owner"):
             return self.page(self.role(cookies))
         if (method, path) == ("GET", "/owner/role"):
             return JSONResponse({"role": self.role(cookies).name.lower()})
         if (method, path) == ("POST", "/owner") and self._password is not None:
-            given, expected = values.get("password", ""), self._password
-            if hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(expected.encode()).digest()):
-                return self._signed_in(origin)
-            return self.page(Role.VISITOR, "That is not the password.", 403)
+            return self._by_password(values.get("password", ""), visit)
         if (method, path) == ("POST", "/owner/out"):
             self._sessions.pop(_cookie(cookies, SESSION_COOKIE), None)
             return RedirectResponse("/owner", 303)
@@ -123,6 +128,8 @@ class Owner:
     async def _callback(self, values: dict[str, str], state: str, redirect: str, origin: str) -> Response:
         if not state or not hmac.compare_digest(state.encode(), values.get("state", "").encode()):
             return self.page(Role.VISITOR, "That sign-in was not begun here, or is too old: try again.", 400)
+        if self._provider is None:
+            return self.page(Role.VISITOR, "Nobody signs in with an account here.", 404)
         try:
             owns = await self._provider.is_owner(values.get("code", ""), redirect)
         except (httpx.HTTPError, KeyError, AttributeError, json.JSONDecodeError):
@@ -131,13 +138,33 @@ class Owner:
             return self.page(Role.VISITOR, "This account does not own this app, so it may ask and rate.", 403)
         return self._signed_in(origin)
 
+    def _by_password(self, given: str, visit: Visit) -> Response:
+        """What an attempt leads to. Wrong ones are counted by address; those from a browser in which the owner has
+        signed in are counted by that browser, so that no neighbour behind the same address can lock the owner out."""
+        device = _cookie(visit.headers.get("cookie", ""), DEVICE_COOKIE)
+        known = self._devices.get(device, 0) > time.time()
+        counted_by = f"device {device}" if known else f"address {visit.address}"
+        if wait := self._attempts.take(counted_by):
+            page = self.page(Role.VISITOR, f"Too many attempts: try again in {wait} s.", 429)
+            page.headers["retry-after"] = str(wait)
+            return page
+        expected = (self._password or "").encode()
+        if not hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(expected).digest()):
+            return self.page(Role.VISITOR, "That is not the password.", 403)
+        self._attempts.give_back(counted_by)
+        return self._signed_in(visit.own_origin)
+
     def _signed_in(self, origin: str) -> Response:
-        token = secrets.token_urlsafe(32)
-        self._sessions[token] = time.time() + SESSION_SECONDS
-        while len(self._sessions) > REMEMBERED_SESSIONS:
-            self._sessions.popitem(last=False)
         response = RedirectResponse("/", 303)
-        _set_cookie(response, SESSION_COOKIE, token, SESSION_SECONDS, origin)
+        for cookie, held, seconds in (
+            (SESSION_COOKIE, self._sessions, SESSION_SECONDS),
+            (DEVICE_COOKIE, self._devices, DEVICE_SECONDS),
+        ):
+            token = secrets.token_urlsafe(32)
+            held[token] = time.time() + seconds
+            while len(held) > REMEMBERED_SESSIONS:
+                held.popitem(last=False)
+            _set_cookie(response, cookie, token, seconds, origin)
         return response
 
     def page(self, role: Role, problem: str = "", status: int = 200) -> Response:

@@ -35,6 +35,13 @@ class Buckets:
                 self._levels.popitem(last=False)
         return wait
 
+    def give_back(self, address: str) -> None:
+        """Put one token back: what it was taken for does not count."""
+        with self._lock:
+            if address in self._levels:
+                level, seen = self._levels[address]
+                self._levels[address] = min(self._size, level + 1), seen
+
 
 class Connections:
     """How many requests of each address, and of all, are being served right now."""

@@ -145,7 +145,8 @@ def test_gradio_itself_checks_the_role_too():
     """Behind the guard, for the day that a route gets past it."""
     script = (
         "import app, asyncio, gradio as gr\n"
-        "with app.GuardedBlocks() as page:\n"
+        "from space_config.server import gradio_patches\n"
+        "with gradio_patches.GuardedBlocks() as page:\n"
         "    gr.api(lambda: 'done', api_name='start_training')\n"
         "    gr.api(lambda: print('seen'), api_name='status')\n"
         "owned, free = page.fns.values()\n"

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import HTMLResponse, JSONResponse
 
+from space_config.server.admission import Limits
 from space_config.server.calls import Names, Refused, check_files, check_upload, parse
-from space_config.server.guard import Guard, Limits
+from space_config.server.guard import FAULT, Guard
 from space_config.server.headers import Policy, script_hashes
 from space_config.server.owner import Owner
 from space_config.server.rate_limits import Buckets
@@ -298,3 +299,119 @@ def test_a_bucket_never_gives_more_than_its_rate_allows(per_minute, pauses):
         clock[0] += pause
         given_out += buckets.take("a") == 0
     assert given_out <= per_minute + clock[0] * per_minute / 60 + 1e-6
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:7860.evil.example",
+        "localhost:80:80",
+        "localhost@evil.example",
+        "local host",
+        "",
+        "localhost:",
+        "[::1]x",
+    ],
+)
+def test_a_host_that_is_none_is_refused(host):
+    for hosts in (frozenset({"localhost", "[::1]"}), frozenset()):
+        assert call(guard(hosts=hosts), "GET", "/config", headers={"host": host}).status_code in (400, 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:7860", "localhost.", "[::1]", "[::1]:7860", "127.0.0.1:1"])
+def test_a_host_is_known_with_any_port(host):
+    door = guard(hosts=frozenset({"localhost", "127.0.0.1", "[::1]"}))
+    assert call(door, "GET", "/config", headers={"host": host}).status_code == 200
+
+
+def test_nobody_names_another_server_to_gradio():
+    for trust_proxy in (False, True):
+        reached = call(
+            guard(trust_proxy=trust_proxy), "GET", "/config", headers={"x-gradio-server": "https://evil.example"}
+        )
+        assert "x-gradio-server" not in reached.json()["headers"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200), (None, 200)]
+)
+def test_a_post_without_origin_is_known_by_where_the_browser_says_it_comes_from(said, status):
+    headers = {} if said is None else {"sec-fetch-site": said}
+    assert call(guard(), "POST", JOIN, json={"fn_index": 0, "data": []}, headers=headers).status_code == status
+    assert call(guard(), "GET", "/config", headers=headers).status_code == 200, "links are followed from anywhere"
+
+
+def test_a_neighbour_behind_the_same_address_does_not_lock_the_owner_out():
+    door = guard()
+    first = call(door, "POST", "/owner", data={"password": PASSWORD})
+    cookies = "; ".join(each.split(";")[0] for each in first.headers.get_list("set-cookie"))
+    for number in range(8):
+        call(door, "POST", "/owner", data={"password": f"guess {number}"})
+    assert call(door, "POST", "/owner", data={"password": PASSWORD}).status_code == 429
+    again = {"data": {"password": PASSWORD}, "headers": {"cookie": cookies}}
+    assert call(door, "POST", "/owner", **again).status_code == 303
+    assert call(door, "POST", "/owner/out", headers={"cookie": cookies}).status_code == 303
+    assert call(door, "POST", "/owner", **again).status_code == 303, "signing out takes the browser nothing"
+
+
+def test_a_known_browser_does_not_guess_faster():
+    door = guard()
+    first = call(door, "POST", "/owner", data={"password": PASSWORD})
+    cookies = "; ".join(each.split(";")[0] for each in first.headers.get_list("set-cookie"))
+    answers = [
+        call(door, "POST", "/owner", data={"password": "guess"}, headers={"cookie": cookies}).status_code
+        for _ in range(8)
+    ]
+    assert answers == [403] * 6 + [429] * 2
+    forged = {"cookie": "lora-lens-device=forged"}
+    for _ in range(6):
+        call(door, "POST", "/owner", data={"password": "guess"}, headers=forged)
+    assert call(door, "POST", "/owner", data={"password": PASSWORD}).status_code == 429, "a forged one is none"
+
+
+def test_signing_in_often_is_no_guessing():
+    door = guard()
+    assert {call(door, "POST", "/owner", data={"password": PASSWORD}).status_code for _ in range(12)} == {303}
+
+
+def failing(status, body=b"", raises=True):
+    """An app as gradio is to a call that it does not understand: it answers 500, then raises."""
+
+    async def app(scope, receive, send):
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if raises:
+            raise KeyError("secret")
+
+    return Guard(app, owner=Owner(PASSWORD), limits=Limits(), names=NAMES, status=dict, policy=Policy())
+
+
+def test_a_call_that_gradio_cannot_read_is_the_callers_fault_and_no_error_of_the_log(caplog):
+    for path, sent in (("/gradio_api/call/v2/ask", {"x": 1}), ("/gradio_api/cancel", {"event_id": "known"})):
+        answer = call(failing(500, b"Internal Server Error"), "POST", path, json=sent)
+        assert (answer.status_code, "cannot be read" in answer.json()["detail"]) == (400, True)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_a_function_tells_its_user_is_no_fault_of_the_server():
+    body = json.dumps({"error": "The temperature is too high: lower it."}).encode()
+    answer = call(failing(500, body, raises=False), "POST", "/gradio_api/run/ask", json={"data": []})
+    assert (answer.status_code, answer.json()["error"]) == (400, "The temperature is too high: lower it.")
+
+
+def test_a_fault_of_the_server_stays_one():
+    body = json.dumps({"error": FAULT}).encode()
+    assert call(failing(500, body, raises=False), "POST", "/gradio_api/run/ask", json={"data": []}).status_code == 500
+
+
+def test_a_visitors_call_holds_no_files_so_that_gradio_tells_no_paths():
+    named = {"path": "x", "meta": {"_type": "gradio.FileData"}}
+    door = guard()
+    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [[named]]}).status_code == 400
+    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [named]}, headers=signed_in(door)).status_code == 200
+
+
+def test_an_upload_without_a_name_is_refused():
+    with pytest.raises(Refused, match="no name"):
+        check_upload(b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--b--\r\n', "x; boundary=b")

@@ -11,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
 from space_config.server.owner import Owner, Provider
 from space_config.server.roles import Role
+from space_config.server.visit import Visit
 from space_config.settings import provider_from_environment, read_settings
 
 ORIGIN = "https://ann-lens.example"
@@ -68,7 +70,10 @@ def owner_of(stand_in, owners=("ann",), owner_id=""):
 
 
 def serve(owner, path, query="", cookies=""):
-    return asyncio.run(owner.serve("GET", path, query, cookies, b"", ORIGIN))
+    host = urllib.parse.urlsplit(ORIGIN).netloc
+    headers = Headers({"host": host, "cookie": cookies})
+    scope = {"method": "GET", "path": path, "query_string": query.encode(), "scheme": "https", "headers": headers.raw}
+    return asyncio.run(owner.serve(Visit(scope, headers, trust_proxy=False), b""))
 
 
 def cookie(response):

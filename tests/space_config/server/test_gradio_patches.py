@@ -1,0 +1,102 @@
+"""The changes to gradio: each is needed still, does what it is for, and is refused where gradio is another."""
+
+from __future__ import annotations
+
+import json
+
+import gradio as gr
+import pytest
+from gradio_client.utils import apply_diff
+from hypothesis import given
+from hypothesis import strategies as st
+
+from space_config.server import gradio_patches
+from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff
+from tuning.errors import UserError
+
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, "", "a", "ab", "abc", "b"])
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+
+
+@given(VALUES, VALUES)
+def test_a_client_that_applies_the_edits_has_the_new_value(old, new):
+    edits = json.loads(json.dumps(diff(old, new)))
+    assert json.dumps(apply_diff(old, edits), sort_keys=True) == json.dumps(new, sort_keys=True)
+
+
+def test_true_is_not_one():
+    assert diff([1, {"a": [False]}], [True, {"a": [0]}]) == [["replace", [0], True], ["replace", [1, "a", 0], 0]]
+
+
+def test_lists_within_lists_may_get_shorter_at_once():
+    old = [{"badges": ["parses so far", "repeats itself"]}, {"badges": ["parses so far"]}]
+    new = [{"badges": []}, {"badges": []}]
+    assert apply_diff(old, diff(old, new)) == new
+
+
+def test_text_that_grows_is_sent_as_what_is_new():
+    old, new = [{"text": "def a", "tokens": 2}], [{"text": "def average", "tokens": 3}]
+    assert diff(old, new) == [["append", [0, "text"], "verage"], ["replace", [0, "tokens"], 3]]
+
+
+NEEDED = "gradio has mended it: the patch can go"
+
+
+def page():
+    with gr.Blocks() as blocks:
+        gr.Markdown("x")
+    blocks.queue()
+    return blocks
+
+
+def test_gradios_own_edits_are_wrong_still():
+    old, new = [{"badges": ["parses so far", "repeats itself"]}, {"badges": ["parses so far"]}], [{"badges": []}] * 2
+    try:
+        right = apply_diff(json.loads(json.dumps(old)), gradios_own_diff(old, new)) == new
+    except (IndexError, KeyError):
+        right = False
+    assert not right, NEEDED
+
+
+def test_gradio_keeps_the_calls_of_every_session_still():
+    assert type(page()._queue.pending_event_ids_session) is dict, NEEDED
+
+
+def test_gradio_takes_no_number_of_sessions_still():
+    assert "state_session_capacity" not in gradio_patches.parameters(gr.Blocks.__init__), NEEDED
+    assert page().state_session_capacity > SESSIONS, NEEDED
+
+
+def test_a_page_is_patched(monkeypatch):
+    monkeypatch.setattr(gr.utils, "diff", gradios_own_diff)
+    patched = page()
+    gradio_patches.apply(patched)
+    assert gr.utils.diff is diff
+    assert patched.state_session_capacity == SESSIONS
+    held = patched._queue.pending_event_ids_session
+    for number in range(SESSIONS_WITH_CALLS + 5):
+        held[str(number)] = set()
+    assert len(held) == SESSIONS_WITH_CALLS
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda page: delattr(page._queue, "pending_event_ids_session"), "pending_event_ids_session"),
+        (lambda page: setattr(page, "state_session_capacity", None), "state_session_capacity"),
+    ],
+)
+def test_another_gradio_is_refused_in_one_line(change, what):
+    patched = page()
+    change(patched)
+    with pytest.raises(UserError, match=f"does not know gradio .*{what} is not what it was") as refused:
+        gradio_patches.apply(patched)
+    assert "\n" not in str(refused.value)
+
+
+def test_another_diff_is_refused(monkeypatch):
+    monkeypatch.setattr(gradio_patches, "gradios_own_diff", lambda old, new, path: [])
+    with pytest.raises(UserError, match=r"gradio\.utils\.diff"):
+        gradio_patches.send_shorter_lists_whole()
