@@ -22,7 +22,7 @@ from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.task import Task
 from eval_prompts.votes.whole import export_whole
-from space_config.server import gradio_patches, logs, malloc, shutdown
+from space_config.server import gradio_patches, logs, malloc, share, shutdown
 from space_config.server.calls import Names
 from space_config.server.disk import Disk
 from space_config.server.gradio_patches import GuardedBlocks, owns
@@ -54,10 +54,11 @@ def build_page(
     notice: str = "",
     no_training: str = "",
     task: Task | None = None,
+    results_for_all: bool = True,
 ) -> gr.Blocks:
     """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
     is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so;
-    ``task`` is what is asked, without it the five probes."""
+    ``task`` is what is asked, without it the five probes; unless ``results_for_all``, the results are the owner's."""
     tasks = TaskChoice(task)
     visitors = compare_tab.Visitors()
     watcher = Watcher()
@@ -75,11 +76,11 @@ def build_page(
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs, tasks)
-            with gr.Tab("Train"):
+            with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
-                results_tab.build(pairs, owns)
-        asking_endpoints.build(lens, visitors, pairs, tasks)
+                results_tab.build(pairs, owns, results_for_all)
+        asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         training_endpoints.build(training)
         page.unload(visitors.forget)
     page.queue(max_size=MAX_QUEUE)
@@ -144,9 +145,11 @@ def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
         head=head,
         favicon_path=str(compare_tab.PAGE_FOLDER / "favicon.svg"),
     )
+    owner = settings.owner()
+    owner.shared = share.address(settings.host, settings.port) if settings.port else ""
     return Guard(
         app,
-        owner=settings.owner(),
+        owner=owner,
         policy=Policy(head, ("https://huggingface.co",) if settings.on_space else ()),
         limits=settings.limits(),
         names=names(page),
@@ -183,9 +186,11 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
         lens = settings.lens()
-        pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed())
+        always_blind = settings.blind == "always"
+        pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed(), always_blind)
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
-        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), settings.chosen_task())
+        task, for_all = settings.chosen_task(), settings.results == "all"
+        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), task, for_all)
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening, settings.open_connections())
@@ -197,6 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
     url = address(listening)
     logs.tell(f"Running on {profile.words}. {settings.who_owns()}")
     logs.tell(f"LoRA Lens is at {url}")
+    if shared := share.address(settings.host, listening.getsockname()[1]):
+        logs.tell(f"Others on your network reach it at {shared}")
+        if sys.stdout.isatty():
+            print(share.code_for_terminal(shared))
     if settings.open_browser:
         webbrowser.open(url)
     mirror = begin_mirror(settings.mirror_votes, lambda: export_whole(pairs.ratings.votes(), "jsonl")[0])

@@ -144,14 +144,17 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, ta
         with gr.Row(elem_id="ll-options"):
             settings = _settings(task.settings)
             blind = gr.Checkbox(
+                value=pairs.always_blind,
+                interactive=not pairs.always_blind,
                 label="Blind: names are hidden until you vote",
                 container=False,
                 elem_id="ll-blind",
                 scale=0,
                 min_width=200,
             )
-    blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
-    page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
+    if not pairs.always_blind:
+        blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
+        page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
     board = gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountBoard(element, props, watch, server)",

@@ -31,9 +31,21 @@ PATIENT_AT_ONCE = 8
 """Requests that may wait so long at a time: each holds a thread. The others wait as the page does."""
 
 
-def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoice) -> None:
-    """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
+def build(
+    lens: "Lens",
+    visitors: Visitors,
+    pairs: "ShownPairs",
+    tasks: TaskChoice,
+    is_owner: Callable[[gr.Request], bool] = lambda request: True,
+    results_for_all: bool = True,
+) -> None:
+    """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules. ``is_owner`` tells of
+    a request whether it is the owner's, who alone is told the results unless they are ``results_for_all``."""
     patience = threading.Semaphore(PATIENT_AT_ONCE)
+
+    def refuse_names(request: gr.Request) -> None:
+        if pairs.always_blind and not is_owner(request):
+            raise UserError("Answers are blind here, and this endpoint tells who gave them: use /ask_pairs.")
 
     def stream_rows(
         task: Task,
@@ -84,6 +96,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoi
         Returns:
             The base model's answer and the tuned model's answer.
         """
+        refuse_names(request)
         named = tasks.named(task)
         settings = with_stop(settings_from(max_new_tokens, temperature, top_p, seed), named)
         session = request.session_hash or ""
@@ -111,6 +124,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoi
             once the model has ended the answer itself, verdict, what the machine found so far ('checking' and
             'badges'), and pair, by which the answer and its counterpart can be voted on with /rate; base stands left.
         """
+        refuse_names(request)
         settings = (max_new_tokens, temperature, top_p, seed)
         probes = python_task()
         yield from stream_rows(probes, list(probes.questions), settings, request, False, _answer_rows)
@@ -175,7 +189,7 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoi
         """
         return pairs.undo(pair, request.session_hash or "")
 
-    def results(adapter: str = "") -> dict:
+    def results(request: gr.Request, adapter: str = "") -> dict:
         """What people and the machine found so far.
 
         Args:
@@ -185,6 +199,10 @@ def build(lens: "Lens", visitors: Visitors, pairs: "ShownPairs", tasks: TaskChoi
             One object with adapter, adapters, comparisons, votes (counts of outcomes, 'blind' and 'open' apart),
             statistics (win rate with its interval and test, position, agreement, lengths) and probes.
         """
+        if not (results_for_all or is_owner(request)):
+            raise UserError("Results are shown once voting is over: they are the owner's until then.")
+        if not isinstance(adapter, str):
+            raise UserError("The adapter is given by its name.")
         return results_of(pairs.ratings, adapter or None)
 
     def list_tasks() -> list[dict]:

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     connections_per_address: int = Field(64, ge=4, description="connections that one address may hold open")
     connections: int = Field(1000, ge=8, description="connections in all")
     asks_per_address: int = Field(4, ge=1, description="requests of one address that are answered at the same time")
+    per_visitor_limits: Literal["address", "session"] = Field(
+        "address", description="whom the limits count: addresses, or sessions, as for a class behind one address"
+    )
+    blind: Literal["choice", "always"] = Field("choice", description="always hides from visitors who wrote what")
+    results: Literal["all", "owner"] = Field("all", description="owner keeps the results for the owner: voting is open")
     waiting_requests: int = Field(64, ge=1, description="requests answered or waiting, in all; more are refused")
     question_characters: int = Field(20_000, ge=16, le=20_000, description="longest question")
     answer_tokens: int = Field(4096, ge=16, le=4096, description="highest token cap that may be asked for")
@@ -103,7 +108,7 @@ class Settings(BaseSettings):
             question_characters=self.question_characters,
             answer_tokens=self.answer_tokens,
             waiting_requests=self.waiting_requests,
-            asks_per_address=None if self.open_to_all else self.asks_per_address,
+            asks_per_address=None if self.open_to_all or self.per_session else self.asks_per_address,
         )
         if self.base_url or self.tuned_url:
             return self._remote_lens(limits)
@@ -155,15 +160,22 @@ class Settings(BaseSettings):
             asks_per_minute=self.asks_per_minute,
             writes_per_minute=self.writes_per_minute,
             requests_per_minute=self.requests_per_minute,
-            connections_per_address=self.connections_per_address,
+            connections_per_address=self.connections if self.per_session else self.connections_per_address,
             connections=self.connections,
+            per_session=self.per_session,
             body_bytes=self.body_kb * 2**10,
             upload_bytes=self.upload_mb * 2**20,
         )
 
     def open_connections(self) -> Connections:
         """How many connections may be open, requests or not; a proxy's are everyone's."""
-        return Connections(self.connections if self.behind_proxy else self.connections_per_address, self.connections)
+        shared = self.behind_proxy or self.per_session
+        return Connections(self.connections if shared else self.connections_per_address, self.connections)
+
+    @property
+    def per_session(self) -> bool:
+        """Whether visitors are counted by their sessions, not by their addresses."""
+        return self.per_visitor_limits == "session"
 
     @property
     def on_space(self) -> bool:

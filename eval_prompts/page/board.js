@@ -13,7 +13,7 @@
 	function waitingWords(view) {
 		const status = lens.status;
 		if (status && status.state === "loading") return `Waits for the models: ${status.words}`;
-		if (view.ahead) return `Waits in line: ${view.ahead} answer${view.ahead === 1 ? "" : "s"} of others come first`;
+		if (view.ahead) return `Waits in line: ${view.ahead} answer${view.ahead === 1 ? "" : "s"} of others come first (up to 32 are written at a time)`;
 		return "Reading the question\u2026";
 	}
 

@@ -51,6 +51,8 @@
 		function draw(status) {
 			lens.status = status;
 			if (status.owner) welcome();
+			const train = document.getElementById("ll-tab-train-button"); // for those who may not train, there is none
+			if (train && "owner" in status) train.style.display = status.owner ? "" : "none";
 			if (status.model) {
 				setText(model, status.model);
 				setText(baseLabel, status.against ? "adapter" : "base");

@@ -40,4 +40,7 @@ class Limits:
             raise UserError(f"{len(running)} requests are ahead of you, and no more can wait: try again in a minute.")
         same = sum(bool(stream.address) and other.address == stream.address for other in running)
         if self.asks_per_address is not None and same >= self.asks_per_address:
-            raise UserError(f"{same} of your requests are being answered: wait for one of them, or stop it.")
+            raise UserError(
+                f"{same} requests from your network are being answered, and more wait for one of them: try again in a "
+                "moment (yours, or those of others behind the same address)."
+            )

@@ -49,11 +49,15 @@ def anonymous(visitor: Any) -> str:
 class ShownPairs:
     """All pairs on show, and what people say of them. All methods may be called from any thread."""
 
-    def __init__(self, url: str, longest_comment: int = MAX_COMMENT, jail: bool = False) -> None:
+    def __init__(
+        self, url: str, longest_comment: int = MAX_COMMENT, jail: bool = False, always_blind: bool = False
+    ) -> None:
         """``url`` is the ratings database (SQLAlchemy); it is opened when it is first needed. ``longest_comment`` is in
-        characters, up to what the database keeps. With ``jail`` code that the sandbox cannot run is run in the jail."""
+        characters, up to what the database keeps. With ``jail`` code that the sandbox cannot run is run in the jail;
+        with ``always_blind`` every pair is shown blind, whatever is asked for."""
         self._url, self._longest_comment = url, longest_comment
         self._judges = Judges(jail=jail)
+        self.always_blind = always_blind
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._recent: OrderedDict[str, LivePair] = OrderedDict()
         self._lock = threading.Lock()
@@ -87,7 +91,7 @@ class ShownPairs:
         session = anonymous(session or secrets.token_hex(16))
         task = task or python_task()
         asked = questions or [task.own_question(prompt.text) for prompt in stream.questions]
-        showing = Showing(stream, status, session, blind, self._judges, task, asked)
+        showing = Showing(stream, status, session, blind or self.always_blind, self._judges, task, asked)
         with self._lock:
             self._recent.update({pair.id: pair for pair in showing.pairs})
             while len(self._recent) > REMEMBERED:

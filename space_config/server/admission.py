@@ -12,6 +12,8 @@ from space_config.server.roles import Kind, Role
 from space_config.server.visit import Visit
 
 HEADER_BYTES = 32 * 2**10
+CLASS_SIZE = 40
+"""How many visitors behind one address are counted on where sessions are counted: one can take any number of names."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Limits:
     connections: int = 1000
     body_bytes: int = 256 * 2**10
     upload_bytes: int = 20 * 2**20
+    per_session: bool = False
+    """Calls are counted by sessions, as for a class behind one address, which may then do 40 times as much."""
 
 
 class Admission:
@@ -35,8 +39,12 @@ class Admission:
         self, limits: Limits, hosts: frozenset[str], disk_problem: Callable[[], str], sign_in_hint: str
     ) -> None:
         self._hosts, self._disk_problem, self._hint = hosts, disk_problem, sign_in_hint
+        self._per_session = limits.per_session
+        times = CLASS_SIZE if limits.per_session else 1
         per_minute = (limits.requests_per_minute, limits.asks_per_minute, limits.writes_per_minute)
-        self._all, self._asks, self._writes = (Buckets(count) if count else None for count in per_minute)
+        self._all, *by_address = (Buckets(count * times) if count else None for count in per_minute)
+        by_session = (Buckets(count) if count and limits.per_session else None for count in per_minute[1:])
+        self._buckets = dict(zip((Kind.ASK, Kind.WRITE), zip(by_session, by_address, strict=True), strict=True))
         self.closing = False
         """True from the moment the app is asked to end: nothing new is begun."""
 
@@ -61,8 +69,8 @@ class Admission:
             return
         raise Refused(404, "There is nothing here.")
 
-    def check_may(self, visit: Visit, role: Role, kind: Kind) -> None:
-        """Role first, then how often. Raises Refused."""
+    def check_may(self, visit: Visit, role: Role, kind: Kind, session: str = "") -> None:
+        """Role first, then how often, by the visitor's ``session`` too where sessions are counted. Raises Refused."""
         if visit.role < role:
             raise Refused(403, f"Only the owner may do that: {self._hint}")
         if kind == Kind.READ:
@@ -71,6 +79,9 @@ class Admission:
             raise Refused(503, "The app is shutting down: ask again once it is back.", 10)
         if problem := self._disk_problem():
             raise Refused(507, problem)
-        buckets = self._asks if kind == Kind.ASK else self._writes
-        if visit.role < Role.OWNER and buckets is not None and (wait := buckets.take(visit.address)):
-            raise Refused(429, f"That is too fast: try again in {wait} s.", wait)
+        if visit.role >= Role.OWNER:
+            return
+        own, of_address = self._buckets[kind]
+        for buckets, key in ((own, f"{visit.address} {session[:64]}"), (of_address, visit.address)):
+            if buckets is not None and (wait := buckets.take(key)):
+                raise Refused(429, f"That is too fast: try again in {wait} s.", wait)

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from space_config.server.rate_limits import Buckets
 from space_config.server.roles import Role
+from space_config.server.share import code_for_page
 from space_config.server.visit import Visit
 
 SESSION_COOKIE, STATE_COOKIE, DEVICE_COOKIE = "lora-lens-owner", "lora-lens-sign-in", "lora-lens-device"
@@ -89,6 +90,8 @@ class Owner:
         self._sessions: OrderedDict[str, float] = OrderedDict()
         self._devices: OrderedDict[str, float] = OrderedDict()
         self._attempts = Buckets(SIGN_INS_PER_MINUTE)
+        self.shared = ""
+        """The address to give to others, which the owner is shown, also as a QR code."""
 
     @property
     def can_sign_in(self) -> bool:
@@ -172,6 +175,8 @@ class Owner:
         parts = [f"<p role=alert>{html.escape(problem)}</p>" if problem else ""]
         if role == Role.OWNER:
             parts.append("<p>You are the owner: you may train, delete, and choose adapters.</p>")
+            if self.shared:
+                parts.append(f"<p>Others reach this app at {html.escape(self.shared)}</p>{code_for_page(self.shared)}")
             if not self._open:
                 parts.append("<form method=post action=/owner/out><button>Sign out</button></form>")
         else:

@@ -40,8 +40,10 @@ class Posts:
                 match = roles.CALL_ROUTE.fullmatch(visit.path)
                 if match is None:
                     raise Refused(404, "There is nothing here.")
+                session = sent.get("session_hash")
                 for endpoint in self._names.of(visit.path, match["name"], sent):
-                    self._admission.check_may(visit, *roles.rule(endpoint))
+                    rule = roles.rule(endpoint)
+                    self._admission.check_may(visit, *rule, session if isinstance(session, str) else "")
                 calls.check_files(sent, may_name=visit.role >= Role.OWNER)
             body = calls.dump(sent)
         mended = Mended(send, self._fault)

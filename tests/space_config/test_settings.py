@@ -98,3 +98,11 @@ def test_the_jail_is_had_only_where_it_is_asked_for_and_nobody_else_can_ask(monk
     monkeypatch.setattr(jail, "unavailable", lambda: "bubblewrap is not installed")
     with pytest.raises(UserError, match="bubblewrap is not installed"):
         read_settings(["--jail"]).jail_allowed()
+
+
+def test_a_class_is_counted_by_sessions():
+    settings = read_settings(["--host", "0.0.0.0", "--auth", "correct horse", "--per-visitor-limits", "session"])
+    assert settings.limits().per_session
+    assert settings.limits().connections_per_address == settings.connections
+    assert settings.lens()._limits.asks_per_address is None
+    assert read_settings(["--host", "0.0.0.0", "--auth", "correct horse"]).lens()._limits.asks_per_address == 4

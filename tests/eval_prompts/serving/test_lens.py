@@ -110,7 +110,7 @@ def test_the_next_request_waits_a_moment_for_the_one_before_it(monkeypatch):
     ("limits", "question", "settings", "words"),
     [
         (Limits(waiting_requests=2), "Three", Settings(), "2 requests are ahead of you"),
-        (Limits(asks_per_address=2), "Three", Settings(), "2 of your requests"),
+        (Limits(asks_per_address=2), "Three", Settings(), "2 requests from your network"),
         (Limits(question_characters=10), "Longer than that", Settings(), "at most 10"),
         (Limits(answer_tokens=20), "Three", Settings(max_new_tokens=21), "at most 20"),
     ],
@@ -197,3 +197,9 @@ def test_closing_ends_what_is_being_answered(tiny_model_path):
 def test_a_question_that_is_no_text_is_refused_in_words(question):
     with pytest.raises(UserError, match="A question must be text"):
         Stream([question], ["base"], Settings())
+
+
+def test_a_class_behind_one_address_is_taken_in_where_sessions_are_counted():
+    lens = Lens("never loaded", limits=Limits(asks_per_address=None))
+    streams = [lens.ask(["What is a list?"], visitor=f"pupil {number}", address="192.0.2.1") for number in range(20)]
+    assert len(streams) == 20

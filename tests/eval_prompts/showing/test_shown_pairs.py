@@ -192,3 +192,11 @@ def test_requests_that_are_long_over_are_let_go(pairs):
     assert newest.pairs[0].id in pairs.judged([pair.id for pair in newest.pairs])
     gc.collect()
     assert len(showings) <= 400
+
+
+def test_where_all_is_blind_nobody_is_told_the_sides_for_asking(url):
+    pairs = ShownPairs(url, always_blind=True)
+    showing = pairs.show(stream_of(), lambda: STATUS, "me", blind=False)
+    assert showing.blind
+    assert all(row["names"] is None for row in view_of(showing)["rows"])
+    pairs.close()

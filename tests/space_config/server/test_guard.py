@@ -415,3 +415,15 @@ def test_a_visitors_call_holds_no_files_so_that_gradio_tells_no_paths():
 def test_an_upload_without_a_name_is_refused():
     with pytest.raises(Refused, match="no name"):
         check_upload(b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--b--\r\n', "x; boundary=b")
+
+
+def test_twenty_people_behind_one_address_are_counted_one_by_one_where_sessions_are():
+    door = guard(limits=Limits(asks_per_minute=2, per_session=True))
+    for pupil in range(20):
+        sent = {"fn_index": 0, "data": [], "session_hash": f"pupil {pupil}"}
+        assert [call(door, "POST", JOIN, json=sent).status_code for _ in range(3)] == [200, 200, 429]
+    fast = [
+        call(door, "POST", JOIN, json={"fn_index": 0, "data": [], "session_hash": f"s{n}"}).status_code
+        for n in range(50)
+    ]
+    assert fast[-1] == 429, "names are free, so the address has a bound too"
