@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -30,7 +31,12 @@ CONTAINER_FILES = frozenset({"Dockerfile", "compose.yaml", "compose.gpu.yaml"})
 LEFT_OUT = CONTAINER_FILES | {"__pycache__", "card.md", "requirements.txt", ".DS_Store"}
 THUMBNAIL = "space_config/space/thumbnail.png"
 FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR", "NO_APP_FILE", "STOPPED", "PAUSED", "DELETING"})
+HALTED = frozenset({"STOPPED", "PAUSED", "DELETING"})
+"""Whatever commit it is of: no build comes after it by itself."""
 WAIT_SECONDS, LOOK_SECONDS = 3600.0, 5.0
+STALE_LOOKS = 12
+ADAPTER_VARIABLE, ADAPTER_FOLDER, ADAPTER_CONFIG = "LORA_LENS_ADAPTER", "own_adapter", "adapter_config.json"
+ADAPTER_NAMES = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", "run_record.json", "README.md")
 SMOKE_QUESTION = "How do I reverse a string?"
 
 
@@ -50,19 +56,31 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan in words, for ``--dry-run``."""
-        size = sum(path.stat().st_size for path in self.files.values())
-        storage = f"bucket {self.bucket} at /data" if self.bucket else "none: votes and runs are lost on restart"
+        sizes = {name: path.stat().st_size for name, path in self.files.items()}
+        folders = Counter(name.split("/")[0] if "/" in name else "single files" for name in sizes)
+        storage = f"bucket {self.bucket} at /data" if self.bucket else "none"
         told = [
             f"Space      {self.repo_id} ({'private' if self.private else 'public'}, gradio SDK)",
             f"Hardware   {self.hardware or 'as it is (cpu-basic for a new Space)'}",
             f"Storage    {storage}",
             *(f"Variable   {key}={value}" for key, value in self.variables.items()),
             *(f"Secret     {key} (not shown)" for key in self.secrets),
-            f"Files      {len(self.files) + 1}, {size / 2**20:.1f} MiB",
-            "           README.md (the card)",
-            *(f"           {name}" for name in self.files),
+            f"Files      {len(sizes) + 1}, {sum(sizes.values()) / 2**20:.1f} MiB: README.md (the card), "
+            + ", ".join(f"{folder} ({count})" for folder, count in folders.items()),
+            f"Then       wait for the build of this very commit, and ask the live app: {SMOKE_QUESTION}",
         ]
-        return [*told, f"Then       wait for the build, and ask the live app: {SMOKE_QUESTION}"]
+        return told + [f"WARNING    {warning}" for warning in self.warnings()]
+
+    def warnings(self) -> list[str]:
+        """What one should know before the Space is there, the gravest last."""
+        found = []
+        if not self.private:
+            found.append("everybody can see the Space, ask its models and vote")
+        if "ADMIN_PASSWORD" not in self.secrets and "hf_oauth: true" not in self.readme:
+            found.append("nobody can sign in as the owner: add --secret ADMIN_PASSWORD")
+        if not self.bucket:
+            found.append("votes and runs are lost when the Space restarts: mount a storage bucket with --bucket")
+        return found
 
 
 def make_plan(options: argparse.Namespace, root: Path = ROOT) -> Plan:
@@ -78,15 +96,21 @@ def make_plan(options: argparse.Namespace, root: Path = ROOT) -> Plan:
         matter["thumbnail"] = f"https://huggingface.co/spaces/{options.repo_id}/resolve/main/{THUMBNAIL}"
     card.check(matter, root)
     zero_gpu = (options.hardware or "").startswith("zero")
-    variables = {"LORA_LENS_LOG_FORMAT": "json", "LORA_LENS_LOG_LEVEL": "info"}
+    variables = {"LORA_LENS_LOG_FORMAT": "json", "LORA_LENS_LOG_LEVEL": "info"} | pairs(options.variable, "--variable")
+    files = needed_files(root, zero_gpu)
+    if options.adapter is not None:
+        if ADAPTER_VARIABLE in variables:
+            raise UserError(f"The adapter is named twice: leave out --adapter or --variable {ADAPTER_VARIABLE}.")
+        files |= adapter_files(options.adapter)
+        variables[ADAPTER_VARIABLE] = ADAPTER_FOLDER
     return Plan(
         options.repo_id,
         options.hardware,
         options.bucket,
         options.private,
-        variables | pairs(options.variable, "--variable"),
+        variables,
         pairs(options.secret, "--secret"),
-        needed_files(root, zero_gpu),
+        files,
         card.join(matter, body),
     )
 
@@ -119,6 +143,18 @@ def needed_files(root: Path, zero_gpu: bool) -> dict[str, Path]:
     return files
 
 
+def adapter_files(folder: Path) -> dict[str, Path]:
+    """The files of an adapter in peft's format that go along: from its folder, or from the folder of a run, whose best
+    one is taken. Raises UserError if there is none."""
+    for place in (folder, folder / "adapter"):
+        if (place / ADAPTER_CONFIG).is_file():
+            found = {f"{ADAPTER_FOLDER}/{name}": place / name for name in ADAPTER_NAMES if (place / name).is_file()}
+            if not any(name.endswith((".safetensors", ".bin")) for name in found):
+                raise UserError(f"{place} holds no adapter_model.safetensors: let the run reach its first validation.")
+            return found
+    raise UserError(f"{folder} holds no adapter ({ADAPTER_CONFIG}): name its folder, or a run's, with --adapter.")
+
+
 def deploy(plan: Plan, api: HfApi, say: Callable[[str], None] = print, look_seconds: float = LOOK_SECONDS) -> str:
     """Carry the plan out; returns the live app's address. Raises UserError if the Hub refuses or the build fails."""
     from huggingface_hub import Volume
@@ -136,9 +172,9 @@ def deploy(plan: Plan, api: HfApi, say: Callable[[str], None] = print, look_seco
             api.set_space_volumes(plan.repo_id, volumes)
         if plan.hardware:
             api.request_space_hardware(plan.repo_id, plan.hardware)
-        upload(plan, api)
+        commit = upload(plan, api)
         say(f"uploaded {len(plan.files) + 1} files")
-        return wait_until_running(plan.repo_id, api, say, look_seconds)
+        return wait_until_running(plan.repo_id, api, say, look_seconds, commit)
     except LocalTokenNotFoundError:
         raise UserError("There is no token: set HF_TOKEN to one that may write.") from None
     except HfHubHTTPError as error:
@@ -147,8 +183,8 @@ def deploy(plan: Plan, api: HfApi, say: Callable[[str], None] = print, look_seco
         raise UserError(f"The Hub refused ({status}): {said}") from None
 
 
-def upload(plan: Plan, api: HfApi) -> None:
-    """One commit that leaves exactly the plan's files in the Space."""
+def upload(plan: Plan, api: HfApi) -> str:
+    """One commit that leaves exactly the plan's files in the Space; returns its id."""
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder)
         for name, path in plan.files.items():
@@ -156,24 +192,39 @@ def upload(plan: Plan, api: HfApi) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         (staged / "README.md").write_text(plan.readme, encoding="utf-8")
-        api.upload_folder(
+        done = api.upload_folder(
             repo_id=plan.repo_id,
             repo_type="space",
             folder_path=staged,
             delete_patterns="*",
             commit_message="Deploy LoRA Lens",
         )
+        return str(done.oid)
 
 
-def wait_until_running(repo_id: str, api: HfApi, say: Callable[[str], None], look_seconds: float) -> str:
-    """Waits for the build, telling each stage; returns the live address. Raises UserError if it fails."""
-    last, until = "", time.monotonic() + WAIT_SECONDS
+def wait_until_running(
+    repo_id: str, api: HfApi, say: Callable[[str], None], look_seconds: float, commit: str = ""
+) -> str:
+    """Waits for the build, telling each stage; returns the live address. Raises UserError if it fails.
+
+    Right after an upload the Hub still tells of the build before: what runs, or has failed, counts where it is of
+    ``commit``. Where the Hub does not say of which it is, what was there from the beginning counts after some looks.
+    """
+    last, until, looks, changed = "", time.monotonic() + WAIT_SECONDS, 0, False
     while time.monotonic() < until:
         runtime = api.get_space_runtime(repo_id)
         stage = str(getattr(runtime.stage, "value", runtime.stage))
         if stage != last:
             say(f"{repo_id}: {stage.lower().replace('_', ' ')}")
-            last = stage
+            changed, last = bool(last), stage
+        looks += 1
+        of = runtime.raw.get("sha")
+        stale = of != commit if of and commit else not changed and looks <= STALE_LOOKS
+        if stale and (stage == "RUNNING" or stage in FAILED - HALTED):
+            time.sleep(look_seconds)
+            continue
+        if stage == "RUNNING" and not of:
+            say("the Hub does not say which commit runs: look whether it is this one")
         if stage in FAILED:
             reason = (runtime.raw.get("errorMessage") or "its log on the Hub says why").strip().splitlines()[0]
             raise UserError(f"The Space does not run ({stage.lower().replace('_', ' ')}): {reason}")
@@ -211,6 +262,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repo-id", required=True, metavar="USER/NAME", help="the Space to create or update")
     made.add_argument("--hardware", help="cpu-basic, t4-small, zero-a10g, ...; without it the Space keeps what it has")
     made.add_argument("--bucket", metavar="USER/NAME", help="storage bucket to mount at /data: keeps votes and runs")
+    made.add_argument("--adapter", type=Path, metavar="FOLDER", help="an adapter of yours, or a run, that goes along")
     made.add_argument("--private", action="store_true", help="a Space that only its owner sees")
     made.add_argument(
         "--variable", action="append", default=[], metavar="K=V", help="a setting, such as LORA_LENS_MODEL=…"

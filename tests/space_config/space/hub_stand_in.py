@@ -11,11 +11,12 @@ TOKEN = "hf_only-for-this-test"
 
 
 class Hub:
-    """A Hub with one account, ``ann``. ``stages`` are told one after the other; ``files`` is the Space's content."""
+    """A Hub with one account, ``ann``. ``stages`` are told one after the other; ``files`` is the Space's content;
+    ``commits`` say of which one each stage is."""
 
-    def __init__(self, host="", stages=("BUILDING", "APP_STARTING", "RUNNING"), files=None, refuse=()):
+    def __init__(self, host="", stages=("BUILDING", "APP_STARTING", "RUNNING"), files=None, refuse=(), commits=()):
         self.host, self.stages, self.refuse = host, list(stages), refuse
-        self.files = dict(files or {})
+        self.files, self.commits = dict(files or {}), list(commits)
         self.created, self.variables, self.secrets, self.hardware, self.volumes = [], {}, {}, None, None
         self.seen = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -55,8 +56,9 @@ class Hub:
             return 200, {"stage": "BUILDING", "hardware": {"requested": self.hardware}}
         if path == f"{space}/runtime":
             stage = self.stages.pop(0) if len(self.stages) > 1 else self.stages[0]
+            commit = {"sha": self.commits.pop(0)} if self.commits else {}
             wrong = {"errorMessage": "no module named nothing\nmore"} if "ERROR" in stage else {}
-            return 200, {"stage": stage, "hardware": {"current": "cpu-basic"}} | wrong
+            return 200, {"stage": stage, "hardware": {"current": "cpu-basic"}} | wrong | commit
         if path.startswith(f"{space}/preupload/"):
             files = [{"path": each["path"], "uploadMode": "regular"} for each in json.loads(body)["files"]]
             return 200, {"files": [file | {"shouldIgnore": False, "oid": None} for file in files]}

@@ -47,7 +47,7 @@ def test_a_dry_run_needs_no_token_and_tells_everything_but_secrets(capsys, monke
     ]
     assert deploy.main(asked) == 0
     told = capsys.readouterr().out
-    for part in ("ann/lens (private", "t4-small", "ann/store at /data", "LORA_LENS_MODEL=a/b", "README.md", "app.py"):
+    for part in ("ann/lens (private", "t4-small", "ann/store at /data", "LORA_LENS_MODEL=a/b", "README.md"):
         assert part in told
     assert "never to be shown" not in told
     assert "hidden" not in told
@@ -198,3 +198,82 @@ def test_the_zero_gpu_requirements_differ_in_pytorch_alone():
     assert {line for line in here if not line.startswith(("torch", "pytest"))} == {
         line for line in there if not line.startswith(("torch", "spaces"))
     }
+
+
+NEW, OLD = "2" * 40, "1" * 40
+
+
+@pytest.mark.parametrize(
+    "hub",
+    [
+        {"stages": ["RUNNING", "RUNNING", "BUILDING", "RUNNING"], "commits": [OLD, OLD, NEW, NEW]},
+        {"stages": ["BUILD_ERROR", "BUILDING", "RUNNING"], "commits": [OLD, NEW, NEW]},
+        {"stages": ["RUNNING", "BUILDING", "RUNNING"]},
+        {"stages": ["RUNTIME_ERROR", "BUILDING", "RUNNING"]},
+    ],
+    indirect=True,
+)
+def test_the_build_of_before_is_not_taken_for_the_new_one(hub):
+    hub.host = "http://127.0.0.1:1"
+    said = []
+    assert deploy.deploy(deploy.make_plan(options()), api(hub), said.append, look_seconds=0) == hub.host
+    assert len(hub.stages) == 1, "the last stage was waited for"
+
+
+@pytest.mark.parametrize("hub", [{"stages": ["BUILDING", "BUILD_ERROR"], "commits": [NEW, NEW]}], indirect=True)
+def test_a_failure_of_the_new_build_is_one(hub):
+    with pytest.raises(UserError, match="build error"):
+        deploy.deploy(deploy.make_plan(options()), api(hub), lambda line: None, look_seconds=0)
+
+
+@pytest.mark.parametrize("hub", [{"stages": ["PAUSED"], "commits": [OLD] * 3}], indirect=True)
+def test_a_paused_space_is_not_waited_for(hub):
+    with pytest.raises(UserError, match="paused"):
+        deploy.deploy(deploy.make_plan(options()), api(hub), lambda line: None, look_seconds=0)
+
+
+@pytest.mark.parametrize("hub", [{"stages": ["RUNNING"]}], indirect=True)
+def test_a_hub_that_names_no_commit_is_believed_after_a_while_and_that_is_said(hub):
+    said = []
+    deploy.deploy(deploy.make_plan(options()), api(hub), said.append, look_seconds=0)
+    assert any("does not say which commit runs" in line for line in said)
+
+
+def test_a_dry_run_fits_a_screen_and_ends_with_what_matters(capsys):
+    assert deploy.main(["--repo-id", "ann/lens", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 12
+    assert all(len(line) < 200 for line in lines)
+    assert lines[-1].startswith("WARNING    votes and runs are lost when the Space restarts")
+    assert "eval_prompts (" in "".join(lines)
+    kept = [
+        "--repo-id",
+        "ann/lens",
+        "--dry-run",
+        "--private",
+        "--bucket",
+        "ann/b",
+        "--secret",
+        "ADMIN_PASSWORD=hush-hush",
+    ]
+    assert deploy.main(kept) == 0
+    assert "WARNING" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_own_adapter_goes_along(tmp_path, nested):
+    place = tmp_path / "adapter" if nested else tmp_path
+    place.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match="holds no adapter"):
+        deploy.make_plan(options("--adapter", str(tmp_path)))
+    (place / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="first validation"):
+        deploy.make_plan(options("--adapter", str(tmp_path)))
+    for name in ("adapter_model.safetensors", "optimizer.pt"):
+        (place / name).write_bytes(b"x")
+    plan = deploy.make_plan(options("--adapter", str(tmp_path)))
+    own = {name for name in plan.files if name.startswith("own_adapter/")}
+    assert own == {"own_adapter/adapter_config.json", "own_adapter/adapter_model.safetensors"}
+    assert plan.variables["LORA_LENS_ADAPTER"] == "own_adapter"
+    with pytest.raises(UserError, match="named twice"):
+        deploy.make_plan(options("--adapter", str(tmp_path), "--variable", "LORA_LENS_ADAPTER=a/b"))
