@@ -113,7 +113,7 @@ def within(folder: Path) -> Path:
     if any(path.suffix in PICKLES and path.name.startswith("adapter_model") for path in folder.iterdir()):
         raise UserError(pickled(folder.name))
     if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
-        raise UserError(f"{folder.name} is a whole model, not an adapter: give it with --tuned-model.")
+        raise UserError(f"{folder.name} is a whole model, not an adapter: give it as --model.")
     raise UserError(f"{folder.name} is not an adapter: it has no {CONFIG_FILE}.")
 
 

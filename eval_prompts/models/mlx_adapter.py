@@ -23,7 +23,9 @@ def read_mlx(folder: Path) -> AdapterFiles:
     config = read_json(folder / CONFIG_FILE)
     kind = str(config.get("fine_tune_type") or "lora").lower()
     if kind not in ("lora", "dora"):
-        raise UserError(f"The MLX adapter {folder.name} is of the kind {kind!r}: fuse it, and use --tuned-model.")
+        raise UserError(
+            f"The MLX adapter {folder.name} is of the kind {kind!r}: fuse it, and give the result as --model."
+        )
     stored = stored_shapes(folder / MLX_FILE)
     names: dict[str, str] = {}
     for name in stored:

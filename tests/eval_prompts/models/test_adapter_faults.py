@@ -1,0 +1,102 @@
+"""Adapters as people have them: what can be put right is, and said; the rest is refused with its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eval_prompts.models.pair import NO_CHANGE, fingerprint_logits, with_adapter
+from tuning.errors import UserError
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+@pytest.fixture
+def mine(tmp_path, tiny_adapter_path):
+    return shutil.copytree(tiny_adapter_path, tmp_path / "mine")
+
+
+def rename(folder, change):
+    save_file({change(name): tensor for name, tensor in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+
+
+def retensor(folder, change):
+    save_file({name: change(name, tensor) for name, tensor in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+
+
+def edit(folder, **changes):
+    content = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(content | changes))
+
+
+def to_zip(folder):
+    return shutil.make_archive(str(folder.parent / "packed"), "zip", folder.parent, folder.name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: rename(folder, lambda name: "base_model.model." + name),
+        lambda folder: rename(folder, lambda name: name.removeprefix("base_model.model.")),
+        lambda folder: rename(folder, lambda name: name.replace(".weight", ".default.weight")),
+        lambda folder: rename(folder, lambda name: "module." + name),
+        lambda folder: rename(folder, lambda name: name.replace("model.model.layers", "model.layers")),
+        lambda folder: (folder / CONFIG).write_bytes(b"\xef\xbb\xbf" + (folder / CONFIG).read_bytes()),
+        lambda folder: edit(folder, peft_type="lora", task_type="causal_lm"),
+        lambda folder: folder / WEIGHTS,
+        lambda folder: folder.parent,
+        to_zip,
+    ],
+)
+def test_what_can_be_put_right_gives_the_same_model(
+    mine, tiny_pair, tiny_weights, change, monkeypatch, tmp_path_factory
+):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path_factory.mktemp("data")))
+    place = change(mine)
+    named = str(place) if place and not isinstance(place, int) else str(mine)
+    pair = with_adapter(tiny_pair, tiny_weights, named)
+    expected = fingerprint_logits(tiny_pair.tuned, tiny_pair.tokenizer)
+    assert torch.equal(fingerprint_logits(pair.tuned, pair.tokenizer), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+        (lambda folder: edit(folder, r=8), "rank 4 in .*says 8"),
+        (lambda folder: edit(folder, r=float("inf")), "'r': inf"),
+        (lambda folder: edit(folder, lora_alpha=float("nan")), "'lora_alpha': nan"),
+        (lambda folder: edit(folder, peft_type="PREFIX_TUNING"), "prefix tuning"),
+        (lambda folder: edit(folder, peft_type="NONESUCH"), "does not know|fits no layer"),
+        (lambda folder: edit(folder, init_lora_weights="pissa_niter_4"), "path_initial_model_for_weight_conversion"),
+        (lambda folder: edit(folder, task_type="SEQ_CLS"), "SEQ_CLS"),
+        (lambda folder: retensor(folder, lambda name, tensor: tensor[:0]), "ZeRO-3"),
+        (lambda folder: rename(folder, lambda name: name.replace("q_proj", "query")), "for another base"),
+    ],
+)
+def test_what_cannot_is_refused_in_one_sentence(mine, tiny_pair, tiny_weights, change, message):
+    change(mine)
+    with pytest.raises(UserError, match=message) as refusal:
+        with_adapter(tiny_pair, tiny_weights, str(mine))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_half_missing_adapter_is_loaded_and_counted(mine, tiny_pair, tiny_weights):
+    save_file({name: part for name, part in load_file(mine / WEIGHTS).items() if "layers.0" in name}, mine / WEIGHTS)
+    notes = with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
+    assert any("4 of the 8 layers" in note for note in notes)
+
+
+def test_an_adapter_that_changes_nothing_is_said_to(mine, tiny_pair, tiny_weights):
+    retensor(mine, lambda name, tensor: torch.zeros_like(tensor))
+    assert NO_CHANGE in with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
+
+
+def test_settings_that_peft_does_not_know_are_named(mine, tiny_pair, tiny_weights):
+    edit(mine, use_time_travel=True)
+    notes = with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
+    assert any("use_time_travel" in note for note in notes)
