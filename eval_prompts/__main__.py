@@ -27,6 +27,7 @@ from eval_prompts.votes import command
 from tuning import __version__
 from tuning.data.chat import check_question
 from tuning.errors import UserError
+from tuning.models.weights import Choices
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
@@ -70,6 +71,12 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--temperature", type=float, help="0 is greedy, which is the default")
     common.add_argument("--top-p", type=float, help="the share of probability in play; 1 is all, the default")
     common.add_argument("--seed", type=int, help="the same seed gives the same text; default 0")
+    common.add_argument("--chat-template", metavar="NAME|FILE", help="plain, a template's name, or a Jinja file")
+    common.add_argument("--thinking", choices=("on", "off"), help="a thinking model's draft; default: its template's")
+    common.add_argument(
+        "--generation-defaults", action="store_true", help="follow the model's own repetition penalty and the like"
+    )
+    common.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
 
     parser = Parser(prog="python -m eval_prompts", description=__doc__)
     parser.add_argument("--version", action="version", version=f"LoRA Lens {__version__}")
@@ -125,6 +132,12 @@ def new_lens(options: argparse.Namespace) -> Lens:
         precision=options.precision,
         prefer_hub=options.prefer_hub,
         on_progress=told_loading,
+        choices=Choices(
+            options.chat_template,
+            None if options.thinking is None else options.thinking == "on",
+            options.trust_remote_code,
+            options.generation_defaults,
+        ),
     )
 
 
@@ -137,6 +150,8 @@ def load(lens: Lens) -> Status:
     print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
     for note in [note for card in (status.adapter, status.against) if card for note in card.notes]:
         print(f"note on the adapter: {note}", file=sys.stderr)
+    for note in status.notes:
+        print(note, file=sys.stderr)
     return status
 
 

@@ -23,6 +23,7 @@ from space_config.server.visit import LOOPBACK_NAMES
 from space_config.space import hardware
 from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError
+from tuning.models.weights import Choices
 
 SHORTEST_PASSWORD = 8
 
@@ -41,6 +42,10 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "int8"] = Field("auto", description="arithmetic of the answers")
     load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
     load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
+    chat_template: str | None = Field(None, description="plain, the name of one of the model's templates, or a file")
+    thinking: Literal["on", "off"] | None = Field(None, description="a thinking model's draft; without it as it is")
+    generation_defaults: bool = Field(False, description="follow the model's own repetition penalty and the like")
+    trust_remote_code: bool = Field(False, description="run code that a model brings: only if you trust its author")
     ratings: str | None = Field(
         None, description="file or database URL that keeps the votes; without it DATABASE_URL, then the data folder"
     )
@@ -120,6 +125,12 @@ class Settings(BaseSettings):
             precision=self.precision,
             prefer_hub=self.prefer_hub,
             limits=limits,
+            choices=Choices(
+                self.chat_template,
+                None if self.thinking is None else self.thinking == "on",
+                self.trust_remote_code,
+                self.generation_defaults,
+            ),
         )
 
     def _kind_of_lens(self) -> type[Lens]:

@@ -81,7 +81,8 @@ class Config:
     alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / rank")
     dropout: float = option(0.05, "LoRA dropout")
     target_modules: tuple[str, ...] = option(
-        ("q_proj", "k_proj", "v_proj", "o_proj"), "linear layers that get an adapter, comma-separated"
+        ("q_proj", "k_proj", "v_proj", "o_proj"),
+        "linear layers that get an adapter, comma-separated, or all-linear; the usual ones under the family's names",
     )
     device: Literal["auto", "cuda", "mps", "cpu"] = option("auto", "where to train")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "of the frozen base; adapters are always fp32")
@@ -97,6 +98,9 @@ class Config:
     sample_every: int = option(0, "steps between answers to the sample question; 0: none")
     sample_question: str = option(FIBONACCI, "question answered while training")
     sample_tokens: int = option(120, "longest sample answer")
+    chat_template: str | None = option(None, "plain, the name of one of the model's templates, or a Jinja file")
+    thinking: Literal["template", "on", "off"] = option("template", "a thinking model's draft, where it has a switch")
+    trust_remote_code: bool = option(False, "run code that the model brings: only if you trust its author")
     seed: int = option(3825, "of data order, adapter initialisation and dropout")
 
     def __post_init__(self) -> None:

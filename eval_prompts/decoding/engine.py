@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from eval_prompts.decoding.generation_defaults import GenerationDefaults
     from eval_prompts.models.pair import Side
 
 log = logging.getLogger(__name__)
@@ -67,11 +68,14 @@ class Engine:
         tokenizers: PreTrainedTokenizerBase | Mapping[Side, PreTrainedTokenizerBase],
         max_rows: int = MAX_ROWS,
         on_broken: Callable[[str], None] = lambda _: None,
+        defaults: GenerationDefaults | None = None,
     ) -> None:
-        """``tokenizers`` are those of the sides, or one for both. ``on_broken`` is told, in one sentence, if the decode
-        thread itself has failed; nothing is answered then."""
+        """``tokenizers`` are those of the sides, or one for both; ``defaults`` are the model's own generation settings,
+        where they are followed. ``on_broken`` is told, in one sentence, if the decode thread itself has failed; nothing
+        is answered then."""
         self._backend = backend
         self._on_broken = on_broken
+        self._defaults = defaults
         self._next_backend: Backend | None = None
         self._tokenizers = by_side(tokenizers)
         self._next_tokenizers = self._tokenizers
@@ -242,6 +246,8 @@ class Engine:
     def _step(self) -> None:
         try:
             rows, logits = self._backend.advance(self._active, PREFILL_TOKENS_PER_STEP)
+            if self._defaults is not None:
+                logits = self._defaults.applied(rows, logits)
             tokens = choose_tokens(rows, logits)
         except Exception as error:
             self._fail(list(self._active), error)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
-    from tuning.models.weights import Weights
+    from tuning.models.weights import Choices, Weights
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,12 @@ class Lens:
         prefer_hub: bool = False,
         on_progress: Callable[[str, float | None], None] | None = None,
         limits: Limits | None = None,
+        choices: Choices | None = None,
     ) -> None:
         self._model, self._adapter, self._device_name = model, adapter, device
         self._quantize, self._precision, self._prefer_hub = quantize, precision, prefer_hub
         self._on_progress = on_progress
+        self._choices = choices
         self._limits = limits or Limits()
         self._state: Literal["loading", "ready", "failed"] = "loading"
         self._message, self._progress = "waiting to load", None
@@ -63,6 +65,7 @@ class Lens:
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
         self._settled = threading.Event()
+        self._notes: list[str] = []
         self._loading: threading.Thread | None = None
         self._began = time.monotonic()
 
@@ -101,7 +104,7 @@ class Lens:
             version=__version__,
             fingerprint=self._weights.fingerprint if self._weights else "",
             against=pair.against if pair else None,
-            notes=tuple(engine.backend.notes) if engine else (),
+            notes=(*self._notes, *(engine.backend.notes if engine else ())),
         )
 
     def ask(
@@ -228,17 +231,25 @@ class Lens:
             self._report("loading the libraries")
             from eval_prompts.decoding.choice import make_backend
             from eval_prompts.decoding.engine import Engine
+            from eval_prompts.decoding.generation_defaults import GenerationDefaults
             from eval_prompts.models.pair import load_pair
+            from tuning.data.template import chat_template
             from tuning.models.device import pick_device
-            from tuning.models.weights import resolve
+            from tuning.models.weights import Choices, resolve
 
             self._report("finding the weights")
-            self._weights = resolve(self._model, prefer_hub=self._prefer_hub, on_progress=self._report)
+            choices = self._choices or Choices()
+            self._weights = resolve(self._model, prefer_hub=self._prefer_hub, on_progress=self._report, choices=choices)
             log.info("weights: %s", self._weights.origin)
             self._report("loading the weights")
             device = pick_device(self._device_name, self._precision)
             pair = load_pair(self._weights, device, self._adapter, self._quantize)
-            engine = Engine(make_backend(pair, self._precision), pair.tokenizers, on_broken=self._fail)
+            defaults = GenerationDefaults.of(self._weights.path)
+            followed = defaults if choices.generation_defaults else None
+            backend = make_backend(pair, self._precision)
+            engine = Engine(backend, pair.tokenizers, on_broken=self._fail, defaults=followed)
+            note = defaults.note(followed is not None)
+            self._notes = [*chat_template(pair.tokenizer).notes, *([note] if note else [])]
             with self._lock:
                 self._pair, self._engine = pair, engine
                 self._take_up()

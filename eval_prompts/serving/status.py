@@ -33,7 +33,8 @@ class Status:
     against: AdapterCard | None = None
     """The adapter of the side named base, where two adapters are compared; then ``base_is_base`` is None."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how answers are computed: sentences."""
+    """What a user must know of how answers are made, in sentences: the chat template, the model's own generation
+    settings, the decoder and its precision."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; models and adapters without their places on this machine."""

@@ -37,11 +37,12 @@ SAMPLED_BYTES = 1 << 16
 class Choices:
     """How the user wants a model to be used. ``chat_template`` is ``plain``, a template's name or a Jinja file's path,
     ``thinking`` a thinking model's switch (None: as its template has it), and ``trust_remote_code`` runs the code that
-    a model brings."""
+    a model brings. ``generation_defaults`` has answers follow the model's own generation_config.json."""
 
     chat_template: str | None = None
     thinking: bool | None = None
     trust_remote_code: bool = False
+    generation_defaults: bool = False
 
 
 UNCHOSEN = Choices()

@@ -18,10 +18,11 @@ from tuning.data.batches import Encoded, encode_rows
 from tuning.data.chat import Example, PromptFormat
 from tuning.data.cleaning import digest
 from tuning.data.dataset import DataSet
+from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.models import tiny
 from tuning.models.device import Device, pick_device
-from tuning.models.weights import Weights, resolve
+from tuning.models.weights import Choices, Weights, resolve
 from tuning.presets import Config
 from tuning.training import lora
 from tuning.training.checkpoint import Progress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TEMPLATE_FILE = "chat_template.jinja"
 FREE_SETTINGS = (
     "save_every",
     "keep_checkpoints",
@@ -43,7 +45,10 @@ FREE_SETTINGS = (
     "test_rows",
 )
 # Checkpoints of earlier versions know nothing of these: only another value than the usual one is part of a run.
-LATER_SETTINGS = ("columns", "encoding", "train_on", "prompt_format", "system", "user_template")
+LATER_SETTINGS = (
+    *("columns", "encoding", "train_on", "prompt_format", "system", "user_template"),
+    *("chat_template", "thinking", "trust_remote_code"),
+)
 Emit = Callable[..., Any]
 
 
@@ -87,7 +92,9 @@ def choose_device(config: Config) -> Device:
 
 def find_weights(config: Config) -> Weights:
     """The base weights of a config."""
-    return resolve(str(tiny.build()) if config.model == tiny.NAME else config.model)
+    thinking = {"template": None, "on": True, "off": False}[config.thinking]
+    choices = Choices(config.chat_template, thinking, config.trust_remote_code)
+    return resolve(str(tiny.build()) if config.model == tiny.NAME else config.model, choices=choices)
 
 
 def longest_example(config: Config, weights: Weights) -> int:
@@ -191,4 +198,5 @@ def keep_adapter(job: Job, **tested: float) -> None:
         "config": presets.to_dict(job.config),
     }
     base = job.weights.hub_id or job.config.model
-    lora.save_adapter(job.session.model, job.adapter, base, record)
+    brought = {} if job.config.chat_template is None else {TEMPLATE_FILE: chat_template(job.tokenizer).text}
+    lora.save_adapter(job.session.model, job.adapter, base, record, brought)

@@ -12,6 +12,7 @@ import torch
 
 from tuning import files
 from tuning.data import dataset
+from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.models.weights import load_model, load_tokenizer
@@ -63,6 +64,8 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         emit("log", message=message)
 
     say(held_out_words(rows, validation, test))
+    for note in chat_template(tokenizer).notes:
+        say(note)
     session = open_session(base, config, train.examples, ranks=ranks, say=say)
     facts = describe(session, weights, rows, train, len(validation.examples), device)
     held = validation.examples, test.examples

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,11 +89,14 @@ def trainable(model: nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save_adapter(model: PeftModel, folder: Path, base: str, record: dict[str, Any]) -> None:
+def save_adapter(
+    model: PeftModel, folder: Path, base: str, record: dict[str, Any], files: Mapping[str, str] | None = None
+) -> None:
     """Write ``folder`` anew in peft's format: factors, configuration, run record and model card.
 
-    ``base`` is the name that the configuration gives its base model. The folder is replaced in one move, so a reader
-    sees the old adapter or the new one. Raises OSError if the disk is full; the old adapter then stays.
+    ``base`` is the name that the configuration gives its base model; ``files`` are texts that lie beside it. The
+    folder is replaced in one move, so a reader sees the old adapter or the new one. Raises OSError if the disk is
+    full; the old adapter then stays.
     """
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -101,6 +105,8 @@ def save_adapter(model: PeftModel, folder: Path, base: str, record: dict[str, An
         with quiet():
             model.save_pretrained(fresh, save_embedding_layers=False)
         (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        for name, text in (files or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
         (fresh / "README.md").write_text(model_card(base, record), encoding="utf-8")
         replace_folder(fresh, folder)
     except BaseException as error:

@@ -32,6 +32,7 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
 
     describe = subcommands.add_parser("describe", parents=[common], help="counts, lengths, what was dropped, samples")
     describe.add_argument("--model", default="smollm2-135m", help="whose tokenizer counts")
+    describe.add_argument("--chat-template", metavar="NAME|FILE", help="plain, a template's name, or a Jinja file")
     describe.add_argument("--max-tokens", type=int, default=1024, help="longer examples are dropped")
     describe.add_argument("--json", action="store_true", help="everything as one JSON object")
     describe.add_argument("--samples", default=str(SAMPLES), metavar="N", help="rows shown with --json, or all")
@@ -49,15 +50,19 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_describe(options: argparse.Namespace) -> None:
     """Print what is in a data set."""
+    from tuning.data.template import chat_template
     from tuning.models import tiny
-    from tuning.models.weights import load_tokenizer, resolve
+    from tuning.models.weights import Choices, load_tokenizer, resolve
     from tuning.views.contamination import near_suite, near_test, questions_of
     from tuning.views.describe import as_json, describe
 
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens is {options.max_tokens}, but must be positive.")
     count = sample_count(options.samples)
-    tokenizer = load_tokenizer(resolve(str(tiny.build()) if options.model == tiny.NAME else options.model))
+    name = str(tiny.build()) if options.model == tiny.NAME else options.model
+    tokenizer = load_tokenizer(resolve(name, choices=Choices(options.chat_template)))
+    for note in chat_template(tokenizer).notes:
+        print(note, file=sys.stderr)
     dataset = loaded(options, tokenizer=tokenizer, max_tokens=options.max_tokens)
     found = [near_test(dataset)]
     if options.against:

@@ -41,6 +41,8 @@ FIELDS = (
     Field("alpha", "LoRA alpha", most=4096),
     Field("dropout", "Dropout"),
     Field("target_modules", "Layers with an adapter"),
+    Field("chat_template", "Chat template", empty="the model's"),
+    Field("thinking", "Thinking"),
     Field("schedule", "Schedule"),
     Field("warmup_steps", "Warm-up steps"),
     Field("weight_decay", "Weight decay"),

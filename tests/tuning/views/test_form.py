@@ -37,9 +37,12 @@ def test_settings_at_odds_with_each_other_are_said_at_their_field():
     assert wrong == {"sample_question": "give a question, or set --sample-every 0"}
 
 
+FIXED = {"data", "device", "micro_batch_rows", "keep_checkpoints", "trust_remote_code"}
+
+
 def test_the_form_offers_every_setting_but_the_device():
     offered = {field.name for field in form.FIELDS}
-    assert set(presets.field_types()) - offered == {"data", "device", "micro_batch_rows", "keep_checkpoints"}
+    assert set(presets.field_types()) - offered == FIXED
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

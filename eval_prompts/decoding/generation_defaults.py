@@ -1,0 +1,74 @@
+"""A model's own generation settings (generation_config.json): shown always, followed where the user says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from eval_prompts.answers import Row
+
+FOLLOWED = ("repetition_penalty", "no_repeat_ngram_size", "top_k")
+SHOWN = (*FOLLOWED, "temperature", "top_p", "min_p", "typical_p", "min_new_tokens", "suppress_tokens")
+NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "top_k": 0,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "min_new_tokens": 0,
+}
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """What a model's folder says beside its end tokens, each only where it changes something."""
+
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path) -> GenerationDefaults:
+        """Read ``generation_config.json``; nothing where there is none."""
+        try:
+            content = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = {}
+        settings = content if isinstance(content, dict) else {}
+        named = {name: settings[name] for name in SHOWN if settings.get(name) not in (None, [], NEUTRAL.get(name))}
+        return cls(named)
+
+    def note(self, followed: bool) -> str | None:
+        """One sentence for the user; None if the model sets nothing of the kind."""
+        if not self.values:
+            return None
+        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.values.items())
+        if not followed:
+            return f"The model's own generation settings are not followed ({words}): --generation-defaults does."
+        left = [name.replace("_", " ") for name in self.values if name not in FOLLOWED]
+        rest = f" Not followed: {', '.join(left)}, for which the page's settings hold." if left else ""
+        used = ", ".join(f"{name.replace('_', ' ')} {self.values[name]}" for name in FOLLOWED if name in self.values)
+        return f"The model's own generation settings are followed ({used or 'none of those it has'}).{rest}"
+
+    def applied(self, rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
+        """``logits``, [rows, vocabulary], after transformers' own processors, which see prompt and answer so far."""
+        import torch
+        from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor, TopKLogitsWarper
+
+        penalty, size, top = (self.values.get(name) for name in FOLLOWED)
+        always: list[Any] = [RepetitionPenaltyLogitsProcessor(float(penalty))] if penalty else []
+        always += [NoRepeatNGramLogitsProcessor(int(size))] if size else []
+        sampled = [TopKLogitsWarper(int(top))] if top else []
+        changed = []
+        for row, scores in zip(rows, logits.split(1), strict=True):
+            ids = torch.tensor([row.ids], device=logits.device)
+            for process in (*always, *(sampled if row.generator is not None else [])):
+                scores = process(ids, scores)
+            changed.append(scores)
+        return torch.cat(changed)

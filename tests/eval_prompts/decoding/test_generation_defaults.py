@@ -1,0 +1,44 @@
+"""A model's own generation settings: followed as ``generate`` follows them, or said not to be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from eval_prompts.answers import Settings, Stream
+from eval_prompts.decoding.choice import make_backend
+from eval_prompts.decoding.engine import Engine
+from eval_prompts.decoding.generation_defaults import GenerationDefaults
+from tuning.data.chat import encode_prompt
+
+
+@pytest.mark.parametrize("values", [{"repetition_penalty": 1.3}, {"no_repeat_ngram_size": 2}])
+def test_followed_settings_give_the_text_of_generate(tiny_pair, values):
+    tokenizer = tiny_pair.tokenizer
+    prompt = torch.tensor([encode_prompt(tokenizer, "Why?")])
+    expected = tiny_pair.base.generate(prompt, max_new_tokens=24, do_sample=False, eos_token_id=2, **values)
+    engine = Engine(make_backend(tiny_pair, "fp32"), tokenizer, defaults=GenerationDefaults(values))
+    try:
+        stream = Stream(["Why?"], ["base"], Settings(max_new_tokens=24))
+        engine.submit(stream)
+        (answer,) = stream.result()
+    finally:
+        engine.close()
+    assert answer.text == tokenizer.decode([t for t in expected[0, prompt.shape[1] :].tolist() if t != 2])
+
+
+def test_what_a_model_sets_is_read_and_said(tmp_path):
+    settings = {"repetition_penalty": 1.05, "top_k": 20, "temperature": 0.7, "eos_token_id": [1, 2], "top_p": 1.0}
+    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    defaults = GenerationDefaults.of(tmp_path)
+    assert defaults.values == {"repetition_penalty": 1.05, "top_k": 20, "temperature": 0.7}
+    assert "not followed (repetition penalty 1.05, top k 20, temperature 0.7)" in defaults.note(False)
+    assert "followed (repetition penalty 1.05, top k 20). Not followed: temperature" in defaults.note(True)
+
+
+def test_a_model_that_sets_nothing_is_not_spoken_of(tmp_path):
+    assert GenerationDefaults.of(tmp_path).note(False) is None
+    (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.0, "eos_token_id": 2}')
+    assert GenerationDefaults.of(tmp_path).note(True) is None
