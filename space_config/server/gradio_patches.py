@@ -57,7 +57,7 @@ def send_shorter_lists_whole() -> None:
     """Gradio's edits of a stream are wrong where a list within a list gets shorter: 6.31 lowers the places of such
     deletions once more for every list around them, which breaks a client or leaves it with another object."""
     expect(parameters(gradios_own_diff) == ["old", "new"], "gradio.utils.diff")
-    expect(hasattr(gradio.routes.utils, "diff") and gradio.routes.utils is gradio.utils, "gradio.routes.utils")
+    expect(getattr(gradio.routes, "utils", None) is gradio.utils, "gradio.routes.utils")
     gradio.utils.diff = diff
 
 
@@ -83,12 +83,13 @@ class GuardedBlocks(gr.Blocks):
     expect("request" in parameters(gr.Blocks.process_api), "Blocks.process_api")
     expect(parameters(gr.Blocks.call_function)[:2] == ["self", "block_fn"], "Blocks.call_function")
 
-    async def process_api(self, block_fn: Any, *inputs: Any, request: Any = None, **named: Any) -> dict[str, Any]:
+    async def process_api(self, block_fn: Any, *inputs: Any, **named: Any) -> dict[str, Any]:
         """Gradio's own, for those who may. Raises gr.Error for the others, and in place of every other exception."""
-        if role_of(getattr(request, "request", None)) < roles.rule(str(block_fn.api_name))[0]:
+        if role_of(getattr(named.get("request"), "request", None)) < roles.rule(str(block_fn.api_name))[0]:
             raise gr.Error("Only the owner may do that.", print_exception=False)
         try:
-            return await super().process_api(block_fn, *inputs, request=request, **named)
+            output: dict[str, Any] = await super().process_api(block_fn, *inputs, **named)
+            return output
         except gr.Error as error:
             error.print_exception = False
             raise
@@ -99,7 +100,8 @@ class GuardedBlocks(gr.Blocks):
     async def call_function(self, block_fn: Any, *inputs: Any, **named: Any) -> dict[str, Any]:
         """Gradio's own; a function of ours that fails unforeseen is an error of the log and one line for the caller."""
         try:
-            return await super().call_function(block_fn, *inputs, **named)
+            output: dict[str, Any] = await super().call_function(block_fn, *inputs, **named)
+            return output
         except (gr.Error, StopAsyncIteration):
             raise
         except Exception:

@@ -22,6 +22,13 @@ from tests.benchmarks.memory import memory
 Run = Callable[[list[str], int, int], list[float]]
 
 
+def never_end() -> None:
+    """Make answers of this process go on past their end tokens, so that all are equally long."""
+    from tuning.data.template import ChatTemplate
+
+    ChatTemplate.end_ids = lambda self, generation_config=None: frozenset()
+
+
 def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     """The app's own engine, as visitors meet it; answers go on past their end tokens."""
     from eval_prompts.answers import Settings
@@ -30,7 +37,7 @@ def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     lens = Lens(model, adapter, device=device, precision=precision)
     lens.start()
     lens.wait_ready()
-    lens._engine._ends = frozenset()
+    never_end()
 
     def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
         streams = [lens.ask(questions, Settings(max_new_tokens=tokens)) for _ in range(visitors)]
@@ -52,7 +59,7 @@ def general(batches: bool, model: str, adapter: str) -> Run:
 
     pair = load_pair(resolve(model), pick_device("cpu"), adapter)
     engine = Engine(GeneralDecoder(pair, batches=batches), pair.tokenizer)
-    engine._ends = frozenset()
+    never_end()
 
     def run(questions: list[str], tokens: int, visitors: int) -> list[float]:
         settings = Settings(max_new_tokens=tokens)

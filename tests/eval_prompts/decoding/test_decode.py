@@ -20,6 +20,7 @@ from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.pair import load_pair, with_adapter
 from tests.eval_prompts.models.random_adapter import peft_merged, random_adapter
 from tuning.data.chat import encode_prompt
+from tuning.data.template import ChatTemplate
 from tuning.errors import UserError
 from tuning.models.weights import resolve
 
@@ -169,12 +170,12 @@ def test_a_row_ends_at_its_cap_or_by_itself(tiny_pair, engine_for):
     assert {answer.state for answer in answers if answer.tokens == 4} <= {"capped"}
 
 
-def test_an_end_token_ends_the_answer_and_is_not_part_of_it(tiny_pair, engine_for):
+def test_an_end_token_ends_the_answer_and_is_not_part_of_it(tiny_pair, engine_for, monkeypatch):
     """The fourth token of a known answer is declared the end token: three remain."""
     greedy = generated(tiny_pair.base, tiny_pair.tokenizer, QUESTIONS[3], 10)
     assert greedy[3] not in greedy[:3]
     engine = engine_for(tiny_pair)
-    engine._ends = frozenset({greedy[3]})
+    monkeypatch.setattr(ChatTemplate, "end_ids", lambda self, generation_config=None: frozenset({greedy[3]}))
     (answer,) = ask(engine, [QUESTIONS[3]], ("base",), max_new_tokens=10).result()
     assert answer.stopped
     assert answer.tokens == 3

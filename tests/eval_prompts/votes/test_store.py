@@ -149,7 +149,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
 
 
 def test_a_url_that_is_none_is_refused():
-    with pytest.raises(UserError, match="no URL"):
+    with pytest.raises(UserError, match="not a URL"):
         Ratings("not a url")
 
 

@@ -186,7 +186,7 @@ def test_many_processes_may_open_a_new_file_at_once(file):
     [
         ("mysql://somebody:secret@host/votes", "SQLite or PostgreSQL, not in mysql"),
         ("postgres://somebody:secret@127.0.0.1:1/votes", "The ratings database votes cannot be used"),
-        ("postgresql://somebody:secret@127.0.0.1:nonsense/votes", "no URL"),
+        ("postgresql://somebody:secret@127.0.0.1:nonsense/votes", "not a URL"),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(opened, url, message):
