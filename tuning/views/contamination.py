@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tuning.data.cleaning import NGRAM, PROBE_OVERLAP, Phrases, Row, phrases_of
-from tuning.data.dataset import DataSet, read_source
+from tuning.data.dataset import DataSet
 
 EXAMPLES = 3
 SHOWN = 80
@@ -91,12 +91,6 @@ def near_suite(dataset: DataSet, name: str, questions: Iterable[str]) -> Near:
 def near_test(dataset: DataSet) -> Near:
     """The training rows near a test row."""
     return near(f"training rows near a test row ({NGRAM}-word overlap)", dataset.train, map(asked, dataset.test))
-
-
-def questions_of(name: str) -> list[str]:
-    """The questions of a suite's file or of any data source, as they stand there. Raises UserError like
-    :func:`tuning.data.dataset.read_source`."""
-    return [f"{row.question} {row.input}".strip() for row in read_source(name).rows]
 
 
 def short(text: str) -> str:

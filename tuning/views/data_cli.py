@@ -36,7 +36,11 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     describe.add_argument("--max-tokens", type=int, default=1024, help="longer examples are dropped")
     describe.add_argument("--json", action="store_true", help="everything as one JSON object")
     describe.add_argument("--samples", default=str(SAMPLES), metavar="N", help="rows shown with --json, or all")
-    describe.add_argument("--against", metavar="SUITE", help="count rows near those of a suite or source")
+    describe.add_argument(
+        "--against",
+        metavar="SUITE",
+        help="count rows near its questions: python, python-suite, a task or a file of questions",
+    )
     describe.set_defaults(run=run_describe)
 
     export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")
@@ -53,8 +57,9 @@ def run_describe(options: argparse.Namespace) -> None:
     from tuning.data.template import chat_template
     from tuning.models import tiny
     from tuning.models.weights import Choices, load_tokenizer, resolve
-    from tuning.views.contamination import near_suite, near_test, questions_of
+    from tuning.views.contamination import near_suite, near_test
     from tuning.views.describe import as_json, describe
+    from tuning.views.suite_questions import questions_of
 
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens is {options.max_tokens}, but must be positive.")
@@ -63,10 +68,11 @@ def run_describe(options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(resolve(name, choices=Choices(options.chat_template)))
     for note in chat_template(tokenizer).notes:
         print(note, file=sys.stderr)
+    questions = questions_of(options.against) if options.against else []
     dataset = loaded(options, tokenizer=tokenizer, max_tokens=options.max_tokens)
     found = [near_test(dataset)]
     if options.against:
-        found.append(near_suite(dataset, options.against, questions_of(options.against)))
+        found.append(near_suite(dataset, options.against, questions))
     if options.json:
         told = as_json(dataset, tokenizer, options.max_tokens, count)
         print(json.dumps(told | {"contamination": [each.to_dict() for each in found]}, ensure_ascii=True, indent=2))

@@ -13,6 +13,8 @@ from typing import Any
 from tuning.runs import helper_process
 
 LONGEST_PIECE = 6000
+SUITE = "python-suite"
+"""The suite that comes with the project: what its questions tell of an adapter, training on them must not teach."""
 
 
 def preview(asked: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +59,9 @@ def roles() -> list[str]:
 
 def facts(dataset: Any, examples: int) -> str:
     """Counts, how often each row is met, how it is read, and what was dropped, in words."""
-    from tuning.views.contamination import near_test
+    from tuning.data.place import PYTHON_SOURCES
+    from tuning.views.contamination import near_suite, near_test
+    from tuning.views.suite_questions import questions_of
 
     rows = len(dataset.train)
     words = [f"{rows:,} training rows, {len(dataset.validation):,} for validation, {len(dataset.test):,} for the test."]
@@ -71,6 +75,11 @@ def facts(dataset: Any, examples: int) -> str:
     if close.count:
         line, row, other = close.examples[0]
         words.append(f"{close.count:,} training rows are near a test row, such as “{row}” (line {line}) and “{other}”.")
+    if dataset.source not in PYTHON_SOURCES:
+        close = near_suite(dataset, SUITE, questions_of(SUITE))
+        if close.count:
+            line, row, _ = close.examples[0]
+            words.append(f"{close.count:,} rows are near questions of {SUITE}, such as “{row}” (line {line}).")
     return " ".join(words)
 
 
