@@ -70,7 +70,7 @@ def build_page(
         base=lambda: lens.status().model,
     )
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        compare_tab.build_header(lens, watcher.training_words, owns)
+        compare_tab.build_header(lens, watcher.training_words, owns, tasks)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):

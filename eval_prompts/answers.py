@@ -15,6 +15,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
 
 State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"]
@@ -195,6 +196,8 @@ class Stream:
         self.address = ""
         self.rows = [Row(self, side, index) for index in range(len(self.questions)) for side in self.sides]
         self.asked = time.monotonic()
+        self.prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None
+        """The questions as they are put to an adapter, where that depends on it; it may not be known yet."""
         self.decode: Callable[[list[int]], str] = lambda ids: ""
         self.count_ahead: Callable[[Stream], int] = lambda stream: 0
         self._changed = threading.Condition()
@@ -212,6 +215,12 @@ class Stream:
         """End the answers to question number ``index`` alone; the others go on."""
         self._stopped.add(index)
         self.notify()
+
+    def put_to(self, adapter: AdapterCard | None) -> None:
+        """Lay the questions out for the adapter that answers, where that makes a difference. Raises UserError if one
+        cannot be asked of it."""
+        if self.prompts_for is not None:
+            self.questions = list(self.prompts_for(adapter))
 
     def is_stopped(self, index: int) -> bool:
         """True once someone has asked the answers to this one question to end."""

@@ -57,9 +57,11 @@ def head() -> str:
     return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
 
 
-def build_header(lens: Lens, training: Callable[[], str], is_owner: Callable[[gr.Request], bool]) -> None:
-    """The line with the name, the two models and the live status; ``training`` says in words what trains, or '', and
-    ``is_owner`` whether a request is the owner's."""
+def build_header(
+    lens: Lens, training: Callable[[], str], is_owner: Callable[[gr.Request], bool], tasks: TaskChoice
+) -> None:
+    """The line with the name, the two models and the live status; ``training`` says in words what trains, or '',
+    ``is_owner`` whether a request is the owner's, and ``tasks`` in which prompt questions are put."""
 
     def training_now() -> str:
         try:
@@ -69,7 +71,7 @@ def build_header(lens: Lens, training: Callable[[], str], is_owner: Callable[[gr
             return "training: see the server's log"
 
     def status(_: Any, request: gr.Request) -> dict[str, Any]:
-        view = status_view(lens.status()) | {"training": training_now(), "owner": is_owner(request)}
+        view = status_view(tasks.noted(lens.status())) | {"training": training_now(), "owner": is_owner(request)}
         return view | {"poll_seconds": BUSY_POLL_SECONDS} if view["training"] else view
 
     gr.HTML(
@@ -241,7 +243,8 @@ def _asker(
             else:
                 prompts = [task.own_prompt(question)]
                 asked = [task.own_question(question)]
-            stream = lens.ask(prompts, settings, visitor=session, address=address_of(request))
+            in_its_own = tasks.prompts_for(task, asked)
+            stream = lens.ask(prompts, settings, visitor=session, address=address_of(request), prompts_for=in_its_own)
             showing = pairs.show(stream, lens.status, session, bool(blind), task, asked)
             comparison = Comparison(lens.status, settings, [prompt.text for prompt in prompts], showing)
             for answers in visitors.follow(stream, session):

@@ -116,7 +116,7 @@ class Comparison:
     def messages(self, number: int) -> Sequence[Mapping[str, str]]:
         """The conversation that the answers to a question follow."""
         question = self.asked(number)
-        return (self.task.prompt(question) if question.id else self.task.own_prompt(question.text)).messages
+        return self.task.put(question).messages
 
     def verdict(self, answer: Answer) -> Judgement | None:
         """What the machine found about an answer, if it was judged."""

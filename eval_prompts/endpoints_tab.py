@@ -54,12 +54,15 @@ def build(
         request: gr.Request,
         blind: bool,
         row: Callable[..., Rows],
+        named: str = "",
     ) -> Iterator[Rows]:
-        """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too."""
+        """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too.
+        ``named`` is the name of the task, if whoever asks gave one."""
         session = request.session_hash or ""
-        prompts = [task.prompt(question) if question.id else task.own_prompt(question.text) for question in questions]
+        prompts = [task.put(question) for question in questions]
         asked = with_stop(settings_from(*settings), task)
-        stream = lens.ask(prompts, asked, visitor=session, address=address_of(request))
+        in_its_own = tasks.prompts_for(task, questions, named)
+        stream = lens.ask(prompts, asked, visitor=session, address=address_of(request), prompts_for=in_its_own)
         showing = pairs.show(stream, lens.status, session, blind, task, questions)
         for answers in visitors.follow(stream, session):
             pairs.keep(showing)
@@ -91,7 +94,8 @@ def build(
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
-            task: the name of a task (see /tasks), whose prompt the question is put in; empty for the one in use.
+            task: the name of a task (see /tasks), whose prompt the question is put in; empty for the one in use, or, if
+                the owner chose none, for the prompt that the adapter was trained in.
 
         Returns:
             The base model's answer and the tuned model's answer.
@@ -100,7 +104,9 @@ def build(
         named = tasks.named(task)
         settings = with_stop(settings_from(max_new_tokens, temperature, top_p, seed), named)
         session = request.session_hash or ""
-        stream = lens.ask([named.own_prompt(question)], settings, visitor=session, address=address_of(request))
+        prompt = named.own_prompt(question)
+        in_its_own = tasks.prompts_for(named, [named.own_question(question)], task)
+        stream = lens.ask([prompt], settings, visitor=session, address=address_of(request), prompts_for=in_its_own)
         for base, tuned in visitors.follow(stream, session):
             yield base.text, tuned.text
 
@@ -111,7 +117,8 @@ def build(
         top_p: float = 1.0,
         seed: int = 0,
     ) -> Iterator[list[dict]]:
-        """Asks both models the five probe questions and streams the ten answers so far.
+        """Asks both models the five probe questions and streams the ten answers so far. Unless the owner chose a task,
+        they are put in the prompt that the adapter was trained in.
 
         Args:
             max_new_tokens: where an answer is cut off at the latest.
@@ -149,7 +156,8 @@ def build(
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
-            task: the name of a task (see /tasks); empty for the one in use, which is 'python' unless the owner chose.
+            task: the name of a task (see /tasks); empty for the one in use. If the owner chose none, these are the five
+                probes, put in the prompt that the adapter was trained in.
             page: which fifty of the task's questions to ask, if it has more.
 
         Returns:
@@ -160,7 +168,7 @@ def build(
         named = tasks.named(task)
         questions = [named.own_question(question)] if question else page_of(named, page)
         settings = (max_new_tokens, temperature, top_p, seed)
-        yield from stream_rows(named, questions, settings, request, blind, _pair_rows)
+        yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task)
 
     def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
         """Votes on a pair of answers, or changes the vote; one vote counts for each pair and session.
@@ -234,7 +242,7 @@ def build(
             One object with state ('loading', 'ready' or 'failed'), message, progress, model, origin, device, adapter,
             against, base_is_base, memory_mb, answering, queued, uptime_seconds, version and fingerprint.
         """
-        return lens.status().to_dict()
+        return tasks.noted(lens.status()).to_dict()
 
     _add_stream(ask, tuple[str, str])
     _add_stream(ask_probes, Rows)

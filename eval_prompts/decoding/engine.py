@@ -204,13 +204,13 @@ class Engine:
     def _change_backend_when_idle(self) -> None:
         if self._next_backend is not None and not self._active:
             self._backend, self._next_backend = self._next_backend, None
-            if self._tokenizers != self._next_tokenizers:
-                self._tokenizers = self._next_tokenizers
-                self._prepare_waiting()
+            self._tokenizers = self._next_tokenizers
+            self._prepare_waiting()
             gc.collect()
 
     def _prepare_waiting(self) -> None:
-        """Lay out anew what was asked before the tokenizers changed; a request that does not fit any more ends."""
+        """Lay out anew what was asked before the tokenizers or the prompts changed; a request that does not fit any
+        more ends."""
         with self._work:
             waiting = list(self._waiting)
         for stream in _streams(waiting):

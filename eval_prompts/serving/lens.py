@@ -115,16 +115,18 @@ class Lens:
         visitor: str = "",
         address: str = "",
         format: PromptFormat = PYTHON_FORMAT,
+        prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None,
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
-        Questions that are texts are put into ``format``. ``visitor`` is the session and ``address`` the network
-        address that asks, where they are known. If ``visitor`` has a request running, waits a moment for its end.
-        Raises UserError if it goes on, if a question cannot be asked, the queue is full, ``address`` has too many
-        requests, or there is no tuned side to ask.
+        Questions that are texts are put into ``format``. ``prompts_for`` gives the same questions as they are put to
+        the adapter that will answer, which is known once the models are loaded. ``visitor`` is the session and
+        ``address`` the network address that asks, where they are known. If ``visitor`` has a request running, waits a
+        moment for its end. Raises UserError if it goes on, if a question cannot be asked, the queue is full,
+        ``address`` has too many requests, or there is no tuned side to ask.
         """
         stream = Stream(questions, sides, settings or Settings(), visitor, format)
-        stream.address = address
+        stream.address, stream.prompts_for = address, prompts_for
         self._limits.check(stream)
         self._wait_for_previous(visitor)
         with self._lock:
@@ -135,7 +137,7 @@ class Lens:
                 raise UserError("Your previous question is still being answered: stop it first.")
             self._limits.check_room(stream, self._streams)
             if self._engine is not None:
-                self._submit(stream)
+                self._take(stream)
             self._streams.append(stream)
         return stream
 
@@ -178,6 +180,7 @@ class Lens:
             pair, backend = in_a_thread_that_ends(load)
             with self._lock:
                 self._pair, self._adapter = pair, adapter
+                self._put_again()
                 self._engine.swap(backend, pair.tokenizers)
         names = [card.name for card in (pair.adapter, pair.against) if card is not None]
         log.info("adapter: %s", " against ".join(names) or "none")
@@ -215,6 +218,17 @@ class Lens:
         if engine is None:
             return 0, sum(len(stream.rows) for stream in list(self._streams))
         return engine.answering, engine.queued
+
+    def _take(self, stream: Stream) -> None:
+        """Have a request answered, in the prompt of the adapter that is loaded; the caller holds the lock."""
+        stream.put_to(self._pair.adapter if self._pair else None)
+        self._submit(stream)
+
+    def _put_again(self) -> None:
+        """Lay out for the new adapter what has not begun: the engine will ask that one."""
+        for stream in self._streams:
+            if all(row.state == "waiting" for row in stream.rows):
+                stream.put_to(self._pair.adapter if self._pair else None)
 
     def _submit(self, stream: Stream) -> None:
         if "tuned" in stream.sides:
@@ -264,7 +278,7 @@ class Lens:
         """Answer, from now on, and what has been asked already; the caller holds the lock."""
         for stream in self._streams:
             try:
-                self._submit(stream)
+                self._take(stream)
             except UserError as error:
                 stream.fail(str(error))
         self._state, self._message, self._progress = "ready", "ready", None

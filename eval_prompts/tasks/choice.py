@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from eval_prompts.tasks.catalogue import BUILT_IN, all_tasks, find_task, own_files, python_task, summary
+from eval_prompts.tasks.of_adapter import default_task, format_of, prompts_by_adapter
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.tasks.task import Question, Task
 from tuning.errors import UserError
 
+if TYPE_CHECKING:
+    from eval_prompts.answers import Prompt
+    from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.serving.status import Status
+
 AT_ONCE = 50
 """Questions of a task that one press asks."""
+ONE_PROMPT = (
+    "Both sides are asked in the prompt of the adapter {name}; {other} was trained in another one, or does not say in "
+    "which."
+)
 
 
 class TaskChoice:
     """The task in use. It may be changed from any thread; a request keeps the one it began with."""
 
     def __init__(self, task: Task | None = None) -> None:
-        self.task = task or python_task()
+        self._chosen = task
+
+    @property
+    def task(self) -> Task:
+        """What is asked: the task that was chosen, else the Python task's questions."""
+        return self._chosen or python_task()
 
     def named(self, name: str) -> Task:
         """The task of that name for a visitor, who may name no file; '' is the one in use. Raises UserError."""
@@ -32,8 +49,32 @@ class TaskChoice:
 
     def use(self, name: str) -> dict[str, Any]:
         """Use the task of that name, or in that file, from now on. For the owner alone. Raises UserError for none."""
-        self.task = find_task(name)
-        return summary(self.task)
+        task = self._chosen = find_task(name)
+        return summary(task)
+
+    def prompts_for(
+        self, task: Task, questions: Sequence[Question], named: str = ""
+    ) -> Callable[[AdapterCard | None], list[Prompt]] | None:
+        """How ``questions`` of ``task`` are put to the adapter that answers: in its own prompt format where nobody has
+        chosen a task, neither the owner nor whoever asks (``named``); None for the task's own prompt."""
+        if named or self._chosen is not None or task is not python_task():
+            return None
+        return prompts_by_adapter(questions)
+
+    def noted(self, status: Status) -> Status:
+        """The state of things with what is to be said of the prompt that questions are put in."""
+        if self._chosen is not None or status.adapter is None:
+            return status
+        card, against = status.adapter, status.against
+        if against is not None and format_of(against)[0] != format_of(card)[0]:
+            both = ONE_PROMPT.format(name=card.name, other=against.name)
+            status = replace(status, notes=(*status.notes, both))
+        note = default_task(card)[1]
+        if not note:
+            return status
+        if card.recorded:
+            return replace(status, notes=(*status.notes, note))
+        return replace(status, adapter=card.noting(note))
 
     def listed(self) -> list[dict[str, Any]]:
         """The tasks that visitors see, each with whether it is in use."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.tasks.catalogue import python_task
-from eval_prompts.tasks.task import Task
+from eval_prompts.tasks.task import Question, Task
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from eval_prompts.answers import Prompt
     from eval_prompts.models.adapters import AdapterCard
 
 UNKNOWN = (
@@ -19,6 +21,7 @@ UNKNOWN = (
     "a system prompt. Choose a task to change that."
 )
 OWN = "The adapter {name} was trained in a prompt format of its own, and questions go out in that."
+EMPTY = "Its template names {columns} too, for which the questions here have nothing."
 UNREADABLE = (
     "The record of the adapter {name} has a prompt format that cannot be read ({reason}): the Python task's is used."
 )
@@ -46,4 +49,22 @@ def default_task(card: AdapterCard | None) -> tuple[Task, str]:
     """What is asked where no task was chosen: the five probes, in the adapter's own format; and what to tell of it."""
     format, note = format_of(card)
     task = python_task()
-    return (task, note) if format == task.format else (replace(task, format=format, title="Python probes"), note)
+    if format == task.format:
+        return task, note
+    lacking = [name for name in format.fields if name not in ("question", "input")]
+    questions = [replace(one, columns={**dict.fromkeys(lacking, ""), **one.columns}) for one in task.questions]
+    if lacking:
+        note = f"{note} {EMPTY.format(columns=', '.join(lacking))}"
+    if format.user is not None and "question" not in format.fields:
+        format = replace(format, user=None)
+    return replace(task, format=format, questions=questions, title="Python probes"), note
+
+
+def prompts_by_adapter(questions: Sequence[Question]) -> Callable[[AdapterCard | None], list[Prompt]]:
+    """Questions of the default task, or a visitor's own, as they are put to an adapter that is not known yet."""
+
+    def prompts(card: AdapterCard | None) -> list[Prompt]:
+        task, _ = default_task(card)
+        return [task.put(task.find(question.id) or question) for question in questions]
+
+    return prompts

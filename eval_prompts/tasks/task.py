@@ -86,6 +86,11 @@ class Task:
         columns = {name: as_text(value, name) for name, value in question.columns.items()}
         return Prompt(text, tuple(self.format.messages({"question": text, "input": "", **columns})), len(text))
 
+    def put(self, question: Question) -> Prompt:
+        """A question as it is put to the model, be it one of the task's or a visitor's own, which has no id. Raises
+        UserError if it cannot be asked."""
+        return self.prompt(question) if question.id else self.own_prompt(question.text)
+
     def own_question(self, text: str) -> Question:
         """What a visitor has typed, as a question of this task: one of its own where it is the same text."""
         return self._by_text.get(text.strip()) or Question("", text.strip(), columns={"question": text.strip()})

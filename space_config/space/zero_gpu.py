@@ -207,9 +207,14 @@ class ZeroGpuLens(Lens):
                 self._hand_over(stream)
                 return
 
+    def _put_again(self) -> None:
+        """Nothing: what waits for a GPU has gone there with the adapter that it was asked of."""
+
     def _hand_over(self, stream: Stream) -> None:
         try:
-            self._engine.submit(stream)
+            with self._lock:  # the adapter may be another one by now
+                stream.put_to(self._pair.adapter)
+                self._engine.submit(stream)
         except UserError as error:
             stream.fail(str(error))
 

@@ -44,3 +44,16 @@ def test_the_apps_task_is_asked_and_judged_and_another_can_be_named(client):
         client.predict(question="Why?", task="/etc/passwd", api_name="/ask")
     assert client.predict(task="python", api_name="/use_task")["title"] == "Python"
     assert len(client.predict(question="", blind=False, max_new_tokens=4, api_name="/ask_pairs")) == 5
+
+
+def test_without_a_task_an_adapter_from_elsewhere_is_asked_without_a_system_prompt_and_that_is_said(app):
+    client = Client(app.url, verbose=False, download_files=False, analytics_enabled=False)
+    assert "without a system prompt" in client.predict(api_name="/status")["adapter"]["notes"][-1]
+
+    def answers(**named):
+        rows = client.predict(question="Why?", blind=False, max_new_tokens=24, api_name="/ask_pairs", **named)
+        pair = tuple(rows[0][place]["text"] for place in ("left", "right"))
+        assert client.predict(question="Why?", max_new_tokens=24, api_name="/ask", **named) == pair
+        return pair
+
+    assert answers() == answers(task="plain") != answers(task="python")
