@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
+from eval_prompts.decoding.generation_defaults import GenerationDefaults
 from eval_prompts.decoding.tokenizers import decoder
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.status import Status
@@ -55,11 +56,13 @@ class Request:
     questions: list[Prompt]
     sides: tuple[Side, ...]
     settings: Settings
+    follows_defaults: bool = False
+    """Whether answers follow the model's own generation settings."""
 
     @property
     def models(self) -> tuple[Any, ...]:
         """What has to be loaded for it."""
-        return self.weights, self.adapter, self.against, self.quantize, self.exact
+        return self.weights, self.adapter, self.against, self.quantize, self.exact, self.follows_defaults
 
 
 def seconds_for(request: Request) -> int:
@@ -99,7 +102,8 @@ def _engine(request: Request) -> Engine:
         pair = load_pair(request.weights, pick_device(DEVICE, precision), request.adapter, request.quantize)
         if request.against is not None:
             pair = with_adapter(pair, request.weights, request.adapter, request.against)
-        _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizers)
+        defaults = GenerationDefaults.of(request.weights.path) if request.follows_defaults else None
+        _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizers, defaults=defaults)
     return _loaded[1]
 
 
@@ -146,7 +150,15 @@ class ZeroGpuLens(Lens):
         adapter, against = (card and str(card.path) for card in (pair.adapter, pair.against))
         exact = self._precision == "fp32"
         request = Request(
-            self._weights, adapter, against, self._quantize, exact, stream.questions, stream.sides, stream.settings
+            self._weights,
+            adapter,
+            against,
+            self._quantize,
+            exact,
+            stream.questions,
+            stream.sides,
+            stream.settings,
+            self._choices is not None and self._choices.generation_defaults,
         )
         for row in stream.rows:
             template = chat_template(pair.tokenizers[row.side])

@@ -5,7 +5,9 @@ It runs on the CPU and in this process; the platform itself, its processes and i
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ from space_config.settings import read_settings
 from space_config.space import zero_gpu
 from space_config.space.zero_gpu import LONGEST_SECONDS, TAKEN, ZeroGpuLens, seconds_for
 from tuning.errors import UserError
+from tuning.models.weights import Choices
 
 QUESTIONS = ["What is a list?", "What is a tuple?"]
 VISITOR = ContextVar("visitor", default="nobody")
@@ -113,6 +116,28 @@ def test_the_slot_is_as_long_as_rows_and_tokens_take_and_never_longer_than_is_le
     assert short < long < LONGEST_SECONDS
     request = types.SimpleNamespace(questions=QUESTIONS, sides=("base",), settings=Settings(max_new_tokens=4096))
     assert seconds_for(request) == LONGEST_SECONDS
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_the_models_own_generation_settings_are_followed_there_as_here(
+    platform, tiny_model_path, tiny_adapter_path, tmp_path, followed
+):
+    folder = shutil.copytree(tiny_model_path, tmp_path / "model")
+    (folder / "generation_config.json").write_text(json.dumps({"repetition_penalty": 5.0}))
+    made = {"device": "cpu", "precision": "fp32", "choices": Choices(generation_defaults=followed)}
+    answers = {}
+    for kind in (Lens, ZeroGpuLens):
+        with kind(str(folder), str(tiny_adapter_path), **made) as lens:
+            lens.start()
+            lens.wait_ready(60)
+            answers[kind] = texts(lens.ask(QUESTIONS, Settings(max_new_tokens=20)).result())
+            assert ("settings are followed" in "".join(lens.status().notes)) == followed
+    assert answers[ZeroGpuLens] == answers[Lens]
+    with Lens(str(folder), str(tiny_adapter_path), device="cpu", precision="fp32") as plain:
+        plain.start()
+        unchanged = texts(plain.ask(QUESTIONS, Settings(max_new_tokens=20)).result())
+    assert (answers[Lens] == unchanged) != followed
+    assert len(platform.visitors) == 1, "the stand-in lent no GPU"
 
 
 def test_where_no_gpu_is_lent_the_cpu_answers(lens, platform):
