@@ -87,6 +87,8 @@ class GuardedBlocks(gr.Blocks):
         """Gradio's own, for those who may. Raises gr.Error for the others, and in place of every other exception."""
         if role_of(getattr(named.get("request"), "request", None)) < roles.rule(str(block_fn.api_name))[0]:
             raise gr.Error("Only the owner may do that.", print_exception=False)
+        if isinstance(named.get("inputs"), list):
+            named["inputs"] = with_defaults(block_fn, named["inputs"])
         try:
             output: dict[str, Any] = await super().process_api(block_fn, *inputs, **named)
             return output
@@ -107,6 +109,17 @@ class GuardedBlocks(gr.Blocks):
         except Exception:
             log.exception("%s failed", getattr(block_fn, "api_name", block_fn))
             raise gr.Error(FAULT, print_exception=False) from None
+
+
+def with_defaults(block_fn: Any, values: list[Any]) -> list[Any]:
+    """The values of a call, and the defaults of the parameters behind them that it leaves out.
+
+    Gradio refuses a call by plain HTTP that has fewer values than the function has parameters, defaults or not: each
+    parameter that an endpoint gains would break the scripts that were written before.
+    """
+    parameters_of = list(inspect.signature(block_fn.fn).parameters.values())[: len(block_fn.inputs)]
+    optional = [parameter.default for parameter in parameters_of[len(values) :]]
+    return values if inspect.Parameter.empty in optional else [*values, *optional]
 
 
 def role_of(request: Any) -> roles.Role:

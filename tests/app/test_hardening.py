@@ -174,13 +174,15 @@ def raw(app, head, body=b""):
     return answer
 
 
-def test_a_failed_call_is_one_record_of_the_log(start_app, page_model_path):
-    app = start_app("--model", str(page_model_path), "--adapter", "nothing/here", "--log-format", "json")
-    assert httpx.post(f"{app.url}gradio_api/run/rate", json={"data": ["a\nforged line"]}).status_code == 500
+def test_a_malformed_call_is_the_callers_fault_and_forges_no_line_of_the_log(start_app, page_model_path):
+    quiet = ("--adapter", "nothing/here", "--log-format", "json", "--log-level", "info")
+    app = start_app("--model", str(page_model_path), *quiet)
+    refused = httpx.post(f"{app.url}gradio_api/run/rate", json={"data": ["a\nforged line"]})
+    assert refused.status_code == 400
     app.stop()
     lines = app.remaining_lines()
-    (record,) = [json.loads(line) for line in lines if "the call of rate failed" in line]
-    assert record["level"] == "warning"
+    (record,) = [json.loads(line) for line in lines if "the call of rate is malformed" in line]
+    assert record["level"] == "info"
     assert len(record["request"]) == 12
     assert not [line for line in lines if line.startswith(("Traceback", "forged", " "))]
 

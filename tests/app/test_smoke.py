@@ -131,7 +131,7 @@ def test_bad_options_are_refused_in_words(options, part):
 
 def test_the_endpoints_explain_themselves(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    asking = {"/ask", "/ask_probes", "/ask_pairs", "/rate", "/undo", "/results", "/status"}
+    asking = {"/ask", "/ask_probes", "/ask_pairs", "/rate", "/undo", "/results", "/status", "/tasks", "/use_task"}
     training = {"/start_training", "/training_events", "/stop_training", "/runs", "/use_adapter"}
     assert set(endpoints) == asking | training
     assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
@@ -144,6 +144,7 @@ def test_the_endpoints_explain_themselves(client):
         "temperature": 0.0,
         "top_p": 1.0,
         "seed": 0,
+        "task": "",
     }
     assert [each["python_type"]["type"] for each in endpoints["/ask"]["returns"]] == ["str", "str"]
 

@@ -99,6 +99,14 @@
 		choose.setAttribute("aria-controls", known.id);
 
 		let previewed = "";
+
+		/** Says that a preview's counts are of other settings than the form's, such as how often each row is met. */
+		function stale() {
+			if (panel.hidden || JSON.stringify(details()) === previewed) return;
+			setText(facts, "The settings have changed since: press Preview to count again.");
+		}
+
+		/** Every column with the role it has, to be corrected. */
 		function mapping(told) {
 			const chosen = (told.columns || []).map(([column, role]) => {
 				const known = told.roles.includes(role) ? role : "";

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from space_config.server import gradio_patches
-from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff
+from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff, with_defaults
 from tuning.errors import UserError
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, "", "a", "ab", "abc", "b"])
@@ -100,3 +100,29 @@ def test_another_diff_is_refused(monkeypatch):
     monkeypatch.setattr(gradio_patches, "gradios_own_diff", lambda old, new, path: [])
     with pytest.raises(UserError, match=r"gradio\.utils\.diff"):
         gradio_patches.send_shorter_lists_whole()
+
+
+def test_a_call_with_fewer_values_gets_the_defaults_of_the_rest():
+    """Scripts that call an endpoint by HTTP go on working when it gains a parameter with a default."""
+
+    def ask(question: str, tokens: int = 300, task: str = "") -> str:
+        return f"{question} {tokens} {task!r}"
+
+    with gr.Blocks() as page:
+        gr.api(ask)
+    (call,) = page.fns.values()
+    assert with_defaults(call, ["Why?"]) == ["Why?", 300, ""]
+    assert with_defaults(call, ["Why?", 5]) == ["Why?", 5, ""]
+    assert with_defaults(call, ["Why?", 5, "sql"]) == ["Why?", 5, "sql"]
+    assert with_defaults(call, []) == []
+
+
+def test_gradio_refuses_a_call_without_its_defaults_still():
+    def ask(question: str, task: str = "") -> str:
+        return question + task
+
+    with gr.Blocks() as page:
+        gr.api(ask)
+    (call,) = page.fns.values()
+    with pytest.raises(ValueError, match="didn't receive enough input values"):
+        page.validate_inputs(call, ["Why?"])
