@@ -8,10 +8,14 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuning.errors import UserError
 from tuning.files import recover_folder, replacing
 from tuning.runs.run import Run, is_trained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,8 @@ def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
 def export_merged(run: Run, out: Path) -> Path:
     """Write base and adapter as one model in transformers' layout to the folder ``out``, merged in fp32.
 
-    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+    A head or an embedding whose weight the base uses twice changes where the adapter is alone, as in training. Raises
+    UserError if there is no adapter yet, ``out`` exists, or the disk is full.
     """
     adapter = best_adapter(run)
     refuse_existing(out)
@@ -61,7 +66,9 @@ def export_merged(run: Run, out: Path) -> Path:
     try:
         with replacing(out) as fresh:
             with quiet():
-                tuned = PeftModel.from_pretrained(load_model(weights, pick_device("cpu")), adapter)
+                base = load_model(weights, pick_device("cpu"))
+                untie(base, adapter)
+                tuned = PeftModel.from_pretrained(base, adapter)
                 tuned.merge_and_unload().save_pretrained(fresh)
             load_tokenizer(weights).save_pretrained(fresh)
             shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
@@ -70,6 +77,25 @@ def export_merged(run: Run, out: Path) -> Path:
     except Exception as error:
         raise UserError(f"{out} cannot be written ({error}): free some space or choose another place.") from error
     return out
+
+
+def untie(model: PreTrainedModel, adapter: Path) -> None:
+    """Give head and embedding a weight each where the base has one for both and the adapter changes either of them:
+    merged into the one weight, its change would be in both."""
+    from safetensors import safe_open
+    from torch import nn
+
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = embedding.get_parameter("weight")
+    if head is None or head.weight is not tied:
+        return
+    paths = [path for path, module in model.named_modules() if module is head or module is embedding]
+    with safe_open(adapter / WEIGHTS_FILE, "pt") as file:
+        if not any(f".{path}." in name for name in file.keys() for path in paths):  # noqa: SIM118
+            return
+    head.weight = nn.Parameter(tied.detach().clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
 
 
 def halve(weights: Path) -> None:

@@ -1,0 +1,36 @@
+"""The base with an adapter merged in: the logits of training and asking, also where head and embedding are one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+from tuning.exports.export import export_merged
+
+
+@pytest.mark.parametrize(
+    ("targets", "apart"),
+    [(["q_proj", "v_proj"], False), (["q_proj", "lm_head"], True), (["q_proj", "embed_tokens"], True)],
+)
+def test_a_merged_model_has_the_logits_of_the_adapter_over_the_base(whole, tiny_model_path, tmp_path, targets, apart):
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type="CAUSAL_LM")
+    torch.manual_seed(3)
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_path), config).eval()
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.2)
+    (whole.adapter / "adapter_model.safetensors").unlink()
+    tuned.save_pretrained(whole.adapter)
+    folder = export_merged(whole, tmp_path / "merged")
+    ids = torch.tensor([[1, 20, 30, 40]])
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(folder).eval()
+        again = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model_path), whole.adapter).eval()
+        torch.testing.assert_close(merged(ids).logits, tuned(ids).logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(merged(ids).logits, again(ids).logits, rtol=1e-4, atol=1e-4)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert ("lm_head.weight" in file.keys()) == apart  # noqa: SIM118
