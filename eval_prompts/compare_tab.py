@@ -194,7 +194,6 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, ta
         longest = gr.Slider(value=start.max_new_tokens, minimum=min(16, start.max_new_tokens), maximum=4096)
         return [gr.Button(ask_all_words(tasks.task)), longest, start.temperature, start.top_p, start.seed]
 
-    # By the queue: a direct call goes to a route without a name, which is closed to visitors.
     page.load(task_in_use, None, [ask_all, *settings], show_progress="hidden", api_visibility="private")
     stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
 

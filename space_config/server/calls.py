@@ -12,6 +12,8 @@ from typing import Any
 UPLOADED_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".safetensors"})
 FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
 BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
+DIRECT = "predict"
+"""What gradio's page writes in place of a name where it calls a function by its number and past the queue."""
 UNKNOWN = "(unknown)"
 DEEPEST = 32
 """Levels of a call's JSON. The page's own calls have six; gradio fails beyond a few hundred."""
@@ -47,6 +49,8 @@ class Names:
             raise Refused(400, "The call's fn_index is not a number.")
         if number is None and in_path is None:
             raise Refused(400, "The call names no function.")
+        if number is not None and in_path == DIRECT and DIRECT not in self.functions.values():
+            in_path = None
         names = {in_path} if in_path is not None else set()
         return names if number is None else names | {self.functions.get(number, UNKNOWN)}
 

@@ -157,7 +157,8 @@ def visit(browser, app, start_app, complaints):
             context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.2', json.dumps(stored)])})")
         page = context.new_page()
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        # A reload ends the streams of gradio's client, which says so as an error of its own.
+        page.on("pageerror", lambda error: "AbortError" in str(error) or complaints.append(str(error)))
         page.on(
             "request",
             lambda request: request.url.startswith((url, "data:", "blob:")) or complaints.append(request.url),

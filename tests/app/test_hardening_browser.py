@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.app.running import PASSWORD
-from tests.app.visiting import ASK, ASK_ALL, ask, wait_until_done
+from tests.app.visiting import ASK, ASK_ALL, ask, choose_longest_answer, wait_until_done
 
 pytestmark = pytest.mark.browser
 VIOLATIONS = "addEventListener('securitypolicyviolation', e => (window.refused ??= []).push(e.violatedDirective))"
@@ -81,4 +81,17 @@ def test_a_refused_vote_says_why_and_an_owner_is_greeted(browser, start_app, pag
     page.fill("input[type=password]", PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_text("You are the owner. Sign out").wait_for(timeout=20_000)
+    page.close()
+
+
+def test_a_visitor_stops_what_they_asked(browser, guarded_app, complaints):
+    page = browser.new_page()
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.goto(guarded_app.url, wait_until="domcontentloaded")
+    page.wait_for_selector(ASK_ALL)
+    choose_longest_answer(page, 4096)
+    ask(page, "What is a list?")
+    with page.expect_response(lambda response: response.url.endswith("/run/predict")) as stopped:
+        page.locator("#ll-stop").click()
+    assert stopped.value.ok
     page.close()
