@@ -107,3 +107,32 @@ def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, l
     page.fill("#ll-field-data", "python_qa")
     expect(page.locator("#ll-field-where")).to_be_hidden()
     expect(start).to_be_enabled()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])
+def test_roles_of_columns_are_corrected_in_the_preview(train, page_model_path, tmp_path, theme, width):
+    file = tmp_path / "mapped.csv"
+    rows = "".join(f"{at},Frage Nummer {at} nach dem Inhalt?,Antwort {at},Text {at}\n" for at in range(40))
+    file.write_text("Nr,Frage,Antwort,a column with a very long name that says what stands in it\n" + rows)
+    page = train(theme=theme, width=width)
+    fill(page, settings(page_model_path, "python_qa"))
+    page.set_input_files("input[type=file]", file)
+    expect(page.locator(".ll-data .ll-wrong")).to_contain_text("no usable columns", timeout=60_000)
+    chosen = page.locator(".ll-data-columns select")
+    expect(chosen).to_have_count(4)
+    expect(page.locator(".ll-data-samples article")).to_have_count(0)
+    expect(page.locator(".ll-preview .ll-marked")).to_be_hidden()
+    page.get_by_label("Role of the column Frage").select_option("question")
+    page.get_by_label("Role of the column Antwort").select_option("answer")
+    screenshot(page, f"train-columns-guess-{theme}-{width}", full_page=True)
+    page.get_by_role("button", name="Use these roles").click()
+    expect(page.locator(".ll-data-samples article")).to_have_count(3, timeout=60_000)
+    expect(page.locator(".ll-data .ll-wrong")).to_be_hidden()
+    assert page.input_value("#ll-field-columns") == "question=Frage,answer=Antwort"
+    assert page.locator(".ll-data-samples mark").first.inner_text().startswith("Antwort")
+    expect(page.get_by_label("Role of the column Nr")).to_have_value("")
+    expect(page.get_by_label("Role of the column Frage")).to_have_value("question")
+    assert overflow(page) <= 0
+    found = page.evaluate(CONTRAST.replace("#ll-results *", "#ll-train *"))
+    assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
+    screenshot(page, f"train-columns-{theme}-{width}", full_page=True)

@@ -42,7 +42,8 @@
 		const facts = el("p", { class: "ll-note" });
 		const samples = el("div", { class: "ll-data-samples" });
 		const columns = el("div", { class: "ll-data-columns" });
-		const panel = el("details", { class: "ll-more ll-preview", hidden: true, open: true }, el("summary", {}, "What the model sees"), facts, el("p", { class: "ll-note" }, "Only ", el("mark", {}, "the marked tokens"), " are trained; the rest is what they answer."), samples, columns);
+		const legend = el("p", { class: "ll-note ll-marked" }, "Only ", el("mark", {}, "the marked tokens"), " are trained; the rest is what they answer.");
+		const panel = el("details", { class: "ll-more ll-preview", hidden: true, open: true }, el("summary", {}, "What the model sees"), facts, legend, samples, columns);
 		const root = el(
 			"div",
 			{ class: "ll-data" },
@@ -123,8 +124,8 @@
 				field.dispatchEvent(new Event("change", { bubbles: true }));
 				preview();
 			});
-			const rows = chosen.map(([column, select]) => el("label", { class: "ll-data-column" }, el("code", {}, column), " ", select));
-			columns.replaceChildren(el("h4", {}, "Columns"), ...rows, use);
+			const rows = chosen.map(([column, select]) => el("label", { class: "ll-data-column" }, el("code", {}, column), select));
+			columns.replaceChildren(el("h4", {}, "Columns and their roles"), el("div", { class: "ll-data-roles" }, ...rows), use);
 		}
 
 		async function preview() {
@@ -138,8 +139,9 @@
 			setText(wrong, told.error || "");
 			if (told.error) return;
 			if (told.wrong) setText(wrong, told.wrong);
-			setText(facts, told.facts);
+			setText(facts, told.facts || "Say below which column is which, then press Use these roles.");
 			mapping(told);
+			legend.hidden = !told.samples.length;
 			samples.replaceChildren(...told.samples.map(sampleArticle));
 			panel.open = true;
 			for (const text of samples.querySelectorAll("pre")) scrollToTrained(text);

@@ -90,6 +90,17 @@ def test_a_conversation_keeps_every_turn_and_what_is_not_to_be_trained_is_not(tm
     assert data.unused == ("tools",)
 
 
+def test_a_greeting_goes_before_the_question_untrained_and_counted(tmp_path, tiny_tokenizer):
+    path = tmp_path / "greeting.jsonl"
+    greeted = turns(("assistant", "Welcome!"), ("user", "q"), ("assistant", "a"))
+    path.write_text(json.dumps({"messages": greeted}) + "\n")
+    data = load(str(path), tokenizer=tiny_tokenizer, max_tokens=200)
+    (row,) = data.rows()
+    assert [(turn.text, turn.trained) for turn in row.turns] == [("Welcome!", False), ("q", False), ("a", True)]
+    assert dict(data.dropped) == {"a greeting before the first question (kept before it, not trained)": 1}
+    assert data.dropped.lines == {"a greeting before the first question (kept before it, not trained)": 1}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

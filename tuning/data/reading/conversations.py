@@ -22,6 +22,7 @@ TRAIN_KEYS = ("weight", "train", "training")
 PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
 ROWLESS = "no question followed by an answer"
 UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
+GREETING = "a greeting before the first question (kept before it, not trained)"
 AFTERWARDS = "turns after the last trained one (the rest of the conversation is used)"
 
 
@@ -150,6 +151,9 @@ def row_of(turns: Sequence[Turn], line: int, *, last_only: bool, note_part: Note
     roles = [turn.role for turn in tidy]
     if "assistant" not in roles or "user" not in roles:
         raise Unusable(ROWLESS)
+    if roles[0] == "assistant" and tidy[0].trained and tidy[0].text:
+        tidy[0] = replace(tidy[0], trained=False)
+        note_part(GREETING)
     final = max(at for at, role in enumerate(roles) if role == "assistant")
     if last_only:
         tidy = [replace(turn, trained=turn.trained and at == final) for at, turn in enumerate(tidy)]
