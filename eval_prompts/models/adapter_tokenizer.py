@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 TEMPLATE_FILE = "chat_template.jinja"
+CHOSEN = "It brings a chat template of its own, but is asked with the one that was chosen with --chat-template."
 FOREIGN_SHARE = 0.01
 """Up to this share of the base's tokens may mean something else: people put their own on reserved ids."""
 
@@ -37,13 +38,23 @@ def tokenizer_of(
         if hasattr(base, mark):
             setattr(own, mark, getattr(base, mark))
     check_vocabulary(own, base, entries)
+    overruled = template_chosen(base) and own.chat_template not in (None, base.chat_template)
+    if overruled:
+        own.chat_template = base.chat_template
     if own.get_vocab() != base.get_vocab() or own.eos_token_id != base.eos_token_id:
         if own.chat_template is None:
             own.chat_template = base.chat_template
-        return own, [difference(own, base)]
+        return own, [difference(own, base), *([CHOSEN] if overruled else [])]
+    if overruled:
+        return base, [CHOSEN]
     if own.chat_template is not None and own.chat_template != base.chat_template:
         return own, ["It brings a chat template of its own, and is asked with it."]
     return with_template(folder, base)
+
+
+def template_chosen(base: PreTrainedTokenizerBase) -> bool:
+    """Whether the user has chosen a chat template, which then holds for both sides."""
+    return getattr(base, CHOICE, (None, None))[0] is not None
 
 
 def load(folder: Path) -> PreTrainedTokenizerBase | None:
@@ -63,6 +74,8 @@ def with_template(folder: Path, base: PreTrainedTokenizerBase) -> tuple[PreTrain
     template = read_text(path) if path.is_file() else None
     if template is None or template == base.chat_template:
         return base, []
+    if template_chosen(base):
+        return base, [CHOSEN]
     own = copy.deepcopy(base)
     own.chat_template = template
     return own, ["It brings a chat template of its own, and is asked with it."]

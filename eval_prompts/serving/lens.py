@@ -104,7 +104,7 @@ class Lens:
             version=__version__,
             fingerprint=self._weights.fingerprint if self._weights else "",
             against=pair.against if pair else None,
-            notes=(*self._notes, *(engine.backend.notes if engine else ())),
+            notes=(*template_notes(pair), *self._notes, *(engine.backend.notes if engine else ())),
         )
 
     def ask(
@@ -247,7 +247,6 @@ class Lens:
             from eval_prompts.decoding.engine import Engine
             from eval_prompts.decoding.generation_defaults import GenerationDefaults
             from eval_prompts.models.pair import load_pair
-            from tuning.data.template import chat_template
             from tuning.models.device import pick_device
             from tuning.models.weights import Choices, resolve
 
@@ -263,7 +262,7 @@ class Lens:
             backend = make_backend(pair, self._precision)
             engine = Engine(backend, pair.tokenizers, on_broken=self._fail, defaults=followed)
             note = defaults.note(followed is not None)
-            self._notes = [*chat_template(pair.tokenizer).notes, *([note] if note else [])]
+            self._notes = [note] if note else []
             with self._lock:
                 self._pair, self._engine = pair, engine
                 self._take_up()
@@ -291,6 +290,22 @@ class Lens:
                 if not stream.done:
                     stream.fail(message)
         self._settled.set()
+
+
+def template_notes(pair: Pair | None) -> list[str]:
+    """What is to be said of the chat templates that the sides are asked with now, each remark once."""
+    if pair is None:
+        return []
+    from tuning.data.template import chat_template
+
+    used = pair.tokenizers.values() if pair.tuned is not None else [pair.tokenizer]
+    notes: list[str] = []
+    for tokenizer in used:
+        try:
+            notes += chat_template(tokenizer).notes
+        except UserError as error:  # whoever asks is told too
+            notes.append(str(error))
+    return list(dict.fromkeys(notes))
 
 
 def in_a_thread_that_ends(work: Callable[[], T]) -> T:

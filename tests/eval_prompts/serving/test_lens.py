@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.limits import Limits
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
+from tuning.models.weights import Choices
 
 
 @pytest.fixture
@@ -203,3 +205,33 @@ def test_a_class_behind_one_address_is_taken_in_where_sessions_are_counted():
     lens = Lens("never loaded", limits=Limits(asks_per_address=None))
     streams = [lens.ask(["What is a list?"], visitor=f"pupil {number}", address="192.0.2.1") for number in range(20)]
     assert len(streams) == 20
+
+
+NO_SYSTEM = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("choice", [None, "plain"])
+def test_notes_on_templates_follow_the_adapter_and_a_chosen_template_holds_for_both_sides(
+    tiny_model_path, tiny_adapter_path, tmp_path, choice
+):
+    other = shutil.copytree(tiny_adapter_path, tmp_path / "other")
+    (other / "chat_template.jinja").write_text(NO_SYSTEM)
+    choices = Choices(chat_template=choice)
+    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", choices=choices) as lens:
+        lens.start()
+        lens.wait_ready(60)
+        before = lens.status().notes
+        card = lens.reload(str(other))
+        during = lens.status().notes
+        stream = lens.ask(["Why?"], Settings(max_new_tokens=2))
+        stream.result()
+        base, tuned = [row.ids[: row.prompt_length] for row in stream.rows]
+        lens.reload(str(tiny_adapter_path))
+        assert lens.status().notes == before
+    assert (base == tuned) == (choice is not None)
+    assert any("--chat-template" in note for note in card.notes) == (choice is not None)
+    assert any("no system role" in note for note in set(during) - set(before)) == (choice is None)
