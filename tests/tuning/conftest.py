@@ -7,10 +7,6 @@ import random
 
 import pytest
 
-from tests.tuning.tiny_runs import new_run
-from tuning.training import worker
-from tuning.training.parallel import Ranks
-
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):
@@ -49,7 +45,11 @@ def settings(tiny_model_path, data_file, tmp_path, monkeypatch):
 
 @pytest.fixture
 def whole(settings):
-    """An uninterrupted run."""
+    """An uninterrupted run. The pipeline's tests, in an environment without torch, get by without these imports."""
+    from tests.tuning.tiny_runs import new_run
+    from tuning.training import worker
+    from tuning.training.parallel import Ranks
+
     finished = new_run(settings)
     assert worker.work(finished, Ranks(), quiet=True) == "finished"
     return finished

@@ -74,7 +74,7 @@ def test_the_job_loads_what_ingest_loads_and_shows_its_figures(tmp_path, instanc
     for asset in ("modelled", "loaded"):
         shown = figures(run, asset)
         assert shown["dagster/row_count"] == facts.rows == 200
-        assert shown["left out"] == facts.dropped == {"duplicate question": 2, "empty answer": 1}
+        assert shown["left out"] == facts.dropped == {"duplicate row": 2, "empty answer": 1}
         assert shown["snapshot"] == facts.snapshot
         assert {name: shown[f"rows of {name}"] for name in facts.splits} == facts.splits
     assert figures(run, "loaded")["rows added"] == 200
