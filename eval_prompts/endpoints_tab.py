@@ -214,7 +214,7 @@ def build(
         return results_of(pairs.ratings, adapter or None)
 
     def list_tasks() -> list[dict]:
-        """The tasks that can be asked.
+        """The tasks that can be asked, each with its prompt and its scorers.
 
         Returns:
             One object for each task with name, title, description, questions (their count), system, user, score,

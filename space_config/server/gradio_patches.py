@@ -117,8 +117,12 @@ def with_defaults(block_fn: Any, values: list[Any]) -> list[Any]:
     Gradio refuses a call by plain HTTP that has fewer values than the function has parameters, defaults or not: each
     parameter that an endpoint gains would break the scripts that were written before.
     """
-    parameters_of = list(inspect.signature(block_fn.fn).parameters.values())[: len(block_fn.inputs)]
-    optional = [parameter.default for parameter in parameters_of[len(values) :]]
+    sent = [
+        parameter
+        for parameter in inspect.signature(block_fn.fn).parameters.values()
+        if str(getattr(parameter.annotation, "__name__", parameter.annotation)).rpartition(".")[2] != "Request"
+    ]
+    optional = [parameter.default for parameter in sent[len(values) : len(block_fn.inputs)]]
     return values if inspect.Parameter.empty in optional else [*values, *optional]
 
 

@@ -105,8 +105,8 @@ def test_another_diff_is_refused(monkeypatch):
 def test_a_call_with_fewer_values_gets_the_defaults_of_the_rest():
     """Scripts that call an endpoint by HTTP go on working when it gains a parameter with a default."""
 
-    def ask(question: str, tokens: int = 300, task: str = "") -> str:
-        return f"{question} {tokens} {task!r}"
+    def ask(request: gr.Request, question: str, tokens: int = 300, task: str = "") -> str:
+        return f"{question} {tokens} {task!r} {request}"
 
     with gr.Blocks() as page:
         gr.api(ask)
