@@ -50,6 +50,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message.rstrip('.')}. ({self.prog} --help lists what there is.)\n")
 
 
+PYTHON_PROMPT_USED = "Both sides are asked in the Python task's prompt, whatever the adapter was trained in."
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     common = argparse.ArgumentParser(add_help=False)
@@ -173,6 +176,7 @@ def run_tokens(options: argparse.Namespace) -> None:
         raise UserError("The token lens compares two models: leave --sides out.")
     if options.task:
         raise UserError("The token lens reads texts in the Python task's prompt: leave --task out.")
+    print(PYTHON_PROMPT_USED, file=sys.stderr)
     lens = new_lens(options)
     try:
         load(lens)
@@ -248,6 +252,7 @@ def run_score(options: argparse.Namespace) -> None:
     if options.task:
         score_task(options)
         return
+    print(PYTHON_PROMPT_USED, file=sys.stderr)
     items = suite.load_suite(options.suite, options.limit)
     settings = settings_of(options, python_task())
     with new_lens(options) as lens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ TEMPLATE_FILE = "chat_template.jinja"
 CHOSEN = "It brings a chat template of its own, but is asked with the one that was chosen with --chat-template."
 FOREIGN_SHARE = 0.01
 """Up to this share of the base's tokens may mean something else: people put their own on reserved ids."""
+
+log = logging.getLogger(__name__)
 
 
 def tokenizer_of(
@@ -65,6 +68,7 @@ def load(folder: Path) -> PreTrainedTokenizerBase | None:
         with quiet():
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception:
+        log.exception("The tokenizer that the adapter %s brings cannot be loaded: the base's is used", folder.name)
         return None
 
 
