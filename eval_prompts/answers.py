@@ -29,12 +29,14 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 8, 200
 class Prompt:
     """One question as it is asked: the conversation that the answer follows, and ``text``, which is what people see.
 
-    ``size`` counts the characters that whoever asks has given, for the caps on questions.
+    ``size`` counts the characters that whoever asks has given, for the caps on questions; ``seed`` is this question's
+    own, where it is not that of the settings.
     """
 
     text: str
     messages: tuple[Message, ...]
     size: int = 0
+    seed: int | None = None
 
 
 def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = PYTHON_FORMAT) -> Prompt:
@@ -194,6 +196,8 @@ class Stream:
         self.settings = settings
         self.visitor = visitor
         self.address = ""
+        self.background = False
+        """Whether it waits, and is set aside, while anybody else is being answered."""
         self.rows = [Row(self, side, index) for index in range(len(self.questions)) for side in self.sides]
         self.asked = time.monotonic()
         self.prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None
@@ -257,6 +261,11 @@ class Stream:
         return self._cancelled
 
     @property
+    def error(self) -> str | None:
+        """Why the request failed, in one sentence; None while it has not."""
+        return self._error
+
+    @property
     def done(self) -> bool:
         """True if no answer of this request will grow any more."""
         return all(row.state in FINAL_STATES for row in self.rows)
@@ -270,6 +279,12 @@ class Stream:
     def answers(self) -> list[Answer]:
         """A copy of all answers as they stand, by question, base before tuned."""
         return [self._snapshot(row) for row in self.rows]
+
+    def newly_finished(self, taken: set[int]) -> list[Answer]:
+        """The answers that have ended since the last call; ``taken`` keeps the numbers of their rows."""
+        ended = [number for number, row in enumerate(self.rows) if number not in taken and row.state in FINAL_STATES]
+        taken.update(ended)
+        return [self._snapshot(self.rows[number]) for number in ended]
 
     def _snapshot(self, row: Row) -> Answer:
         ids = row.generated

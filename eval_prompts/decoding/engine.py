@@ -60,7 +60,8 @@ class Backend(Protocol):
 
 
 class Engine:
-    """Continuous batching over a backend: requests are served first come, first served, row by row."""
+    """Continuous batching over a backend: requests are served first come, first served, row by row; those in the
+    background only while nobody else is, and set aside, with what they have written, as soon as somebody asks."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Engine:
         self._next_tokenizers = self._tokenizers
         self._max_rows = max_rows
         self._waiting: deque[Row] = deque()
+        self._background: deque[Row] = deque()
         self._active: list[Row] = []
         self._work = threading.Condition()
         self._closed = False
@@ -95,12 +97,12 @@ class Engine:
 
     @property
     def answering(self) -> int:
-        """Rows being computed now."""
-        return len(self._active)
+        """Rows being computed now, those in the background not counted."""
+        return sum(not row.stream.background for row in list(self._active))
 
     @property
     def queued(self) -> int:
-        """Rows that wait for a place."""
+        """Rows that wait for a place, those in the background not counted."""
         return len(self._waiting)
 
     def submit(self, stream: Stream) -> None:
@@ -113,7 +115,7 @@ class Engine:
                 raise UserError(self._end_words)
             if used is not self._next_tokenizers:  # they changed while the prompts were laid out
                 self._prepare(stream.rows)
-            self._waiting.extend(stream.rows)
+            (self._background if stream.background else self._waiting).extend(stream.rows)
             self._work.notify()
 
     def _prepare(self, rows: Sequence[Row]) -> None:
@@ -136,7 +138,7 @@ class Engine:
                 )
             row.ids, row.prompt_length = list(prompt), len(prompt)
             row.limit = min(len(prompt) + int(settings.max_new_tokens), context)
-            row.generator = generator_for(settings)
+            row.generator = generator_for(settings, row.stream.questions[row.index].seed)
             row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
             row.decode = decoder(tokenizer, row.ends)
 
@@ -164,7 +166,7 @@ class Engine:
         """Rows in the queue before the first of ``stream``; 0 if one of its rows is already being computed."""
         if any(row.state != "waiting" for row in stream.rows):
             return 0
-        ahead = len(self._active)
+        ahead = self.answering
         for row in list(self._waiting):
             if row.stream is stream:
                 return ahead
@@ -182,7 +184,7 @@ class Engine:
                 self._closed, self._end_words = True, BROKEN
             self._on_broken(BROKEN)
         with self._work:
-            left = [*self._active, *self._waiting]
+            left = [*self._active, *self._waiting, *self._background]
         for stream in _streams(left):
             stream.fail(self._end_words)
 
@@ -192,7 +194,7 @@ class Engine:
         with torch.inference_mode():
             while True:
                 with self._work:
-                    self._work.wait_for(lambda: self._closed or self._waiting or self._active or self._next_backend)
+                    self._work.wait_for(self._has_work)
                     if self._closed:
                         return
                 self._change_backend_when_idle()
@@ -200,6 +202,9 @@ class Engine:
                 self._drop_cancelled()
                 if self._active:
                     self._step()
+
+    def _has_work(self) -> bool:
+        return bool(self._closed or self._waiting or self._active or self._background or self._next_backend)
 
     def _change_backend_when_idle(self) -> None:
         if self._next_backend is not None and not self._active:
@@ -212,7 +217,7 @@ class Engine:
         """Lay out anew what was asked before the tokenizers or the prompts changed; a request that does not fit any
         more ends."""
         with self._work:
-            waiting = list(self._waiting)
+            waiting = [*self._waiting, *self._background]
         for stream in _streams(waiting):
             try:
                 self._prepare([row for row in waiting if row.stream is stream])
@@ -220,8 +225,24 @@ class Engine:
                 self._fail([row for row in waiting if row.stream is stream], error)
 
     def _admit(self) -> None:
-        while self._waiting and len(self._active) < self._max_rows and self._next_backend is None:
-            row = self._waiting.popleft()
+        if self._waiting or self.answering:
+            self._set_background_aside()
+            self._admit_from(self._waiting)
+        else:
+            self._admit_from(self._background)
+
+    def _set_background_aside(self) -> None:
+        """Let the background's rows go, with what they have written: once they come back it is fed anew."""
+        for row in reversed([row for row in self._active if row.stream.background]):
+            self._active.remove(row)
+            self._backend.leave(row)
+            row.state, row.fed = "waiting", 0
+            with self._work:
+                self._background.appendleft(row)
+
+    def _admit_from(self, queue: deque[Row]) -> None:
+        while queue and len(self._active) < self._max_rows and self._next_backend is None:
+            row = queue.popleft()
             if row.cancelled or row.stream.done:
                 self._finish(row, "cancelled")
                 continue
@@ -230,16 +251,17 @@ class Engine:
             except Exception as error:
                 self._fail([row], error)
                 continue
-            row.state, row.started = "streaming", time.monotonic()
+            row.state, row.started = "streaming", row.started or time.monotonic()
             self._active.append(row)
 
     def _drop_cancelled(self) -> None:
         for row in [row for row in self._active if row.cancelled]:
             self._retire(row, "cancelled")
-        if any(row.cancelled for row in list(self._waiting)):
+        if any(row.cancelled for row in [*self._waiting, *self._background]):
             with self._work:
-                gone = [row for row in self._waiting if row.cancelled]
+                gone = [row for row in [*self._waiting, *self._background] if row.cancelled]
                 self._waiting = deque(row for row in self._waiting if not row.cancelled)
+                self._background = deque(row for row in self._background if not row.cancelled)
             for row in gone:
                 self._finish(row, "cancelled")
 
@@ -294,6 +316,7 @@ class Engine:
             stream.fail(words)
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)
+                self._background = deque(row for row in self._background if row.stream is not stream)
 
 
 def _streams(rows: Iterable[Row]) -> list[Stream]:

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Row, Settings
 
 
-def generator_for(settings: Settings) -> torch.Generator | None:
-    """A row's own random generator, so that its text does not depend on who else is being answered."""
+def generator_for(settings: Settings, seed: int | None = None) -> torch.Generator | None:
+    """A row's own random generator, so that its text does not depend on who else is being answered. ``seed`` is the
+    question's own, where it has one."""
     import torch
 
-    return None if settings.temperature == 0 else torch.Generator().manual_seed(int(settings.seed))
+    chosen = settings.seed if seed is None else seed
+    return None if settings.temperature == 0 else torch.Generator().manual_seed(int(chosen))
 
 
 def choose_tokens(rows: list[Row], logits: torch.Tensor) -> list[int]:

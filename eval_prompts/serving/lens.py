@@ -116,17 +116,18 @@ class Lens:
         address: str = "",
         format: PromptFormat = PYTHON_FORMAT,
         prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None,
+        background: bool = False,
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
         Questions that are texts are put into ``format``. ``prompts_for`` gives the same questions as they are put to
         the adapter that will answer, which is known once the models are loaded. ``visitor`` is the session and
-        ``address`` the network address that asks, where they are known. If ``visitor`` has a request running, waits a
+        ``address`` the network address that asks, where they are known; ``background`` lets everybody else go first. If ``visitor`` has a request running, waits a
         moment for its end. Raises UserError if it goes on, if a question cannot be asked, the queue is full,
         ``address`` has too many requests, or there is no tuned side to ask.
         """
         stream = Stream(questions, sides, settings or Settings(), visitor, format)
-        stream.address, stream.prompts_for = address, prompts_for
+        stream.address, stream.prompts_for, stream.background = address, prompts_for, background
         self._limits.check(stream)
         self._wait_for_previous(visitor)
         with self._lock:

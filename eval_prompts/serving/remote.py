@@ -176,14 +176,15 @@ async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
     """The chunks of one streamed chat completion. Raises UserError if the endpoint refuses."""
     import httpx
 
-    settings = row.stream.settings
+    settings, prompt = row.stream.settings, row.stream.questions[row.index]
+    seed = settings.seed if prompt.seed is None else prompt.seed
     body: dict[str, Any] = {
         "model": side.model,
-        "messages": list(row.stream.questions[row.index].messages),
+        "messages": list(prompt.messages),
         "max_tokens": int(settings.max_new_tokens),
         "temperature": settings.temperature,
         "top_p": settings.top_p,
-        "seed": int(settings.seed) % 2**31,
+        "seed": int(seed) % 2**31,
         "stream": True,
         "stream_options": {"include_usage": True},
     }

@@ -1,0 +1,1 @@
+"""Scoring both sides on whole tasks: a run of its own, paired statistics, one verdict, and a gate."""
