@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import re
+import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from eval_prompts.tasks.files import dump_task, parse_task, read_task
+from eval_prompts.tasks.files import dump_dict, parse_task, read_task
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.task import Question, Task
@@ -20,6 +24,9 @@ from tuning.files import data_root, write_whole
 DEFAULT = "python"
 FOLDER = Path(__file__).with_name("built_in")
 ENDINGS = (".yaml", ".yml")
+INLINE = 200
+"""Questions up to which a kept task is one file."""
+QUESTIONS = re.compile(r"\.[0-9a-f]{12}\.jsonl")
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +112,8 @@ def find_task(name: str) -> Task:
         return BUILT_IN[name]()
     own = own_files()
     if name in own:
-        return read_task(own[name])
+        task = read_own(own[name], stamp(own[name]))
+        return task if task.name == name else replace(task, name=name)  # it is found by its file's name
     path = Path(name).expanduser()
     if path.suffix.lower() in ENDINGS or path.is_file():
         return read_task(path)
@@ -123,19 +131,61 @@ def all_tasks() -> tuple[list[Task], list[str]]:
     return found, problems
 
 
+def stamp(path: Path) -> tuple[float, ...]:
+    """What changes with a task's file and whatever lies beside it under its name."""
+    try:
+        return tuple(
+            value
+            for part in sorted(path.parent.glob(f"{path.stem}.*"))
+            for value in (part.stat().st_mtime_ns, part.stat().st_size)
+        )
+    except FileNotFoundError:  # one was replaced just now
+        return (time.time(),)
+
+
+@lru_cache(maxsize=32)
+def read_own(path: Path, _: tuple[float, ...]) -> Task:
+    """A task of one's own, read once for as long as its files stay the same."""
+    return read_task(path)
+
+
 def save_task(task: Task) -> Path:
-    """Keep a task in the data folder under its name. Raises UserError for a built-in task's name, or a full disk."""
+    """Keep a task in the data folder under its name; more than ``INLINE`` questions lie in a file beside it. A reader
+    sees the old one or the new one, whole.
+
+    Raises UserError for a built-in task's name, and a full disk.
+    """
     if task.name in BUILT_IN:
         raise UserError(f"{task.name} is the name of a built-in task: choose another.")
-    path = tasks_folder() / f"{task.name}.yaml"
-    text = dump_task(task)
-    parse_task(text, path.name)  # what is kept can be read back
+    folder = tasks_folder()
+    path = folder / f"{task.name}.yaml"
+    told = task.to_dict()
+    beside: Path | None = None
+    if len(task.questions) > INLINE:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told["questions"])
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
+        beside = folder / f"{task.name}.{digest}.jsonl"
+        told["questions"] = beside.name
+    text = dump_dict(told)
+    if beside is None:
+        parse_task(text, path.name)  # what is kept can be read back
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if beside is not None:
+            write_whole(beside, lines)
+            parse_task(text, path.name, path)
         write_whole(path, text)
     except OSError as error:
         raise UserError(f"The task cannot be kept ({error.strerror}): make room and try again.") from error
+    remove_questions(task.name, but=beside)
     return path
+
+
+def remove_questions(name: str, but: Path | None = None) -> None:
+    """Remove the questions that lay beside a task's file before."""
+    for path in tasks_folder().glob(f"{name}.*.jsonl"):
+        if QUESTIONS.fullmatch(path.name.removeprefix(name)) and path != but:
+            path.unlink(missing_ok=True)
 
 
 def delete_task(name: str) -> None:
@@ -144,6 +194,7 @@ def delete_task(name: str) -> None:
     if path is None:
         raise UserError(f"There is no task {name!r} of your own.")
     path.unlink(missing_ok=True)
+    remove_questions(name)
 
 
 def free_name(title: str) -> str:
@@ -161,5 +212,8 @@ def summary(task: Task) -> dict[str, Any]:
         "system": task.format.system,
         "user": task.format.user,
         "score": [scorer.spec for scorer in task.scorers],
+        "settings": task.settings.to_dict(),
+        "notes": list(task.notes),
+        "show": task.show,
         "built_in": task.name in BUILT_IN,
     }

@@ -18,6 +18,9 @@ from eval_prompts.tasks.task import Question, Task
 from tuning.data.chat import Message, PromptFormat, is_message
 from tuning.errors import UserError
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where it is there: the same, and some ten times as fast."""
 MOST_CHARACTERS = 20_000_000
 DEEPEST = 40
 FIELDS = (
@@ -76,15 +79,16 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
     name = text_of("name") or (file.stem if file else "")
     if not NAME.fullmatch(name):
         raise fail("name", "a name has 1 to 64 letters, digits, dots, dashes and underscores.")
-    format = PromptFormat(text_of("system").strip() or None, text_of("user").strip() or None, _shots(values, fail))
-    scorers = _scorers(values.get("score"), folder, lambda words: fail("score", words))
+    format = PromptFormat(text_of("system").strip() or None, text_of("user").strip() or None, shots_of(values, fail))
+    scorers = scorers_of(values.get("score"), folder, lambda words: fail("score", words))
     columns = values.get("columns") or {}
     if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
         raise fail("columns", "it names a column for each part of a question: {question: Frage, answer: Antwort}.")
     show = values.get("show", True)
     if not isinstance(show, bool):
         raise fail("show", "it must be true or false.")
-    questions = _questions(values, content, source, folder, format, scorers, columns, fail)
+    notes: list[str] = []
+    questions = _questions(values, content, source, folder, format, scorers, columns, fail, notes)
     return Task(
         name=name,
         title=text_of("title"),
@@ -92,15 +96,21 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
         format=format,
         questions=questions,
         scorers=scorers,
-        settings=_settings(values, fail),
+        settings=settings_of(values, fail),
         show=show,
+        notes=tuple(notes),
         file=file,
     )
 
 
 def dump_task(task: Task) -> str:
     """A task as the text of a file, its questions inline."""
-    return yaml.safe_dump(task.to_dict(), allow_unicode=True, sort_keys=False, width=100)
+    return dump_dict(task.to_dict())
+
+
+def dump_dict(told: Mapping[str, Any]) -> str:
+    """The text of a task file with these fields."""
+    return yaml.dump(dict(told), Dumper=DUMPER, allow_unicode=True, sort_keys=False, width=100)
 
 
 def compose(text: str, source: str) -> yaml.MappingNode:
@@ -111,18 +121,20 @@ def compose(text: str, source: str) -> yaml.MappingNode:
         )
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=LOADER):
             line = event.start_mark.line + 1
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{source}, line {line}: aliases (*{event.anchor}) are not taken: write it out.")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise UserError(f"{source}, line {line}: it is nested more than {DEEPEST} deep.")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark else ""
         reason = error.problem or error.context
+        if reason and "nesting depth" in reason:
+            raise UserError(f"{source}{place}: it is nested more than {DEEPEST} deep.") from None
         raise UserError(f"{source}{place}: it is not valid YAML ({reason}): put texts in quotes.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:200]}.") from None
@@ -157,7 +169,7 @@ def plain(node: yaml.Node, typed: bool) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [plain(value, typed) for value in node.value]
     word = str(node.value)
-    if node.style is not None or not typed:
+    if node.style or not typed:
         return word
     constants = {"true": True, "false": False, "null": None, "~": None, "": None}
     if word.lower() in constants:
@@ -167,7 +179,8 @@ def plain(node: yaml.Node, typed: bool) -> Any:
     return float(word) if FRACTION.fullmatch(word) else word
 
 
-def _shots(values: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
+def shots_of(values: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
+    """The example turns among a task's fields; ``fail(field, words)`` makes the UserError for what is none."""
     shots = values.get("shots") or []
     if not isinstance(shots, list):
         raise fail("shots", "they are a list of turns.")
@@ -182,7 +195,8 @@ def _shots(values: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
     return tuple(turns)
 
 
-def _scorers(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]:
+def scorers_of(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]:
+    """The scorers under ``score``; ``fail(words)`` makes the UserError for what is none."""
     specs = value if isinstance(value, list) else [] if value is None else [value]
     try:
         return tuple(make(spec, folder) for spec in specs)
@@ -190,7 +204,8 @@ def _scorers(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]:
         raise fail(f"{error}.".replace("..", ".")) from None
 
 
-def _settings(values: Mapping[str, Any], fail: Any) -> Settings:
+def settings_of(values: Mapping[str, Any], fail: Any) -> Settings:
+    """The generation settings among a task's fields; ``fail(field, words)`` makes the UserError for what is none."""
     asked = values.get("settings") or {}
     if not isinstance(asked, dict):
         raise fail("settings", f"they are {', '.join(SETTINGS)}, each with its value.")
@@ -213,6 +228,7 @@ def _questions(
     scorers: tuple[Scorer, ...],
     columns: Mapping[str, str],
     fail: Any,
+    notes: list[str],
 ) -> list[Question]:
     asked = values.get("questions")
     if not asked:
@@ -221,10 +237,11 @@ def _questions(
         if folder is None:
             raise fail("questions", "a task from the page cannot name a file: upload the file beside it.")
         path = folder / asked
+        table = read_table(path)
+        notes += table.notes
         return make_questions(
-            read_table(path), format, scorers, source=path.name, named=columns, folder=folder,
-            unit="row" if path.suffix.lower() in (".parquet", ".xlsx") else "line",
-        )  # fmt: skip
+            table.rows, format, scorers, source=path.name, named=columns, folder=folder, unit=table.unit
+        )
     if not isinstance(asked, list):
         raise fail("questions", "they are a list, or the name of a file.")
     nodes = content["questions"].value

@@ -206,11 +206,12 @@ def test_a_mistake_is_one_line_with_file_line_and_field(capitals, change, words)
         ("id,question,answer,continent\na,Why?,x,\n", "line 2, continent: user names this column, and it is empty"),
         ("id,question,answer,continent\na,,x,y\n", "line 2, question: the question is empty"),
         ("id,question,answer,continent\na,W?,x,y\nb,W?,x,y\na,V?,x,y\n", "line 4, id: 'a' stands in line 2 already"),
-        ("id,question,answer,continent\na,W?,x\n", "line 2: 3 cells, but the first line names 4"),
-        ('id,question,answer,continent\na,"W\n?",x,y\nb,W?,x\n', "line 4: 3 cells"),
+        ("id,question,answer,continent\na,W?,x\n", "line 2: it has 3 fields, but the header has 4"),
+        ('id,question,answer,continent\na,"W\n?",x,y\nb,W?,x\n', "line 4: it has 3 fields"),
         ("id,question,question,continent\n", "'question' stands twice"),
         ("id,question,answer,continent\n", "holds no questions"),
-        ("", "holds no questions"),
+        ("", "is empty"),
+        ("id,question,answer,continent\n,,,\n", "holds no questions"),
         ("id,frage,answer,continent\na,W?,x,y\n", "user names the column 'question', which is not there"),
     ],
 )
@@ -224,14 +225,14 @@ def test_a_mistake_in_the_questions_names_their_file_and_line(capitals, content,
     ("name", "content", "words"),
     [
         ("q.csv", b"question\n\xff\n", "line 2: it is not UTF-8"),
-        ("q.jsonl", b'{"question": "a"}\n{"question"\n', "line 2 is not valid JSON"),
-        ("q.jsonl", b"[1]\n", "line 1 is not an object"),
-        ("q.json", b"[" * 100_000, "not valid JSON"),
-        ("q.json", b'{"a": 1}', "must hold a list"),
-        ("q.parquet", b"PAR1", "not a Parquet file"),
+        ("q.jsonl", b'{"question": "a"}\n{"question"\n', "malformed in line 2"),
+        ("q.jsonl", b"[1]\n", "line 1: it is no JSON object"),
+        ("q.json", b"[" * 100_000, "nested too deeply"),
+        ("q.json", b'{"a": 1}', "there are a.: name it under columns"),
+        ("q.parquet", b"PAR1", "no whole Parquet file"),
         ("q.xlsx", b"PK", "not an Excel file"),
-        ("q.csv.gz", b"\x1f\x8b", "damaged"),
-        ("q.docx", b"", "use one of .csv"),
+        ("q.csv.gz", b"\x1f\x8b", "no whole gzip file"),
+        ("q.docx", b"", "use one of .jsonl"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, words):
@@ -240,6 +241,19 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, words):
     with pytest.raises(UserError, match=words) as told:
         read_task(tmp_path / "t.yaml")
     assert "\n" not in str(told.value)
+
+
+def test_numbers_within_a_row_stay_numbers_and_empty_rows_are_counted(tmp_path):
+    checks = '[{"json": {"schema": {"type": "object", "properties": {"age": {"minimum": 3}}}}}]'
+    row = '{"id": 2.50, "question": "Q", "answer": {"age": 4}, "checks": CHECKS}'.replace("CHECKS", checks)
+    (tmp_path / "q.jsonl").write_text(f"{row}\n{{}}\n")
+    (tmp_path / "t.yaml").write_text("questions: q.jsonl\n")
+    task = read_task(tmp_path / "t.yaml")
+    (question,) = task.questions
+    assert (question.id, question.references) == ("2.50", ('{"age": 4}',))
+    assert judge_answer(task, question, '{"age": 4}').task == "passes"
+    assert judge_answer(task, question, '{"age": 2}').task == "fails"
+    assert task.notes == ("1 empty line of q.jsonl left out.",)
 
 
 def test_a_line_separator_within_a_text_ends_no_line(tmp_path):
