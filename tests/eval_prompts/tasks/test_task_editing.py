@@ -55,17 +55,17 @@ def test_what_is_pasted_becomes_questions(upload, text, questions, references):
 
 
 def test_columns_are_guessed_and_the_guess_is_corrected(upload):
-    file = upload("fragen.csv", "Nr;User question;Model answer;Land\n1;Wo?;Hier;DE\n2;Wer?;Sie;AT\n")
+    file = upload("fragen.csv", "Nr;User question;Model answer;Land\n1;Wo?;Hier;DE\n2;Wer?;Ich;AT\n")
     draft = editing.read_draft(form(file, user="{Land}: {question}"))
     assert draft.problems == {}
     assert draft.parts == {"question": "User question", "answer": "Model answer"}
-    assert editing.told(draft)["rows"][1] == {"Nr": "2", "User question": "Wer?", "Model answer": "Sie", "Land": "AT"}
+    assert editing.told(draft)["rows"][1] == {"Nr": "2", "User question": "Wer?", "Model answer": "Ich", "Land": "AT"}
     assert draft.task.prompt(draft.task.questions[0]).messages[0]["content"] == "DE: Wo?"
     swapped = form(file, columns={"question": "Model answer", "answer": "User question", "id": "Nr"})
     task = editing.read_draft(swapped).task
     assert [(one.id, one.text, one.references) for one in task.questions] == [
         ("1", "Hier", ("Wo?",)),
-        ("2", "Sie", ("Wer?",)),
+        ("2", "Ich", ("Wer?",)),
     ]
 
 
@@ -77,7 +77,7 @@ def test_columns_are_guessed_and_the_guess_is_corrected(upload):
         ({"name": ".hidden"}, "name", "name: a name has"),
         ({"name": "python"}, "name", "the name of a built-in task"),
         ({"name": "taken"}, "name", "there is a task taken already"),
-        ({"user": "{coutry}"}, "user", "q.csv: user names the column 'coutry', .*did you mean country"),
+        ({"user": "{countri}"}, "user", "q.csv: user names the column 'countri', .*did you mean country"),
         ({"score": [{"name": "contians"}]}, "score", "score: there is no scorer 'contians': did you mean contains"),
         ({"score": [{"name": "regex", "options": {"pattern": "("}}]}, "score", "score: regex: pattern is not"),
         ({"score": [{"name": "json", "options": {"schema": "{"}}]}, "score", "schema looks like JSON, and is none"),
