@@ -50,11 +50,14 @@ def test_every_layout_gives_the_same_rows(tmp_path, layout):
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "rows.jsonl").write_text(lines)
     (tmp_path / "rows.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "pretty.jsonl").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "spread.jsonl").write_text("\n".join(json.dumps(row, indent=2) for row in rows))
     (tmp_path / "under.json").write_text(json.dumps({"version": 1, "data": rows}))
     with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
         file.write(lines)
     (tmp_path / "wide.jsonl").write_text(lines, encoding="utf-16")
-    for name in ("rows.jsonl", "rows.json", "under.json", "rows.jsonl.gz", "wide.jsonl"):
+    files = ("rows.jsonl", "rows.json", "pretty.jsonl", "spread.jsonl", "under.json", "rows.jsonl.gz", "wide.jsonl")
+    for name in files:
         assert found(tmp_path / name) == PAIR
 
 
@@ -135,7 +138,8 @@ def test_what_cannot_be_trained_is_named_with_its_line(tmp_path, row, reason):
         ("l.csv", "question,answer\nWie z\u00e4hle ich?,x\n".encode("cp1252"), "--encoding cp1252"),
         ("k.jsonl", b'{"question": "a", "question": "b", "answer": "c"}\n', "'question' stands twice"),
         ("d.jsonl", b'{"question": ' + b"[" * 100_000 + b"\n", "line 1"),
-        ("a.jsonl", b'[{"question": "a", "answer": "b"}]\n', "rename it to .json"),
+        ("a.jsonl", b'[{"question": "a", "answer": "b"},\n{"question": "c" "answer": "d"}]\n', "line 2: Expecting ','"),
+        ("s.csv", b"sep=;\n\nquestion;answer\na;b\nc\n", "line 5: it has 1 fields"),
         ("t.jsonl.gz", gzip.compress(b'{"question": "a", "answer": "b"}\n' * 999)[:-20], "no whole gzip file"),
         ("z.jsonl.zst", b"not zstd", "no whole zstd file"),
         ("w.jsonl", '{"question": "a"}\n'.encode("utf-16")[:-1], "not UTF-16"),

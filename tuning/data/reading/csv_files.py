@@ -13,6 +13,8 @@ from tuning.data.reading.text_files import lines_of, malformed
 
 SEPARATORS = ",;\t|"
 SEPARATOR_NAMES = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+SEPARATOR_HINT = re.compile(r"\s*\"?sep=([^\w\"\r\n])\"?\1*\s*", re.IGNORECASE)
+"""The line with which Excel is told what separates the columns."""
 LOOKED_AT = 40
 csv.field_size_limit((1 << 31) - 1)
 
@@ -22,26 +24,33 @@ def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Rec
     lines = lines_of(path, encoding)
     first = next(lines, "")
     if "\r" in first.rstrip("\r\n"):
-        lines, first = single_returns(chain([first], lines)), ""
+        lines = single_returns(chain([first], lines))
         first = next(lines, "")
-    while first and not first.strip():
-        records.notes.append("Blank lines before the header are left out.")
+    skipped, separator = 0, "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ""
+    while first:
+        if hint := SEPARATOR_HINT.fullmatch(first):
+            separator = hint[1]
+            records.notes.append(f"The line sep={separator} names what separates the columns.")
+        elif not first.strip():
+            records.notes.append("Blank lines before the header are left out.")
+        else:
+            break
+        skipped += 1
         first = next(lines, "")
-    if re.fullmatch(r"\s*\"?sep=.\"?\s*", first, re.IGNORECASE):
-        raise malformed(path.name, 1, "“sep=” is a hint for Excel and no header: remove that line")
-    separator = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else separator_of(first)
-    if separator in SEPARATOR_NAMES and ".tsv" not in path.name.lower():
-        records.notes.append(f"Columns are separated by {SEPARATOR_NAMES[separator]}.")
+    if not separator:
+        separator = separator_of(first)
+        if separator in SEPARATOR_NAMES:
+            records.notes.append(f"Columns are separated by {SEPARATOR_NAMES[separator]}.")
     ahead = [first, *islice(lines, LOOKED_AT)]
     spaced = any(re.search(re.escape(separator) + ' +"', line) for line in ahead)
     if spaced:
         records.notes.append("Spaces between a separator and a quotation mark are left out.")
     reader = csv.reader(chain(ahead, lines), delimiter=separator, strict=True, skipinitialspace=spaced)
-    begun = 1
+    begun = skipped + 1
     try:
-        header = header_of(path.name, next(reader, []))
+        header = header_of(path.name, next(reader, []), begun)
         while True:
-            begun = reader.line_num + 1
+            begun = skipped + reader.line_num + 1
             cells = next(reader, None)
             if cells is None:
                 return
@@ -57,7 +66,7 @@ def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Rec
 
 def ragged(found: int, wanted: int, separator: str) -> str:
     """What is wrong with a row of another length than the header."""
-    what = {",": "commas", **SEPARATOR_NAMES}[separator]
+    what = {",": "commas", **SEPARATOR_NAMES}.get(separator, repr(separator))
     return f"it has {found} fields, but the header has {wanted} (texts that hold {what} belong between quotation marks)"
 
 
@@ -73,10 +82,10 @@ def separator_of(header: str) -> str:
     return max(SEPARATORS, key=bare.count)
 
 
-def header_of(name: str, cells: list[str]) -> list[str]:
+def header_of(name: str, cells: list[str], line: int) -> list[str]:
     """The names of a CSV file's columns. Raises UserError if one stands twice."""
     names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
     twice = next((cell for cell in names if names.count(cell) > 1), None)
     if twice is not None:
-        raise malformed(name, 1, f"the column {twice!r} stands twice in the header")
+        raise malformed(name, line, f"the column {twice!r} stands twice in the header")
     return names

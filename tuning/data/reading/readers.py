@@ -40,7 +40,7 @@ def read_file(path: Path, encoding: str | None = None) -> Records:
     if kind == "csv":
         records.rows = csv_rows(path, encoding, records)
     elif kind == "jsonl":
-        records.rows = jsonl_rows(path, encoding)
+        records.rows = jsonl_rows(path, encoding, records)
     else:
         records.rows = json_rows(path, encoding, records)
     return records

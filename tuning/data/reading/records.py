@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Record = tuple[int, Mapping[str, Any]]
-"""A row's line (its number in a Parquet file or table, from 1) and its columns."""
+"""A row's line (its number, from 1, in a Parquet file, a table, or a JSON text in one line) and its columns."""
 
 
 @dataclass
 class Records:
     """A file's rows as a stream. ``notes`` says how it is read, where that is not plain; ``ignored`` names what stands
-    beside the rows. Both are complete once the first row is there."""
+    beside the rows. Both are complete once the last row was read."""
 
     rows: Iterator[Record]
     notes: list[str] = field(default_factory=list)

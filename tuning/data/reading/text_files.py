@@ -104,6 +104,47 @@ def lines_of(path: Path, given: str | None = None) -> Iterator[str]:
         yield from pieces
 
 
+def chunks_of(path: Path, given: str | None = None) -> Iterator[str]:
+    """The text of a file in pieces, however long its lines are.
+
+    Raises UserError naming the line that is not in the file's encoding.
+    """
+    with opened(path) as file:
+        start = file.read(4)
+        encoding = encoding_of(path, start, given)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        line, column, chunk, first = 1, 0, start, True
+        while True:
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeError as error:
+                raise broken_chunk(error, encoding, line, column, path.name) from error
+            if text and first:
+                text, first = text.removeprefix("\ufeff"), False
+            breaks = text.count("\n")
+            line += breaks
+            column = len(text) - text.rfind("\n") - 1 if breaks else column + len(text)
+            yield text
+            if not chunk:
+                return
+            chunk = file.read(CHUNK)
+
+
+def broken_chunk(error: UnicodeError, encoding: str, line: int, column: int, name: str) -> UserError:
+    """The error for bytes after ``line`` and ``column`` that are not in their encoding."""
+    if not isinstance(error, UnicodeDecodeError):
+        return malformed(name, line, f"it is not {encoding.upper()}")
+    if "16" in encoding or "32" in encoding:
+        before = error.object[: error.start].decode(error.encoding, "replace")
+        return malformed(name, line + before.count("\n"), f"it is not {encoding.upper()}")
+    begun = error.object.rfind(b"\n", 0, error.start) + 1
+    piece = error.object[begun:].partition(b"\n")[0]
+    moved = UnicodeDecodeError(error.encoding, piece, error.start - begun, error.end - begun, error.reason)
+    codec = "utf-8" if encoding == "utf-8-sig" else encoding
+    reason = fault(moved, piece, codec, 0 if begun else column)
+    return malformed(name, line + error.object.count(b"\n", 0, error.start), reason)
+
+
 def byte_lines(file: IO[bytes], start: bytes, encoding: str, name: str) -> Iterator[str]:
     """Lines of an encoding in which the byte 0x0A is always a line feed."""
     first = start if start.endswith(b"\n") else start + file.readline()
@@ -127,12 +168,13 @@ def decoded(line: bytes, encoding: str, number: int, name: str) -> str:
         raise malformed(name, number, fault(error, line, encoding)) from error
 
 
-def fault(error: UnicodeError, line: bytes, encoding: str) -> str:
-    """What is wrong with bytes that are not in their encoding, and what to do."""
+def fault(error: UnicodeError, line: bytes, encoding: str, column: int = 0) -> str:
+    """What is wrong with bytes that are not in their encoding, and what to do; ``column`` characters go before them."""
     shown = "UTF-8" if encoding == "utf-8" else encoding
     if not isinstance(error, UnicodeDecodeError):
         return f"it is not {shown}"
-    where = f"byte 0x{line[error.start]:02X}, column {len(line[: error.start].decode(encoding, 'replace')) + 1}"
+    column += len(line[: error.start].decode(encoding, "replace")) + 1
+    where = f"byte 0x{line[error.start]:02X}, column {column}"
     told = f"it is not {shown} ({where})"
     if encoding != "utf-8":
         return f"{told}: give another --encoding"
