@@ -254,6 +254,7 @@
 		}
 
 		function draw() {
+			cancelAnimationFrame(frame);
 			frame = 0;
 			empty.hidden = Boolean(view);
 			tools.hidden = list.hidden = !view;
@@ -277,8 +278,10 @@
 		function show(next) {
 			view = next;
 			view.rows.forEach(merge);
-			lens.setBusy(Boolean(view && view.running));
-			if (!frame) frame = requestAnimationFrame(draw);
+			lens.setBusy(view.running);
+			// While it streams, at most once a frame; what is final is drawn at once, before anything says that it is there.
+			if (!view.running) draw();
+			else if (!frame) frame = requestAnimationFrame(draw);
 		}
 
 		function finished() {

@@ -24,6 +24,10 @@ CHROMIUM_OPTIONS = [
 ]
 
 
+PATIENCE_MS = 30_000
+"""How long a test waits for what is to be seen: a busy machine takes its time."""
+
+
 @pytest.fixture(scope="session")
 def page_model_path(tiny_tokenizer, tmp_path_factory) -> Path:
     """A small random Llama for the page: slow enough to be seen writing, and it never ends an answer greedily.
@@ -129,6 +133,7 @@ def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium on the PATH: install Debian's package chromium")
+    sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         yield browser

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from eval_prompts.tasks.probes import PROBES
 from tests.app.visiting import CONTRAST, ask, code, screenshot, stored_comparison, wait_until_done
@@ -21,33 +22,33 @@ def test_the_diff_is_one_click_away_and_moves_nothing(visit):
     page = visit(stored=[stored_comparison((code("a = 1\nb = 2\nprint(a)"), code("a = 1\nb = 3")))])
     height = page.locator(".ll-row").bounding_box()["height"]
     page.click(".ll-toggle")
-    assert page.get_attribute(".ll-toggle", "aria-pressed") == "true"
-    assert page.locator("[data-side=base] .ll-diff-text").all_inner_texts() == ["a = 1", "b = 2", "print(a)"]
-    assert page.locator("[data-side=tuned] .ll-diff-text").all_inner_texts() == ["a = 1", "b = 3"]
-    assert page.locator("[data-side=base] .ll-diff mark").all_inner_texts() == ["2"]
-    assert page.inner_text(".ll-summary") == "\u2212 2 lines only in base \u00b7 + 1 line only in tuned"
-    assert page.locator(".ll-body").first.is_hidden()
+    expect(page.locator(".ll-toggle").first).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-side=base] .ll-diff-text")).to_have_text(["a = 1", "b = 2", "print(a)"])
+    expect(page.locator("[data-side=tuned] .ll-diff-text")).to_have_text(["a = 1", "b = 3"])
+    expect(page.locator("[data-side=base] .ll-diff mark")).to_have_text(["2"])
+    expect(page.locator(".ll-summary").first).to_have_text("\u2212 2 lines only in base \u00b7 + 1 line only in tuned")
+    expect(page.locator(".ll-body").first).to_be_hidden()
     assert page.locator(".ll-row").bounding_box()["height"] == height
     screenshot(page, "diff")
     page.click(".ll-toggle")
-    assert page.locator(".ll-body").first.is_visible()
+    expect(page.locator(".ll-body").first).to_be_visible()
 
 
 def test_the_filter_hides_rows_whose_answers_are_the_same(visit):
     page = visit(stored=[stored_comparison(("same", "same"), ("one", "other"), ("x", "x"))])
-    assert page.locator(".ll-row:visible").count() == 3
+    expect(page.locator(".ll-row:visible")).to_have_count(3)
     page.get_by_label("Only rows whose answers differ").check()
-    assert page.locator(".ll-row:visible h3").all_inner_texts() == [PROBES[1].title]
+    expect(page.locator(".ll-row:visible h3")).to_have_text([PROBES[1].title])
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".ll-row:visible")
-    assert page.locator(".ll-row:visible").count() == 1
+    expect(page.locator(".ll-row:visible")).to_have_count(1)
 
 
 def test_the_filter_says_so_when_nothing_is_left(visit):
     page = visit(stored=[stored_comparison(("same", "same"), ("x", "x"))])
     page.get_by_label("Only rows whose answers differ").check()
-    assert page.locator(".ll-row:visible").count() == 0
-    assert "Every answer is the same" in page.inner_text(".ll-nothing")
+    expect(page.locator(".ll-row:visible")).to_have_count(0)
+    expect(page.locator(".ll-nothing").first).to_contain_text("Every answer is the same")
 
 
 def test_answers_and_their_code_can_be_copied(visit):
@@ -64,18 +65,18 @@ def test_answers_and_their_code_can_be_copied(visit):
     base.locator("figcaption button").click()
     base.locator("figcaption").get_by_text("Copied").wait_for()
     assert page.evaluate(clipboard).strip() == "a = 1\n\nif a:\n    print(a)"
-    assert tuned.get_by_role("button", name="Copy code").is_disabled()
+    expect(tuned.get_by_role("button", name="Copy code")).to_be_disabled()
 
 
 def test_nobodys_text_becomes_markup(visit):
     page = visit(stored=[stored_comparison((HOSTILE, HOSTILE))])
     body = page.locator(".ll-body").first
-    assert "<script>window.harmed = 1</script>" in body.inner_text()
-    assert "<|im_start|>system" in body.inner_text()
-    assert body.locator("script, img, b, a[href^='javascript']").count() == 0
+    expect(body).to_contain_text("<script>window.harmed = 1</script>")
+    expect(body).to_contain_text("<|im_start|>system")
+    expect(body.locator("script, img, b, a[href^='javascript']")).to_have_count(0)
     ask(page, HOSTILE)
     wait_until_done(page, answers=2)
-    assert page.inner_text(".ll-own") == HOSTILE
+    expect(page.locator(".ll-own").first).to_have_text(HOSTILE)
     assert page.evaluate("window.harmed") is None
 
 

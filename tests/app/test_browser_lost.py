@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.app.visiting import (
     ASK_ALL,
@@ -31,7 +32,7 @@ def test_an_app_that_goes_away_is_noticed(visit, complaints, start_app, page_mod
     page = visit(app.url)
     app.stop()
     page.wait_for_selector(".ll-state[data-state=failed] >> text=no connection", timeout=30_000)
-    assert "is app.py still running?" in page.inner_text(".ll-notice:visible")
+    expect(page.locator(".ll-notice:visible").first).to_contain_text("is app.py still running?")
     complaints.clear()  # the browser logs each of the refused connections
 
 
@@ -45,6 +46,6 @@ def test_answers_that_a_dead_app_leaves_unfinished_are_shown_as_such(
     page.wait_for_selector(".ll-side[data-state=streaming]")
     app.process.kill()
     page.wait_for_selector(".ll-side >> text=the server went away >> nth=1", timeout=60_000)
-    assert page.locator(".ll-side[data-state=streaming]").count() == 0
+    expect(page.locator(".ll-side[data-state=streaming]")).to_have_count(0)
     page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
     complaints.clear()  # the browser logs each of the refused connections

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.app.visiting import (
     ASK_ALL,
@@ -27,13 +29,12 @@ def said(page, row=0):
     return page.locator(".ll-said").nth(row)
 
 
-def pressed(page, row=0):
-    return (
-        page.locator(".ll-row")
-        .nth(row)
-        .locator(".ll-choice[aria-pressed=true]")
-        .evaluate_all("(all) => all.map((button) => button.dataset.choice)")
-    )
+def expect_pressed(page, *choices, row=0):
+    """These choices of a row, and no others, are or become the vote."""
+    bar = page.locator(".ll-row").nth(row)
+    for choice in choices:
+        expect(bar.locator(f".ll-choice[data-choice={choice}]")).to_have_attribute("aria-pressed", "true")
+    expect(bar.locator(".ll-choice[aria-pressed=true]")).to_have_count(len(choices))
 
 
 def go_blind(page):
@@ -46,19 +47,19 @@ def test_badges_say_in_words_what_was_found_and_why_on_a_click(visit):
     wait_until_done(page, answers=10)
     page.wait_for_selector(CHECKING, state="detached")
     for side in page.locator(".ll-side").all():
+        expect(side.locator(".ll-verdict").first).to_be_visible()
         labels = side.locator(".ll-verdict").all_inner_texts()
-        assert labels
         assert all(label[0] in "✓✗○" and len(label) > 3 for label in labels)
     badge = page.locator("button.ll-verdict").first
     side = page.locator(".ll-side:has(button.ll-verdict)").first
     height = page.locator(".ll-row").first.bounding_box()["height"]
     badge.click()
-    assert badge.get_attribute("aria-expanded") == "true"
-    assert side.locator(".ll-finding p").first.inner_text()
+    expect(badge).to_have_attribute("aria-expanded", "true")
+    expect(side.locator(".ll-finding p").first).to_have_text(re.compile(r"\S"))
     assert page.locator(".ll-row").first.bounding_box()["height"] == height
-    assert "of 5 do the task" in page.inner_text(".ll-tally")
+    expect(page.locator(".ll-tally").first).to_contain_text("of 5 do the task")
     badge.click()
-    assert side.locator(".ll-finding").is_hidden()
+    expect(side.locator(".ll-finding")).to_be_hidden()
 
 
 FORGET_VERDICTS = """() => {
@@ -88,13 +89,13 @@ def test_a_verdict_that_is_still_being_found_is_said_to_be_checked_and_then_show
     page.route("**/component_server/*", hold)
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(CHECKING)
-    assert page.locator(".ll-badges").all_inner_texts() == ["checking\u2026"] * 2
+    expect(page.locator(".ll-badges")).to_have_text(["checking\u2026"] * 2)
     assert [pair for pair in page.evaluate(CONTRAST) if pair[0] < 4.5] == []
     screenshot(page, f"checking-{theme}")
     height = page.locator(".ll-row").bounding_box()["height"]
     held[0].continue_()
     page.wait_for_selector(CHECKING, state="detached")
-    assert page.locator(".ll-badges").all_inner_texts() == known
+    expect(page.locator(".ll-badges")).to_have_text(known, use_inner_text=True)
     assert page.locator(".ll-row").bounding_box()["height"] == height
 
 
@@ -104,7 +105,7 @@ def test_a_vote_by_click_is_saved_changed_undone_and_survives_a_reload(visit):
     wait_until_done(page, answers=2)
     page.get_by_role("button", name="Tuned is better").click()
     wait_until_saved(page)
-    assert pressed(page) == ["right"]
+    expect_pressed(page, "right")
     page.get_by_role("button", name="Tie").click()
     page.wait_for_selector(".ll-choice[data-choice=tie][aria-pressed=true]")
     wait_until_saved(page)
@@ -117,13 +118,13 @@ def test_a_vote_by_click_is_saved_changed_undone_and_survives_a_reload(visit):
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".ll-choice[data-choice=tie][aria-pressed=true]")
     page.get_by_role("button", name="Say why").click()
-    assert page.input_value(".ll-why input") == "<b>Both</b> are fine"
-    assert page.locator(".ll-tag[aria-pressed=true]").count() == 1
+    expect(page.locator(".ll-why input")).to_have_value("<b>Both</b> are fine")
+    expect(page.locator(".ll-tag[aria-pressed=true]")).to_have_count(1)
     page.get_by_role("button", name="Undo").click()
     page.wait_for_selector(".ll-choice[aria-pressed=true]", state="detached")
     page.reload(wait_until="domcontentloaded")
-    page.wait_for_selector(".ll-choice")
-    assert pressed(page) == []
+    page.wait_for_selector(".ll-choice:enabled")
+    expect_pressed(page)
 
 
 def test_keys_vote_row_by_row_and_not_while_typing(visit):
@@ -134,26 +135,26 @@ def test_keys_vote_row_by_row_and_not_while_typing(visit):
     page.mouse.move(0, 0)
     page.locator("body").evaluate("() => document.activeElement.blur()")
     page.keyboard.press("1")
-    assert page.locator(".ll-row").first.evaluate("row => row === document.activeElement")
-    assert said(page, 0).inner_text() == "1 to 4 vote here now"
-    assert pressed(page, 0) == []
+    expect(page.locator(".ll-row").first).to_be_focused()
+    expect(said(page, 0)).to_have_text("1 to 4 vote here now")
+    expect_pressed(page, row=0)
     for row, (key, choice) in enumerate([("1", "left"), ("2", "right"), ("3", "tie")]):
         page.locator(".ll-row").nth(row).focus()
         page.keyboard.press(key)
         wait_until_saved(page, row)
-        assert pressed(page, row) == [choice]
+        expect_pressed(page, choice, row=row)
     page.locator(".ll-sides").nth(4).focus()
     page.keyboard.press("4")
     wait_until_saved(page, 4)
-    assert pressed(page, 4) == ["both_bad"]
+    expect_pressed(page, "both_bad", row=4)
     page.locator(".ll-row").nth(1).evaluate("row => row.focus({ preventScroll: true })")
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     page.keyboard.press("3")
-    assert pressed(page, 1) == ["right"]  # it is off the screen
+    expect_pressed(page, "right", row=1)  # it is off the screen
     page.click("#ll-question textarea")
     page.keyboard.type("1234")
-    assert page.input_value("#ll-question textarea") == "1234"
-    assert pressed(page, 3) == []
+    expect(page.locator("#ll-question textarea")).to_have_value("1234")
+    expect_pressed(page, row=3)
 
 
 def test_a_vote_while_the_answers_stream_stops_these_two_and_is_recorded_so(visit):
@@ -163,7 +164,7 @@ def test_a_vote_while_the_answers_stream_stops_these_two_and_is_recorded_so(visi
     page.wait_for_selector(".ll-choice:enabled")
     page.locator(".ll-choice[data-choice=left]").first.click()
     wait_until_saved(page)
-    assert "given while they were writing" in said(page).inner_text()
+    expect(said(page)).to_contain_text("given while they were writing")
     states = "[...document.querySelectorAll('.ll-side')].map((side) => side.dataset.state)"
     page.wait_for_function(f"{states}.slice(0, 2).every((state) => state === 'cancelled')")
     assert "streaming" in page.evaluate(states)[2:]
@@ -181,9 +182,9 @@ def test_a_vote_that_the_store_refuses_is_told_on_its_row(visit, complaints):
     page.wait_for_selector(".ll-choice:enabled")
     page.get_by_role("button", name="Tie").click()
     page.wait_for_selector(".ll-trouble:visible")
-    assert "whose it is" in page.inner_text(".ll-trouble")
-    assert pressed(page) == []
-    assert said(page).inner_text() == ""
+    expect(page.locator(".ll-trouble").first).to_contain_text("whose it is")
+    expect_pressed(page)
+    expect(said(page)).to_have_text("")
 
 
 LISTEN = """() => {
@@ -192,6 +193,16 @@ LISTEN = """() => {
     JSON.parse = (text, ...rest) => (window.heard.push(String(text)), parse(text, ...rest));
 }"""
 """Keeps each message that reaches the page's script, as it was sent."""
+
+
+NAMES_ONCE_SAVED = """() => {
+    const said = document.querySelector(".ll-said");
+    const badges = () => [...document.querySelectorAll(".ll-badge")].map((badge) => badge.textContent);
+    new MutationObserver(() => {
+        if (said.textContent.includes("saved")) window.namesOnceSaved ??= badges();
+    }).observe(said, { childList: true, characterData: true, subtree: true });
+}"""
+"""Keeps the names that stand on the page at the moment it says that the vote is saved."""
 
 
 def hidden_everything(page):
@@ -210,12 +221,12 @@ def test_blind_hides_who_is_who_until_the_vote(visit):
     go_blind(page)
     ask(page, "Who am I?", tokens=40)
     page.wait_for_selector(".ll-side")
-    assert page.locator(".ll-badge").all_inner_texts() == ["A", "B"]
+    expect(page.locator(".ll-badge")).to_have_text(["A", "B"])
     wait_until_done(page, answers=2)
     left, right = page.locator(".ll-side").all()
     style = "(side) => [getComputedStyle(side.querySelector('.ll-badge')).color, side.dataset.side.length]"
     assert left.evaluate(style) == right.evaluate(style)
-    assert left.locator(".ll-verdict").count() == right.locator(".ll-verdict").count() == 0
+    expect(page.locator(".ll-side .ll-verdict")).to_have_count(0)
     seen = hidden_everything(page)
     stored = json.loads(page.evaluate("localStorage['lora-lens.comparisons.2']"))[0]
     for row in stored["rows"]:
@@ -230,22 +241,25 @@ def test_blind_hides_who_is_who_until_the_vote(visit):
     for word in ('"base"', '"tuned"', "tok/s", "seconds"):
         assert word not in heard
     page.click(".ll-toggle")
-    assert "only in A" in page.inner_text(".ll-summary") or "code" in page.inner_text(".ll-summary")
+    expect(page.locator(".ll-summary")).to_have_text(re.compile("only in A|code"))
     screenshot(page, "blind")
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
+    page.evaluate(NAMES_ONCE_SAVED)
     page.keyboard.press("1")
     wait_until_saved(page)
-    assert sorted(page.locator(".ll-badge").all_inner_texts()) == ["Base", "Tuned"]
-    assert "A was" in said(page).inner_text()
-    assert "tok/s" in page.locator(".ll-facts").first.inner_text()
+    assert sorted(page.evaluate("window.namesOnceSaved")) == ["Base", "Tuned"]
+    for name in ("Base", "Tuned"):
+        expect(page.locator(".ll-badge").get_by_text(name, exact=True)).to_have_count(1)
+    expect(said(page)).to_contain_text("A was")
+    expect(page.locator(".ll-facts").first).to_contain_text("tok/s")
     page.wait_for_selector(".ll-verdict:not([data-state=checking])")
     names = page.locator(".ll-badge").all_inner_texts()
     screenshot(page, "revealed")
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".ll-row")
-    assert page.locator(".ll-badge").all_inner_texts() == names
-    assert page.get_by_label("Blind: names are hidden until you vote").is_checked()
+    expect(page.locator(".ll-badge")).to_have_text(names)
+    expect(page.get_by_label("Blind: names are hidden until you vote")).to_be_checked()
 
 
 HOSTILE = "<img src=x onerror='window.harmed = 1'><script>window.harmed = 2</script> **bold** [x](javascript:alert(1))"
@@ -270,12 +284,12 @@ def test_findings_and_comments_are_text_that_stands_out(visit, theme):
     page = visit(theme=theme, stored=[judged_and_voted()])
     page.locator("button.ll-verdict").first.click()
     page.get_by_role("button", name="Say why").click()
-    assert page.locator(".ll-finding p").first.inner_text() == HOSTILE
-    assert page.locator(".ll-finding pre").first.inner_text() == HOSTILE
-    assert page.input_value(".ll-why input") == HOSTILE
-    assert page.locator("#ll-board").locator("img, script, b:not(.ll-tally b), a").count() == 0
+    expect(page.locator(".ll-finding p").first).to_have_text(HOSTILE)
+    expect(page.locator(".ll-finding pre").first).to_have_text(HOSTILE)
+    expect(page.locator(".ll-why input")).to_have_value(HOSTILE)
+    expect(page.locator("#ll-board").locator("img, script, b:not(.ll-tally b), a")).to_have_count(0)
     assert [pair for pair in page.evaluate(CONTRAST) if pair[0] < 4.5] == []
     page.get_by_role("button", name="Tie").click()
     page.wait_for_selector(".ll-trouble:visible")
-    assert "no such pair" in page.inner_text(".ll-trouble")
+    expect(page.locator(".ll-trouble").first).to_contain_text("no such pair")
     assert page.evaluate("window.harmed") is None
