@@ -19,6 +19,7 @@ from eval_prompts.loss_curve import read_curve
 from eval_prompts.progress import Progress, told_loading
 from eval_prompts.report import check_writable, write, write_text
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.of_adapter import default_task
@@ -127,21 +128,22 @@ def task_of(options: argparse.Namespace, status: Status | None = None) -> Task:
 
 def new_lens(options: argparse.Namespace) -> Lens:
     """What the options name, not loaded yet."""
-    return Lens(
+    choices = Choices(
+        options.chat_template,
+        None if options.thinking is None else options.thinking == "on",
+        options.trust_remote_code,
+        options.generation_defaults,
+    )
+    loader = LocalLoader(
         options.model,
         options.adapter if options.sides != "base" else None,
         device=options.device,
         quantize=options.quantize,
         precision=options.precision,
         prefer_hub=options.prefer_hub,
-        on_progress=told_loading,
-        choices=Choices(
-            options.chat_template,
-            None if options.thinking is None else options.thinking == "on",
-            options.trust_remote_code,
-            options.generation_defaults,
-        ),
+        choices=choices,
     )
+    return Lens(loader, on_progress=told_loading)
 
 
 def load(lens: Lens) -> Status:

@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from eval_prompts.judging.sandbox import jail
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.limits import Limits as AskingLimits
+from eval_prompts.serving.local import LocalLoader
+from eval_prompts.serving.served import Loader
 from eval_prompts.tasks.catalogue import find_task
 from eval_prompts.tasks.task import Task
 from eval_prompts.votes.store import default_url
@@ -108,40 +110,39 @@ class Settings(BaseSettings):
         """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
         if self.load_in_4bit and self.load_in_8bit:
             raise UserError("A model is held in 4 bits or in 8: choose one of --load-in-4bit and --load-in-8bit.")
-        quantize = "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None
         limits = AskingLimits(
             question_characters=self.question_characters,
             answer_tokens=self.answer_tokens,
             waiting_requests=self.waiting_requests,
             asks_per_address=None if self.open_to_all or self.per_session else self.asks_per_address,
         )
+        return Lens(self._loader(), limits=limits)
+
+    def _loader(self) -> Loader:
         if self.base_url or self.tuned_url:
-            return self._remote_lens(limits)
-        return self._kind_of_lens()(
+            return self._remote_loader()
+        local = LocalLoader(
             self.model,
             self.adapter,
-            device=self.device,
-            quantize=quantize,
-            precision=self.precision,
-            prefer_hub=self.prefer_hub,
-            limits=limits,
-            choices=Choices(
+            self.device,
+            "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
+            self.precision,
+            self.prefer_hub,
+            Choices(
                 self.chat_template,
                 None if self.thinking is None else self.thinking == "on",
                 self.trust_remote_code,
                 self.generation_defaults,
             ),
         )
-
-    def _kind_of_lens(self) -> type[Lens]:
         if not hardware.on_zero_gpu(os.environ):
-            return Lens
-        from space_config.space.zero_gpu import ZeroGpuLens
+            return local
+        from space_config.space.zero_gpu import ZeroGpuLoader
 
-        return ZeroGpuLens
+        return ZeroGpuLoader(local)
 
-    def _remote_lens(self, limits: AskingLimits) -> Lens:
-        from eval_prompts.serving.remote import RemoteLens
+    def _remote_loader(self) -> Loader:
+        from eval_prompts.serving.remote import RemoteLoader
 
         if not self.base_url:
             raise UserError("Two endpoints are compared: name the base side's with --base-url too.")
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
             raise UserError("Both sides would be the same model: name the tuned one with --tuned-model-name.")
         key = self.api_key.get_secret_value() if self.api_key else ""
         names = (self.base_model_name, self.tuned_model_name)
-        return RemoteLens(self.base_url, self.tuned_url or self.base_url, *names, key, limits)
+        return RemoteLoader(self.base_url, self.tuned_url or self.base_url, *names, key)
 
     def jail_allowed(self) -> bool:
         """Whether answers' code may run in the jail. Raises UserError where that was asked for and cannot be."""

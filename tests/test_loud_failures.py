@@ -13,14 +13,16 @@ import pytest
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
 from eval_prompts.serving import remote
-from eval_prompts.serving.lens import LOADING_FAILED, Lens
-from eval_prompts.serving.remote import RemoteLens
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
+from eval_prompts.serving.remote import RemoteLoader
 from space_config.server.disk import UNKNOWN, Disk
 from space_config.space.mirror import Mirror
 from tuning.errors import UserError
 from tuning.exports import background
 from tuning.exports.background import Exports
 
+LOADING_FAILED = LocalLoader.failed
 SECRET = "a detail with /folders and names"
 
 
@@ -51,7 +53,7 @@ def refusal(work):
 
 @pytest.fixture
 def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu") as lens:
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu")) as lens:
         yield lens
 
 
@@ -83,9 +85,9 @@ def test_the_loader(lens, monkeypatch, caplog, place):
     logged(caplog, "Loading failed")
 
 
-@pytest.mark.parametrize("place", ["connect", "RemoteEngine"])
+@pytest.mark.parametrize("place", ["connect", "RemoteModels"])
 def test_the_loader_of_endpoints(monkeypatch, caplog, place):
-    lens = RemoteLens("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", tuned_model="b")
+    lens = Lens(RemoteLoader("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", tuned_model="b"))
     early = lens.ask(["Early"])
     if place != "connect":
         monkeypatch.setattr(remote, "connect", lambda name, *_: remote.Endpoint("http://127.0.0.1:9/v1", name))
@@ -99,7 +101,7 @@ def test_the_loader_of_endpoints(monkeypatch, caplog, place):
 
 @pytest.mark.parametrize("place", ["enter", "advance"])
 def test_a_step_of_the_decoder_fails_its_requests_alone(lens, monkeypatch, caplog, place):
-    backend = loaded(lens)._engine.backend
+    backend = loaded(lens).served.engine.backend
     with monkeypatch.context() as broken:
         broken.setattr(backend, place, explode)
         assert refusal(lens.ask(["One"]).result) == FAULT
@@ -121,13 +123,13 @@ def test_only_a_lack_of_memory_is_called_one(lens, monkeypatch, error, words):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(loaded(lens)._engine.backend, "advance", fail)
+    monkeypatch.setattr(loaded(lens).served.engine.backend, "advance", fail)
     assert refusal(lens.ask(["One"]).result) == words
 
 
 @pytest.mark.parametrize("place", ["_admit", "_drop_cancelled", "_step", "_change_backend_when_idle"])
 def test_the_decode_thread_itself(lens, monkeypatch, caplog, place):
-    engine = loaded(lens)._engine
+    engine = loaded(lens).served.engine
     running = lens.ask(["Long"], Settings(max_new_tokens=400))
     assert running.wait(0, timeout=0) is False
     monkeypatch.setattr(engine, place, explode)

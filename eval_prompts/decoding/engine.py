@@ -105,6 +105,12 @@ class Engine:
         """Rows that wait for a place, those in the background not counted."""
         return len(self._waiting)
 
+    @property
+    def waiting(self) -> list[Stream]:
+        """The requests of which nothing has been computed yet."""
+        streams = _streams([*self._waiting, *self._background])
+        return [stream for stream in streams if all(row.state == "waiting" for row in stream.rows)]
+
     def submit(self, stream: Stream) -> None:
         """Queue a request. Raises UserError if a question does not fit the model's context."""
         used = self._next_tokenizers

@@ -1,73 +1,69 @@
-"""The pair on other machines: each side is an OpenAI-compatible endpoint (vLLM, TGI, llama.cpp's server).
+"""The pair on other machines: each side is an endpoint (:mod:`eval_prompts.serving.endpoint`).
 
-:class:`RemoteEngine` takes the place of :class:`eval_prompts.decoding.engine.Engine`, one step above the local
-decoders: such endpoints give text, not logits, and batch by themselves.
+They take the place of a pair and its engine in this process, one step above the local decoders: such endpoints give
+text, not logits, and batch by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eval_prompts.models.adapters import AdapterCard
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.status import Status
-from tuning import __version__
+from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in
+from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    import httpx
-
     from eval_prompts.answers import Row, State, Stream
-    from eval_prompts.serving.limits import Limits
+    from eval_prompts.models.pair import Side
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 120.0
-START_SECONDS, RETRY_SECONDS = 120.0, 1.0
 LOOK_SECONDS = 0.1
 MAX_REQUESTS = 32
-ENDINGS: dict[str, State] = {
-    "stop": "ended",
-    "eos": "ended",
-    "eos_token": "ended",
-    "stop_sequence": "ended",
-    "length": "capped",
-}
-"""What a finish reason means; any other is the server's doing (abort, content_filter, error), not the model's."""
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """One side: the address up to and including ``/v1``, the model's name there, and the key, if it wants one."""
+class RemoteLoader:
+    """Names the two endpoints; without a model's name it is the first one that is served there."""
 
-    url: str
-    model: str
+    base_url: str
+    tuned_url: str
+    base_model: str = ""
+    tuned_model: str = ""
     key: str = field(default="", repr=False)
+    failed: str = "The endpoints cannot be used, and the server's log says why: check --base-url and --tuned-url."
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request carries."""
-        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+    def begin(self) -> None:
+        """Nothing to do beforehand."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Tells this side from all others, as far as its address and its model's name do."""
-        return hashlib.sha256(f"{self.url}\n{self.model}".encode()).hexdigest()[:16]
+    def facts(self) -> Facts:
+        """The base model's name, as far as it was given."""
+        return Facts(self.base_model or "remote")
+
+    def load(self, report: Report, on_broken: Callable[[str], None]) -> RemoteModels:
+        """Wait until both endpoints list their models. Raises UserError if one is not there, or is not right."""
+        report("waiting for the endpoints")
+        base = connect("base", self.base_url, self.base_model, self.key)
+        return RemoteModels({"base": base, "tuned": connect("tuned", self.tuned_url, self.tuned_model, self.key)})
 
 
-class RemoteEngine:
-    """Answers requests through endpoints: one thread with an event loop, one request for each row."""
+class RemoteModels:
+    """Answers requests through endpoints: one thread with an event loop, one request for each row.
 
-    def __init__(self, sides: Mapping[str, Endpoint]) -> None:
+    Adapters are chosen where they are served.
+    """
+
+    pair = None
+
+    def __init__(self, sides: Mapping[Side, Endpoint]) -> None:
         self._sides = sides
         self._waiting: set[Row] = set()
         self._active: set[Row] = set()
@@ -87,10 +83,26 @@ class RemoteEngine:
         """Rows that wait for a place."""
         return len(self._waiting)
 
+    def facts(self) -> Facts:
+        """What the endpoints say of themselves; weights cannot be compared from here."""
+        base, tuned = self._sides["base"], self._sides["tuned"]
+        return Facts(
+            model=base.model,
+            origin="OpenAI-compatible endpoints",
+            device="remote",
+            adapter=AdapterCard(tuned.model, Path(), base.model, 0, 0.0, (), fingerprint=tuned.fingerprint),
+            fingerprint=base.fingerprint,
+        )
+
+    def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
+        """Raises UserError: a served model is what it is."""
+        raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
+
     def submit(self, stream: Stream) -> None:
         """Send a request's rows to their sides. Raises UserError while the app is shutting down."""
         if self._closed:
             raise UserError("The app is shutting down: ask again once it is back.")
+        stream.put_to(None)
         pieces: list[str] = [""]
         stream.decode = lambda ids: "".join(pieces[number] for number in ids)
         stream.count_ahead = lambda _: len(self._active) if all(row.state == "waiting" for row in stream.rows) else 0
@@ -170,164 +182,3 @@ class RemoteEngine:
     def _finish(self, row: Row, state: State) -> None:
         row.state, row.finished = state, time.monotonic()
         row.stream.notify()
-
-
-async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of one streamed chat completion. Raises UserError if the endpoint refuses."""
-    import httpx
-
-    settings, prompt = row.stream.settings, row.stream.questions[row.index]
-    seed = settings.seed if prompt.seed is None else prompt.seed
-    body: dict[str, Any] = {
-        "model": side.model,
-        "messages": list(prompt.messages),
-        "max_tokens": int(settings.max_new_tokens),
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "seed": int(seed) % 2**31,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if settings.stop:
-        body["stop"] = list(settings.stop)
-    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-    async with (
-        httpx.AsyncClient(timeout=timeout) as client,
-        client.stream("POST", f"{side.url}/chat/completions", json=body, headers=side.headers) as response,
-    ):
-        if response.is_error:
-            raise UserError(f"The {row.side} side refused ({response.status_code}): {refusal(await response.aread())}")
-        async for line in response.aiter_lines():
-            if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
-                yield event(data, row.side)
-
-
-def event(data: str, side: str) -> dict[str, Any]:
-    """One event of a stream. Raises UserError if it is not a JSON object."""
-    try:
-        chunk = json.loads(data)
-    except (ValueError, RecursionError):
-        chunk = None
-    if not isinstance(chunk, dict):
-        raise UserError(f"The {side} side sent what is not a JSON object: is its address right?")
-    return chunk
-
-
-def objects(value: object) -> list[dict[str, Any]]:
-    """The objects of a list from elsewhere; none where it is not a list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def refusal(body: bytes) -> str:
-    """An endpoint's reason in one short line."""
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        said = None
-    return reason_in(said) if isinstance(said, dict) else "it gives no reason"
-
-
-def reason_in(said: dict[str, Any]) -> str:
-    """What an error object says, in one short line."""
-    error = said.get("error", said)
-    reason = error.get("message", error) if isinstance(error, dict) else error
-    return " ".join(str(reason).split())[:200] or "it gives no reason"
-
-
-def connect(name: str, url: str, model: str, key: str) -> Endpoint:
-    """One side's endpoint, once it lists its models; without a name its first model. Raises UserError."""
-    import httpx
-
-    side = Endpoint(url.rstrip("/"), model, key)
-    if not side.url.startswith(("http://", "https://")):
-        raise UserError(f"The {name} side's address begins with http:// or https://: check --{name}-url.")
-    until = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            response = httpx.get(f"{side.url}/models", headers=side.headers, timeout=CONNECT_SECONDS)
-            if response.status_code != 503:  # the answer of servers that still load
-                return _chosen(name, side, response)
-        except httpx.InvalidURL:
-            raise UserError(f"The {name} side's address is not a URL: check --{name}-url.") from None
-        except httpx.TransportError:
-            pass
-        if time.monotonic() > until:
-            raise UserError(f"The {name} side does not answer: is its server up, and is --{name}-url right?")
-        time.sleep(RETRY_SECONDS)
-
-
-def _chosen(name: str, side: Endpoint, response: httpx.Response) -> Endpoint:
-    if response.is_error:
-        raise UserError(f"The {name} side refused ({response.status_code}): {refusal(response.content)}")
-    try:
-        listed = [str(each["id"]) for each in response.json()["data"]]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"The {name} side is no OpenAI-compatible endpoint: its address ends with /v1.") from None
-    if side.model and side.model not in listed:
-        raise UserError(f"The {name} side has no model {side.model!r}: it serves {', '.join(listed[:8]) or 'none'}.")
-    return side if side.model else Endpoint(side.url, (listed or [""])[0], side.key)
-
-
-class RemoteLens(Lens):
-    """A :class:`Lens` whose two sides are endpoints; adapters are chosen where they are served."""
-
-    def __init__(
-        self,
-        base_url: str,
-        tuned_url: str,
-        base_model: str = "",
-        tuned_model: str = "",
-        key: str = "",
-        limits: Limits | None = None,
-    ) -> None:
-        super().__init__(base_model or "remote", None, limits=limits)
-        self._asked = {"base": (base_url, base_model, key), "tuned": (tuned_url, tuned_model, key)}
-        self._sides: dict[str, Endpoint] = {}
-
-    def status(self) -> Status:
-        """The state of things now. Never blocks."""
-        sides = self._sides
-        answering, queued = self._counts()
-        ready = self._state == "ready"
-        return Status(
-            state=self._state,
-            message=f"answering {answering}" if ready and answering else self._message,
-            progress=None,
-            model=sides["base"].model if ready else self._model,
-            origin="OpenAI-compatible endpoints" if ready else "",
-            device="remote" if ready else "",
-            adapter=self._card() if ready else None,
-            base_is_base=None,
-            memory_mb=0,
-            answering=answering,
-            queued=queued,
-            uptime_seconds=round(time.monotonic() - self._began, 1),
-            version=__version__,
-            fingerprint=sides["base"].fingerprint if ready else "",
-        )
-
-    def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
-        """Raises UserError: a served model is what it is."""
-        raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
-
-    def _submit(self, stream: Stream) -> None:
-        self._engine.submit(stream)
-
-    def _card(self) -> AdapterCard:
-        base, tuned = self._sides["base"], self._sides["tuned"]
-        return AdapterCard(tuned.model, Path(), base.model, 0, 0.0, (), fingerprint=tuned.fingerprint)
-
-    def _load(self) -> None:
-        self._report("waiting for the endpoints")
-        try:
-            for name, asked in self._asked.items():
-                self._sides[name] = connect(name, *asked)
-            with self._lock:
-                self._engine = RemoteEngine(self._sides)
-                self._take_up()
-            self._settled.set()
-        except UserError as error:
-            self._fail(str(error))
-        except Exception:
-            log.exception("Loading failed")
-            self._fail("The endpoints cannot be used, and the server's log says why: check --base-url and --tuned-url.")

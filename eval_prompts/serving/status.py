@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from eval_prompts.models.adapters import AdapterCard, public_name
 
+LifeState = Literal["loading", "ready", "failed"]
+
 
 @dataclass(frozen=True)
 class Status:
@@ -15,7 +17,7 @@ class Status:
     ``device`` names the precision that answers too; ``memory_mb`` counts the weights that answer, in MiB.
     """
 
-    state: Literal["loading", "ready", "failed"]
+    state: LifeState
     message: str
     progress: float | None
     model: str

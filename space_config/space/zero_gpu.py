@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -22,13 +22,14 @@ from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.decoding.generation_defaults import GenerationDefaults
 from eval_prompts.decoding.tokenizers import decoder
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.status import Status
+from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
+from eval_prompts.serving.served import Facts, Report
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.models.pair import Side
+    from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.models.pair import Pair, Side
     from tuning.models.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ TAKEN = "The GPU was taken away in the middle of the answers: ask again."
 
 Told = list[tuple[list[int], State]] | str
 """Each row's generated tokens and its state, or why there will be no answers."""
+Arriving = queue.SimpleQueue[Told | Exception | None]
+"""What the GPU tells, at last why it tells no more: an exception, or None where it has ended."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Request:
     weights: Weights
     adapter: str | None
     against: str | None
-    quantize: str | None
+    quantize: Quantize | None
     exact: bool
     questions: list[Prompt]
     sides: tuple[Side, ...]
@@ -65,6 +68,10 @@ class Request:
         return self.weights, self.adapter, self.against, self.quantize, self.exact, self.follows_defaults
 
 
+OnGpu = Callable[[Request], Generator[Told, None, None]]
+""":func:`answer`, where the platform lends a GPU for it."""
+
+
 def seconds_for(request: Request) -> int:
     """For how long a request borrows the GPU: rows are computed ``MAX_ROWS`` at a time, a token each step."""
     turns = math.ceil(len(request.questions) * len(request.sides) / MAX_ROWS)
@@ -74,7 +81,7 @@ def seconds_for(request: Request) -> int:
 _loaded: tuple[tuple[Any, ...], Engine] | None = None
 
 
-def answer(request: Request) -> Iterator[Told]:
+def answer(request: Request) -> Generator[Told, None, None]:
     """The answers as they grow, in the process that has the GPU. Closing the iterator ends them."""
     try:
         stream = Stream(request.questions, request.sides, request.settings)
@@ -98,78 +105,112 @@ def _engine(request: Request) -> Engine:
         if _loaded is not None:
             _loaded[1].close()
             _loaded = None
-        precision = "fp32" if request.exact else "auto"
+        precision: Precision = "fp32" if request.exact else "auto"
         pair = load_pair(request.weights, pick_device(DEVICE, precision), request.adapter, request.quantize)
-        if request.against is not None:
+        if request.adapter is not None and request.against is not None:
             pair = with_adapter(pair, request.weights, request.adapter, request.against)
         defaults = GenerationDefaults.of(request.weights.path) if request.follows_defaults else None
         _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizers, defaults=defaults)
     return _loaded[1]
 
 
-class ZeroGpuLens(Lens):
-    """A :class:`Lens` whose answers borrow a GPU, and are computed on the CPU where there is none."""
+class ZeroGpuLoader:
+    """Loads the pair on the CPU, in this process, and has a GPU lent for each request."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, local: LocalLoader) -> None:
         import spaces  # before anything else touches CUDA
 
-        super().__init__(*arguments, **named)
-        self._on_gpu = spaces.GPU(duration=seconds_for)(answer)
-        self._borrowing: list[Stream] = []
+        self.local = local
+        self.failed = local.failed
+        self._on_gpu: OnGpu = spaces.GPU(duration=seconds_for)(answer)
 
-    def start(self) -> None:
-        """Begin to load. The platform is told of the decorated function, as gradio's ``launch`` would."""
+    def begin(self) -> None:
+        """Tell the platform of the decorated function, as gradio's ``launch`` would."""
         from spaces import zero
 
         try:
             zero.startup()
         except Exception:
             log.exception("ZeroGPU does not take this app, so the CPU answers")
-        super().start()
 
-    def status(self) -> Status:
-        """The state of things now. Never blocks."""
-        status = super().status()
-        return replace(status, device=f"ZeroGPU, else {status.device}") if status.device else status
+    def facts(self) -> Facts:
+        """What is known of the models before they are loaded."""
+        return self.local.facts()
+
+    def load(self, report: Report, on_broken: Callable[[str], None]) -> LentModels:
+        """Both models on the CPU, ready to answer. Raises UserError if they cannot be loaded."""
+        return LentModels(self.local.load(report, on_broken), self._on_gpu)
+
+
+class LentModels:
+    """Answers on a GPU that is borrowed for each request, and on the CPU by ``local`` where there is none."""
+
+    def __init__(self, local: LocalModels, on_gpu: OnGpu) -> None:
+        self._local, self._on_gpu = local, on_gpu
+        self._borrowing: list[Stream] = []
+
+    @property
+    def pair(self) -> Pair:
+        """Both models on the CPU."""
+        return self._local.pair
+
+    @property
+    def answering(self) -> int:
+        """Answers being computed now, here or there."""
+        return self._local.answering + self._states().count("streaming")
+
+    @property
+    def queued(self) -> int:
+        """Answers that wait for their turn, here or there."""
+        return self._local.queued + self._states().count("waiting")
+
+    def _states(self) -> list[State]:
+        return [row.state for stream in list(self._borrowing) for row in stream.rows]
+
+    def facts(self) -> Facts:
+        """What is known of the models now. Never blocks."""
+        facts = self._local.facts()
+        return replace(facts, device=f"ZeroGPU, else {facts.device}")
+
+    def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
+        """Put another adapter on the tuned side; what waits for a GPU is answered by the one that it was asked of."""
+        return self._local.reload(adapter, against)
 
     def close(self) -> None:
         """End all answers."""
         for stream in list(self._borrowing):
             stream.fail(CLOSING)
-        super().close()
+        self._local.close()
 
-    def _counts(self) -> tuple[int, int]:
-        answering, queued = super()._counts()
-        states = [row.state for stream in list(self._borrowing) for row in stream.rows]
-        return answering + states.count("streaming"), queued + states.count("waiting")
-
-    def _submit(self, stream: Stream) -> None:
-        pair = self._pair
+    def submit(self, stream: Stream) -> None:
+        """Borrow a GPU for a request, in threads of its own. Raises UserError if a question cannot be asked of the
+        adapter that is loaded, or there is no tuned side to ask."""
+        pair, loader = self._local.pair, self._local.loader
+        stream.put_to(pair.adapter)
         if "tuned" in stream.sides:
             pair.model("tuned")
-        adapter, against = (card and str(card.path) for card in (pair.adapter, pair.against))
-        exact = self._precision == "fp32"
+        adapter, against = (str(card.path) if card else None for card in (pair.adapter, pair.against))
         request = Request(
-            self._weights,
+            self._local.weights,
             adapter,
             against,
-            self._quantize,
-            exact,
+            loader.quantize,
+            loader.precision == "fp32",
             stream.questions,
             stream.sides,
             stream.settings,
-            self._choices is not None and self._choices.generation_defaults,
+            loader.follows_defaults,
         )
         for row in stream.rows:
             template = chat_template(pair.tokenizers[row.side])
             row.decode, row.stops = decoder(pair.tokenizers[row.side], frozenset()), tuple(template.stop_strings)
         stream.count_ahead = self._ahead_of
         self._borrowing.append(stream)
-        arriving: queue.SimpleQueue[Told | Exception | None] = queue.SimpleQueue()
+        arriving: Arriving = queue.SimpleQueue()
         # The visitor's context goes along: the platform finds in it whose share of GPU time this is.
-        borrowing = (copy_context().run, self._borrow, stream, request, arriving)
-        for target, *values in (borrowing, (self._follow, stream, arriving)):
-            threading.Thread(target=target, args=values, daemon=True).start()
+        context = copy_context()
+        threading.Thread(target=context.run, args=(self._borrow, stream, request, arriving), daemon=True).start()
+        threading.Thread(target=self._follow, args=(stream, arriving), daemon=True).start()
 
     def _ahead_of(self, stream: Stream) -> int:
         """Answers of earlier requests that are not over; 0 once one of this request's has begun."""
@@ -179,7 +220,7 @@ class ZeroGpuLens(Lens):
         earlier = streams[: streams.index(stream)]
         return sum(row.state not in FINAL_STATES for other in earlier for row in other.rows)
 
-    def _borrow(self, stream: Stream, request: Request, arriving: queue.SimpleQueue) -> None:
+    def _borrow(self, stream: Stream, request: Request, arriving: Arriving) -> None:
         try:
             with closing(self._on_gpu(request)) as steps:
                 for told in steps:
@@ -191,7 +232,7 @@ class ZeroGpuLens(Lens):
         else:
             arriving.put(None)
 
-    def _follow(self, stream: Stream, arriving: queue.SimpleQueue) -> None:
+    def _follow(self, stream: Stream, arriving: Arriving) -> None:
         """Puts what comes from the GPU into the rows, until they are over or the CPU has taken the request."""
         try:
             self._take_in(stream, arriving)
@@ -201,7 +242,7 @@ class ZeroGpuLens(Lens):
         finally:
             self._borrowing.remove(stream)
 
-    def _take_in(self, stream: Stream, arriving: queue.SimpleQueue) -> None:
+    def _take_in(self, stream: Stream, arriving: Arriving) -> None:
         while not stream.done:
             drop_cancelled(stream)
             try:
@@ -219,14 +260,9 @@ class ZeroGpuLens(Lens):
                 self._hand_over(stream)
                 return
 
-    def _put_again(self) -> None:
-        """Nothing: what waits for a GPU has gone there with the adapter that it was asked of."""
-
     def _hand_over(self, stream: Stream) -> None:
         try:
-            with self._lock:  # the adapter may be another one by now
-                stream.put_to(self._pair.adapter)
-                self._engine.submit(stream)
+            self._local.submit(stream)  # for the adapter that is loaded by now
         except UserError as error:
             stream.fail(str(error))
 

@@ -6,13 +6,14 @@ from gradio_client.utils import apply_diff
 
 import app
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.shown_pairs import ShownPairs
 
 
 @pytest.fixture(scope="module")
 def page():
     pairs = ShownPairs("sqlite://")
-    yield app.build_page(Lens(), pairs)
+    yield app.build_page(Lens(LocalLoader()), pairs)
     pairs.close()
 
 

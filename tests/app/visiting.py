@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eval_prompts.answers import Answer, Settings
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.compare_view import Comparison
 from eval_prompts.tasks.probes import PROBES
 
@@ -54,7 +55,7 @@ def overflow(page):
 def stored_comparison(*rows, ident="stored"):
     """What the page keeps of a comparison with these (base, tuned) texts."""
     questions = [probe.question for probe in PROBES][: len(rows)]
-    comparison = Comparison(Lens("a-model").status, Settings(), questions)
+    comparison = Comparison(Lens(LocalLoader("a-model")).status, Settings(), questions)
     answers = [
         Answer(side, index, questions[index], text, 9, 1.0, 0.2, "ended")
         for index, texts in enumerate(rows)

@@ -33,8 +33,9 @@ def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
     """The app's own engine, as visitors meet it; answers go on past their end tokens."""
     from eval_prompts.answers import Settings
     from eval_prompts.serving.lens import Lens
+    from eval_prompts.serving.local import LocalLoader
 
-    lens = Lens(model, adapter, device=device, precision=precision)
+    lens = Lens(LocalLoader(model, adapter, device=device, precision=precision))
     lens.start()
     lens.wait_ready()
     never_end()

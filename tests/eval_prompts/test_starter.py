@@ -10,13 +10,14 @@ from eval_prompts.answers import Settings
 from eval_prompts.models.adapter_source import RECORD_FILE, STARTER, WEIGHTS_FILE
 from eval_prompts.models.adapters import read_card
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks.probes import PROBES
 from tuning.data.place import EMBEDDED
 
 
 @pytest.fixture(scope="module")
 def answers():
-    with Lens(device="cpu") as lens:
+    with Lens(LocalLoader(device="cpu")) as lens:
         stream = lens.ask([probe.question for probe in PROBES], Settings())
         lens.start()
         return stream.result()

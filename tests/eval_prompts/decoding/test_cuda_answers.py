@@ -8,6 +8,7 @@ import torch
 from eval_prompts.answers import Settings
 from eval_prompts.models.pair import load_pair, with_adapter
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from tests.eval_prompts.decoding.test_decode import QUESTIONS, ask, assert_same_text, plain_references
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.models.device import pick_device
@@ -53,7 +54,7 @@ def test_another_adapter_takes_its_place_and_the_base_stays(tiny_weights, tiny_m
 
 @pytest.mark.parametrize("quantize", [None, "4bit", "8bit"])
 def test_the_app_answers_on_the_gpu(tiny_model_path, tiny_adapter_path, quantize):
-    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cuda", quantize=quantize) as lens:
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cuda", quantize=quantize)) as lens:
         lens.start()
         lens.wait_ready()
         assert lens.status().device.startswith("CUDA")

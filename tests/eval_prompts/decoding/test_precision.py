@@ -12,6 +12,7 @@ from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.quantized_linear import processor_can_group
 from eval_prompts.models.pair import load_pair
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from tests.benchmarks.fidelity import compare, gap_change, held_out, scores
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.data.chat import encode_example
@@ -102,7 +103,7 @@ def test_another_adapter_over_the_same_base_needs_no_second_copy_of_its_weights(
 @needs_int8
 def test_the_page_names_the_precision_that_answers(blocky_pair, tmp_path):
     for wish, label in (("int8", "CPU int8"), ("auto", "CPU fp32"), ("fp32", "CPU fp32")):
-        with Lens(str(blocky_pair.base.name_or_path), None, device="cpu", precision=wish) as lens:
+        with Lens(LocalLoader(str(blocky_pair.base.name_or_path), None, device="cpu", precision=wish)) as lens:
             lens.start()
             lens.wait_ready(60)
             assert lens.status().device == label

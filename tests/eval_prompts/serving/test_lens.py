@@ -10,6 +10,7 @@ import pytest
 from eval_prompts.answers import Settings, Stream
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.limits import Limits
+from eval_prompts.serving.local import LocalLoader
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.models.weights import Choices
@@ -17,7 +18,7 @@ from tuning.models.weights import Choices
 
 @pytest.fixture
 def lens(tiny_model_path, tiny_adapter_path):
-    lens = Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu")
+    lens = Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu"))
     yield lens
     lens.close()
 
@@ -32,8 +33,8 @@ def test_a_question_asked_while_loading_is_answered_when_ready(lens):
     assert status.state == "ready"
     assert status.base_is_base
     assert status.adapter.rank == 4
-    assert status.memory_mb == round(lens._engine.backend.weight_bytes / 2**20)
-    assert lens._engine.backend.weight_bytes > 10_000
+    assert status.memory_mb == round(lens.served.engine.backend.weight_bytes / 2**20)
+    assert lens.served.engine.backend.weight_bytes > 10_000
     assert "path" not in status.to_dict()["adapter"]
 
 
@@ -46,7 +47,7 @@ def test_a_question_asked_while_loading_is_answered_when_ready(lens):
     ],
 )
 def test_what_cannot_be_loaded_is_said_in_one_line(tiny_model_path, tiny_adapter_path, options, message):
-    lens = Lens(**({"model": str(tiny_model_path), "adapter": str(tiny_adapter_path)} | options))
+    lens = Lens(LocalLoader(**({"model": str(tiny_model_path), "adapter": str(tiny_adapter_path)} | options)))
     early = lens.ask(["Early"])
     lens.start()
     with pytest.raises(UserError, match=message):
@@ -81,7 +82,7 @@ def test_questions_that_cannot_be_asked_are_refused(lens, question):
 def test_a_visitor_has_one_request_at_a_time_and_others_are_free(tiny_model_path, tiny_adapter_path):
     few = Settings(max_new_tokens=2)
     limits = Limits(previous_seconds=0)
-    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", limits=limits) as lens:
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu"), limits=limits) as lens:
         lens.start()
         lens.wait_ready(60)
         first = lens.ask(["One"], Settings(max_new_tokens=400), visitor="ann")
@@ -93,7 +94,7 @@ def test_a_visitor_has_one_request_at_a_time_and_others_are_free(tiny_model_path
 
 
 def test_the_next_request_waits_a_moment_for_the_one_before_it(monkeypatch):
-    lens = Lens("never loaded", limits=Limits(previous_seconds=60))
+    lens = Lens(LocalLoader("never loaded"), limits=Limits(previous_seconds=60))
     first, known = lens.ask(["One"], visitor="ann"), threading.Event()
     wait_over = first.wait_over
 
@@ -118,7 +119,7 @@ def test_the_next_request_waits_a_moment_for_the_one_before_it(monkeypatch):
     ],
 )
 def test_what_is_too_much_for_this_server_is_said(limits, question, settings, words):
-    lens = Lens("never loaded", limits=limits)
+    lens = Lens(LocalLoader("never loaded"), limits=limits)
     few = Settings(max_new_tokens=2)
     for short in ("One", "Two"):
         lens.ask([short], few, address="192.0.2.1")
@@ -127,7 +128,7 @@ def test_what_is_too_much_for_this_server_is_said(limits, question, settings, wo
 
 
 def test_another_address_is_not_held_back():
-    lens = Lens("never loaded", limits=Limits(asks_per_address=1))
+    lens = Lens(LocalLoader("never loaded"), limits=Limits(asks_per_address=1))
     lens.ask(["One"], address="192.0.2.1")
     assert lens.ask(["Two"], address="192.0.2.2").answers
 
@@ -176,7 +177,7 @@ def test_two_adapters_are_compared_while_the_app_runs_and_the_base_comes_back(
 
 
 def test_closing_ends_what_is_being_answered(tiny_model_path):
-    lens = Lens(str(tiny_model_path), None, device="cpu")
+    lens = Lens(LocalLoader(str(tiny_model_path), None, device="cpu"))
     lens.start()
     lens.wait_ready(60)
     stream = lens.ask(["Long"], Settings(max_new_tokens=400), sides=("base",))
@@ -202,7 +203,7 @@ def test_a_question_that_is_no_text_is_refused_in_words(question):
 
 
 def test_a_class_behind_one_address_is_taken_in_where_sessions_are_counted():
-    lens = Lens("never loaded", limits=Limits(asks_per_address=None))
+    lens = Lens(LocalLoader("never loaded"), limits=Limits(asks_per_address=None))
     streams = [lens.ask(["What is a list?"], visitor=f"pupil {number}", address="192.0.2.1") for number in range(20)]
     assert len(streams) == 20
 
@@ -221,7 +222,7 @@ def test_notes_on_templates_follow_the_adapter_and_a_chosen_template_holds_for_b
     other = shutil.copytree(tiny_adapter_path, tmp_path / "other")
     (other / "chat_template.jinja").write_text(NO_SYSTEM)
     choices = Choices(chat_template=choice)
-    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", choices=choices) as lens:
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", choices=choices)) as lens:
         lens.start()
         lens.wait_ready(60)
         before = lens.status().notes

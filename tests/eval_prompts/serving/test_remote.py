@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from eval_prompts.answers import Prompt, Settings
-from eval_prompts.serving.remote import RemoteLens
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.remote import RemoteLoader
 from tests.conftest import CHAT_TEMPLATE
 from tests.eval_prompts.serving.one_word_model import write
 from tuning.data.chat import PromptFormat
@@ -91,7 +92,7 @@ def endpoint():
 
 @pytest.fixture
 def lens(endpoint):
-    with RemoteLens(endpoint.url, endpoint.url, "base", "lora", KEY) as lens:
+    with Lens(RemoteLoader(endpoint.url, endpoint.url, "base", "lora", KEY)) as lens:
         lens.start()
         lens.wait_ready(30)
         yield lens
@@ -194,7 +195,7 @@ def test_the_tasks_own_prompt_and_stop_texts_go_out(lens, endpoint):
     ],
 )
 def test_what_cannot_be_used_is_said_at_the_start(endpoint, asked, words):
-    with RemoteLens(endpoint.url, endpoint.url, *asked) as lens:
+    with Lens(RemoteLoader(endpoint.url, endpoint.url, *asked)) as lens:
         lens.start()
         with pytest.raises(UserError, match=words) as told:
             lens.wait_ready(30)
@@ -202,7 +203,7 @@ def test_what_cannot_be_used_is_said_at_the_start(endpoint, asked, words):
 
 
 def test_an_address_without_a_scheme_is_refused():
-    with RemoteLens("localhost:8000/v1", "http://localhost/v1") as lens:
+    with Lens(RemoteLoader("localhost:8000/v1", "http://localhost/v1")) as lens:
         lens.start()
         with pytest.raises(UserError, match="--base-url"):
             lens.wait_ready(30)
@@ -232,7 +233,7 @@ def llama_cpp():
 
 def test_llama_cpps_servers_answer_for_their_sides(llama_cpp, tiny_tokenizer, tmp_path):
     models = [write(tmp_path / f"{letter}.gguf", tiny_tokenizer, letter, CHAT_TEMPLATE) for letter in "ab"]
-    with RemoteLens(*(f"{llama_cpp(Path(model))}/v1" for model in models)) as lens:
+    with Lens(RemoteLoader(*(f"{llama_cpp(Path(model))}/v1" for model in models))) as lens:
         lens.start()
         lens.wait_ready(60)
         base, tuned = lens.ask(["Add two numbers."], Settings(max_new_tokens=12)).result()

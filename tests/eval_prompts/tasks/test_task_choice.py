@@ -9,6 +9,7 @@ import pytest
 
 from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.of_adapter import UNKNOWN
@@ -55,7 +56,7 @@ def test_the_adapters_own_prompt_is_used_though_it_is_asked_while_loading(
     tiny_model_path, adapter_with, record, format, early
 ):
     tasks = TaskChoice()
-    with Lens(str(tiny_model_path), adapter_with("mine", record), device="cpu") as lens:
+    with Lens(LocalLoader(str(tiny_model_path), adapter_with("mine", record), device="cpu")) as lens:
         if early:
             stream = asked(lens, tasks)
         lens.start()
@@ -74,7 +75,7 @@ def test_the_adapters_own_prompt_is_used_though_it_is_asked_while_loading(
 
 
 def test_a_task_that_was_chosen_wins_also_the_python_task(tiny_model_path, adapter_with):
-    with Lens(str(tiny_model_path), adapter_with("mine", None), device="cpu") as lens:
+    with Lens(LocalLoader(str(tiny_model_path), adapter_with("mine", None), device="cpu")) as lens:
         lens.start()
         lens.wait_ready(60)
         chosen, later = TaskChoice(python_task()), TaskChoice()
@@ -87,7 +88,7 @@ def test_a_task_that_was_chosen_wins_also_the_python_task(tiny_model_path, adapt
 
 def test_the_page_says_in_which_prompt_an_adapter_from_elsewhere_is_asked(tiny_model_path, adapter_with):
     tasks = TaskChoice()
-    with Lens(str(tiny_model_path), adapter_with("foreign", None), device="cpu") as lens:
+    with Lens(LocalLoader(str(tiny_model_path), adapter_with("foreign", None), device="cpu")) as lens:
         lens.start()
         lens.wait_ready(60)
         told = tasks.noted(lens.status())
@@ -104,7 +105,7 @@ def test_the_page_says_in_which_prompt_an_adapter_from_elsewhere_is_asked(tiny_m
 
 def test_what_waits_when_the_adapter_is_swapped_is_put_to_the_new_one(tiny_model_path, adapter_with):
     tasks = TaskChoice()
-    with Lens(str(tiny_model_path), adapter_with("ours", {"steps": 3}), device="cpu") as lens:
+    with Lens(LocalLoader(str(tiny_model_path), adapter_with("ours", {"steps": 3}), device="cpu")) as lens:
         lens.start()
         lens.wait_ready(60)
         blocking = lens.ask(["Long"] * 64, Settings(max_new_tokens=300))
@@ -126,7 +127,7 @@ def test_the_probes_are_asked_in_a_format_whose_columns_they_lack(tiny_model_pat
         ("others", "{title}: {body}", task.questions[0].text),
     ):
         record = {"prompt_format": PromptFormat(None, user).to_dict()}
-        with Lens(str(tiny_model_path), adapter_with(name, record), device="cpu") as lens:
+        with Lens(LocalLoader(str(tiny_model_path), adapter_with(name, record), device="cpu")) as lens:
             lens.start()
             lens.wait_ready(60)
             page = page_of(task)

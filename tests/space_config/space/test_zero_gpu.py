@@ -18,9 +18,10 @@ import pytest
 
 from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
 from space_config.settings import read_settings
 from space_config.space import zero_gpu
-from space_config.space.zero_gpu import LONGEST_SECONDS, TAKEN, ZeroGpuLens, seconds_for
+from space_config.space.zero_gpu import LONGEST_SECONDS, TAKEN, ZeroGpuLoader, seconds_for
 from tuning.errors import UserError
 from tuning.models.weights import Choices
 
@@ -82,7 +83,9 @@ def platform(monkeypatch):
 
 @pytest.fixture
 def lens(platform, tiny_model_path, tiny_adapter_path):
-    with ZeroGpuLens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32") as lens:
+    with Lens(
+        ZeroGpuLoader(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32"))
+    ) as lens:
         lens.start()
         lens.wait_ready(60)
         yield lens
@@ -95,7 +98,7 @@ def texts(answers):
 def test_the_lent_gpu_answers_as_the_models_do_for_the_visitor_who_asked(
     lens, platform, tiny_model_path, tiny_adapter_path
 ):
-    with Lens(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32") as plain:
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32")) as plain:
         plain.start()
         expected = plain.ask(QUESTIONS, Settings(max_new_tokens=20)).result()
     token = VISITOR.set("ann")
@@ -126,17 +129,18 @@ def test_the_models_own_generation_settings_are_followed_there_as_here(
     (folder / "generation_config.json").write_text(json.dumps({"repetition_penalty": 5.0}))
     made = {"device": "cpu", "precision": "fp32", "choices": Choices(generation_defaults=followed)}
     answers = {}
-    for kind in (Lens, ZeroGpuLens):
-        with kind(str(folder), str(tiny_adapter_path), **made) as lens:
+    for kind in (LocalLoader, ZeroGpuLoader):
+        local = LocalLoader(str(folder), str(tiny_adapter_path), **made)
+        with Lens(local if kind is LocalLoader else ZeroGpuLoader(local)) as lens:
             lens.start()
             lens.wait_ready(60)
             answers[kind] = texts(lens.ask(QUESTIONS, Settings(max_new_tokens=20)).result())
             assert ("settings are followed" in "".join(lens.status().notes)) == followed
-    assert answers[ZeroGpuLens] == answers[Lens]
-    with Lens(str(folder), str(tiny_adapter_path), device="cpu", precision="fp32") as plain:
+    assert answers[ZeroGpuLoader] == answers[LocalLoader]
+    with Lens(LocalLoader(str(folder), str(tiny_adapter_path), device="cpu", precision="fp32")) as plain:
         plain.start()
         unchanged = texts(plain.ask(QUESTIONS, Settings(max_new_tokens=20)).result())
-    assert (answers[Lens] == unchanged) != followed
+    assert (answers[LocalLoader] == unchanged) != followed
     assert len(platform.visitors) == 1, "the stand-in lent no GPU"
 
 
@@ -196,11 +200,11 @@ def test_a_platform_that_does_not_take_the_app_leaves_it_to_the_cpu(lens, platfo
         raise RuntimeError("not found")
 
     monkeypatch.setattr(sys.modules["spaces.zero"], "startup", startup)
-    ZeroGpuLens("nothing/here", None).start()
+    Lens(ZeroGpuLoader(LocalLoader("nothing/here", None))).start()
     assert "so the CPU answers" in caplog.text
 
 
 def test_the_app_takes_this_way_on_zero_gpu_alone(platform, monkeypatch):
-    assert type(read_settings([]).lens()) is Lens
+    assert type(read_settings([]).lens().loader) is LocalLoader
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert type(read_settings([]).lens()) is ZeroGpuLens
+    assert type(read_settings([]).lens().loader) is ZeroGpuLoader

@@ -1,0 +1,143 @@
+"""One side on another machine: an OpenAI-compatible endpoint (vLLM, TGI, llama.cpp's server), and what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from eval_prompts.answers import Row, State
+
+CONNECT_SECONDS, READ_SECONDS = 5.0, 120.0
+START_SECONDS, RETRY_SECONDS = 120.0, 1.0
+ENDINGS: dict[str, State] = {
+    "stop": "ended",
+    "eos": "ended",
+    "eos_token": "ended",
+    "stop_sequence": "ended",
+    "length": "capped",
+}
+"""What a finish reason means; any other is the server's doing (abort, content_filter, error), not the model's."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One side: the address up to and including ``/v1``, the model's name there, and the key, if it wants one."""
+
+    url: str
+    model: str
+    key: str = field(default="", repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this side from all others, as far as its address and its model's name do."""
+        return hashlib.sha256(f"{self.url}\n{self.model}".encode()).hexdigest()[:16]
+
+
+async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of one streamed chat completion. Raises UserError if the endpoint refuses."""
+    import httpx
+
+    settings, prompt = row.stream.settings, row.stream.questions[row.index]
+    seed = settings.seed if prompt.seed is None else prompt.seed
+    body: dict[str, Any] = {
+        "model": side.model,
+        "messages": list(prompt.messages),
+        "max_tokens": int(settings.max_new_tokens),
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "seed": int(seed) % 2**31,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if settings.stop:
+        body["stop"] = list(settings.stop)
+    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    async with (
+        httpx.AsyncClient(timeout=timeout) as client,
+        client.stream("POST", f"{side.url}/chat/completions", json=body, headers=side.headers) as response,
+    ):
+        if response.is_error:
+            raise UserError(f"The {row.side} side refused ({response.status_code}): {refusal(await response.aread())}")
+        async for line in response.aiter_lines():
+            if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
+                yield event(data, row.side)
+
+
+def event(data: str, side: str) -> dict[str, Any]:
+    """One event of a stream. Raises UserError if it is not a JSON object."""
+    try:
+        chunk = json.loads(data)
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise UserError(f"The {side} side sent what is not a JSON object: is its address right?")
+    return chunk
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects of a list from elsewhere; none where it is not a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def refusal(body: bytes) -> str:
+    """An endpoint's reason in one short line."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    return reason_in(said) if isinstance(said, dict) else "it gives no reason"
+
+
+def reason_in(said: dict[str, Any]) -> str:
+    """What an error object says, in one short line."""
+    error = said.get("error", said)
+    reason = error.get("message", error) if isinstance(error, dict) else error
+    return " ".join(str(reason).split())[:200] or "it gives no reason"
+
+
+def connect(name: str, url: str, model: str, key: str) -> Endpoint:
+    """One side's endpoint, once it lists its models; without a name its first model. Raises UserError."""
+    import httpx
+
+    side = Endpoint(url.rstrip("/"), model, key)
+    if not side.url.startswith(("http://", "https://")):
+        raise UserError(f"The {name} side's address begins with http:// or https://: check --{name}-url.")
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            response = httpx.get(f"{side.url}/models", headers=side.headers, timeout=CONNECT_SECONDS)
+            if response.status_code != 503:  # the answer of servers that still load
+                return _chosen(name, side, response)
+        except httpx.InvalidURL:
+            raise UserError(f"The {name} side's address is not a URL: check --{name}-url.") from None
+        except httpx.TransportError:
+            pass
+        if time.monotonic() > until:
+            raise UserError(f"The {name} side does not answer: is its server up, and is --{name}-url right?")
+        time.sleep(RETRY_SECONDS)
+
+
+def _chosen(name: str, side: Endpoint, response: httpx.Response) -> Endpoint:
+    if response.is_error:
+        raise UserError(f"The {name} side refused ({response.status_code}): {refusal(response.content)}")
+    try:
+        listed = [str(each["id"]) for each in response.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"The {name} side is no OpenAI-compatible endpoint: its address ends with /v1.") from None
+    if side.model and side.model not in listed:
+        raise UserError(f"The {name} side has no model {side.model!r}: it serves {', '.join(listed[:8]) or 'none'}.")
+    return side if side.model else Endpoint(side.url, (listed or [""])[0], side.key)

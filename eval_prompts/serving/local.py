@@ -1,0 +1,198 @@
+"""The pair in this process: loaded from a folder, a preset or the Hub, answered by the engine, adapters swapped.
+
+Importing this module is cheap: torch and transformers are imported by the thread that loads.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from eval_prompts.serving.served import Facts, Report
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.answers import Stream
+    from eval_prompts.decoding.engine import Backend, Engine
+    from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.models.pair import Pair
+    from tuning.models.weights import Choices, Weights
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Precision = Literal["auto", "fp32", "int8"]
+Quantize = Literal["4bit", "8bit"]
+
+
+@dataclass
+class LocalLoader:
+    """Names the pair to load: a base model (preset, folder or Hub id) and an adapter (folder, Hub id, or 'starter';
+    None for none). ``device`` is the best one here where it is None."""
+
+    model: str = "smollm2-135m"
+    adapter: str | None = "starter"
+    device: str | None = None
+    quantize: Quantize | None = None
+    precision: Precision = "auto"
+    prefer_hub: bool = False
+    choices: Choices | None = None
+    failed: str = "Loading failed, and the server's log says why: choose another model, or start the app again."
+    weights: Weights | None = field(default=None, init=False)
+    """Where the base model is from, once it is found."""
+
+    def begin(self) -> None:
+        """Nothing to do beforehand."""
+
+    def facts(self) -> Facts:
+        """The model's name, and where its weights are from once they are found."""
+        if self.weights is None:
+            return Facts(self.model)
+        return Facts(self.model, self.weights.origin, fingerprint=self.weights.fingerprint)
+
+    @property
+    def follows_defaults(self) -> bool:
+        """Whether answers follow the model's own generation settings."""
+        return self.choices is not None and self.choices.generation_defaults
+
+    def load(self, report: Report, on_broken: Callable[[str], None]) -> LocalModels:
+        """Find and load both models. Raises UserError if one of them cannot be used; the message names the reason."""
+        report("loading the libraries")
+        from eval_prompts.decoding.choice import make_backend
+        from eval_prompts.decoding.engine import Engine
+        from eval_prompts.decoding.generation_defaults import GenerationDefaults
+        from eval_prompts.models.pair import load_pair
+        from tuning.models.device import pick_device
+        from tuning.models.weights import Choices, resolve
+
+        report("finding the weights")
+        choices = self.choices or Choices()
+        weights = resolve(self.model, prefer_hub=self.prefer_hub, on_progress=report, choices=choices)
+        self.weights = weights
+        log.info("weights: %s", weights.origin)
+        report("loading the weights")
+        device = pick_device(self.device, self.precision)
+        pair = load_pair(weights, device, self.adapter, self.quantize)
+        defaults = GenerationDefaults.of(weights.path)
+        followed = defaults if self.follows_defaults else None
+        backend = make_backend(pair, self.precision)
+        engine = Engine(backend, pair.tokenizers, on_broken=on_broken, defaults=followed)
+        note = defaults.note(followed is not None)
+        return LocalModels(self, weights, pair, engine, (note,) if note else ())
+
+
+class LocalModels:
+    """The pair that answers now, and its engine."""
+
+    def __init__(
+        self, loader: LocalLoader, weights: Weights, pair: Pair, engine: Engine, notes: tuple[str, ...] = ()
+    ) -> None:
+        """``notes`` are what people must know of the base model, in sentences."""
+        self.loader, self.weights, self.engine = loader, weights, engine
+        self._pair = pair
+        self._notes = notes
+        self._lock = threading.Lock()
+        self._reloading = threading.Lock()
+
+    @property
+    def pair(self) -> Pair:
+        """Both models, as new questions are put to them."""
+        return self._pair
+
+    @property
+    def answering(self) -> int:
+        """Answers being computed now."""
+        return self.engine.answering
+
+    @property
+    def queued(self) -> int:
+        """Answers that wait for a place."""
+        return self.engine.queued
+
+    def facts(self) -> Facts:
+        """What is known of the models now. Never blocks."""
+        pair, backend = self._pair, self.engine.backend
+        return Facts(
+            model=self.loader.model,
+            origin=self.weights.origin,
+            device=f"{pair.device.name.upper()} {backend.precision}",
+            adapter=pair.adapter,
+            against=pair.against,
+            base_is_base=pair.base_is_base,
+            memory_mb=round(backend.weight_bytes / 2**20),
+            fingerprint=self.weights.fingerprint,
+            notes=(*template_notes(pair), *self._notes, *backend.notes),
+        )
+
+    def submit(self, stream: Stream) -> None:
+        """Have a request answered in the prompt of the adapter that is loaded. Raises UserError if a question cannot be
+        asked of it, or there is no tuned side to ask."""
+        with self._lock:
+            stream.put_to(self._pair.adapter)
+            if "tuned" in stream.sides:
+                self._pair.model("tuned")
+            self.engine.submit(stream)
+
+    def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
+        """Put another adapter on the tuned side, and perhaps one on the side named base; answers under way end with the
+        old ones. Raises UserError, and keeps the old ones, if a new one cannot be used."""
+        from eval_prompts.decoding.choice import make_backend
+        from eval_prompts.models.pair import with_adapter
+
+        if adapter is None and against is not None:
+            raise UserError("An adapter is compared against another one: choose an adapter for the tuned side too.")
+        with self._reloading:
+            old = self._pair
+
+            def load() -> tuple[Pair, Backend]:
+                pair = old.alone if adapter is None else with_adapter(old, self.weights, adapter, against)
+                return pair, make_backend(pair, self.loader.precision)
+
+            pair, backend = in_a_thread_that_ends(load)
+            with self._lock:
+                self._pair = pair
+                self._put_again()
+                self.engine.swap(backend, pair.tokenizers)
+        names = [card.name for card in (pair.adapter, pair.against) if card is not None]
+        log.info("adapter: %s", " against ".join(names) or "none")
+        return pair.adapter
+
+    def close(self) -> None:
+        """End all answers and stop computing."""
+        self.engine.close()
+
+    def _put_again(self) -> None:
+        """Lay out for the new adapter what has not begun, since that one will answer; the caller holds the lock."""
+        for stream in self.engine.waiting:
+            try:
+                stream.put_to(self._pair.adapter)
+            except UserError as error:
+                stream.fail(str(error))
+
+
+def template_notes(pair: Pair) -> list[str]:
+    """What is to be said of the chat templates that the sides are asked with now, each remark once."""
+    from tuning.data.template import chat_template
+
+    used = pair.tokenizers.values() if pair.tuned is not None else [pair.tokenizer]
+    notes: list[str] = []
+    for tokenizer in used:
+        try:
+            notes += chat_template(tokenizer).notes
+        except UserError as error:  # whoever asks is told too
+            notes.append(str(error))
+    return list(dict.fromkeys(notes))
+
+
+def in_a_thread_that_ends(work: Callable[[], T]) -> T:
+    """The result of ``work``, done in a thread of its own; what it raises is raised here.
+
+    Every living thread that has multiplied matrices keeps a team of OpenMP workers. With two teams on one processor
+    the runtime stops waiting actively, and answers take half as long again.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(work).result()
