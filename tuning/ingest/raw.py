@@ -44,21 +44,21 @@ def copy_batches(
     """Append Arrow chunks: whole columns at once where they are plain text, else row by row."""
     position = 0
     for batch in batches:
+        if is_turns(batch, maker):
+            rest = counted(chain([batch], batches), maker.read)
+            join_messages(
+                connection, (one for before, each in rest for one in rows_of_batch(name, each, before)), maker
+            )
+            return
         layout = plain_layout(batch, maker)
         if layout is None:
-            records = rows_of_batch(name, batch, maker.read)
-            rest = (
-                record
-                for before, later in counted(batches, maker.read + batch.num_rows)
-                for record in rows_of_batch(name, later, before)
-            )
-            copy_records(connection, chain(records, rest), maker, position)
-            return
-        columns = [cells(batch, layout.column(role)) for role in ("question", "input", "answer", "check")]
-        maker.use(layout)
-        maker.read += batch.num_rows
-        numbers = range(position + 1, position + batch.num_rows + 1)
-        append(connection, "raw", position, [list(numbers), *columns, [""] * batch.num_rows])
+            append_rows(connection, maker.rows(rows_of_batch(name, batch, maker.read)), position)
+        else:
+            columns = [cells(batch, layout.column(role)) for role in ("question", "input", "answer", "check")]
+            maker.use(layout)
+            maker.read += batch.num_rows
+            numbers = range(position + 1, position + batch.num_rows + 1)
+            append(connection, "raw", position, [list(numbers), *columns, [""] * batch.num_rows])
         position += batch.num_rows
 
 
@@ -69,8 +69,14 @@ def counted(batches: Iterable[pyarrow.RecordBatch], before: int) -> Iterator[tup
         before += batch.num_rows
 
 
+def is_turns(batch: pyarrow.RecordBatch, maker: RowMaker) -> bool:
+    """Whether a chunk holds one message a row."""
+    layout = maker.layout(dict.fromkeys(batch.schema.names, "filled"))
+    return layout is not None and layout.kind == "turn"
+
+
 def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
-    """The layout of a chunk that is questions with answers in columns of text, and nothing beside them."""
+    """The layout of a chunk that is questions with answers in columns of text, nothing beside them."""
     from pyarrow import types
 
     if len(set(batch.schema.names)) < len(batch.schema.names):
@@ -79,11 +85,22 @@ def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
     layout = maker.layout(row)
     if layout is None or layout.kind != "pair" or not set(layout.roles.values()) <= PLAIN_ROLES:
         return None
-    if len(layout.roles) > len(set(layout.roles.values())) or len(maker.candidates(row)) > 1:
+    if len(layout.roles) > len(set(layout.roles.values())):
         return None
     kinds = [batch.schema.field(name).type for name in layout.roles]
     plain = all(types.is_string(kind) or types.is_large_string(kind) for kind in kinds)
-    return layout if plain and not any(looks_listed(batch, name) for name in layout.needed()) else None
+    if not plain or any(looks_listed(batch, name) for name in layout.needed()):
+        return None
+    only = len(maker.candidates(row)) == 1
+    return layout if only or all(is_full(batch, name) for name in layout.needed()) else None
+
+
+def is_full(batch: pyarrow.RecordBatch, name: str) -> bool:
+    """Whether a column of text is filled in every row, so that no other layout can be meant."""
+    from pyarrow import compute
+
+    column = batch.column(name)
+    return column.null_count == 0 and bool((compute.min(compute.binary_length(column)).as_py() or 0) > 0)
 
 
 def looks_listed(batch: pyarrow.RecordBatch, name: str) -> bool:
