@@ -11,7 +11,10 @@ from typing import Literal
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 
-COLUMN_ROLES = ("question", "answer", "context", "input", "system", "history", "messages", "text", "label", "check")
+COLUMN_ROLES = (
+    *("question", "answer", "context", "input", "system", "history", "messages", "text", "label", "check"),
+    *("conversation", "role", "content", "turns"),
+)
 ROLE = re.compile(r"(?:^|,)\s*([a-z_]+)\s*=")
 TrainOn = Literal["all", "last"]
 FormatName = Literal["auto", "python", "plain"]
@@ -63,8 +66,12 @@ def column_roles(text: str | None) -> dict[str, str]:
         if role in roles or not column or column in roles.values():
             raise UserError(f"--columns gives {role} no column of its own: name each role and each column once.")
         roles[role] = column
-    if not ({"question", "answer"} <= roles.keys() or "messages" in roles or "text" in roles):
-        raise UserError("--columns must name question and answer, or messages, or text.")
+    enough = ({"question", "answer"}, {"messages"}, {"text"}, {"conversation", "role", "content"})
+    if not any(needed <= roles.keys() for needed in enough):
+        raise UserError(
+            "--columns must name question and answer, or messages, or text, or conversation, role and content (of one "
+            "message a row)."
+        )
     return roles
 
 

@@ -100,6 +100,15 @@
 		choose.setAttribute("aria-controls", known.id);
 
 		let previewed = "";
+		let refused = null;
+
+		/** What a preview has found wrong stays on the page for as long as the settings that it depends on do. */
+		function refuse(words, settingsOf) {
+			refused = words ? { words, settingsOf, settings: settingsOf() } : null;
+			setText(wrong, words);
+		}
+		const reading = () => JSON.stringify(["data", "columns", "encoding"].map((field) => details().values?.[field]));
+		const everything = () => JSON.stringify(details());
 
 		/** Says that a preview's counts are of other settings than the form's, such as how often each row is met. */
 		function stale() {
@@ -136,9 +145,8 @@
 			setText(said, "");
 			panel.hidden = !told || Boolean(told.error);
 			if (!told) return setText(wrong, lens.whyNot());
-			setText(wrong, told.error || "");
-			if (told.error) return;
-			if (told.wrong) setText(wrong, told.wrong);
+			if (told.error) return refuse(told.error, everything);
+			refuse(told.wrong, reading);
 			setText(facts, told.facts || "Say below which column is which, then press Use these roles.");
 			mapping(told);
 			legend.hidden = !told.samples.length;
@@ -179,7 +187,7 @@
 			tell(problem) {
 				if (problem !== undefined) setText(wrong, problem);
 				else if (!name.value.trim()) setText(wrong, "name a data source");
-				else setText(wrong, "");
+				else setText(wrong, refused && refused.settings === refused.settingsOf() ? refused.words : "");
 			},
 			stale,
 			/** `read()` gives the form's other fields, which decide what is cut off. */

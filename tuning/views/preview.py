@@ -40,7 +40,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
         )
     except UnknownColumns as error:
         columns = [[name, error.guess.get(name, "")] for name in error.columns]
-        return {"facts": "", "samples": [], "columns": columns, "roles": roles(), "wrong": str(error)}
+        return {"facts": "", "samples": [], "columns": columns, "roles": roles(), "wrong": error.on_page}
     shown = [
         [[span.text[:LONGEST_PIECE], span.trained] for span in spans]
         for spans in samples(dataset, tokenizer, config.max_tokens)

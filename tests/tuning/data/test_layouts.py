@@ -169,6 +169,18 @@ def test_a_key_a_type_and_a_number_may_come_late(tmp_path):
     assert data.unused == ("new",)
 
 
+def test_one_message_a_row_and_names_in_other_case_can_be_named(tmp_path):
+    rows = [
+        {"Thread": at, "Who": who, " Said": text}
+        for at, pair in enumerate(PAIR)
+        for who, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    (tmp_path / "n.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert found(tmp_path / "n.jsonl", columns=column_roles("conversation=thread,role=WHO,content=said")) == PAIR
+    with pytest.raises(UserError, match=r"n\.jsonl has the columns Thread, Who,  Said: --columns lacks Id\."):
+        load(str(tmp_path / "n.jsonl"), reading=Reading(column_roles("conversation=Id,role=Who,content=Said")))
+
+
 def test_named_columns_and_encoding(tmp_path):
     (tmp_path / "n.csv").write_bytes("Frage,Antwort,Zeile\nWie z\u00e4hle ich?,so,7\n".encode("cp1252"))
     roles = column_roles("question=Frage,answer=Antwort,context=Zeile")

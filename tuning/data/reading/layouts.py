@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tuning.data.options import Reading
+from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 
 QUESTIONS = ("instruction", "prompt", "question", "questionasked", "query", "user", "human")
@@ -87,13 +89,27 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     return found
 
 
+NEEDED = {
+    "chat": {"messages"},
+    "turn": {"conversation", "role", "content"},
+    "text": {"text"},
+    "pair": {"question", "answer"},
+}
+"""The roles without which ``--columns`` names no layout, by its kind."""
+
+
 def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
     """The layout that ``--columns`` names, if these columns have what it needs."""
-    roles = {column: role for role, column in asked.items() if column in columns}
-    kind = "chat" if "messages" in asked else "text" if "text" in asked else "pair"
-    layout = Layout(kind, roles)
-    needed = {"pair": {"question", "answer"}, "chat": {"messages"}, "text": {"text"}}[kind]
-    return [layout] if needed <= set(roles.values()) else []
+    roles = {found: role for role, column in asked.items() if (found := meant(column, columns)) is not None}
+    kind = next((kind for kind, needed in NEEDED.items() if needed <= asked.keys()), "pair")
+    return [Layout(kind, roles)] if NEEDED[kind] <= set(roles.values()) else []
+
+
+def meant(column: str, columns: Iterable[str]) -> str | None:
+    """The one of ``columns`` that a name stands for: itself, or the first that differs in case and spaces alone."""
+    if column in columns:
+        return column
+    return next((each for each in columns if plain_name(each) == plain_name(column)), None)
 
 
 def understood(columns: list[str]) -> bool:
@@ -102,11 +118,14 @@ def understood(columns: list[str]) -> bool:
 
 
 class UnknownColumns(UserError):
-    """A source's columns are not understood. ``guess`` gives some of ``columns`` a role, to be corrected."""
+    """A source's columns are not understood. ``guess`` gives some of ``columns`` a role, to be corrected.
 
-    def __init__(self, message: str, columns: list[str], guess: dict[str, str]) -> None:
+    ``on_page`` is the message for the page, where roles are chosen rather than written.
+    """
+
+    def __init__(self, message: str, on_page: str, columns: list[str], guess: dict[str, str]) -> None:
         super().__init__(message)
-        self.columns, self.guess = columns, guess
+        self.on_page, self.columns, self.guess = on_page, columns, guess
 
 
 GUESSES = {
@@ -129,15 +148,20 @@ def guess_roles(columns: list[str]) -> dict[str, str]:
 
 def no_columns(name: str, columns: list[str], reading: Reading) -> UserError:
     """The error for a source of which nothing is understood."""
+    shown = Path(name).name if kind_of(Path(name)) is not None else name
     have = ", ".join(columns)
+    choose = "say below which column is the question and which its answer, or which holds messages or a text"
     if reading.columns:
-        missing = [column for column in reading.columns.values() if column not in columns]
+        missing = [column for column in reading.columns.values() if meant(column, columns) is None]
         told = f"lacks {', '.join(missing)}" if missing else "needs question and answer, messages, or text"
-        return UnknownColumns(f"{name} has the columns {have}: --columns {told}.", columns, guess_roles(columns))
-    return UnknownColumns(
-        f"{name} has no usable columns ({have}): it needs a question and its answer (such as instruction/output, "
-        "question/answer, prompt/completion), messages, conversations or text; name others with "
-        "--columns question=COLUMN,answer=COLUMN, and look whether the first line is a header.",
-        columns,
-        guess_roles(columns),
-    )
+        message = f"{shown} has the columns {have}: --columns {told}."
+        lacking = f"not {', '.join(missing)}, as “Columns by role” says" if missing else "those named are not enough"
+        on_page = f"{shown} has the columns {have}, {lacking}: {choose}."
+    else:
+        message = (
+            f"{shown} has no usable columns ({have}): it needs a question and its answer (such as instruction/output, "
+            "question/answer, prompt/completion), messages, conversations or text; name others with "
+            "--columns question=COLUMN,answer=COLUMN, and look whether the first line is a header."
+        )
+        on_page = f"{shown} has no columns that are understood ({have}): {choose}, and look whether line 1 is a header."
+    return UnknownColumns(message, on_page, columns, guess_roles(columns))
