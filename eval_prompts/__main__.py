@@ -57,8 +57,9 @@ PYTHON_PROMPT_USED = "Both sides are asked in the Python task's prompt, whatever
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--model", default="smollm2-135m", help="preset name, local folder or Hub id")
-    common.add_argument("--adapter", default="starter", help="adapter folder, Hub id, or 'starter'")
+    common.add_argument("--model", default="smollm2-135m", help="preset, folder, GGUF file or Hub id[@REVISION]")
+    common.add_argument("--adapter", help="adapter folder, Hub id, or 'starter', which is the default")
+    common.add_argument("--tuned-model", help="instead of an adapter a whole model: folder, GGUF file or Hub id[@REV]")
     common.add_argument(
         "--task", help="a task's name or file; without it the five probes, in the adapter's prompt format"
     )
@@ -134,9 +135,12 @@ def new_lens(options: argparse.Namespace) -> Lens:
         options.trust_remote_code,
         options.generation_defaults,
     )
+    adapter = options.adapter or (None if options.tuned_model else "starter")
+    tuned = options.sides != "base"
     loader = LocalLoader(
         options.model,
-        options.adapter if options.sides != "base" else None,
+        adapter if tuned else None,
+        tuned_model=options.tuned_model if tuned else None,
         device=options.device,
         quantize=options.quantize,
         precision=options.precision,
@@ -153,8 +157,8 @@ def load(lens: Lens) -> Status:
     status = lens.status()
     adapter = status.adapter.summary if status.adapter else "no adapter"
     print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
-    for note in [note for card in (status.adapter, status.against) if card for note in card.notes]:
-        print(f"note on the adapter: {note}", file=sys.stderr)
+    for noun, note in [(card.noun, note) for card in (status.adapter, status.against) if card for note in card.notes]:
+        print(f"note on the {noun}: {note}", file=sys.stderr)
     for note in status.notes:
         print(note, file=sys.stderr)
     return status

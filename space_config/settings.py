@@ -34,9 +34,12 @@ class Settings(BaseSettings):
     """Base and LoRA-tuned model side by side. Each option may also be an environment variable: LORA_LENS_PORT=80."""
 
     model_config = SettingsConfigDict(env_prefix="LORA_LENS_")
-    model: str = Field("smollm2-135m", description="base model: a preset, a Hub id or a folder")
+    model: str = Field("smollm2-135m", description="base model: a preset, a Hub id[@REVISION], a folder or a GGUF file")
     task: str = Field("", description="what is asked: a task's name or file; without it the five Python probes")
     adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
+    tuned_model: str | None = Field(
+        None, description="tuned side: a whole model instead of an adapter, named as the base is"
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens it to the network")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str | None = Field(None, description="cuda, mps or cpu; without it the best one here")
@@ -121,9 +124,10 @@ class Settings(BaseSettings):
     def _loader(self) -> Loader:
         if self.base_url or self.tuned_url:
             return self._remote_loader()
+        starter_left_out = bool(self.tuned_model) and "adapter" not in self.model_fields_set
         local = LocalLoader(
             self.model,
-            self.adapter,
+            None if starter_left_out else self.adapter,
             self.device,
             "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
             self.precision,
@@ -134,6 +138,7 @@ class Settings(BaseSettings):
                 self.trust_remote_code,
                 self.generation_defaults,
             ),
+            tuned_model=self.tuned_model or None,
         )
         if not hardware.on_zero_gpu(os.environ):
             return local
@@ -144,6 +149,8 @@ class Settings(BaseSettings):
     def _remote_loader(self) -> Loader:
         from eval_prompts.serving.remote import RemoteLoader
 
+        if self.tuned_model:
+            raise UserError("Models on endpoints are named there: give --tuned-model-name instead of --tuned-model.")
         if not self.base_url:
             raise UserError("Two endpoints are compared: name the base side's with --base-url too.")
         if (self.tuned_url or self.base_url, self.tuned_model_name) == (self.base_url, self.base_model_name):

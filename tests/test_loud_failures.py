@@ -68,7 +68,7 @@ def loaded(lens):
     [
         "tuning.models.weights.resolve",
         "tuning.models.device.pick_device",
-        "eval_prompts.models.pair.load_pair",
+        "eval_prompts.models.loading.load_sides",
         "eval_prompts.decoding.engine.Engine",
         "eval_prompts.decoding.choice.make_backend",
         "eval_prompts.serving.lens.Lens._take_up",

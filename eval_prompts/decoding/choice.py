@@ -10,12 +10,15 @@ from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.load_check import ALLOWED, largest_error, reference_logits
 from eval_prompts.decoding.pair_decoder import PairDecoder, shared_plan
 from eval_prompts.decoding.quantized_linear import can_group, processor_can_group
+from eval_prompts.decoding.sides_apart import SidesApart, built_differently, own_pair
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eval_prompts.decoding.engine import Backend
     from eval_prompts.decoding.matmul import Precision
-    from eval_prompts.models.pair import Pair
+    from eval_prompts.models.pair import Pair, Side
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,8 @@ log-probabilities of held-out answers, and the adapter's advantage, stay what th
 
 
 def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
-    """The common-step decoder where it knows both models and passes the check at load, else the general one.
+    """The common-step decoder where it knows both models and passes the check at load, else the general one; two
+    models that are built differently get one each.
 
     The decoder's ``notes`` say, in sentences for people, what was chosen and why where that is not the usual. Raises
     UserError if int8 is asked for where it cannot be, or if no decoder computes what the model does in one pass.
@@ -36,6 +40,8 @@ def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
     try:
         shared_plan(pair)
     except NotUnderstood as reason:
+        if pair.adapter is not None and pair.adapter.is_model and built_differently(pair):
+            return sides_apart(pair, precision)
         if precision == "int8":
             raise UserError(f"Precision int8 needs the fast decoder, but {reason}: choose auto or fp32.") from reason
         notes.append(f"Answered by the general decoder, since {reason}.")
@@ -53,6 +59,24 @@ def make_backend(pair: Pair, precision: Wish = "auto") -> Backend:
     notes.append("Answered by the general decoder, since the fast one does not compute what this model does.")
     del backend
     return checked_general(pair, notes)
+
+
+def sides_apart(pair: Pair, precision: Wish) -> Backend:
+    """A decoder for each side. Both compute in one precision, so that it is the models that differ: in int8 where it
+    is asked for, or where both have passed the fidelity test. Raises UserError as :func:`make_backend` does."""
+    pairs: Mapping[Side, Pair] = {"base": own_pair(pair, "base"), "tuned": own_pair(pair, "tuned")}
+    same: Wish = precision
+    if precision == "auto" and not all(passed_fidelity(one) for one in pairs.values()):
+        same = "fp32"
+    backends = {side: make_backend(one, same) for side, one in pairs.items()}
+    return SidesApart(backends, {"base": "base", "tuned": pair.adapter.name if pair.adapter else "tuned"})
+
+
+def passed_fidelity(pair: Pair) -> bool:
+    """Whether answers of a model of this family and size are known to be in int8 what they are in fp32."""
+    config = pair.base.config.get_text_config()
+    sizes = (getattr(config, name, None) for name in ("model_type", "hidden_size", "num_hidden_layers"))
+    return tuple(sizes) in FIDELITY_PASSED and why_not_int8(pair) is None
 
 
 def choose_precision(pair: Pair, wish: Wish, notes: list[str]) -> Precision:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from eval_prompts.decoding.generation_defaults import GenerationDefaults
+    from eval_prompts.decoding.generation_defaults import GenerationDefaults, SideDefaults
     from eval_prompts.models.pair import Side
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Engine:
         tokenizers: PreTrainedTokenizerBase | Mapping[Side, PreTrainedTokenizerBase],
         max_rows: int = MAX_ROWS,
         on_broken: Callable[[str], None] = lambda _: None,
-        defaults: GenerationDefaults | None = None,
+        defaults: GenerationDefaults | SideDefaults | None = None,
     ) -> None:
         """``tokenizers`` are those of the sides, or one for both; ``defaults`` are the model's own generation settings,
         where they are followed. ``on_broken`` is told, in one sentence, if the decode thread itself has failed; nothing

@@ -45,7 +45,7 @@ class GeneralDecoder:
         self._pair = pair
         with torch.inference_mode():
             self.batches = batches and all(side.can_batch() for side in self._sides.values())
-        self.context = context_of(pair.base.config)
+        self.context = min(context_of(pair.model(side).config) for side in sides)
         self.precision = pair.device.label.split()[-1]
         packed = {id(product): product.nbytes for side in self._sides.values() for product in side.products}
         self.weight_bytes = sum(packed.values()) or pair.memory_bytes

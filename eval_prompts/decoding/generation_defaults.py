@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from eval_prompts.answers import Row
+    from eval_prompts.models.pair import Side
 
 FOLLOWED = ("repetition_penalty", "no_repeat_ngram_size", "top_k")
 SHOWN = (*FOLLOWED, "temperature", "top_p", "min_p", "typical_p", "min_new_tokens", "suppress_tokens")
@@ -72,3 +73,30 @@ class GenerationDefaults:
                 scores = process(ids, scores)
             changed.append(scores)
         return torch.cat(changed)
+
+
+@dataclass(frozen=True)
+class SideDefaults:
+    """The generation settings of each side's model: the base's for both, unless the tuned one is a whole model."""
+
+    by_side: Mapping[Side, GenerationDefaults]
+
+    @classmethod
+    def of(cls, base: Path, tuned: Path | None = None) -> SideDefaults:
+        """Read those of the base model's folder, and of the tuned model's where that is another model."""
+        ours = GenerationDefaults.of(base)
+        return cls({"base": ours, "tuned": ours if tuned is None else GenerationDefaults.of(tuned)})
+
+    def notes(self, followed: bool) -> list[str]:
+        """What the user is told of them; where the sides differ, of each by its name."""
+        notes = {side: defaults.note(followed) for side, defaults in self.by_side.items()}
+        if notes["base"] == notes["tuned"]:
+            return [notes["base"]] if notes["base"] else []
+        return [f"{side} side: {note}" for side, note in notes.items() if note]
+
+    def applied(self, rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
+        """``logits``, [rows, vocabulary], after the processors of each row's own side."""
+        import torch
+
+        parts = logits.split(1)
+        return torch.cat([self.by_side[row.side].applied([row], part) for row, part in zip(rows, parts, strict=True)])

@@ -32,21 +32,20 @@ PIECE = 7
 
 def reference_logits(pair: Pair) -> dict[Side, tuple[list[int], torch.Tensor]]:
     """For each side the tokens of the check and the logits after each of them, [tokens, vocabulary], in one pass."""
-    ids = check_tokens(pair)
     found: dict[Side, tuple[list[int], torch.Tensor]] = {}
     with torch.inference_mode():
         for side in SIDES[:1] if pair.tuned is None else SIDES:
-            model = pair.model(side)
+            model, ids = pair.model(side), check_tokens(pair, side)
             output = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
             found[side] = ids, output.logits[0].float()
     release_pages(pair.base.parameters())
     return found
 
 
-def check_tokens(pair: Pair) -> list[int]:
-    """A prompt of the model's own, longer than its sliding window where that is short."""
-    prompt = encode_prompt(pair.tokenizer, "Write a function that reverses a string.")
-    window = getattr(pair.base.config.get_text_config(), "sliding_window", None) or 0
+def check_tokens(pair: Pair, side: Side) -> list[int]:
+    """A prompt of that side's own, longer than its model's sliding window where that is short."""
+    prompt = encode_prompt(pair.tokenizers[side], "Write a function that reverses a string.")
+    window = getattr(pair.model(side).config.get_text_config(), "sliding_window", None) or 0
     length = LONG + STEPS + (window if window + LONG + STEPS <= LONGEST else 0)
     return (prompt * (1 + length // max(1, len(prompt))))[:length]
 

@@ -331,7 +331,7 @@ class PairDecoder:
 
     def _compute_prefix(self, side: Side) -> Prefix:
         """Feed what all prompts begin with, once; no more of it than longrope turns as it turns short texts."""
-        prompts = [encode_prompt(self._pair.tokenizer, question) for question in ("A", "1")]
+        prompts = [encode_prompt(self._pair.tokenizers[side], question) for question in ("A", "1")]
         ids = prompts[0][: _common_length(*prompts)][: self._switch]
         if not ids:
             return Prefix()

@@ -107,7 +107,7 @@ def read(
     prompt_ids, text_ids = encoded(pair, "base", messages, text, ended)
     if (prompt_ids, text_ids) != encoded(pair, "tuned", messages, text, ended):
         raise UserError(
-            "The two sides read this text as different tokens, because the adapter brings its own tokenizer or chat "
+            "The two sides read this text as different tokens, because the tuned side has its own tokenizer or chat "
             "template: it cannot be compared token by token."
         )
     notes = []

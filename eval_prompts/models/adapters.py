@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tuning.models.weights import Weights
 
 COPY_MARKS = ("-unsloth-bnb-4bit", "-unsloth", "-bnb-4bit", "-bnb-8bit", "-4bit", "-8bit", "-hf", "-bf16", "-fp16")
+WHOLE_MODEL = "model"
+"""The kind of a card that stands for a whole model: a merged or fully fine-tuned checkpoint."""
 KIND_WORDS = {"LORA": "LoRA", "ADALORA": "AdaLoRA", "LOHA": "LoHa", "LOKR": "LoKr", "VERA": "VeRA"}
 
 
@@ -64,11 +66,25 @@ class AdapterCard:
     """The prompt format it was trained in, as its record has it; records of before have none."""
     task: str | None = None
     """The name of the task it was trained for, if its record says so."""
+    origin: str = ""
+    """Of a whole model: where its weights are from, in one line."""
+
+    @property
+    def is_model(self) -> bool:
+        """Whether this is a whole model that is compared with the base, and no adapter on it."""
+        return self.kind == WHOLE_MODEL
+
+    @property
+    def noun(self) -> str:
+        """What it is, within a sentence: adapter or model."""
+        return "model" if self.is_model else "adapter"
 
     @property
     def summary(self) -> str:
         """In a few words for people: 'adapter python-qa · r16 · 60 steps · loss 0.70 to 0.52'."""
-        words = [f"adapter {self.name}", f"r{self.rank}" if self.rank else self.kind]
+        words = [f"{self.noun} {self.name}"]
+        if not self.is_model:
+            words.append(f"r{self.rank}" if self.rank else self.kind)
         if self.steps is not None:
             words.append(f"{self.steps} steps")
         if self.loss_before is not None and self.loss_after is not None:
@@ -106,21 +122,28 @@ def open_adapter(adapter: str) -> tuple[AdapterCard, AdapterFiles]:
             rank=int(config.get("r") or 0),
             alpha=float(config.get("lora_alpha") or config.get("alpha") or 0),
             target_modules=(targets,) if isinstance(targets, str) else tuple(sorted(map(str, targets))),
-            steps=record.get("steps"),
-            loss_before=record.get("loss_before"),
-            loss_after=record.get("loss_after"),
-            data=record.get("data"),
-            base_fingerprint=record.get("base_fingerprint"),
             fingerprint=fingerprint(path),
             kind=KIND_WORDS.get(files.kind, files.kind),
             notes=files.notes,
-            recorded=bool(record),
-            prompt_format=format if isinstance(format := record.get("prompt_format"), dict) else None,
-            task=record.get("task") if isinstance(record.get("task"), str) else None,
+            **recorded_facts(record),
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {error}.") from error
     return card, files
+
+
+def recorded_facts(record: dict[str, Any]) -> dict[str, Any]:
+    """What a card takes from a run record, which may be empty or of an earlier version."""
+    return {
+        "steps": record.get("steps"),
+        "loss_before": record.get("loss_before"),
+        "loss_after": record.get("loss_after"),
+        "data": record.get("data"),
+        "base_fingerprint": record.get("base_fingerprint"),
+        "recorded": bool(record),
+        "prompt_format": format if isinstance(format := record.get("prompt_format"), dict) else None,
+        "task": record.get("task") if isinstance(record.get("task"), str) else None,
+    }
 
 
 def read_files(folder: Path) -> AdapterFiles:

@@ -74,17 +74,50 @@ def share_equal(tuned: PreTrainedModel, base: PreTrainedModel) -> int:
 
     Returns how many of its parameters differ from the base's of the same name, or have none.
     """
-    import torch
-
-    theirs = dict(base.named_parameters(remove_duplicate=False))
+    theirs: dict[str, torch.Tensor] = dict(base.named_parameters(remove_duplicate=False))
+    buffers = dict(base.named_buffers(remove_duplicate=False))
     differing = 0
     for path, module in tuned.named_modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             other = theirs.get(f"{path}.{name}" if path else name)
             if other is parameter:
                 continue
-            if other is not None and other.dtype == parameter.dtype and torch.equal(other, parameter):
+            if same_numbers(other, parameter):
                 setattr(module, name, other)
             else:
                 differing += 1
+        for name, buffer in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            other = buffers.get(f"{path}.{name}" if path else name)
+            if other is not buffer and same_numbers(other, buffer):
+                setattr(module, name, other)
     return differing
+
+
+def same_numbers(one: torch.Tensor | None, other: torch.Tensor) -> bool:
+    """Whether two tensors are equal bit for bit: of one kind, dtype and shape, minus zero not being zero."""
+    import torch
+
+    if one is None or type(one) is not type(other) or one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if not same_scales(one, other):
+        return False
+    if not one.is_contiguous() or not other.is_contiguous() or one.dim() == 0:
+        return torch.equal(one, other)
+    return torch.equal(one.detach().view(torch.uint8), other.detach().view(torch.uint8))
+
+
+def same_scales(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether what bitsandbytes keeps beside two weights is the same; True for weights that it does not hold.
+
+    Of weights in 8 bits whose scales it has moved away already this cannot be told: they count as different.
+    """
+    import torch
+
+    if one.dtype == torch.int8:
+        scales = [getattr(each, "SCB", None) for each in (one, other)]
+        return scales[0] is not None and scales[1] is not None and torch.equal(*scales)
+    states = [getattr(each, "quant_state", None) for each in (one, other)]
+    if states[0] is None or states[1] is None:
+        return states[0] is states[1]
+    ours, theirs = (state.as_dict(packed=True) for state in states)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

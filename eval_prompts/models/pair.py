@@ -35,9 +35,10 @@ FUSED_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 @dataclass(frozen=True)
 class Pair:
-    """Both models, ready to answer. ``tuned`` is None without an adapter.
+    """Both models, ready to answer. ``tuned`` is None where the base is alone.
 
-    Every parameter of ``tuned`` that the adapter does not replace is the very tensor of ``base``. ``base_is_base``
+    Every parameter of ``tuned`` that the adapter does not replace, or in which a whole model equals the base, is the
+    very tensor of ``base``. ``adapter`` describes what answers as tuned, an adapter or a whole model. ``base_is_base``
     says that the base side's logits after loading the adapter equal those of the untouched model before.
 
     With ``against``, two adapters are compared: the side named base is answered by ``rival``, the base merged with
@@ -77,12 +78,13 @@ class Pair:
     def memory_bytes(self) -> int:
         """Bytes of all weights in memory, shared tensors counted once."""
         models = [model for model in (self.base, self.tuned, self.rival) if model is not None]
-        storages = {
-            tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-            for model in models
-            for tensor in (*model.parameters(), *model.buffers())
-        }
-        return sum(storages.values())
+        return sum({place: size for model in models for place, size in storages_of(model).items()}.values())
+
+
+def storages_of(model: PreTrainedModel) -> dict[int, int]:
+    """Where each piece of a model's numbers begins in memory, and its size in bytes."""
+    tensors = (*model.parameters(), *model.buffers())
+    return {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
 
 
 def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: str | None = None) -> Pair:

@@ -19,6 +19,7 @@
 		const model = el("span", { class: "ll-name" }, "\u2026");
 		const adapter = el("span", { class: "ll-name" }, "\u2026");
 		const shared = el("span", { class: "ll-chip", hidden: true });
+		const tunedLabel = el("b", {}, "adapter"); // or "tuned model", where that is a whole one
 		const baseLabel = el("b", {}, "base"); // or "adapter", where two of them are compared
 		const words = el("span", { class: "ll-words" }, "connecting");
 		const device = el("span", { class: "ll-device" });
@@ -36,7 +37,7 @@
 				{ class: "ll-pair" },
 				shared,
 				el("span", { class: "ll-chip", "data-side": "base" }, baseLabel, model),
-				el("span", { class: "ll-chip", "data-side": "tuned" }, el("b", {}, "adapter"), adapter)
+				el("span", { class: "ll-chip", "data-side": "tuned" }, tunedLabel, adapter)
 			),
 			card,
 			bar
@@ -60,6 +61,7 @@
 				setText(shared, `on ${status.base || ""}`);
 			}
 			if (status.adapter) setText(adapter, status.adapter);
+			if (status.tuned) setText(tunedLabel, status.tuned);
 			setText(words, [status.words, status.training].filter(Boolean).join(" \u00b7 "));
 			setText(device, status.device ? `\u00b7 ${status.device}` : "");
 			state.dataset.state = status.state;

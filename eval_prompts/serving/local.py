@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TWO_TUNED_SIDES = (
+    "The tuned side is an adapter or a whole model: give --adapter or --tuned-model, not both. An adapter of that "
+    "model is compared with it by --model and --adapter."
+)
+
 T = TypeVar("T")
 Precision = Literal["auto", "fp32", "int8"]
 Quantize = Literal["4bit", "8bit"]
@@ -31,8 +36,9 @@ Quantize = Literal["4bit", "8bit"]
 
 @dataclass
 class LocalLoader:
-    """Names the pair to load: a base model (preset, folder or Hub id) and an adapter (folder, Hub id, or 'starter';
-    None for none). ``device`` is the best one here where it is None."""
+    """Names the pair to load: a base model (preset, folder, GGUF file or Hub id), and as the tuned side an adapter on
+    it (folder, Hub id, or 'starter') or another whole model, named as the base is; None for neither. ``device`` is the
+    best one here where it is None. Raises UserError where both an adapter and a model are named."""
 
     model: str = "smollm2-135m"
     adapter: str | None = "starter"
@@ -42,8 +48,13 @@ class LocalLoader:
     prefer_hub: bool = False
     choices: Choices | None = None
     failed: str = "Loading failed, and the server's log says why: choose another model, or start the app again."
+    tuned_model: str | None = None
     weights: Weights | None = field(default=None, init=False)
     """Where the base model is from, once it is found."""
+
+    def __post_init__(self) -> None:
+        if self.adapter is not None and self.tuned_model is not None:
+            raise UserError(TWO_TUNED_SIDES)
 
     def begin(self) -> None:
         """Nothing to do beforehand."""
@@ -64,8 +75,8 @@ class LocalLoader:
         report("loading the libraries")
         from eval_prompts.decoding.choice import make_backend
         from eval_prompts.decoding.engine import Engine
-        from eval_prompts.decoding.generation_defaults import GenerationDefaults
-        from eval_prompts.models.pair import load_pair
+        from eval_prompts.decoding.generation_defaults import SideDefaults
+        from eval_prompts.models.loading import load_sides
         from tuning.models.device import pick_device
         from tuning.models.weights import Choices, resolve
 
@@ -74,25 +85,36 @@ class LocalLoader:
         weights = resolve(self.model, prefer_hub=self.prefer_hub, on_progress=report, choices=choices)
         self.weights = weights
         log.info("weights: %s", weights.origin)
+        tuned = None
+        if self.tuned_model is not None:
+            tuned = resolve(self.tuned_model, prefer_hub=self.prefer_hub, on_progress=report, choices=choices)
+            log.info("the tuned side's weights: %s", tuned.origin)
         report("loading the weights")
         device = pick_device(self.device, self.precision)
-        pair = load_pair(weights, device, self.adapter, self.quantize)
-        defaults = GenerationDefaults.of(weights.path)
+        pair = load_sides(weights, device, self.adapter, tuned, quantize=self.quantize, report=report)
+        defaults = SideDefaults.of(weights.path, tuned.path if tuned else None)
         followed = defaults if self.follows_defaults else None
         backend = make_backend(pair, self.precision)
         engine = Engine(backend, pair.tokenizers, on_broken=on_broken, defaults=followed)
-        note = defaults.note(followed is not None)
-        return LocalModels(self, weights, pair, engine, (note,) if note else ())
+        return LocalModels(self, weights, pair, engine, tuple(defaults.notes(followed is not None)), tuned)
 
 
 class LocalModels:
     """The pair that answers now, and its engine."""
 
     def __init__(
-        self, loader: LocalLoader, weights: Weights, pair: Pair, engine: Engine, notes: tuple[str, ...] = ()
+        self,
+        loader: LocalLoader,
+        weights: Weights,
+        pair: Pair,
+        engine: Engine,
+        notes: tuple[str, ...] = (),
+        tuned_weights: Weights | None = None,
     ) -> None:
-        """``notes`` are what people must know of the base model, in sentences."""
+        """``notes`` are what people must know of the models, in sentences; ``tuned_weights`` are those of the tuned
+        side where that began as a whole model."""
         self.loader, self.weights, self.engine = loader, weights, engine
+        self.tuned_weights = tuned_weights
         self._pair = pair
         self._notes = notes
         self._lock = threading.Lock()

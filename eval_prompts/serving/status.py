@@ -24,6 +24,7 @@ class Status:
     origin: str
     device: str
     adapter: AdapterCard | None
+    """What answers as tuned; its ``kind`` is "model" where that is a whole model."""
     base_is_base: bool | None
     memory_mb: int
     answering: int

@@ -228,6 +228,7 @@ def status_view(status: Status) -> dict[str, Any]:
         "base": model_words(status.model),
         "against": status.against is not None,
         "adapter": adapter_words(status) + noted_words(status),
+        "tuned": "tuned model" if status.adapter and status.adapter.is_model else "adapter",
         "device": status.device,
         "details": status_details(status),
         "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
@@ -268,10 +269,13 @@ def base_check(status: Status) -> str:
 
 
 def _card_details(card: AdapterCard, name: str) -> list[tuple[str, str]]:
-    pairs = [("Adapter", name), ("Trained on", public_name(card.base))]
+    if card.is_model:
+        pairs = [("Tuned model", name), ("Its weights from", card.origin)]
+    else:
+        pairs = [("Adapter", name), ("Trained on", public_name(card.base))]
     if card.rank:
         pairs.append(("LoRA", f"rank {card.rank}, alpha {card.alpha:g}, on {', '.join(card.target_modules)}"))
     if card.loss_before is not None and card.loss_after is not None:
         pairs.append(("Held-out loss", f"{card.loss_before:.2f} before, {card.loss_after:.2f} after"))
-    pairs += [("Note on the adapter", note) for note in card.notes]
+    pairs += [(f"Note on the {card.noun}", note) for note in card.notes]
     return pairs

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
 
 UNKNOWN = (
-    "The adapter {name} was trained elsewhere and does not say in which prompt: questions go out as they are, without "
+    "The {noun} {name} was trained elsewhere and does not say in which prompt: questions go out as they are, without "
     "a system prompt. Choose a task to change that."
 )
-OWN = "The adapter {name} was trained in a prompt format of its own, and questions go out in that."
+OWN = "The {noun} {name} was trained in a prompt format of its own, and questions go out in that."
 EMPTY = "Its template names {columns} too, for which the questions here have nothing."
 UNREADABLE = (
-    "The record of the adapter {name} has a prompt format that cannot be read ({reason}): the Python task's is used."
+    "The record of the {noun} {name} has a prompt format that cannot be read ({reason}): the Python task's is used."
 )
 
 
@@ -35,14 +35,14 @@ def format_of(card: AdapterCard | None) -> tuple[PromptFormat, str]:
     if card is None or card.path == Path():
         return PYTHON_FORMAT, ""
     if not card.recorded:
-        return PLAIN_FORMAT, UNKNOWN.format(name=card.name)
+        return PLAIN_FORMAT, UNKNOWN.format(noun=card.noun, name=card.name)
     if card.prompt_format is None:
         return PYTHON_FORMAT, ""
     try:
         format = PromptFormat.from_dict(card.prompt_format)
     except UserError as error:
-        return PYTHON_FORMAT, UNREADABLE.format(name=card.name, reason=str(error).rstrip("."))
-    return format, "" if format == PYTHON_FORMAT else OWN.format(name=card.name)
+        return PYTHON_FORMAT, UNREADABLE.format(noun=card.noun, name=card.name, reason=str(error).rstrip("."))
+    return format, "" if format == PYTHON_FORMAT else OWN.format(noun=card.noun, name=card.name)
 
 
 def default_task(card: AdapterCard | None) -> tuple[Task, str]:

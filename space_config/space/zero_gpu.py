@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
-from eval_prompts.decoding.generation_defaults import GenerationDefaults
+from eval_prompts.decoding.generation_defaults import SideDefaults
 from eval_prompts.decoding.tokenizers import decoder
 from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
 from eval_prompts.serving.served import Facts, Report
@@ -59,13 +59,16 @@ class Request:
     questions: list[Prompt]
     sides: tuple[Side, ...]
     settings: Settings
+    tuned: Weights | None = None
+    """The tuned side, where that is a whole model."""
     follows_defaults: bool = False
     """Whether answers follow the model's own generation settings."""
 
     @property
     def models(self) -> tuple[Any, ...]:
         """What has to be loaded for it."""
-        return self.weights, self.adapter, self.against, self.quantize, self.exact, self.follows_defaults
+        sides = self.weights, self.tuned, self.adapter, self.against
+        return *sides, self.quantize, self.exact, self.follows_defaults
 
 
 OnGpu = Callable[[Request], Generator[Told, None, None]]
@@ -98,7 +101,7 @@ def answer(request: Request) -> Generator[Told, None, None]:
 def _engine(request: Request) -> Engine:
     global _loaded
     from eval_prompts.decoding.choice import make_backend
-    from eval_prompts.models.pair import load_pair, with_adapter
+    from eval_prompts.models.loading import load_sides
     from tuning.models.device import pick_device
 
     if _loaded is None or _loaded[0] != request.models:
@@ -106,10 +109,16 @@ def _engine(request: Request) -> Engine:
             _loaded[1].close()
             _loaded = None
         precision: Precision = "fp32" if request.exact else "auto"
-        pair = load_pair(request.weights, pick_device(DEVICE, precision), request.adapter, request.quantize)
-        if request.adapter is not None and request.against is not None:
-            pair = with_adapter(pair, request.weights, request.adapter, request.against)
-        defaults = GenerationDefaults.of(request.weights.path) if request.follows_defaults else None
+        pair = load_sides(
+            request.weights,
+            pick_device(DEVICE, precision),
+            request.adapter,
+            request.tuned,
+            against=request.against,
+            quantize=request.quantize,
+        )
+        tuned = request.tuned.path if request.tuned else None
+        defaults = SideDefaults.of(request.weights.path, tuned) if request.follows_defaults else None
         _loaded = request.models, Engine(make_backend(pair, precision), pair.tokenizers, defaults=defaults)
     return _loaded[1]
 
@@ -189,16 +198,18 @@ class LentModels:
         stream.put_to(pair.adapter)
         if "tuned" in stream.sides:
             pair.model("tuned")
+        whole = pair.adapter is not None and pair.adapter.is_model
         adapter, against = (str(card.path) if card else None for card in (pair.adapter, pair.against))
         request = Request(
             self._local.weights,
-            adapter,
+            None if whole else adapter,
             against,
             loader.quantize,
             loader.precision == "fp32",
             stream.questions,
             stream.sides,
             stream.settings,
+            self._local.tuned_weights if whole else None,
             loader.follows_defaults,
         )
         for row in stream.rows:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from eval_prompts.__main__ import main
+
 
 def run(*arguments):
     command = [sys.executable, "-m", "eval_prompts", *map(str, arguments)]
@@ -50,6 +52,20 @@ def test_mistakes_are_one_line_and_exit_code_two(tiny_model_path, tiny_adapter_p
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_whole_model_is_asked_as_the_tuned_side(tiny_model_path, tmp_path, capsys):
+    import shutil
+
+    other = shutil.copytree(tiny_model_path, tmp_path / "fine-tuned")
+    arguments = ["ask", "Hello?", "--model", tiny_model_path, "--tuned-model", other, "--max-new-tokens", 3]
+    assert main([str(each) for each in arguments]) == 0
+    told = capsys.readouterr()
+    assert "── tuned ──" in told.out
+    assert "model fine-tuned" in told.err
+    assert "note on the model: It is the base model" in told.err
+    assert main([str(each) for each in [*arguments, "--adapter", "starter"]]) == 2
+    assert "not both" in capsys.readouterr().err
 
 
 def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_model_path, tiny_adapter_path):

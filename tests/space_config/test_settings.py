@@ -61,6 +61,15 @@ def test_settings_at_odds_are_refused(options, words):
         read_settings(options).lens()
 
 
+def test_a_whole_model_takes_the_starters_place_and_no_others():
+    loader = read_settings(["--tuned-model", "owner/other@v2"]).lens().loader
+    assert (loader.adapter, loader.tuned_model) == (None, "owner/other@v2")
+    with pytest.raises(UserError, match="not both"):
+        read_settings(["--tuned-model", "owner/other", "--adapter", "starter"]).lens()
+    with pytest.raises(UserError, match="--tuned-model-name"):
+        read_settings(["--tuned-model", "owner/other", "--base-url", "http://127.0.0.1:1/v1"]).lens()
+
+
 def test_training_is_off_on_zero_gpu_alone_unless_it_is_asked_for(monkeypatch):
     assert read_settings([]).no_training() == ""
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 COPY_ATTEMPTS = 5
 REPLACING_SECONDS = 2.0
-WEIGHTS_FILE = "adapter_model.safetensors"
+WEIGHTS_FILE, RECORD_FILE = "adapter_model.safetensors", "run_record.json"
 
 
 def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
@@ -72,6 +72,8 @@ def export_merged(run: Run, out: Path) -> Path:
                 tuned.merge_and_unload().save_pretrained(fresh)
             load_tokenizer(weights).save_pretrained(fresh)
             shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
+            if (adapter / RECORD_FILE).is_file():  # by which the model is asked in the prompt it was trained in
+                shutil.copy(adapter / RECORD_FILE, fresh / RECORD_FILE)
     except UserError:
         raise
     except Exception as error:

