@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.loss_curve import read_curve
-from eval_prompts.progress import Progress, told_loading
-from eval_prompts.report import check_writable, write, write_text
+from eval_prompts.progress import told_loading
+from eval_prompts.report import check_writable, write
+from eval_prompts.scoring import command as scoring_command
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks import command as tasks_command
@@ -32,12 +32,11 @@ from tuning.models.weights import Choices
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
-    from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
 COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "adapter", "votes")
-SIDES: dict[str, tuple[Side, ...]] = {"both": ("base", "tuned"), "base": ("base",), "tuned": ("tuned",)}
+SIDES = scoring_command.SIDES
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,10 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--limit", type=int, help="only the first questions")
     compare.set_defaults(run=run_compare)
     score = commands.add_parser("score", parents=[common], help="ask both sides a suite with tests, or a task")
-    score.add_argument("--suite", type=Path, help="JSON lines in the format of MBPP or HumanEval")
-    score.add_argument("--limit", type=int, help="only the first questions")
-    score.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
-    score.add_argument("--out", type=Path, help="write the score as JSON to this file")
+    scoring_command.add_options(score)
     score.set_defaults(run=run_score)
     tokens = commands.add_parser("tokens", parents=[common], help="how sure both models are of every token of a text")
     tokens.add_argument("question")
@@ -245,79 +241,24 @@ def run_compare(options: argparse.Namespace) -> None:
         print(path)
 
 
-def run_score(options: argparse.Namespace) -> None:
-    """Score both sides on a suite or a task; the table goes to stdout, the figures to ``--out``."""
-    from eval_prompts.judging import suite
-
-    if options.sides != "both":
-        raise UserError("A score compares both sides: leave out --sides.")
-    if (options.suite is None) == (options.task is None):
-        raise UserError("Name what is to be scored: --suite FILE, or --task NAME or FILE.")
-    if options.out is not None:
-        check_writable(options.out.parent)
-    if options.task:
-        score_task(options)
-        return
-    print(PYTHON_PROMPT_USED, file=sys.stderr)
-    items = suite.load_suite(options.suite, options.limit)
-    settings = settings_of(options, python_task())
-    with new_lens(options) as lens:
-        status = load(lens)
-        with Progress(2 * len(items)) as progress:
-
-            def ask(questions: list[tuple[str, str]]) -> Iterator[suite.Reply]:
-                return suite.finished(lens.ask(questions, settings).snapshots(interval=1.0))
-
-            def show(state: suite.Progress) -> None:
-                words = ", ".join(f"{side} {passed} passed" for side, passed in state.passed.items())
-                progress.show(state.done, words)
-
-            figures = suite.score(items, ask, name=options.suite.name, jail=options.jail, on_progress=show)
-    print(suite.as_table(figures))
-    tell(figures | whose(status, settings), options.out)
-
-
-def score_task(options: argparse.Namespace) -> None:
-    """Score both sides on a task's questions."""
-    task = find_task(options.task)
-    if not task.scorers and not any(question.checks for question in task.questions):
-        raise UserError(f"The task {task.name} has no scorers: add them under score, or use compare.")
-    questions, settings = chosen(task, options.limit), settings_of(options, task)
-    with new_lens(options) as lens:
-        status = load(lens)
-        answers, verdicts = ask_task(lens, task, questions, settings, SIDES["both"], options.jail)
-    comparison = Comparison(status, settings, answers, verdicts, task=task, questions=questions)
-    for line in comparison.table_lines:
-        print(line)
-    tell(comparison.to_dict(), options.out)
-
-
-def whose(status: Status, settings: Settings) -> dict[str, Any]:
-    """Who was scored, and how it answered, as JSON data."""
-    adapter = status.adapter and status.adapter.to_dict()
-    return {"model": status.model, "origin": status.origin, "adapter": adapter, "settings": settings.to_dict()}
-
-
-def tell(figures: dict[str, Any], path: Path | None) -> None:
-    """Write figures as JSON, where a file was named."""
-    if path is not None:
-        write_text(path, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-        print(path)
+def run_score(options: argparse.Namespace) -> int:
+    """Score both sides on a suite or a task; returns the gate's exit code."""
+    return scoring_command.score(options, settings_of, new_lens, load)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted."""
+    """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted, and
+    what ``score`` has a gate end with (:class:`eval_prompts.scoring.gate.Exit`)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        return int(options.run(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -121,7 +121,8 @@ class Lens:
             self._streams = [other for other in self._streams if not other.done]
             if self._running(visitor):
                 raise UserError("Your previous question is still being answered: stop it first.")
-            self._limits.check_room(stream, self._streams)
+            if not background:
+                self._limits.check_room(stream, [other for other in self._streams if not other.background])
             if self._served is not None:
                 self._served.submit(stream)
             self._streams.append(stream)

@@ -35,6 +35,7 @@ FIELDS = (
     "score",
     "settings",
     "stop",
+    "battery",
     "show",
 )
 SETTINGS = {"max_new_tokens": int, "temperature": float, "top_p": float, "seed": int}
@@ -84,6 +85,10 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
     columns = values.get("columns") or {}
     if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
         raise fail("columns", "it names a column for each part of a question: {question: Frage, answer: Antwort}.")
+    battery = values.get("battery") or []
+    battery = [battery] if isinstance(battery, str) else battery
+    if not isinstance(battery, list) or not all(isinstance(name, str) and name.strip() for name in battery):
+        raise fail("battery", "it is a list of tasks' names or files, which are scored beside this one.")
     show = values.get("show", True)
     if not isinstance(show, bool):
         raise fail("show", "it must be true or false.")
@@ -100,6 +105,7 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
         show=show,
         notes=tuple(notes),
         file=file,
+        battery=tuple(battery),
     )
 
 

@@ -65,6 +65,8 @@ class Task:
     show: bool = True
     notes: tuple[str, ...] = ()
     file: Path | None = None
+    battery: tuple[str, ...] = ()
+    """Tasks, by name or file, that are scored beside it to see what got worse elsewhere."""
 
     @property
     def words(self) -> str:
@@ -140,6 +142,7 @@ class Task:
             "score": [scorer.spec for scorer in self.scorers],
             "settings": settings,
             "stop": stop,
+            "battery": list(self.battery),
             "show": None if self.show else False,
             "questions": [question.to_dict() for question in self.questions],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,9 +12,12 @@ import pytest
 from eval_prompts.__main__ import main
 
 
-def run(*arguments):
+def run(*arguments, data=None):
     command = [sys.executable, "-m", "eval_prompts", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
+    environment = os.environ | ({"LORA_LENS_DATA": str(data)} if data else {})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL, env=environment
+    )
 
 
 def test_compare_writes_its_three_files(tmp_path, tiny_model_path, tiny_adapter_path):
@@ -76,9 +80,17 @@ def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_mode
     suite.write_text("".join(json.dumps(question) + "\n" for question in questions))
     done = run(
         *("score", "--model", tiny_model_path, "--adapter", tiny_adapter_path, "--max-new-tokens", 4),
-        *("--suite", suite, "--limit", 2, "--out", out),
+        *("--suite", suite, "--limit", 2, "--out", out, "--fail-unless-better", "--junit", tmp_path / "junit.xml"),
+        *("--report", tmp_path / "report.html", "--summary", tmp_path / "summary.md"),
+        data=tmp_path / "data",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
+    assert "suite.jsonl: 2 questions" in done.stdout
+    assert "Cannot tell yet: No difference on your task" in done.stdout
+    assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
+    assert "Cannot tell yet" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "summary.md").read_text().startswith("# Cannot tell yet")
+    assert (tmp_path / "score.csv").read_text().count("\nsuite.jsonl,") == 4
     figures = json.loads(out.read_text())
     assert set(figures) >= {"suite", "n", "base", "tuned", "p_value"}
     assert figures["n"] == 2

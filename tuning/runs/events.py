@@ -71,10 +71,14 @@ def translated(path: Path) -> Iterator[None]:
 
 def append(path: Path, event: Event) -> None:
     """One line in one write, so that lines of a dying process never mix; a file that was removed is not made again."""
-    line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
+    line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
-        os.write(descriptor, line.encode())
+        before = os.fstat(descriptor).st_size
+        written = os.write(descriptor, line)
+        if written < len(line):  # the disk has become full within the line: nothing of it stays
+            os.ftruncate(descriptor, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
 

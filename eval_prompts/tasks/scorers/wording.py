@@ -193,11 +193,16 @@ def language(code: Any) -> Judge:
     def judge(given: Given) -> Score:
         if sum(character.isalpha() for character in given.text[:1000]) < SHORTEST_FOR_LANGUAGE:
             return unknown("language", "the answer is too short to tell its language")
-        with _identifying:
-            seen = str(identifier().classify(given.text[:2000])[0])
+        seen = recognised(given.text)
         return said("language", seen == wanted, f"it reads as {seen}" + ("" if seen == wanted else f", not {wanted}"))
 
     return judge
+
+
+def recognised(text: str) -> str:
+    """The language that a text reads as (ISO 639-1), by its first 2,000 characters."""
+    with _identifying:
+        return str(identifier().classify(text[:2000])[0])
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,187 @@
+"""What a scoring comes to: per task both sides' scores, the paired difference, and what may be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from eval_prompts.scoring.habits import Habit, habits_of, median_tokens
+from eval_prompts.scoring.statistics import Difference, Interval, agreement, compare, holm, mean_interval, pass_at_k
+from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
+
+SIGNIFICANT = 0.05
+EFFECT = 0.05
+"""The difference that matters: 5 points."""
+MOST_K = (1, 5, 10, 25, 50, 100)
+
+
+class Standing(StrEnum):
+    """What may be said of the tuned side beside the base."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NOT_BETTER = "not better"
+    """A gain of 5 points is ruled out."""
+    CANNOT_TELL = "cannot tell yet"
+    ONE_SIDE = "one side alone"
+
+
+@dataclass(frozen=True)
+class SideFigures:
+    """One side on one task. ``score`` is the share that passes (or the mean score), ``not_run`` answers could not be
+    tried and count as not passed."""
+
+    score: Interval
+    answers: int
+    passed: int
+    not_run: int
+    ended: int
+    tokens: float | None
+    mean_tokens: float | None
+    pass_at: dict[int, float]
+    same_text: float | None
+    same_verdict: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self) | {"pass_at": {str(k): share for k, share in self.pass_at.items()}}
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """One task: both sides, their paired difference, and where the tuned side stands; ``p_value`` is adjusted for all
+    tasks of the scoring. ``left_out`` counts the questions without a verdict on both sides, by reason."""
+
+    name: str
+    title: str
+    metric: str
+    questions: int
+    whole: int
+    sides: dict[str, SideFigures]
+    difference: Difference | None
+    p_value: float | None
+    standing: Standing
+    outcomes: dict[Outcome, list[str]]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def more(self) -> int | None:
+        """About how many more questions show a difference of 5 points at 80% power; None for one side alone."""
+        return None if self.difference is None else self.difference.more_for(EFFECT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "metric": self.metric,
+            "questions": self.questions,
+            "whole": self.whole,
+            "sides": {side: figures.to_dict() for side, figures in self.sides.items()},
+            "difference": self.difference and self.difference.to_dict(),
+            "p_value": self.p_value,
+            "standing": str(self.standing),
+            "more_for_5_points": self.more,
+            **{str(outcome): ids for outcome, ids in self.outcomes.items()},
+            "left_out": dict(self.left_out),
+        }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A whole scoring. The first task is one's own; the others are the battery, where something may have got worse."""
+
+    tasks: tuple[TaskFigures, ...]
+    habits: tuple[Habit, ...]
+    other: tuple[Mapping[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "tasks": [task.to_dict() for task in self.tasks],
+            "habits": [habit.to_dict() for habit in self.habits],
+            "figures": [dict(figure) for figure in self.other],
+        }
+
+
+def figures_of(table: Table) -> Figures:
+    """All that a scoring's table comes to, finished or not."""
+    tasks = [task_figures(task) for task in table.tasks.values()]
+    compared = {task.name: task.difference.p_value for task in tasks if task.difference}
+    adjusted = holm(compared)
+    judged = tuple(
+        replace(task, p_value=adjusted[task.name], standing=standing(task.difference, adjusted[task.name]))
+        if task.difference
+        else task
+        for task in tasks
+    )
+    both = set(table.plan["sides"]) >= set(SIDES)
+    pairs = [pair for task in table.tasks.values() for pair in task.pairs()] if both else []
+    return Figures(judged, tuple(habits_of(pairs)), tuple(table.figures.values()))
+
+
+def standing(difference: Difference, p_value: float) -> Standing:
+    """What a difference shows: a claim where the adjusted test is below 5%; "not better" where the interval rules out a
+    gain of 5 points; else that nothing can be told yet."""
+    if not difference.of:
+        return Standing.CANNOT_TELL
+    if p_value < SIGNIFICANT:
+        return Standing.BETTER if difference.value > 0 else Standing.WORSE
+    return Standing.NOT_BETTER if difference.high < EFFECT else Standing.CANNOT_TELL
+
+
+def task_figures(task: TaskTable) -> TaskFigures:
+    """One task's figures, its p-value not adjusted yet."""
+    sides = {side: side_figures(task, side) for side in task.sides}
+    outcomes: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
+    for number, question in enumerate(task.questions):
+        outcomes[task.outcome(number)].append(str(question["id"] or number + 1))
+    difference = None
+    if set(task.sides) >= set(SIDES):
+        difference = compare(task.values("base"), task.values("tuned"), task.clusters)
+    state = Standing.CANNOT_TELL if difference else Standing.ONE_SIDE
+    p_value = difference.p_value if difference else None
+    return TaskFigures(
+        task.name, task.title, task.metric, len(task.questions), int(task.plan["whole"]), sides, difference, p_value,
+        state, outcomes, left_out(task),
+    )  # fmt: skip
+
+
+def left_out(task: TaskTable) -> dict[str, int]:
+    """How many questions are in no comparison, by reason."""
+    counts = {"could not be asked": 0, "no answer yet": 0, "nothing that can be judged": 0}
+    for number in range(len(task.questions)):
+        if number in task.unasked:
+            counts["could not be asked"] += 1
+        elif any(not task.of(number, side) for side in task.sides):
+            counts["no answer yet"] += 1
+        elif any(all(task.value(answer) is None for answer in task.of(number, side)) for side in task.sides):
+            counts["nothing that can be judged"] += 1
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def side_figures(task: TaskTable, side: str) -> SideFigures:
+    """One side's figures on a task."""
+    values, answers = task.values(side), task.all_of(side)
+    by_question = [task.of(number, side) for number in range(len(task.questions))]
+    samples = min((len(scores) for scores in values if scores), default=0)
+    pass_at = {}
+    if task.metric == "passes" and samples > 1:
+        scored = [scores for scores in values if scores]
+        for k in (k for k in MOST_K if k <= samples):
+            shares = [pass_at_k(len(scores), round(sum(scores)), k) for scores in scored]
+            pass_at[k] = sum(shares) / len(shares)
+    return SideFigures(
+        score=mean_interval(values, task.clusters),
+        answers=len(answers),
+        passed=sum(answer["verdict"] == "passes" for answer in answers),
+        not_run=sum(answer["verdict"] == "not run" for answer in answers),
+        ended=sum(answer["state"] == "ended" for answer in answers),
+        tokens=median_tokens(answers),
+        mean_tokens=sum(answer["tokens"] for answer in answers) / len(answers) if answers else None,
+        pass_at=pass_at,
+        same_text=agreement([[answer["text"].strip() for answer in group] for group in by_question]),
+        same_verdict=agreement([[answer["verdict"] for answer in group] for group in by_question]),
+    )

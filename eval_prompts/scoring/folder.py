@@ -1,0 +1,230 @@
+"""A scoring as a folder: its plan, its questions, its events, and what came of it. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from eval_prompts.scoring.subject import Subject
+from eval_prompts.tasks.scorers.names import nearest
+from tuning.errors import UserError
+from tuning.files import data_root, write_whole
+from tuning.runs import events, process
+
+PLAN, QUESTIONS, EVENTS, WORKER = "plan.json", "questions.json", "events.jsonl", "worker.json"
+RESERVE_BYTES = 1 << 16
+ENDINGS = ("finished", "stopped", "failed")
+NAME = re.compile(r"[^\W_][\w.-]{0,79}")
+
+
+class State(StrEnum):
+    """How a scoring stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """Its process ended without a word: it was killed, or the machine went down."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A scoring by its folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the scoring's id."""
+        return self.path.name
+
+    @property
+    def events_path(self) -> Path:
+        """The event stream."""
+        return self.path / EVENTS
+
+    def plan(self) -> dict[str, Any]:
+        """What was to be scored, and who. Raises UserError if this is no scoring's folder."""
+        plan = self._read(PLAN)
+        if not isinstance(plan, dict) or not {"created", "tasks", "sides", "samples"} <= plan.keys():
+            raise UserError(f"{self.path} is not a readable scoring ({PLAN}): check the path.")
+        return plan
+
+    def questions(self) -> dict[str, list[dict[str, Any]]]:
+        """The questions as they were asked, by task. Raises UserError."""
+        found = self._read(QUESTIONS)
+        return found if isinstance(found, dict) else {}
+
+    def follow(self, offset: int = 0) -> tuple[list[events.Event], int]:
+        """The events behind byte ``offset``, and the offset to ask with next time."""
+        return events.read(self.events_path, offset)
+
+    def working(self) -> bool:
+        """Whether a living process works on it."""
+        try:
+            worker = json.loads((self.path / WORKER).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(worker, dict) and process.alive(worker)
+
+    def state(self) -> tuple[State, str]:
+        """How it stands, and why in words. Raises UserError if this is no scoring's folder."""
+        self.plan()
+        if self.working():
+            return State.RUNNING, "scoring"
+        last = next((event for event in reversed(events.tail(self.events_path)) if event["event"] in ENDINGS), None)
+        newest = next(reversed(events.tail(self.events_path)), None)
+        if last is not None and newest is not None and last["time"] >= newest["time"] and newest["event"] in ENDINGS:
+            return State(last["event"]), str(last.get("message", ""))
+        return State.INTERRUPTED, "It ended without a word: resume goes on where it was."
+
+    def delete(self) -> None:
+        """Remove the folder and all it holds. Raises UserError while it runs, or if this is none."""
+        self.plan()
+        if self.working():
+            raise UserError(f"The scoring {self.name} is running: stop it first.")
+        shutil.rmtree(self.path)
+
+    @contextmanager
+    def work(self) -> Iterator[Log]:
+        """Be the one that works on it. Raises UserError where somebody does already."""
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"The scoring {self.name} is running already.") from None
+        try:
+            me = process.identity(os.getpid()) or {"pid": os.getpid()}
+            with translated(self.path):
+                write_whole(self.path / WORKER, json.dumps(me) + "\n")
+            yield Log(self.events_path)
+        finally:
+            (self.path / WORKER).unlink(missing_ok=True)
+            lock.release()
+
+    def _read(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} is not a readable scoring ({name}): check the path.") from error
+
+
+class Log:
+    """Appends a scoring's events; a reserve beside them lets the last words be written on a full disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._reserve = path, path.with_name("reserve")
+        with translated(path.parent):
+            path.touch()
+            events.end_torn_line(path)
+            self._reserve.write_bytes(b"\0" * RESERVE_BYTES)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Append one event with the time. Raises UserError if the disk is full or the folder is gone."""
+        with translated(self._path.parent):
+            events.append(self._path, {"event": kind, "time": round(time.time(), 3), **fields})
+
+    def last_words(self, kind: str, message: str) -> None:
+        """Append the event that ends it; on a full disk the reserve makes room. Never raises."""
+        self._reserve.unlink(missing_ok=True)
+        try:
+            events.end_torn_line(self._path)
+            events.append(self._path, {"event": kind, "time": round(time.time(), 3), "message": message})
+        except OSError:
+            return
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """A context in which a full disk, or a folder that has gone, becomes a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in events.FULL:
+            raise UserError(
+                f"The disk that holds {folder.name} is full: free some space, then resume the scoring. "
+                "All answers so far are kept."
+            ) from error
+        if error.errno == errno.ENOENT and not folder.exists():
+            raise UserError(f"The scoring {folder.name} was removed while it ran: start a new one.") from error
+        raise
+
+
+def scores_root() -> Path:
+    """The folder of all scorings that were given no other."""
+    return data_root() / "scores"
+
+
+def create(plan: dict[str, Any], subjects: Sequence[Subject], folder: Path | None = None) -> Scoring:
+    """Make a scoring's folder. Raises UserError if that cannot be done."""
+    name = re.sub(r"[^\w.-]+", "-", f"{time.strftime('%Y%m%d-%H%M%S')}-{subjects[0].name}")[:70]
+    path = folder or _free(name)
+    questions = {
+        subject.name: [
+            {
+                "id": question.id,
+                "title": question.title,
+                "question": question.text,
+                "references": list(question.references),
+                "tags": list(question.tags),
+                "cluster": str(question.columns.get("cluster") or ""),
+                "input": str(question.columns.get("input") or ""),
+            }
+            for question in subject.questions
+        ]
+        for subject in subjects
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+        with translated(path):
+            write_whole(path / QUESTIONS, json.dumps(questions, ensure_ascii=False) + "\n")
+            write_whole(path / PLAN, json.dumps(plan, ensure_ascii=False, indent=2) + "\n")
+    except FileExistsError as error:
+        raise UserError(f"The folder {path} exists already: choose another, or resume it.") from error
+    except OSError as error:
+        raise UserError(f"The folder {path} cannot be made ({error.strerror}): choose another place.") from error
+    return Scoring(path.resolve())
+
+
+def _free(name: str) -> Path:
+    candidates = (scores_root() / (name if not number else f"{name}-{number}") for number in range(1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def all_scorings() -> list[Scoring]:
+    """Every scoring under the root, newest first; folders that are none are passed over."""
+    made = []
+    for path in scores_root().glob(f"*/{PLAN}"):
+        try:
+            made.append((float(Scoring(path.parent).plan()["created"]), path.parent))
+        except (UserError, TypeError, ValueError):
+            continue
+    return [Scoring(folder) for _, folder in sorted(made, reverse=True)]
+
+
+def named(name: str) -> Scoring:
+    """The scoring with that id. Raises UserError for none, and for what is no id."""
+    path = scores_root() / name
+    if not NAME.fullmatch(name) or not (path / PLAN).is_file():
+        raise UserError(f"There is no scoring {name[:80]!r}{nearest(name[:80], [one.name for one in all_scorings()])}")
+    return Scoring(path)
+
+
+def find(name: str) -> Scoring:
+    """The scoring with that id, or in that folder. Raises UserError for none."""
+    path = Path(name).expanduser()
+    return Scoring(path.resolve()) if (path / PLAN).is_file() else named(name)
