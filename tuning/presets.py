@@ -19,6 +19,10 @@ from tuning.errors import UserError
 FIBONACCI = "Write a function in Python to print the Fibonacci series."
 
 
+PREFERENCES = ("dpo", "orpo")
+"""Objectives that learn from pairs of a better and a worse answer."""
+
+
 def option(default: Any, help: str) -> Any:
     """A field of :class:`Config` with its one-line help."""
     return field(default=default, metadata={"help": help})
@@ -62,6 +66,16 @@ class Config:
         None,
         "user's turn with {question} and {input}, such as 'Translate: {question}'; the question unless given",
     )
+    objective: Literal["sft", "dpo", "orpo"] = option(
+        "sft", "learn the data's answers (sft), or to prefer the better of two (dpo, orpo) from chosen and rejected"
+    )
+    beta: float | None = option(
+        None, "strength of dpo (0.1, or 5 per token) or of orpo's preference (0.1); these unless given"
+    )
+    length_normalised: bool | None = option(
+        None, "compare answers by mean log p per token: as the papers have it (dpo: no, orpo: yes) unless given"
+    )
+    from_adapter: str | None = option(None, "go on from this adapter: a folder, or the name of a run beside this one")
     empty_input_only: bool = option(False, "keep only questions without an input")
     limit: int | None = option(None, "use at most this many training rows")
     max_tokens: int = option(1024, "longest example, within the model's context; longer ones are dropped and counted")
@@ -79,6 +93,7 @@ class Config:
     optimizer: Literal["adamw", "adamw8bit"] = option("adamw", "AdamW, or bitsandbytes' with an 8-bit state")
     rank: int = option(16, "LoRA rank")
     alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / rank")
+    rslora: bool = option(False, "scale the update by alpha / sqrt(rank) instead (rank-stabilised LoRA)")
     dropout: float = option(0.05, "LoRA dropout")
     target_modules: tuple[str, ...] = option(
         ("q_proj", "k_proj", "v_proj", "o_proj"),
@@ -120,6 +135,8 @@ class Config:
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "must be a number, 0 or more")
+        usable = self.beta is None or (math.isfinite(self.beta) and self.beta > 0)
+        require(usable, "beta", self.beta, "must be a number above 0")
         # a rate is rounded to a 256th, and one that drops everything has no survivors to scale up
         require(0 <= self.dropout < 0.998, "dropout", self.dropout, "must be at least 0 and below 0.998")
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
@@ -133,7 +150,7 @@ class Config:
     @property
     def reading(self) -> Reading:
         """How the data is to be read."""
-        return Reading(column_roles(self.columns), self.encoding, self.train_on)
+        return Reading(column_roles(self.columns), self.encoding, self.train_on, self.objective in PREFERENCES)
 
     @property
     def format_wish(self) -> FormatWish:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from tuning.data.chat import PYTHON_FORMAT, Example, PromptFormat
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat, Unit
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ REFUSED_SHARE = 0.1
 class Encoded:
     """Rows ready for training with their ids, and how many were left out because nothing of them would be trained."""
 
-    examples: list[Example]
+    examples: list[Unit]
     unlabelled: int = 0
     truncated: int = 0
     shared_prefix: int = 0
@@ -40,24 +40,24 @@ def encode_rows(
     max_tokens: int,
     part: str,
     prompt_format: PromptFormat = PYTHON_FORMAT,
-    known: Mapping[str, Sequence[Example]] | None = None,
+    known: Mapping[str, Sequence[Unit]] | None = None,
 ) -> Encoded:
     """Encode rows of one split (``part`` names it in errors); ``known`` holds those that are encoded already, by id.
 
     A row whose prompt fills ``max_tokens``, or whose answer is empty, has no label: it is counted and left out.
     Raises UserError if that is more than a tenth of the rows, or if nothing is left.
     """
-    from tuning.data.encoding import Encoder
+    from tuning.data.encoding import Encoder, units_of
 
     if not rows:
         raise UserError(f"The data has no {part} rows: choose another source.")
     encoder = Encoder(tokenizer, prompt_format, max_tokens)
-    examples: list[Example] = []
+    examples: list[Unit] = []
     ids: list[str] = []
     unlabelled = 0
     for row in rows:
         try:
-            found = known[row.id] if known is not None and row.id in known else encoder.encode(row) or ()
+            found = known[row.id] if known is not None and row.id in known else units_of(encoder, row) or ()
         except UserError:
             found = ()
         usable = [example for example in found if example.label_count > 1]
@@ -72,7 +72,7 @@ def encode_rows(
     return Encoded(examples, unlabelled, sum(e.truncated for e in examples), common_prefix(examples), ids)
 
 
-def common_prefix(examples: Sequence[Example], most: int | None = None) -> int:
+def common_prefix(examples: Sequence[Unit], most: int | None = None) -> int:
     """Length of the longest token prefix, at most ``most``, that all prompts share, leaving each prompt a token."""
     if not examples:
         return 0

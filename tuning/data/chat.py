@@ -139,6 +139,37 @@ class Example:
         return Example(self.prompt_ids, [*self.answer_ids, *others, *answer], self.truncated, labelled)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A better and a worse answer to one prompt; ``reference`` are log p of both under the model as the run begins."""
+
+    chosen: Example
+    rejected: Example
+    reference: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.chosen) + len(self.rejected)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The prompt's tokens, the same for both answers."""
+        return self.chosen.prompt_ids
+
+    @property
+    def label_count(self) -> int:
+        """How many tokens of both carry a label."""
+        return self.chosen.label_count + self.rejected.label_count
+
+    @property
+    def truncated(self) -> bool:
+        """Whether an answer was cut to fit."""
+        return self.chosen.truncated or self.rejected.truncated
+
+
+Unit = Example | Pair
+"""What a step counts: an example, or a pair of answers."""
+
+
 def check_question(text: str) -> str:
     """The question without surrounding white space; raises UserError if it cannot be asked."""
     if not isinstance(text, str) or not text.strip():

@@ -16,6 +16,8 @@ PROBE_OVERLAP = 0.5
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 1_000_000
 DUPLICATE = "duplicate row"
+SAME_ANSWERS = "the better and the worse answer are the same"
+CONTRADICTED = "contradicted by another pair, which prefers the other answer"
 WORDS_ONLY = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789" else ord(" ") for byte in range(256))
 Phrases = frozenset[bytes]
 ID_DIGITS = 16
@@ -26,7 +28,8 @@ class Row:
     """One cleaned question with its answer, or a conversation (``turns``, see :class:`tuning.data.rows.RawRow`).
 
     ``id`` depends on question and input alone, unless rows of the data differ only in what :func:`normalised` removes
-    or in their answers: its first half, which decides the split, still does. ``line`` is where the row stands.
+    or in their answers: its first half, which decides the split, still does. ``line`` is where the row stands,
+    ``rejected`` a worse answer, in preference data.
     """
 
     id: str
@@ -36,6 +39,7 @@ class Row:
     check: str = ""
     turns: Turns = ()
     line: int = field(default=0, compare=False)
+    rejected: str = ""
 
 
 def clean(rows: Iterable[RawRow], dropped: Counter[str], exclude: Iterable[str]) -> list[Row]:
@@ -58,7 +62,17 @@ def clean(rows: Iterable[RawRow], dropped: Counter[str], exclude: Iterable[str])
             left_out.add(reason, raw.line)
         else:
             dropped[reason] += 1
+    if any(row.rejected for row in kept):
+        against = {answers_of(row, reverse=True) for row in kept}
+        kept = keep(kept, lambda row: answers_of(row) not in against, CONTRADICTED, dropped)
     return told_apart(kept)
+
+
+def answers_of(row: Row, reverse: bool = False) -> str:
+    """A hash of a pair of answers to their prompt, the better first, or the worse."""
+    given = [f"{turn.role} {turn.text}" for turn in row.turns[:-1]]
+    both = (row.rejected, row.answer) if reverse else (row.answer, row.rejected)
+    return digest(row.question, row.input, *given, *both)
 
 
 def told_apart(rows: list[Row]) -> list[Row]:
@@ -75,12 +89,13 @@ def twin_id(shared: str, exact: str) -> str:
 
 def exact_digest(row: Row) -> str:
     """A hash of all that is trained or shown of a row: duplicates have the same."""
-    return digest(row.question, row.input, row.answer, turns_to_json(row.turns))
+    worse = (row.rejected,) if row.rejected else ()
+    return digest(row.question, row.input, row.answer, turns_to_json(row.turns), *worse)
 
 
 def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
     """One row without the white space around its texts, or the reason why it is left out."""
-    texts = (raw.question, raw.input, raw.answer, *(turn.text for turn in raw.turns))
+    texts = (raw.question, raw.input, raw.answer, raw.rejected, *(turn.text for turn in raw.turns))
     if max(map(len, texts)) > MAX_CHARACTERS:
         return f"over {MAX_CHARACTERS:,} characters"
     question, given, answer = trimmed(raw.question), trimmed(raw.input), trimmed(raw.answer)
@@ -93,7 +108,10 @@ def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
     spaced = spaced_words(f"{question} {given}")
     if any(repeats(spaced, phrases) for phrases in excluded):
         return "repeats a probe question"
-    return Row(row_id(question, given), question, given, answer, raw.check, raw.turns, raw.line)
+    worse = trimmed(raw.rejected)
+    if worse.strip() == answer.strip():
+        return SAME_ANSWERS
+    return Row(row_id(question, given), question, given, answer, raw.check, raw.turns, raw.line, worse)
 
 
 def keep(rows: list[Row], condition: Callable[[Row], bool], reason: str, dropped: Counter[str]) -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuning.data import sources
-from tuning.data.chat import PLAIN_FORMAT, Example, PromptFormat
+from tuning.data.chat import PLAIN_FORMAT, PromptFormat, Unit
 from tuning.data.cleaning import SPLITS, Row, clean, digest, keep, split_of
 from tuning.data.options import FormatWish, Reading
 from tuning.data.place import EMBEDDED, is_place
@@ -41,7 +41,7 @@ class DataSet:
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     format: PromptFormat = PLAIN_FORMAT
-    encoded: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    encoded: Mapping[str, tuple[Unit, ...]] = field(default_factory=dict)
 
     def split(self, name: str) -> list[Row]:
         """The rows of 'train', 'validation' or 'test'."""
@@ -83,7 +83,7 @@ def load(
     chosen_format = prompt_format or wish.of(raw.format)
     if empty_input_only:
         rows = keep(rows, lambda row: not row.input, "has an input", dropped)
-    encoded: dict[str, tuple[Example, ...]] = {}
+    encoded: dict[str, tuple[Unit, ...]] = {}
     if tokenizer is not None and max_tokens is not None:
         rows, encoded = encode(rows, tokenizer, chosen_format, max_tokens, dropped)
     if not rows:
@@ -128,25 +128,26 @@ def encode(
     prompt_format: PromptFormat,
     max_tokens: int,
     dropped: LeftOut,
-) -> tuple[list[Row], dict[str, tuple[Example, ...]]]:
+) -> tuple[list[Row], dict[str, tuple[Unit, ...]]]:
     """The rows that fit into ``max_tokens``, with their examples by id; the others are counted."""
-    from tuning.data.encoding import Encoder
+    from tuning.data.encoding import Encoder, units_of
 
     encoder = Encoder(tokenizer, prompt_format, max_tokens)
-    kept, encoded = [], {}
+    kept: list[Row] = []
+    encoded: dict[str, tuple[Unit, ...]] = {}
     for row in rows:
         try:
-            examples = encoder.encode(row)
+            units = units_of(encoder, row)
         except UserError as error:
             dropped.add(str(error).rstrip("."), row.line)
             continue
-        if examples is None or any(example.truncated for example in examples):
+        if units is None or any(unit.truncated for unit in units):
             dropped.add(f"over {max_tokens} tokens", row.line)
             continue
-        for note in encoder.notes(row, examples):
+        for note in encoder.notes(row):
             dropped.add(note, row.line)
         kept.append(row)
-        encoded[row.id] = examples
+        encoded[row.id] = units
     return kept, encoded
 
 
@@ -158,4 +159,5 @@ def fingerprint(splits: Mapping[str, list[Row]]) -> str:
 
 def texts(row: Row) -> list[str]:
     """What of a row is trained: its answer, or all turns of a conversation and which of them are."""
-    return [part for turn in row.turns for part in (turn.role, turn.text, str(turn.trained))] or [row.answer]
+    told = [part for turn in row.turns for part in (turn.role, turn.text, str(turn.trained))] or [row.answer]
+    return [*told, row.rejected] if row.rejected else told

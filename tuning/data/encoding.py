@@ -6,9 +6,10 @@ What is trained is what is asked: before every trained turn stands the prompt th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tuning.data.chat import Example, Message, PromptFormat
+from tuning.data.chat import Example, Message, Pair, PromptFormat, Unit
 from tuning.data.cleaning import Row
 from tuning.data.reading.values import trimmed
 from tuning.data.template import ChatTemplate, chat_template
@@ -60,6 +61,19 @@ class Encoder:
                 examples.append(Example(prompt, answer))
         return tuple(self.cut(example) for example in examples)
 
+    def encode_pair(self, row: Row) -> Pair | None:
+        """A preference row as a pair of examples with one prompt. None if the prompt alone leaves no room.
+
+        Raises UserError if the template refuses it.
+        """
+        chosen = self.encode(row)
+        changed = self._changed
+        rejected = self.encode(with_rejected(row))
+        self._changed |= changed
+        if chosen is None or rejected is None:
+            return None
+        return Pair(chosen[-1], rejected[-1])
+
     def cut(self, example: Example) -> Example:
         """The example, its answer cut to fit if it must be: it loses its tail but never what closes it."""
         if len(example) <= self.max_tokens:
@@ -96,12 +110,29 @@ class Encoder:
             self._plain = written_answer(self.template, PROBE) == PROBE[-1]["content"]
         return self._plain
 
-    def notes(self, row: Row, examples: Sequence[Example]) -> Iterator[str]:
+    def notes(self, row: Row) -> Iterator[str]:
         """What must be said of the row that was just encoded, to be counted."""
         if self._changed:
             yield CHANGED
         if row.input and self.format.user is not None and not {"input", "context"} & set(self.format.fields):
             yield NO_INPUT
+
+
+def units_of(encoder: Encoder, row: Row) -> tuple[Unit, ...] | None:
+    """A row as what a step counts: its examples, or its pair. None if the prompt alone leaves no room.
+
+    Raises UserError if the template refuses it.
+    """
+    if not row.rejected:
+        return encoder.encode(row)
+    pair = encoder.encode_pair(row)
+    return None if pair is None else (pair,)
+
+
+def with_rejected(row: Row) -> Row:
+    """The row with its worse answer in place of the better one."""
+    turns = (*row.turns[:-1], replace(row.turns[-1], text=row.rejected)) if row.turns else ()
+    return replace(row, answer=row.rejected, turns=turns)
 
 
 def conversation(row: Row, prompt_format: PromptFormat) -> tuple[list[Message], list[int]]:

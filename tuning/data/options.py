@@ -14,6 +14,7 @@ from tuning.errors import UserError
 COLUMN_ROLES = (
     *("question", "answer", "context", "input", "system", "history", "messages", "text", "label", "check"),
     *("conversation", "role", "content", "turns"),
+    *("chosen", "rejected"),
 )
 ROLE = re.compile(r"(?:^|,)\s*([a-z_]+)\s*=")
 TrainOn = Literal["all", "last"]
@@ -22,11 +23,15 @@ FormatName = Literal["auto", "python", "plain"]
 
 @dataclass(frozen=True)
 class Reading:
-    """``columns`` names the column of each role; empty for recognising them. ``encoding`` is that of text files."""
+    """``columns`` names the column of each role; empty for recognising them. ``encoding`` is that of text files.
+
+    ``preference`` asks for pairs of a better and a worse answer, and for nothing else.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     train_on: TrainOn = "all"
+    preference: bool = False
 
     @property
     def last_only(self) -> bool:
@@ -66,11 +71,17 @@ def column_roles(text: str | None) -> dict[str, str]:
         if role in roles or not column or column in roles.values():
             raise UserError(f"--columns gives {role} no column of its own: name each role and each column once.")
         roles[role] = column
-    enough = ({"question", "answer"}, {"messages"}, {"text"}, {"conversation", "role", "content"})
+    enough = (
+        {"question", "answer"},
+        {"messages"},
+        {"text"},
+        {"conversation", "role", "content"},
+        {"chosen", "rejected"},
+    )
     if not any(needed <= roles.keys() for needed in enough):
         raise UserError(
             "--columns must name question and answer, or messages, or text, or conversation, role and content (of one "
-            "message a row)."
+            "message a row), or chosen and rejected."
         )
     return roles
 

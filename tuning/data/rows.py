@@ -29,7 +29,8 @@ class RawRow:
     """One question with its answer as the source has it; ``check`` is an assertion script where there is one.
 
     ``turns`` holds the conversation where it is more than that: a system prompt, several pairs, or a plain text.
-    ``question`` is then all that the user says and ``answer`` the last trained turn. ``line`` is where it stands.
+    ``question`` is then all that the user says and ``answer`` the last trained turn. ``rejected`` is a worse answer in
+    place of that one, in preference data alone. ``line`` is where it stands.
     """
 
     question: str
@@ -38,6 +39,7 @@ class RawRow:
     check: str = ""
     turns: Turns = ()
     line: int = 0
+    rejected: str = ""
 
 
 class LeftOut(Counter[str]):

@@ -26,9 +26,9 @@ class LogitShape:
 PLAIN = LogitShape()
 
 
-class LabelLoss(torch.autograd.Function):
-    """Summed cross-entropy of a frozen head; the gradient for the hidden states is made in the forward pass, chunk
-    by chunk, so that nothing of the vocabulary's size outlives its chunk."""
+class TokenLosses(torch.autograd.Function):
+    """Cross-entropy of every label under a frozen head; the gradient of each for its own hidden state is made in the
+    forward pass, chunk by chunk, so that nothing of the vocabulary's size outlives its chunk."""
 
     @staticmethod
     def forward(
@@ -36,12 +36,11 @@ class LabelLoss(torch.autograd.Function):
         hidden: torch.Tensor,
         head: torch.Tensor,
         labels: torch.Tensor,
-        weights: torch.Tensor | None,
         chunk: int,
         shape: LogitShape,
     ) -> torch.Tensor:
         wants_gradient = ctx.needs_input_grad[0]
-        total = wide(hidden.new_zeros(()))
+        losses = wide(hidden.new_empty(len(labels)))
         gradient = torch.empty_like(hidden) if wants_gradient else None
         for start in range(0, hidden.shape[0], chunk):
             part = slice(start, start + chunk)
@@ -60,27 +59,39 @@ class LabelLoss(torch.autograd.Function):
             peak = scores.amax(1, keepdim=True)
             scores.sub_(peak).exp_()
             mass = scores.sum(1, keepdim=True)
-            losses = mass.log() + peak
-            total += losses.sum() if weights is None else losses.squeeze(1) @ weights[part].to(losses.dtype)
+            losses[part] = (mass.log() + peak).squeeze(1)
             if gradient is not None:
                 scores /= mass
                 scores.scatter_add_(1, wanted, torch.full_like(mass, -1.0))
-                if weights is not None:
-                    scores *= weights[part].unsqueeze(1)
                 if slope is not None:
                     scores *= slope
                 if shape.scale != 1.0:
                     scores *= shape.scale
                 gradient[part] = multiply(scores.to(head.dtype), head.t())
         ctx.save_for_backward(gradient)
-        return total
+        return losses
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None, None, None]:
+    ) -> tuple[torch.Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * scale, None, None, None, None, None
+        return gradient * scale.unsqueeze(1).to(gradient.dtype), None, None, None, None
+
+
+def token_losses(
+    hidden: torch.Tensor, head: torch.Tensor, labels: torch.Tensor, shape: LogitShape = PLAIN
+) -> torch.Tensor:
+    """-log softmax(hidden @ head.T)[label] of every label, [labels], in fp32 or better; ``shape`` is done to the
+    product.
+
+    ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
+    [labels] are token ids. At most 48 MiB of logits exist at a time.
+    """
+    tensors = 1 if shape.cap is None else 2
+    chunk = max(1, CHUNK_BYTES // (4 * tensors * head.shape[0]))
+    losses: torch.Tensor = TokenLosses.apply(hidden, head, labels, chunk, shape)
+    return losses
 
 
 def label_loss(
@@ -90,12 +101,6 @@ def label_loss(
     weights: torch.Tensor | None = None,
     shape: LogitShape = PLAIN,
 ) -> torch.Tensor:
-    """Sum over labels of -log softmax(hidden @ head.T)[label], in fp32 or better; ``shape`` is done to the product.
-
-    ``hidden`` [labels, width] are the states that predict them, ``head`` [vocabulary, width] is frozen, ``labels``
-    [labels] are token ids, of which those whose ``weights`` [labels] are 0 do not count. At most 48 MiB of logits
-    exist at a time.
-    """
-    tensors = 1 if shape.cap is None else 2
-    chunk = max(1, CHUNK_BYTES // (4 * tensors * head.shape[0]))
-    return LabelLoss.apply(hidden, head, labels, weights, chunk, shape)
+    """The sum of :func:`token_losses` over labels; those whose ``weights`` [labels] are 0 do not count."""
+    losses = token_losses(hidden, head, labels, shape)
+    return losses.sum() if weights is None else losses @ weights.to(losses.dtype)

@@ -22,7 +22,7 @@ from tuning.data.place import is_place, parse
 from tuning.errors import UserError
 from tuning.files import data_root
 from tuning.presets import Config
-from tuning.runs import events, process
+from tuning.runs import events, process, start_adapter
 from tuning.runs.lock import WORKER_FILE, refuse_second
 from tuning.runs.process import exit_code, spawn
 
@@ -233,7 +233,11 @@ def is_trained(adapter: Path) -> bool:
 
 
 def create(preset: str, config: Config, folder: Path | None = None) -> Run:
-    """Make a run folder with its config.json. Raises UserError if ``folder`` exists or cannot be made."""
+    """Make a run folder with its config.json, and with the adapter that it goes on from.
+
+    Raises UserError if ``folder`` exists or cannot be made, or if it cannot go on from that adapter.
+    """
+    config = start_adapter.continued(config, runs_root())
     if folder is None:
         folder = free_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{preset}")
     try:
@@ -242,6 +246,7 @@ def create(preset: str, config: Config, folder: Path | None = None) -> Run:
         text = json.dumps(
             {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(anchored(config))}, indent=2
         )
+        start_adapter.keep(config, folder)
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UserError(f"The run folder {folder} exists already: choose another --run-dir, or resume it.") from error

@@ -14,7 +14,7 @@ from tuning.errors import UserError
 from tuning.kernels import llama
 from tuning.kernels.cuda_graphs import Recorder
 from tuning.kernels.dropout import SHARED_ROW, Noise, token_keys
-from tuning.kernels.loss import PLAIN, LogitShape, label_loss
+from tuning.kernels.loss import PLAIN, LogitShape, label_loss, token_losses
 from tuning.kernels.packed import Packed, pack
 from tuning.training.lora import trainable
 
@@ -33,9 +33,14 @@ class Forward(Protocol):
     prefix: int
     padded: bool
     checkpointing: bool
+    head: torch.Tensor
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         """Summed -log p of the labels of ``examples``, which are the rows ``places`` of the step with that key."""
+        ...
+
+    def token_losses(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        """-log p of every label, [labels], example after example."""
         ...
 
     def give_up(self) -> bool:
@@ -62,6 +67,10 @@ class PackedForward:
         if self.recorder and torch.is_grad_enabled() and not self.checkpointing:
             return self.recorder.loss(examples, places, prefix, key)
         return self._compute(pack(examples, places, prefix, key, self.head.device.type))
+
+    def token_losses(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        packed = pack(examples, places, common_prefix(examples, self.prefix), key, self.head.device.type)
+        return token_losses(llama.hidden_states(self.body, packed, self.checkpointing), self.head, packed.labels)
 
     def give_up(self) -> bool:
         return self.recorder is not None and self.recorder.give_up()
@@ -103,10 +112,13 @@ class PaddedForward:
         self._checkpointing = on
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+        return self.token_losses(examples, places, key).sum()
+
+    def token_losses(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         ids, mask, label_at, labels = self._laid_out(examples, places, key)
         output = self.body(ids, attention_mask=mask, use_cache=False)
         hidden = output.last_hidden_state.flatten(0, 1).index_select(0, label_at)
-        return label_loss(hidden, self.head, labels, shape=self.shape)
+        return token_losses(hidden, self.head, labels, self.shape)
 
     def _laid_out(
         self, examples: Sequence[Example], places: Sequence[int], key: int
@@ -141,11 +153,11 @@ class OwnLogitsForward(PaddedForward):
 
     name = "padded, own logits"
 
-    def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
+    def token_losses(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         ids, mask, label_at, labels = self._laid_out(examples, places, key)
         logits = self.model.get_base_model()(input_ids=ids, attention_mask=mask, use_cache=False).logits
         chosen = logits.flatten(0, 1).index_select(0, label_at).float()
-        return nn.functional.cross_entropy(chosen, labels, reduction="sum")
+        return nn.functional.cross_entropy(chosen, labels, reduction="none")
 
 
 def shapes_of(model: nn.Module) -> list[LogitShape]:

@@ -15,7 +15,7 @@ import torch
 
 from tuning import presets
 from tuning.data.batches import Encoded, encode_rows
-from tuning.data.chat import Example, PromptFormat
+from tuning.data.chat import PromptFormat, Unit
 from tuning.data.cleaning import digest
 from tuning.data.dataset import DataSet
 from tuning.data.template import chat_template
@@ -48,6 +48,7 @@ FREE_SETTINGS = (
 LATER_SETTINGS = (
     *("columns", "encoding", "train_on", "prompt_format", "system", "user_template"),
     *("chat_template", "thinking", "trust_remote_code"),
+    *("objective", "beta", "length_normalised", "from_adapter", "rslora"),
 )
 Emit = Callable[..., Any]
 
@@ -61,8 +62,8 @@ class Job:
     session: Session
     tokenizer: PreTrainedTokenizerBase
     weights: Weights
-    validation: Sequence[Example]
-    test: Sequence[Example]
+    validation: Sequence[Unit]
+    test: Sequence[Unit]
     facts: dict[str, Any]
     identity: dict[str, str]
     prompt_format: PromptFormat

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from tuning.data import dataset
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
-from tuning.models.weights import load_model, load_tokenizer
+from tuning.models.weights import Weights, load_model, load_tokenizer
 from tuning.presets import Config
+from tuning.runs import start_adapter
+from tuning.runs.run import record_of
 from tuning.training import checkpoint, lora, sample, used_rows
 from tuning.training.job import (
     Emit,
@@ -32,7 +35,8 @@ from tuning.training.job import (
     training_rows,
 )
 from tuning.training.parallel import Ranks, join
-from tuning.training.step import StepStats, mean_loss, open_session, train_step, try_longest
+from tuning.training.reference import with_references
+from tuning.training.step import StepStats, measured, open_session, train_step, try_longest
 
 
 def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
@@ -71,6 +75,11 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     held = validation.examples, test.examples
     known = identity(config, weights, rows)
     job = Job(folder, emit, session, tokenizer, weights, *held, facts, known, rows.format)
+    if config.from_adapter is not None:
+        lora.begin_with(session.model, folder / start_adapter.FOLDER)
+        say(start_words(folder / start_adapter.FOLDER, config, weights))
+    if config.objective == "dpo":
+        add_references(job, train.ids, validation.ids, test.ids)
     job.progress = checkpoint.restore(folder / "checkpoints", session, job.identity, say) or job.progress
     job.first_step = job.progress.step
     if ranks.first:
@@ -80,6 +89,26 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     gc.collect()
     gc.freeze()
     return job
+
+
+def start_words(folder: Path, config: Config, weights: Weights) -> str:
+    """What is said of the adapter that a run goes on from. Raises UserError if it was trained on other base weights."""
+    known = record_of(folder).get("base_fingerprint")
+    if known not in (None, weights.fingerprint):
+        raise UserError("The adapter to go on from was trained on another base: choose the model that it was made for.")
+    scale = "rank-stabilised, " if config.rslora else ""
+    told = f"It goes on from {config.from_adapter}: rank {config.rank}, alpha {config.alpha:g}, {scale}on "
+    unsure = "" if known else " Its record names no base: whether it was made for this one cannot be told."
+    return f"{told}{', '.join(config.target_modules)}.{unsure}"
+
+
+def add_references(job: Job, *ids: Sequence[str]) -> None:
+    """Give every pair of the run its reference."""
+    parts = (job.session.examples, job.validation, job.test)
+    units = {name: unit for part, names in zip(parts, ids, strict=True) for name, unit in zip(names, part, strict=True)}
+    known = with_references(job.session, job.folder, units)
+    found = [[known[name] for name in names] for names in ids]
+    job.session.examples, job.validation, job.test = found
 
 
 def fit(job: Job, should_stop: Callable[[], bool]) -> str:
@@ -121,7 +150,8 @@ def validate(job: Job) -> None:
         keep_adapter(job)
         return
     began = time.monotonic()
-    loss = mean_loss(job.session, job.validation)
+    found = measured(job.session, job.validation)
+    loss = found.pop("loss")
     if not math.isfinite(loss):
         raise UserError(
             f"The validation loss after step {progress.step} is not a finite number: lower --learning-rate (now "
@@ -135,7 +165,7 @@ def validate(job: Job) -> None:
         progress.best_loss, progress.best_step = loss, progress.step
         keep_adapter(job)
     seconds = round(time.monotonic() - began, 3)
-    job.emit("validation", step=progress.step, validation_loss=loss, best=best, seconds=seconds)
+    job.emit("validation", step=progress.step, validation_loss=loss, best=best, seconds=seconds, **found)
 
 
 def report(job: Job, stats: StepStats) -> None:
@@ -151,6 +181,7 @@ def report(job: Job, stats: StepStats) -> None:
         max_steps=config.max_steps,
         epoch=round(stats.step * config.batch_size / len(job.session.examples), 4),
         loss=stats.loss,
+        **stats.figures,
         learning_rate=stats.learning_rate,
         grad_norm=stats.grad_norm,
         trained_tokens=progress.trained_tokens,
@@ -203,12 +234,15 @@ def finish(job: Job) -> None:
     """Measure the base and the best adapter on the test split, and write both into the adapter's card."""
     progress = job.progress
     job.session.ranks.wait()
-    lora.load_factors(job.session.model, job.adapter)
     tested = {}
     if job.test:
-        with job.session.model.disable_adapter():
-            tested["test_loss_before"] = mean_loss(job.session, job.test)
-        tested["test_loss_after"] = mean_loss(job.session, job.test)
+        with beginning(job):
+            tested["test_loss_before"] = measured(job.session, job.test)["loss"]
+    lora.load_factors(job.session.model, job.adapter)
+    if job.test:
+        after = measured(job.session, job.test)
+        tested["test_loss_after"] = after.pop("loss")
+        tested |= {f"test_{name}": value for name, value in after.items()}
     keep_adapter(job, **tested)
     job.emit(
         "result",
@@ -219,6 +253,17 @@ def finish(job: Job) -> None:
         **tested,
         seconds=round(time.monotonic() - job.started, 1),
     )
+
+
+@contextmanager
+def beginning(job: Job) -> Iterator[None]:
+    """A context in which the model is as the run began: the base, or with the adapter that it goes on from."""
+    if job.config.from_adapter is not None:
+        lora.begin_with(job.session.model, job.folder / start_adapter.FOLDER)
+        yield
+        return
+    with job.session.model.disable_adapter():
+        yield
 
 
 def due(every: int, step: int) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.data.place import PYTHON_SOURCES, is_place, parse
+from tuning.errors import UserError
 from tuning.files import replace_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 RECORD_FILE = "run_record.json"
+LOSSES = {
+    "sft": "The loss is the mean of -log p over answer tokens, the closing token included.",
+    "dpo": "The loss is that of direct preference optimisation (Rafailov et al. 2023), a mean over pairs.",
+    "orpo": "The loss is that of odds-ratio preference optimisation (Hong et al. 2024).",
+}
 INPUT_GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
 
 
@@ -47,6 +53,7 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=list(config.target_modules),
+        use_rslora=config.rslora,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(is_transposed(module) for module in modules),
     )
@@ -136,7 +143,7 @@ A LoRA adapter for [{base}](https://huggingface.co/{base}), trained with LoRA Le
 | --- | --- |
 {rows}
 
-The loss is the mean of -log p over answer tokens, the closing token included.
+{LOSSES[config.get("objective", "sft")]}
 
 ## Use
 
@@ -154,9 +161,15 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 ## Every setting
 
 ```json
-{json.dumps(config | {"data": data_name(record)}, indent=2)}
+{json.dumps(published(record), indent=2)}
 ```
 """
+
+
+def published(record: dict[str, Any]) -> dict[str, Any]:
+    """The settings without the folders of the machine, which are nobody else's business."""
+    start = record["config"].get("from_adapter")
+    return record["config"] | {"data": data_name(record)} | ({"from_adapter": Path(start).parent.name} if start else {})
 
 
 def data_name(record: dict[str, Any]) -> str:
@@ -201,6 +214,10 @@ def facts(record: dict[str, Any]) -> dict[str, str]:
         "device": record["device"],
         "base_fingerprint": record["base_fingerprint"],
     }
+    if config.get("objective", "sft") != "sft":
+        shown["objective"] = f"{config['objective']}, from pairs of a better and a worse answer"
+    if config.get("from_adapter"):
+        shown["begun_from"] = Path(config["from_adapter"]).parent.name or "another adapter"
     for split in ("loss", "test_loss"):
         before, after = record.get(f"{split}_before"), record.get(f"{split}_after")
         if before is not None and after is not None:
@@ -215,3 +232,26 @@ def load_factors(model: PeftModel, folder: Path) -> None:
     from safetensors.torch import load_file
 
     set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+
+
+def begin_with(model: PeftModel, folder: Path) -> None:
+    """Put the factors of the adapter in ``folder`` in place of the fresh ones.
+
+    Raises UserError unless it has just the factors that ``model`` trains, in the same shapes.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    found = load_file(folder / "adapter_model.safetensors")
+    wanted = {name.replace(f".{ADAPTER}.", "."): factor for name, factor in trainable(model).items()}
+    strange = [name for name in found if name not in wanted]
+    missing = [name for name in wanted if name not in found]
+    if strange or missing:
+        told = f"has {strange[0]}, which is not trained here" if strange else f"lacks {missing[0]}"
+        raise UserError(f"The adapter to go on from {told}: it is for another model, or for other layers.")
+    for name, factor in wanted.items():
+        if found[name].shape != factor.shape:
+            shapes = f"{list(found[name].shape)} where this model needs {list(factor.shape)}"
+            raise UserError(f"The adapter to go on from is for another model: {name} has the shape {shapes}.")
+        with torch.no_grad():
+            factor.copy_(found[name])

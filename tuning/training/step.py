@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuning.data.batches import common_prefix, micro_batches, share, step_rows
-from tuning.data.chat import Example
+from tuning.data.chat import Unit
 from tuning.errors import UserError
 from tuning.kernels.dropout import Noise, step_key
 from tuning.kernels.memory import Budget, is_out_of_memory, pass_size, release
 from tuning.presets import Config
-from tuning.training.forward import Forward, choose_forward, computed_tokens
+from tuning.training.forward import CHECK_ROWS, Forward, choose_forward, computed_tokens
 from tuning.training.lora import attach, trainable
+from tuning.training.objectives import Objective, answers, objective_of
 from tuning.training.optimizer import learning_rate, make_optimizer
 from tuning.training.parallel import Ranks
 from tuning.training.targets import with_targets
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 class StepStats:
     """What one step did. ``tokens`` are the rows' prompt and answer tokens, ``trained_tokens`` those with a label, and
     ``computed_tokens`` those that went through the model: a shared prefix counts once per pass; padding counts, but not
-    that of a recorded pass. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is the mean
-    per trained token, before the update."""
+    that of a recorded pass. Counts and loss cover all devices, but ``computed_tokens`` this one's; the loss is what the
+    objective says, before the update, and ``figures`` are its further means over the step."""
 
     step: int
     loss: float
@@ -46,6 +47,7 @@ class StepStats:
     computed_tokens: int
     seconds: float
     stop: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,22 +58,24 @@ class Session:
     model: PeftModel
     forward: Forward
     optimizer: torch.optim.Optimizer
-    examples: Sequence[Example]
+    examples: Sequence[Unit]
     budget: Budget
     ranks: Ranks = field(default_factory=Ranks)
     say: Callable[[str], None] = print
 
+    objective: Objective = field(init=False)
     lengths: list[int] = field(init=False)
     """Tokens of every training example."""
 
     def __post_init__(self) -> None:
+        self.objective = objective_of(self.config)
         self.lengths = [len(example) for example in self.examples]
 
 
 def open_session(
     base: PreTrainedModel,
     config: Config,
-    examples: Sequence[Example],
+    examples: Sequence[Unit],
     *,
     ranks: Ranks | None = None,
     say: Callable[[str], None] = print,
@@ -80,7 +84,7 @@ def open_session(
     noise = Noise()
     config = with_targets(config, base, say)
     model = attach(base, config, noise).eval()
-    forward = choose_forward(model, noise, examples, common_prefix(examples))
+    forward = choose_forward(model, noise, answers(examples[:CHECK_ROWS]), common_prefix(examples))
     optimizer = make_optimizer(trainable(model).values(), config)
     tokens = config.micro_batch_tokens or pass_size(forward.head.device.type)
     budget = Budget(tokens, config.micro_batch_rows, config.gradient_checkpointing)
@@ -106,17 +110,17 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
     batch = [session.examples[row] for row in rows]
     mine = share(rows, session.lengths, ranks.rank, ranks.count)
     session.model.train()
-    loss_sum, computed = accumulate(session, batch, mine, step_key(config.seed, step))
+    sums, computed = accumulate(session, batch, mine, step_key(config.seed, step))
 
     factors = list(trainable(session.model).values())
-    extra = torch.tensor([loss_sum, float(stop)], device=factors[0].device)
+    extra = torch.tensor([*sums, float(stop)], device=factors[0].device)
     gradients = [factor.grad if factor.grad is not None else torch.zeros_like(factor) for factor in factors]
     ranks.add([*gradients, extra])
-    trained = sum(example.label_count for example in batch)
-    torch._foreach_div_(gradients, trained)
+    divisor = session.objective.divisor(batch)
+    torch._foreach_div_(gradients, divisor)
     for factor, gradient in zip(factors, gradients, strict=True):
         factor.grad = gradient
-    loss = extra[0].item() / trained
+    loss, *others = (value / divisor for value in extra[:-1].tolist())
     norm = torch.nn.utils.clip_grad_norm_(factors, config.clip_norm or math.inf).item()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what = "loss" if not math.isfinite(loss) else "gradient"
@@ -131,37 +135,43 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
     session.optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - started
     tokens = sum(len(example) for example in batch)
-    return StepStats(step + 1, loss, rate, norm, trained, tokens, computed, seconds, stop=bool(extra[1].item()))
+    trained = sum(unit.label_count for unit in batch)
+    figures = dict(zip(session.objective.figures, others, strict=True))
+    stopped = bool(extra[-1].item())
+    return StepStats(step + 1, loss, rate, norm, trained, tokens, computed, seconds, stopped, figures)
 
 
-def accumulate(session: Session, batch: Sequence[Example], mine: Sequence[int], key: int) -> tuple[float, int]:
-    """Sum the gradients of the rows ``mine`` of ``batch`` into the adapter; returns their summed loss and the tokens
-    computed. Out of memory, it begins again with a tighter budget, which gives the same gradient."""
+def accumulate(session: Session, batch: Sequence[Unit], mine: Sequence[int], key: int) -> tuple[list[float], int]:
+    """Sum the gradients of the rows ``mine`` of ``batch`` into the adapter; returns the objective's sums over them and
+    the tokens computed. Out of memory, it begins again with a tighter budget, which gives the same gradient."""
     while True:
-        losses: list[torch.Tensor] = []
+        found: list[torch.Tensor] = []
         computed = 0
         session.model.zero_grad(set_to_none=True)
         for group in passes(session, [len(batch[place]) for place in mine]):
             places = [mine[member] for member in group]
-            examples = [batch[place] for place in places]
-            loss = one_pass(session, examples, places, key)
-            if loss is None:
-                tighten(session, examples)
+            units = [batch[place] for place in places]
+            sums = one_pass(session, units, places, key, batch)
+            if sums is None:
+                tighten(session, units)
                 break
-            losses.append(loss)
-            computed += computed_tokens(session.forward, examples)
+            found.append(sums)
+            computed += computed_tokens(session.forward, answers(units))
         else:
-            return sum(loss.item() for loss in losses), computed
+            none = [0.0] * (1 + len(session.objective.figures))
+            return [sum(values) for values in zip(none, *(sums.tolist() for sums in found), strict=True)], computed
 
 
-def one_pass(session: Session, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor | None:
-    """Forward and, where gradients are wanted, backward over one micro-batch: its summed loss, or None if memory ran
-    out."""
+def one_pass(
+    session: Session, units: Sequence[Unit], places: Sequence[int], key: int, whole: Sequence[Unit]
+) -> torch.Tensor | None:
+    """Forward and, where gradients are wanted, backward over one micro-batch of the step ``whole``: the objective's
+    sums, or None if memory ran out."""
     try:
-        loss = session.forward.loss(examples, places, key)
-        if loss.requires_grad:
-            loss.backward()
-        return loss.detach()
+        sums = session.objective.sums(session.forward, units, places, key, whole)
+        if sums.requires_grad:
+            sums[0].backward()
+        return sums.detach()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -176,16 +186,16 @@ def passes(session: Session, lengths: Sequence[int], prefix: int | None = None) 
     return micro_batches(lengths, budget.tokens, budget.rows, prefix=shared, padded=forward.padded)
 
 
-def tighten(session: Session, examples: Sequence[Example]) -> None:
-    """Adapt the session to having run out of memory over ``examples``, and say so."""
+def tighten(session: Session, units: Sequence[Unit]) -> None:
+    """Adapt the session to having run out of memory over ``units``, and say so."""
     session.model.zero_grad(set_to_none=True)
     gave_up = session.forward.give_up()
     release()
     if gave_up:
         session.say("Out of memory: it is tried again without recorded passes, which need memory of their own.")
         return
-    lengths = [len(example) for example in examples]
-    session.say(session.budget.tighten(lengths, computed_tokens(session.forward, examples)))
+    lengths = [len(unit) for unit in units]
+    session.say(session.budget.tighten(lengths, computed_tokens(session.forward, answers(units))))
     session.forward.checkpointing = session.budget.checkpointing
 
 
@@ -203,22 +213,32 @@ def try_longest(session: Session) -> None:
 
 
 @torch.no_grad()
-def mean_loss(session: Session, examples: Sequence[Example]) -> float:
-    """Mean -log p per answer token over ``examples``, without dropout, each process taking its share."""
+def measured(session: Session, units: Sequence[Unit]) -> dict[str, float]:
+    """The objective's ``loss`` and its figures over ``units``, without dropout, each process taking its share."""
     session.model.eval()
     ranks = session.ranks
-    mine = examples[ranks.rank :: ranks.count]
-    prefix = common_prefix(mine, session.forward.prefix)
-    groups = passes(session, [len(example) for example in mine], prefix)
-    waiting = [[mine[member] for member in group] for group in groups]
-    total = torch.zeros((), device=session.forward.head.device)
+    mine = units[ranks.rank :: ranks.count]
+    total = torch.zeros(1 + len(session.objective.figures), device=session.forward.head.device)
+
+    def add(rows: Sequence[Unit]) -> bool:
+        sums = one_pass(session, rows, range(len(rows)), key=0, whole=units)
+        if sums is not None:
+            total.add_(sums)
+        return sums is not None
+
+    in_passes(session, mine, add)
+    ranks.add([total])
+    values = (value / session.objective.divisor(units) for value in total.tolist())
+    return dict(zip(("loss", *session.objective.figures), values, strict=True))
+
+
+def in_passes(session: Session, units: Sequence[Unit], run: Callable[[list[Unit]], bool]) -> None:
+    """``run`` over all units in passes within the budget; those for which it answers False, for want of memory, are
+    halved and tried again."""
+    prefix = common_prefix(units, session.forward.prefix)
+    waiting = [[units[member] for member in group] for group in passes(session, [len(unit) for unit in units], prefix)]
     while waiting:
         rows = waiting.pop()
-        loss = one_pass(session, rows, range(len(rows)), key=0)
-        if loss is not None:
-            total += loss
-        else:
+        if not run(rows):
             tighten(session, rows)
             waiting += [half for half in (rows[::2], rows[1::2]) if half]
-    ranks.add([total])
-    return total.item() / sum(example.label_count for example in examples)

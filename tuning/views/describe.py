@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from tuning.data.chat import Example, PromptFormat
+from tuning.data.chat import Example, Pair, PromptFormat
 from tuning.data.cleaning import SPLITS, Row, split_of
 from tuning.data.dataset import DataSet
-from tuning.data.encoding import Encoder, conversation
+from tuning.data.encoding import Encoder, conversation, units_of
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def encoded_spans(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row
 def examples_of(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> tuple[Example, ...]:
     """A row's examples, encoded now if that was not done when the data was loaded."""
     known = dataset.encoded.get(row.id)
-    return known if known is not None else Encoder(tokenizer, dataset.format, max_tokens).encode(row) or ()
+    units = known if known is not None else units_of(Encoder(tokenizer, dataset.format, max_tokens), row) or ()
+    return tuple(one for unit in units for one in ((unit.chosen, unit.rejected) if isinstance(unit, Pair) else (unit,)))
 
 
 def chosen_rows(dataset: DataSet) -> list[Row]:

@@ -94,7 +94,7 @@ def test_a_template_that_trims_answers_is_followed_and_that_is_said():
     row = Row("0" * 16, "q", "", "    return 1")
     examples = encoder.encode(row)
     assert trained(tokenizer, examples) == ["return 1<|im_end|>"]
-    assert ["leading white space" in note for note in encoder.notes(row, examples)] == [True]
+    assert ["leading white space" in note for note in encoder.notes(row)] == [True]
     plain = Encoder(tokenizer_with(CHATML), PLAIN_FORMAT, 1000)
     assert trained(tokenizer, plain.encode(row)) == ["    return 1<|im_end|>"]
 

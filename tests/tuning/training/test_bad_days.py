@@ -102,7 +102,7 @@ def test_a_disk_that_is_full_when_the_adapter_is_written_keeps_the_one_before(wh
 
 def test_a_validation_loss_that_is_no_number_ends_the_run(settings, monkeypatch):
     found = iter([3.0, float("nan")])
-    monkeypatch.setattr(loop, "mean_loss", lambda session, examples: next(found))
+    monkeypatch.setattr(loop, "measured", lambda session, examples: {"loss": next(found)})
     with pytest.raises(UserError, match="validation loss after step 3 is not a finite number"):
         worker.work(new_run(settings), Ranks(), quiet=True)
 
@@ -128,7 +128,7 @@ def test_a_run_folder_that_vanishes_ends_the_run_clearly(settings, monkeypatch, 
 def test_a_loss_that_is_no_number_keeps_the_last_good_adapter(settings, monkeypatch):
     wild = interrupted(settings, 4, monkeypatch)
     adapter = (wild.adapter / "adapter_model.safetensors").read_bytes()
-    monkeypatch.setattr("tuning.training.step.one_pass", lambda *arguments: torch.tensor(float("nan")))
+    monkeypatch.setattr("tuning.training.step.one_pass", lambda *arguments: torch.tensor([float("nan")]))
     with pytest.raises(UserError, match="not a finite number"):
         worker.work(wild, Ranks(), quiet=True)
     assert (wild.adapter / "adapter_model.safetensors").read_bytes() == adapter

@@ -11,7 +11,7 @@ from tuning.models.device import Device, pick_device
 from tuning.models.weights import load_model
 from tuning.presets import Config
 from tuning.training.lora import trainable
-from tuning.training.step import accumulate, mean_loss, open_session, run_steps, train_step, try_longest
+from tuning.training.step import accumulate, measured, open_session, run_steps, train_step, try_longest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -60,7 +60,7 @@ def session_for(path, tokenizer, device, said=None, *, quantize=None, lengths=No
 def summed(session):
     """Loss and gradient of one step over all rows."""
     session.model.train()
-    loss, _ = accumulate(session, session.examples, range(len(session.examples)), key=77)
+    (loss,), _ = accumulate(session, session.examples, range(len(session.examples)), key=77)
     return loss, torch.cat([factor.grad.flatten().cpu() for factor in trainable(session.model).values()])
 
 
@@ -200,7 +200,7 @@ def test_a_base_in_fewer_bits_learns(wide_model_path, tiny_tokenizer, quantize):
         learning_rate=1e-2,
         schedule="constant",
     )
-    before = mean_loss(session, session.examples)
+    before = measured(session, session.examples)["loss"]
     for stats in run_steps(session, 12):
         assert stats.grad_norm > 0
-    assert mean_loss(session, session.examples) < before - 0.05
+    assert measured(session, session.examples)["loss"] < before - 0.05

@@ -14,7 +14,7 @@ from tuning.kernels.packed import pack
 from tuning.presets import Config
 from tuning.training.forward import PackedForward, PaddedForward, reference_loss
 from tuning.training.job import held_out, held_out_words
-from tuning.training.step import mean_loss, open_session
+from tuning.training.step import measured, open_session
 
 
 def with_another_start(example):
@@ -31,7 +31,7 @@ def test_a_held_out_row_is_read_with_its_own_prompt(tiny_model_path, tiny_tokeni
     session = open_session(AutoModelForCausalLM.from_pretrained(tiny_model_path), config, train)
     assert session.forward.name == "packed"
     expected = reference_loss(session.model, held) / sum(example.label_count for example in held)
-    assert mean_loss(session, held) == pytest.approx(expected, rel=1e-4)
+    assert measured(session, held)["loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_rows_that_do_not_share_a_prefix_are_never_packed_with_it(tiny_tokenizer):

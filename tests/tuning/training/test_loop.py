@@ -134,7 +134,7 @@ def test_examples_beyond_the_models_context_are_left_out_and_counted(settings, d
 
 def test_early_stopping_keeps_the_best(settings, monkeypatch):
     found = iter([3.0, 2.0, 2.5, 2.6, 1.0, 1.0])
-    monkeypatch.setattr(loop, "mean_loss", lambda session, examples: next(found))
+    monkeypatch.setattr(loop, "measured", lambda session, examples: {"loss": next(found)})
     stopped = new_run(settings, patience=2, validate_every=1)
     assert worker.work(stopped, Ranks(), quiet=True) == "finished"
     history = stopped.history()

@@ -16,7 +16,7 @@ from tuning.presets import Config
 from tuning.training import step as step_module
 from tuning.training.lora import trainable
 from tuning.training.optimizer import learning_rate
-from tuning.training.step import accumulate, mean_loss, open_session, run_steps, train_step, try_longest
+from tuning.training.step import accumulate, measured, open_session, run_steps, train_step, try_longest
 
 
 def session_for(path, tokenizer, said=None, **settings):
@@ -41,7 +41,7 @@ def gradient(session):
 
 def summed(session, rows=16):
     session.model.train()
-    loss, _ = accumulate(session, session.examples[:rows], range(rows), key=77)
+    (loss,), _ = accumulate(session, session.examples[:rows], range(rows), key=77)
     return loss, gradient(session)
 
 
@@ -67,7 +67,7 @@ def test_the_update_sees_the_mean_over_all_trained_tokens_of_the_step(tiny_model
     rows = [session.examples[row] for row in step_module.step_rows(0, 7, 40, session.config.seed)]
     trained = sum(len(example.answer_ids) for example in rows)
     session.model.train()
-    loss_sum, _ = accumulate(session, rows, range(7), key=0)
+    (loss_sum,), _ = accumulate(session, rows, range(7), key=0)
     expected = gradient(session) / trained
     seen = []
     session.optimizer.step = lambda: seen.append(gradient(session))
@@ -131,9 +131,9 @@ def test_when_one_example_never_fits_the_message_names_three_settings(tiny_model
 
 def test_out_of_memory_while_validating_changes_no_loss(tiny_model_path, tiny_tokenizer):
     session = session_for(tiny_model_path, tiny_tokenizer)
-    expected = mean_loss(session, session.examples)
+    expected = measured(session, session.examples)["loss"]
     Scarce(session.forward, tokens=200)
-    assert mean_loss(session, session.examples) == pytest.approx(expected, rel=1e-5)
+    assert measured(session, session.examples)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_other_errors_are_not_swallowed(tiny_model_path, tiny_tokenizer):
@@ -172,9 +172,9 @@ def test_a_loss_that_is_no_number_ends_the_run_before_the_update(tiny_model_path
 
 def test_training_lowers_the_loss(tiny_model_path, tiny_tokenizer):
     session = session_for(tiny_model_path, tiny_tokenizer, learning_rate=1e-2, schedule="constant")
-    before = mean_loss(session, session.examples)
+    before = measured(session, session.examples)["loss"]
     stats = list(run_steps(session, 6))
-    assert mean_loss(session, session.examples) < before - 0.1
+    assert measured(session, session.examples)["loss"] < before - 0.1
     assert [each.step for each in stats] == [1, 2, 3, 4, 5, 6]
 
 

@@ -53,6 +53,8 @@ class Layout:
 
 def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     """The layouts that a row with these columns can have, the likeliest first."""
+    if reading.preference:
+        return preference_layouts(columns, reading.columns)
     if reading.columns:
         return chosen_layout(columns, reading.columns)
     named = {}
@@ -90,12 +92,32 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
 
 
 NEEDED = {
+    "preference": set(PREFERENCE),
     "chat": {"messages"},
     "turn": {"conversation", "role", "content"},
     "text": {"text"},
     "pair": {"question", "answer"},
 }
 """The roles without which ``--columns`` names no layout, by its kind."""
+
+
+def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
+    """The layout of pairs that a row with these columns can have, if any: as named, or by the columns' usual names."""
+    if asked:
+        return [layout for layout in chosen_layout(columns, asked) if layout.kind == "preference"]
+    named: dict[str, str] = {}
+    for column in columns:
+        named.setdefault(plain_name(column), column)
+    if not named.keys() >= set(PREFERENCE):
+        return []
+    roles = {named[name]: name for name in PREFERENCE}
+    asks = next((named[name] for name in QUESTIONS if name in named), named.get("input"))
+    if asks is not None:
+        roles[asks] = "question"
+    roles |= {named[name]: "context" for name in CONTEXTS if name in named and named[name] not in roles}
+    roles |= {named[name]: "system" for name in SYSTEMS if name in named}
+    roles |= {named[name]: "history" for name in ("history",) if name in named}
+    return [Layout("preference", roles)]
 
 
 def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
@@ -150,6 +172,14 @@ def no_columns(name: str, columns: list[str], reading: Reading) -> UserError:
     """The error for a source of which nothing is understood."""
     shown = Path(name).name if kind_of(Path(name)) is not None else name
     have = ", ".join(columns)
+    if reading.preference:
+        return UnknownColumns(
+            f"{shown} has the columns {have}: preference training needs chosen and rejected, and a prompt (or both as "
+            "whole conversations); name others with --columns question=COLUMN,chosen=COLUMN,rejected=COLUMN.",
+            f"{shown} has the columns {have}: preference training needs chosen and rejected answers beside a prompt.",
+            columns,
+            {},
+        )
     choose = "say below which column is the question and which its answer, or which holds messages or a text"
     if reading.columns:
         missing = [column for column in reading.columns.values() if meant(column, columns) is None]

@@ -20,11 +20,11 @@ from tuning.data.reading.conversations import (
     turn_of,
 )
 from tuning.data.reading.layouts import Layout, layouts, no_columns, plain_name
+from tuning.data.reading.preferences import preference_row
 from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of, trimmed
 from tuning.data.rows import LeftOut, RawRow, Turn, turns_from_json
 
 NO_LAYOUT = "no columns that are understood"
-PAIR_OF_PREFERENCE = "a preference pair (chosen, rejected), which is for preference training"
 HALF_A_CHARACTER = "half a character (a lone surrogate)"
 
 
@@ -98,7 +98,14 @@ class RowMaker:
         try:
             self.use(layout)
             made = KINDS[layout.kind](self, line, row, layout)
-            texts = (made.question, made.input, made.answer, made.check, *(turn.text for turn in made.turns))
+            texts = (
+                made.question,
+                made.input,
+                made.answer,
+                made.rejected,
+                made.check,
+                *(turn.text for turn in made.turns),
+            )
             if any(map(is_broken, texts)):
                 raise Unusable(HALF_A_CHARACTER)
             return made
@@ -285,11 +292,6 @@ def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     if not text:
         raise Unusable("empty text")
     return RawRow(text, "", text, turns=(Turn("text", text, True),), line=line)
-
-
-def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
-    """A better and a worse answer: not for this kind of training."""
-    raise Unusable(PAIR_OF_PREFERENCE)
 
 
 KINDS: dict[str, Callable[[RowMaker, int, Mapping[str, Any], Layout], RawRow]] = {

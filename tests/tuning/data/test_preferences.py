@@ -1,0 +1,96 @@
+"""Pairs of a better and a worse answer, in the layouts that people have them in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tuning.data import dataset
+from tuning.data.cleaning import CONTRADICTED, SAME_ANSWERS
+from tuning.data.options import Reading, column_roles
+from tuning.errors import UserError
+
+USER, ASSISTANT = ({"role": "user", "content": "Q?"}, {"role": "assistant", "content": "good"})
+WORSE = {"role": "assistant", "content": "bad"}
+PAIRS = Reading(preference=True)
+
+
+def load(tmp_path, *rows, reading=PAIRS):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return dataset.load(str(path), reading=reading)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Q?", "chosen": "good", "rejected": "bad"},
+        {"Instruction": "Q?", "Chosen": "good", "Rejected": "bad"},
+        {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [WORSE]},
+        {"prompt": "Q?", "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]},
+        {"chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]},
+        {"chosen": "\n\nHuman: Q?\n\nAssistant: good", "rejected": "\n\nHuman: Q?\n\nAssistant: bad"},
+    ],
+)
+def test_every_layout_gives_the_same_pair(tmp_path, row):
+    (found,) = load(tmp_path, row).rows()
+    assert (found.question, found.answer, found.rejected, found.turns) == ("Q?", "good", "bad", ())
+
+
+def test_a_system_prompt_and_earlier_turns_belong_to_the_prompt(tmp_path):
+    opening = [{"role": "system", "content": "S"}, USER, {"role": "assistant", "content": "A"}, USER]
+    (found,) = load(tmp_path, {"chosen": [*opening, ASSISTANT], "rejected": [*opening, WORSE]}).rows()
+    told = [(turn.role, turn.text, turn.trained) for turn in found.turns]
+    assert told == [
+        ("system", "S", False),
+        ("user", "Q?", False),
+        ("assistant", "A", False),
+        ("user", "Q?", False),
+        ("assistant", "good", True),
+    ]
+    (beside,) = load(tmp_path, {"system": "S", "prompt": "Q?", "chosen": "good", "rejected": "bad"}).rows()
+    assert [turn.role for turn in beside.turns] == ["system", "user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "Q?", "chosen": "same", "rejected": " same "}, SAME_ANSWERS),
+        ({"prompt": "Q?", "chosen": "good", "rejected": None}, "no rejected answer"),
+        ({"prompt": None, "chosen": "good", "rejected": "bad"}, "a pair without a prompt"),
+        ({"chosen": [USER, ASSISTANT], "rejected": [dict(USER, content="R?"), WORSE]}, "part before"),
+        ({"prompt": "R?", "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]}, "different things"),
+        ({"chosen": [USER], "rejected": [USER]}, "does not end with an answer"),
+    ],
+)
+def test_what_is_no_pair_is_left_out_with_its_reason(tmp_path, row, reason):
+    data = load(tmp_path, {"prompt": "Other?", "chosen": "c", "rejected": "r"}, row)
+    assert len(data) == 1
+    (told,) = [told for told in data.dropped if reason in told]
+    assert (data.dropped[told], data.dropped.lines[told]) == (1, 2)
+
+
+def test_pairs_that_contradict_each_other_are_both_left_out(tmp_path):
+    rows = [
+        {"prompt": "Q?", "chosen": "a", "rejected": "b"},
+        {"prompt": "Q?", "chosen": "b", "rejected": "a"},
+        {"prompt": "Q?", "chosen": "a", "rejected": "c"},
+    ]
+    data = load(tmp_path, *rows)
+    assert [(row.answer, row.rejected) for row in data.rows()] == [("a", "c")]
+    assert data.dropped[CONTRADICTED] == 2
+
+
+def test_columns_of_other_names_are_given_roles(tmp_path):
+    row = {"q": "Q?", "win": "good", "lose": "bad"}
+    reading = Reading(column_roles("question=q,chosen=win,rejected=lose"), preference=True)
+    (found,) = load(tmp_path, row, reading=reading).rows()
+    assert (found.question, found.answer, found.rejected) == ("Q?", "good", "bad")
+    with pytest.raises(UserError, match="chosen and rejected"):
+        load(tmp_path, row)
+
+
+def test_other_training_leaves_pairs_out_by_name(tmp_path):
+    with pytest.raises(UserError, match="--objective dpo"):
+        load(tmp_path, {"prompt": "Q?", "chosen": "good", "rejected": "bad"}, reading=Reading())
