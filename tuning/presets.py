@@ -80,6 +80,7 @@ class Config:
     limit: int | None = option(None, "use at most this many training rows")
     max_tokens: int = option(1024, "longest example, within the model's context; longer ones are dropped and counted")
     max_steps: int = option(60, "optimizer steps")
+    epochs: float | None = option(None, "passes over the training rows, in place of a number of steps")
     batch_size: int = option(16, "examples per optimizer step, over all micro-batches and devices")
     micro_batch_tokens: int | None = option(
         None, "tokens that one forward pass may hold: 896 on a CPU, 4096 elsewhere; halved when memory runs out"
@@ -95,6 +96,8 @@ class Config:
     alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / rank")
     rslora: bool = option(False, "scale the update by alpha / sqrt(rank) instead (rank-stabilised LoRA)")
     dropout: float = option(0.05, "LoRA dropout")
+    dora: bool = option(False, "learn sizes and directions of the weights apart (DoRA): a little better, much slower")
+    lora_plus: float = option(1.0, "learning rate of factor B over that of A (LoRA+ proposes 16 at a lower rate)")
     target_modules: tuple[str, ...] = option(
         ("q_proj", "k_proj", "v_proj", "o_proj"),
         "linear layers that get an adapter, comma-separated, or all-linear; the usual ones under the family's names",
@@ -135,6 +138,9 @@ class Config:
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "must be a number, 0 or more")
+        in_range = self.epochs is None or (math.isfinite(self.epochs) and 0 < self.epochs <= 10_000)
+        require(in_range, "epochs", self.epochs, "must be a number above 0, at most 10,000")
+        require(1 <= self.lora_plus <= 1000, "lora_plus", self.lora_plus, "must be from 1 to 1,000")
         usable = self.beta is None or (math.isfinite(self.beta) and self.beta > 0)
         require(usable, "beta", self.beta, "must be a number above 0")
         # a rate is rounded to a 256th, and one that drops everything has no survivors to scale up
@@ -146,6 +152,12 @@ class Config:
         column_roles(self.columns)
         if self.sample_every and not self.sample_question.strip():
             raise UserError("--sample-question is empty: give a question, or set --sample-every 0.")
+
+    def in_steps(self, rows: int) -> Config:
+        """The same with ``epochs`` over so many training rows told in steps, the last one whole."""
+        if self.epochs is None:
+            return self
+        return dataclasses.replace(self, max_steps=max(1, math.ceil(self.epochs * rows / self.batch_size)))
 
     @property
     def reading(self) -> Reading:

@@ -62,6 +62,8 @@ def continued(config: Config, runs: Path) -> Config:
     targets = described.get("target_modules")
     if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
         raise UserError(f"--from-adapter: {folder.name} names its layers by a pattern, which cannot be trained on.")
+    if config.dora:
+        raise UserError("--dora begins a new adapter: leave it out where --from-adapter goes on from one.")
     return dataclasses.replace(
         config,
         from_adapter=str(folder),
@@ -81,3 +83,9 @@ def keep(config: Config, run: Path) -> None:
         source = Path(config.from_adapter) / name
         if source.is_file():
             shutil.copyfile(source, run / FOLDER / name)
+
+
+def called(folder: str) -> str:
+    """What an adapter that a run goes on from is called: its run's name, or its folder's."""
+    path = Path(folder)
+    return path.parent.name if path.name == "adapter" else path.name

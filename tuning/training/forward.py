@@ -202,7 +202,7 @@ def tolerance(model: nn.Module, dtype: torch.dtype) -> float:
 def candidates(model: nn.Module, noise: Noise, prefix: int) -> Iterator[Forward]:
     """The passes to try, the fastest first."""
     base = model.get_base_model()
-    if llama.supported(base):
+    if llama.supported(base) and not any(settings.use_dora for settings in model.peft_config.values()):
         yield PackedForward(model, noise, prefix)
     if isinstance(getattr(base, base.base_model_prefix, None), nn.Module):
         for shape in shapes_of(base):

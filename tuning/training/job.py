@@ -48,7 +48,8 @@ FREE_SETTINGS = (
 LATER_SETTINGS = (
     *("columns", "encoding", "train_on", "prompt_format", "system", "user_template"),
     *("chat_template", "thinking", "trust_remote_code"),
-    *("objective", "beta", "length_normalised", "from_adapter", "rslora"),
+    *("objective", "beta", "length_normalised", "from_adapter", "rslora", "epochs", "dora"),
+    "lora_plus",
 )
 Emit = Callable[..., Any]
 

@@ -59,6 +59,7 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
         prompt_format=used_rows.prompt_format(folder),
     )
     train = training_rows(tokenizer, rows, config)
+    config = config.in_steps(len(train.examples))
     before = used_rows.before(folder)
     validation = held_out(tokenizer, rows, "validation", config.validation_rows, config, before.get("validation", ()))
     test = held_out(tokenizer, rows, "test", config.test_rows, config, before.get("test", ()))
@@ -67,6 +68,8 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     def say(message: str) -> None:
         emit("log", message=message)
 
+    if config.epochs is not None:
+        say(f"{config.epochs:g} epochs of {len(train.examples):,} examples are {config.max_steps:,} steps.")
     say(held_out_words(rows, validation, test))
     for note in chat_template(tokenizer).notes:
         say(note)
@@ -84,7 +87,7 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     job.first_step = job.progress.step
     if ranks.first:
         used = {"train": train.ids, "validation": validation.ids, "test": test.ids}
-        used_rows.record(folder, rows, used)
+        used_rows.record(folder, rows, used, config.max_steps)
     # What exists now lives as long as the run: the garbage collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -97,7 +100,8 @@ def start_words(folder: Path, config: Config, weights: Weights) -> str:
     if known not in (None, weights.fingerprint):
         raise UserError("The adapter to go on from was trained on another base: choose the model that it was made for.")
     scale = "rank-stabilised, " if config.rslora else ""
-    told = f"It goes on from {config.from_adapter}: rank {config.rank}, alpha {config.alpha:g}, {scale}on "
+    name = start_adapter.called(config.from_adapter or "")
+    told = f"It goes on from {name}: rank {config.rank}, alpha {config.alpha:g}, {scale}on "
     unsure = "" if known else " Its record names no base: whether it was made for this one cannot be told."
     return f"{told}{', '.join(config.target_modules)}.{unsure}"
 

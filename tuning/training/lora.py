@@ -18,6 +18,7 @@ from tuning.files import replace_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
 from tuning.quiet import quiet
+from tuning.runs import start_adapter
 from tuning.training.targets import is_transposed, with_targets
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
         lora_dropout=config.dropout,
         target_modules=list(config.target_modules),
         use_rslora=config.rslora,
+        use_dora=config.dora,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(is_transposed(module) for module in modules),
     )
@@ -169,7 +171,11 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 def published(record: dict[str, Any]) -> dict[str, Any]:
     """The settings without the folders of the machine, which are nobody else's business."""
     start = record["config"].get("from_adapter")
-    return record["config"] | {"data": data_name(record)} | ({"from_adapter": Path(start).parent.name} if start else {})
+    return (
+        record["config"]
+        | {"data": data_name(record)}
+        | ({"from_adapter": start_adapter.called(start)} if start else {})
+    )
 
 
 def data_name(record: dict[str, Any]) -> str:
@@ -209,7 +215,9 @@ def facts(record: dict[str, Any]) -> dict[str, str]:
         "data": f"{data_name(record)} ({record['train_rows']} training rows, fingerprint {record['data_fingerprint']})",
         "steps": f"{record['steps']} of {config['max_steps']}, {config['batch_size']} examples each",
         "LoRA": f"rank {config['rank']}, alpha {config['alpha']:g}, dropout {config['dropout']:g} on "
-        + ", ".join(config["target_modules"]),
+        + ", ".join(config["target_modules"])
+        + (", rank-stabilised" if config.get("rslora") else "")
+        + (", with DoRA" if config.get("dora") else ""),
         "learning_rate": f"{config['learning_rate']:g}, {config['schedule']}, {config['warmup_steps']} warm-up steps",
         "device": record["device"],
         "base_fingerprint": record["base_fingerprint"],
@@ -217,7 +225,7 @@ def facts(record: dict[str, Any]) -> dict[str, str]:
     if config.get("objective", "sft") != "sft":
         shown["objective"] = f"{config['objective']}, from pairs of a better and a worse answer"
     if config.get("from_adapter"):
-        shown["begun_from"] = Path(config["from_adapter"]).parent.name or "another adapter"
+        shown["begun_from"] = start_adapter.called(config["from_adapter"])
     for split in ("loss", "test_loss"):
         before, after = record.get(f"{split}_before"), record.get(f"{split}_after")
         if before is not None and after is not None:

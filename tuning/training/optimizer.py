@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     import torch
 
 BETAS = (0.9, 0.999)
+RATIO = "ratio"
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), or bitsandbytes' with an 8-bit state. Raises UserError if that is absent."""
+def make_optimizer(factors: Mapping[str, torch.nn.Parameter], config: Config) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), or bitsandbytes' with an 8-bit state. Raises UserError if that is absent.
+
+    With LoRA+ (Hayou et al. 2024) the B factors are a group of their own, at ``lora_plus`` times the others' rate.
+    """
     settings: dict[str, Any] = {"lr": config.learning_rate, "betas": BETAS, "weight_decay": config.weight_decay}
+    parameters: list[Any] = list(factors.values())
+    if config.lora_plus != 1.0:
+        faster = [factor for name, factor in factors.items() if "lora_B" in name]
+        others = [factor for name, factor in factors.items() if "lora_B" not in name]
+        parameters = [{"params": others}, {"params": faster, RATIO: config.lora_plus}]
     if config.optimizer == "adamw":
         import torch
 
@@ -28,6 +37,12 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: Config) -> 
         raise UserError("--optimizer adamw8bit needs the package bitsandbytes: install it, or use adamw.") from error
     optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
     return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its learning rate, where ``rate`` is that of the first."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(RATIO, 1.0)
 
 
 def learning_rate(config: Config, step: int) -> float:

@@ -22,7 +22,7 @@ from tuning.presets import Config
 from tuning.training.forward import CHECK_ROWS, Forward, choose_forward, computed_tokens
 from tuning.training.lora import attach, trainable
 from tuning.training.objectives import Objective, answers, objective_of
-from tuning.training.optimizer import learning_rate, make_optimizer
+from tuning.training.optimizer import learning_rate, make_optimizer, set_rate
 from tuning.training.parallel import Ranks
 from tuning.training.targets import with_targets
 
@@ -85,7 +85,7 @@ def open_session(
     config = with_targets(config, base, say)
     model = attach(base, config, noise).eval()
     forward = choose_forward(model, noise, answers(examples[:CHECK_ROWS]), common_prefix(examples))
-    optimizer = make_optimizer(trainable(model).values(), config)
+    optimizer = make_optimizer(trainable(model), config)
     tokens = config.micro_batch_tokens or pass_size(forward.head.device.type)
     budget = Budget(tokens, config.micro_batch_rows, config.gradient_checkpointing)
     session = Session(config, model, forward, optimizer, examples, budget, ranks or Ranks(), say)
@@ -129,8 +129,7 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
             f"{config.learning_rate:g}) or raise --warmup-steps. The last good adapter is kept."
         )
     rate = learning_rate(config, step)
-    for group in session.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(session.optimizer, rate)
     session.optimizer.step()
     session.optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - started

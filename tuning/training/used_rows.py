@@ -28,12 +28,13 @@ class UsedRow:
     met: int
 
 
-def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]]) -> None:
-    """Write the ids of the rows in use, by split, beside config.json, and into it what they were read from and in which
-    prompt format they are trained."""
+def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]], max_steps: int) -> None:
+    """Write the ids of the rows in use, by split, beside config.json, and into it what they were read from, in which
+    prompt format they are trained, and how many steps the run has."""
     write_json(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
     path = folder / "config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["config"]["max_steps"] = max_steps
     write_json(path, settings | {"data": origin(dataset, used), "prompt_format": dataset.format.to_dict()})
 
 

@@ -26,7 +26,7 @@ from tuning.runs.run import Run
 READ_BYTES = 1 << 20
 MOST_RUNS = 40
 WARM_UP = 1
-ALIKE = ("model", "device", "precision", "quantize", "gradient_checkpointing", "threads")
+ALIKE = ("objective", "dora", "model", "device", "precision", "quantize", "gradient_checkpointing", "threads")
 SHORT: dict[str, Any] = {
     "max_steps": 4,
     "warmup_steps": 1,
@@ -107,7 +107,10 @@ class Estimator:
         self._paces: dict[Path, tuple[tuple[int, int], Pace | None]] = {}
 
     def words(self, config: Config) -> str:
-        """The expected duration with what it rests on, or '' where nothing like it has run here yet."""
+        """The expected duration with what it rests on, or '' where nothing like it has run here yet. In epochs it is
+        known only once the rows are counted."""
+        if config.epochs is not None:
+            return "How long it takes shows once the run has counted its rows."
         pace = next((found for found in map(self._pace, alike(config)) if found), None)
         if pace is None:
             return ""

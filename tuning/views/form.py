@@ -38,7 +38,15 @@ FIELDS = (
     Field("learning_rate", "Learning rate", main=True),
     Field("rank", "LoRA rank", main=True, most=512),
     Field("sample_every", "Sample every … steps", main=True),
+    Field("objective", "Learns from"),
+    Field("from_adapter", "Goes on from", empty="a new adapter"),
+    Field("beta", "Strength of preference", empty="the objective's"),
+    Field("length_normalised", "Preference per token", empty="the objective's"),
+    Field("epochs", "Epochs in place of steps", most=10_000, empty="as many as the steps take"),
     Field("alpha", "LoRA alpha", most=4096),
+    Field("rslora", "Rank-stabilised scale"),
+    Field("dora", "DoRA"),
+    Field("lora_plus", "LoRA+ ratio", most=1000),
     Field("dropout", "Dropout"),
     Field("target_modules", "Layers with an adapter"),
     Field("chat_template", "Chat template", empty="the model's"),
@@ -72,6 +80,7 @@ FIELDS = (
     Field("seed", "Seed"),
 )
 LONGEST_TEXT = 2000
+USUAL_RATES = {"sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}
 FOLDERS = re.compile(r"(?:(?<![\w.:/])|(?<=duckdb:))/(?:[\w.@+-]+/)+(?=[\w.])")
 RULE = re.compile(r"^--[\w-]+ is .*?(?:, but |: )(.*)$", re.DOTALL)
 
@@ -200,16 +209,31 @@ def command_of(preset: str, config: Config) -> str:
 def summary(config: Config) -> str:
     """In words what a run does."""
     examples = config.max_steps * config.batch_size
-    counts = f"{config.max_steps:,} steps of {config.batch_size:,} examples, {examples:,} in all"
+    unit = "pairs" if config.objective in presets.PREFERENCES else "examples"
+    counts = f"{config.max_steps:,} steps of {config.batch_size:,} {unit}, {examples:,} in all"
+    if config.epochs is not None:
+        counts = f"{config.epochs:g} epochs in steps of {config.batch_size:,} {unit}"
     words = [f"{counts}, from {data_name(config.data)}"]
     words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}")
     words.append(f"learning rate up to {config.learning_rate:g}, {config.schedule}")
-    return "; ".join(words) + "." + warm_up_warning(config)
+    return "; ".join(words) + "." + warm_up_warning(config) + rate_warning(config)
+
+
+def rate_warning(config: Config) -> str:
+    """A sentence where the learning rate is far from what works for LoRA; else ''. The bounds are wide: ten times what
+    the papers of LoRA, DPO and ORPO and this project's own runs use, and a hundredth."""
+    high = USUAL_RATES[config.objective] * 10
+    rate = config.learning_rate * config.lora_plus * (config.alpha / config.rank) ** 0.5
+    if rate > high:
+        return f" The learning rate is very high for {config.objective}: expect the adapter to forget, or to break."
+    if config.learning_rate < USUAL_RATES[config.objective] / 100:
+        return f" The learning rate is very low for {config.objective}: expect next to no change."
+    return ""
 
 
 def warm_up_warning(config: Config) -> str:
     """A sentence where the learning rate never gets where it was meant to get; else ''."""
-    if config.warmup_steps < config.max_steps:
+    if config.warmup_steps < config.max_steps or config.epochs is not None:
         return ""
     top = config.learning_rate * config.max_steps / config.warmup_steps if config.warmup_steps else config.learning_rate
     if config.warmup_steps == config.max_steps:
@@ -243,5 +267,6 @@ def settings_words(preset: str, config: Config) -> list[list[str]]:
     for field in FIELDS:
         value = values[field.name]
         words = ("yes" if value else "no") if isinstance(value, bool) else value or field.empty
-        pairs.append([field.label.replace(" … ", " "), data_name(words) if field.name == "model" else words])
+        place = field.name in ("model", "from_adapter")
+        pairs.append([field.label.replace(" … ", " "), data_name(words) if place else words])
     return pairs

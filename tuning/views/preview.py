@@ -13,6 +13,7 @@ from typing import Any
 from tuning.runs import helper_process
 
 LONGEST_PIECE = 6000
+TOO_OFTEN = 10
 SUITE = "python-suite"
 """The suite that comes with the project: what its questions tell of an adapter, training on them must not teach."""
 
@@ -46,7 +47,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
         for spans in samples(dataset, tokenizer, config.max_tokens)
     ]
     columns = [[name, role] for name, role in dataset.used.items()] + [[name, ""] for name in dataset.unused]
-    told = facts(dataset, config.max_steps * config.batch_size)
+    told = facts(dataset, config.in_steps(len(dataset.train)).max_steps * config.batch_size)
     return {"facts": told, "samples": shown, "columns": columns, "roles": roles(), "wrong": ""}
 
 
@@ -67,6 +68,8 @@ def facts(dataset: Any, examples: int) -> str:
     words = [f"{rows:,} training rows, {len(dataset.validation):,} for validation, {len(dataset.test):,} for the test."]
     if rows:
         words.append(f"The run meets each {examples / rows:.1f} times.")
+        if examples > TOO_OFTEN * rows:
+            words.append("That is more than so few rows bear: expect them to be learned by heart.")
     words += dataset.notes
     if dataset.unused:
         words.append(f"Columns that are not used: {', '.join(dataset.unused)}.")

@@ -16,7 +16,7 @@ from tests.tuning.tiny_runs import interrupted, losses, new_run, of_kind, outcom
 from tuning.data.chat import Example, Pair
 from tuning.errors import UserError
 from tuning.presets import Config
-from tuning.training import objectives, reference, worker
+from tuning.training import loop, objectives, reference, worker
 from tuning.training.lora import trainable
 from tuning.training.parallel import Ranks
 from tuning.training.step import accumulate, measured, open_session
@@ -185,3 +185,35 @@ def test_an_adapter_of_another_base_is_refused(whole, settings):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_fingerprint": "of another"}))
     with pytest.raises(UserError, match="another base"):
         worker.work(new_run(settings, from_adapter=whole.name), Ranks(), quiet=True)
+
+
+def test_epochs_are_told_in_steps_and_kept_for_resuming(settings, monkeypatch):
+    chosen = settings | {"epochs": 0.5, "limit": 31}
+    broken = interrupted(chosen, 2, monkeypatch)
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    assert broken.state().step == broken.config().max_steps == 4
+    assert any("0.5 epochs of 31 examples are 4 steps" in event.get("message", "") for event in broken.history())
+
+
+@pytest.mark.parametrize("recipe", [{"dora": True}, {"rslora": True}, {"lora_plus": 8.0}])
+def test_recipes_train_go_on_exactly_and_load_in_peft(settings, recipe, monkeypatch):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from tuning.training.forward import reference_loss
+
+    chosen = settings | recipe | {"max_steps": 4}
+    whole = new_run(chosen)
+    assert worker.work(whole, Ranks(), quiet=True) == "finished"
+    broken = interrupted(chosen, 3, monkeypatch)
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    assert losses(broken.history()) == losses(whole.history())
+    if "dora" in recipe:
+        assert of_kind(whole.history(), "start")[0]["forward"] == "padded"
+    config = whole.config()
+    tokenizer = loop.load_tokenizer(loop.find_weights(config))
+    rows = loop.dataset.load(config.data, tokenizer=tokenizer, max_tokens=config.max_tokens)
+    examples = loop.held_out(tokenizer, rows, "test", config.test_rows, config).examples
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.model), whole.adapter).eval()
+    found = reference_loss(tuned, examples) / sum(example.label_count for example in examples)
+    assert found == pytest.approx(of_kind(whole.history(), "result")[0]["test_loss_after"], rel=1e-4)
