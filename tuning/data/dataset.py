@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -95,13 +96,35 @@ def load(
         dropped["over the limit"] += len(splits["train"]) - limit
         chosen = {row.id for row in sorted(splits["train"], key=lambda row: digest("limit", row.id))[:limit]}
         splits["train"] = [row for row in splits["train"] if row.id in chosen]
-    facts = (dropped, raw.used, tuple(raw.unused), tuple(raw.notes), chosen_format, encoded)
-    return DataSet(source, raw.revision, fingerprint(splits), *splits.values(), *facts)
+    return DataSet(
+        source,
+        raw.revision,
+        fingerprint(splits),
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        dropped=dropped,
+        used=raw.used,
+        unused=tuple(raw.unused),
+        notes=(*raw.notes, *other_answers(rows)),
+        format=chosen_format,
+        encoded=encoded,
+    )
+
+
+def other_answers(rows: list[Row]) -> list[str]:
+    """What must be said of rows that answer a question otherwise than another row does: all are trained."""
+    asked = Counter((row.question, row.input) for row in rows if not row.turns)
+    several = [count for count in asked.values() if count > 1]
+    if not several:
+        return []
+    return [f"{len(several):,} questions have several answers, {sum(several):,} rows in all: every one is kept."]
 
 
 def read_source(name: str, reading: Reading = sources.PLAIN_READING) -> sources.Source:
     """Read 'python_qa' (the embedded set), a local file (JSONL, JSON, CSV, TSV, Parquet; text also compressed), a Hub
-    data set id, or a table (``duckdb:FILE?table=T&where=SQL`` or ``md:DATABASE?table=T&where=SQL``).
+    data set (see :mod:`tuning.data.hub_data`), or a table (``duckdb:FILE?table=T&where=SQL`` or
+    ``md:DATABASE?table=T&where=SQL``).
 
     Raises UserError, in one line, if the source is missing, damaged, empty, or has no columns that are understood.
     """
@@ -111,8 +134,10 @@ def read_source(name: str, reading: Reading = sources.PLAIN_READING) -> sources.
         return read_table(name, reading)
     path = sources.local_file(name)
     if path is None:
-        table, revision = sources.load_from_hub(name)
-        records = Records(sources.dataset_rows(name, table))
+        from tuning.data import hub_data
+
+        found = hub_data.load(name)
+        records, revision = Records(hub_data.rows_of(name, found.table), found.notes), found.revision
     else:
         records = read_file(path, reading.encoding)
         revision = "embedded" if name == EMBEDDED else sources.file_revision(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuning.data import sources
+from tuning.data import hub_data, sources
 from tuning.data.options import Reading
 from tuning.data.reading.readers import parquet_batches, read_file
 from tuning.data.reading.records import Record
@@ -39,10 +39,10 @@ def open_source(name: str, reading: Reading) -> Chunks:
     """
     path = sources.local_file(name)
     if path is None:
-        before = sources.hub_revision(name)
-        table, revision = sources.load_from_hub(name)
-        batches = sources.dataset_batches(table)
-        return Chunks(name, lambda: revision, lambda: sources.hub_revision(name) or before, batches)
+        before = hub_data.revision_of(name)
+        found = hub_data.load(name)
+        batches = hub_data.batches_of(found.table)
+        return Chunks(name, lambda: found.revision, lambda: hub_data.revision_of(name) or before, batches)
     if kind_of(path) == "parquet" and path.is_file():
         return Chunks(name, lambda: sources.file_revision(path), lambda: file_state(path), parquet_batches(path)[1])
     records = read_file(path, reading.encoding).rows

@@ -45,16 +45,24 @@ def read_table(name: str, reading: Reading) -> sources.Source:
     """
     place = parse(name)
     with reading_of(place) as connection:
-        relation = chosen(connection, place)
+        records = records_of(place, chosen(connection, place))
         revision, prompt_format = revision_of(connection, place), format_of(connection, place)
+        return sources.source_of(name, records, reading, revision, prompt_format, empty(place))
 
-        def records() -> Iterator[Record]:
-            read = 0
-            for batch in relation.to_arrow_reader(CHUNK_ROWS):
-                yield from rows_of_batch(place.label, batch, read)
-                read += batch.num_rows
 
-        return sources.source_of(name, records(), reading, revision, prompt_format, empty(place))
+def plain_rows(name: str) -> list[Record]:
+    """The rows of a table as they are, whatever its columns. Raises UserError if it cannot be read."""
+    place = parse(name)
+    with reading_of(place) as connection:
+        return list(records_of(place, chosen(connection, place)))
+
+
+def records_of(place: Place, relation: DuckDBPyRelation) -> Iterator[Record]:
+    """The rows of a relation with their numbers."""
+    read = 0
+    for batch in relation.to_arrow_reader(CHUNK_ROWS):
+        yield from rows_of_batch(place.label, batch, read)
+        read += batch.num_rows
 
 
 def format_of(connection: DuckDBPyConnection, place: Place) -> PromptFormat:

@@ -83,9 +83,10 @@ def near(what: str, rows: Sequence[Row], texts: Iterable[str]) -> Near:
     return Near(what, count, len(rows), examples)
 
 
-def near_suite(dataset: DataSet, name: str, questions: Iterable[str]) -> Near:
-    """The rows near a suite's questions."""
-    return near(f"near the questions of {name} ({NGRAM}-word overlap)", dataset.rows(), questions)
+def near_suite(dataset: DataSet, name: str, questions: Iterable[str], told: str = "") -> Near:
+    """The rows near a suite's questions; ``told`` says where they are from."""
+    where = f"{told}; " if told else ""
+    return near(f"near the questions of {name} ({where}{NGRAM}-word overlap)", dataset.rows(), questions)
 
 
 def near_test(dataset: DataSet) -> Near:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SAMPLES = 3
 
 
-def add_data_commands(commands: argparse._SubParsersAction) -> None:
+def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Hang ``data`` with its subcommands under ``python -m tuning``; each sets ``run(options)``."""
     data = commands.add_parser("data", help="look at a data set, or export it")
     subcommands = data.add_subparsers(dest="data_command", required=True)
@@ -39,8 +39,9 @@ def add_data_commands(commands: argparse._SubParsersAction) -> None:
     describe.add_argument(
         "--against",
         metavar="SUITE",
-        help="count rows near its questions: python, python-suite, a task or a file of questions",
+        help="count rows near its questions: python, python-suite, a task, a file, a table, a Hub data set",
     )
+    describe.add_argument("--against-column", metavar="COLUMN", help="the suite's questions; else found by its name")
     describe.set_defaults(run=run_describe)
 
     export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")
@@ -59,7 +60,7 @@ def run_describe(options: argparse.Namespace) -> None:
     from tuning.models.weights import Choices, load_tokenizer, resolve
     from tuning.views.contamination import near_suite, near_test
     from tuning.views.describe import as_json, describe
-    from tuning.views.suite_questions import questions_of
+    from tuning.views.suite_questions import suite_of
 
     if options.max_tokens < 1:
         raise UserError(f"--max-tokens is {options.max_tokens}, but must be positive.")
@@ -68,11 +69,11 @@ def run_describe(options: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(resolve(name, choices=Choices(options.chat_template)))
     for note in chat_template(tokenizer).notes:
         print(note, file=sys.stderr)
-    questions = questions_of(options.against) if options.against else []
+    suite = suite_of(options.against, options.against_column) if options.against else None
     dataset = loaded(options, tokenizer=tokenizer, max_tokens=options.max_tokens)
     found = [near_test(dataset)]
-    if options.against:
-        found.append(near_suite(dataset, options.against, questions))
+    if suite is not None:
+        found.append(near_suite(dataset, options.against, suite.questions, suite.words()))
     if options.json:
         told = as_json(dataset, tokenizer, options.max_tokens, count)
         print(json.dumps(told | {"contamination": [each.to_dict() for each in found]}, ensure_ascii=True, indent=2))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning.data.dataset import load, read_source
+from tuning.data.dataset import load
 from tuning.data.place import is_place
 from tuning.data.probe_questions import PROBE_QUESTIONS
-from tuning.data.reading.layouts import CHATS, CONTEXTS, QUESTIONS, plain_name
+from tuning.data.reading.layouts import CHATS, CONTEXTS, QUESTIONS, guess_roles, plain_name
 from tuning.data.reading.readers import read_file
+from tuning.data.reading.records import Record
 from tuning.data.reading.text_files import kind_of
 from tuning.data.sources import local_file
 from tuning.errors import UserError
@@ -33,44 +35,118 @@ def tested_rows() -> list[str]:
 EMBEDDED_SUITES: dict[str, Callable[[], list[str]]] = {"python": probes, "python-suite": tested_rows}
 
 
+@dataclass
+class Suite:
+    """A suite's questions, the columns that they were taken from, and how many rows hold none.
+
+    ``first`` are columns that go before the usual ones; ``only`` says that no others are meant.
+    """
+
+    first: tuple[str, ...] = ()
+    only: bool = False
+    questions: list[str] = field(default_factory=list)
+    columns: dict[str, None] = field(default_factory=dict)
+    empty: int = 0
+
+    def words(self) -> str:
+        """Where the questions are from, for a message; '' where that is plain."""
+        told = [f"its columns {' and '.join(self.columns)}" if len(self.columns) > 1 else ""]
+        if len(self.columns) == 1:
+            told = [f"its column {next(iter(self.columns))}"]
+        if self.empty:
+            told.append(f"{self.empty:,} rows of it hold no question")
+        return ", ".join(filter(None, told))
+
+    def names(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """The names under which a question may stand, the likeliest first."""
+        yield from self.first
+        if not self.only:
+            yield from (*QUESTION_COLUMNS, *CHATS)
+            yield from (column for column, role in guess_roles(list(row)).items() if role == "question")
+
+    def add(self, row: Mapping[str, Any]) -> bool:
+        """Take the question in a row, with its input, or the user's words of its messages; False if it has none."""
+        named: dict[str, str] = {}
+        for column in row:
+            named.setdefault(plain_name(column), column)
+        for name in self.names(row):
+            column = named.get(plain_name(name), "")
+            value = row.get(column)
+            if isinstance(value, str) and value.strip():
+                beside = [named[name] for name in CONTEXTS if named.get(name, column) != column]
+                texts = {name: text for name in beside if isinstance(text := row[name], str) and text}
+                self.columns |= dict.fromkeys([column, *texts])
+                self.questions.append(" ".join([value, *texts.values()]).strip())
+                return True
+            if isinstance(value, list) and (words := user_words(value)):
+                self.columns |= {column: None}
+                self.questions.append(words)
+                return True
+        return False
+
+
 def questions_of(name: str) -> list[str]:
+    """The questions of a suite; see :func:`suite_of`."""
+    return suite_of(name).questions
+
+
+def suite_of(name: str, column: str | None = None) -> Suite:
     """The questions of a suite as they stand there: ``python``, ``python-suite``, a task file (YAML), a file of
     questions (MBPP's and HumanEval's formats and any layout of training data, the answers not needed), a table, or a
-    Hub data set. Raises UserError for what cannot be read, naming the line that holds no question.
+    Hub data set, whose rows without a question are counted.
+
+    ``column`` holds the questions; else it is found by its name. Raises UserError for what cannot be read or holds no
+    question, naming the line of a file.
     """
+    suite = Suite() if column is None else Suite((column,), only=True)
     if name in EMBEDDED_SUITES:
-        return EMBEDDED_SUITES[name]()
+        return Suite(questions=EMBEDDED_SUITES[name]())
     path = Path(name).expanduser()
     if path.suffix.lower() in TASK_ENDINGS:
         return task_questions(path)
     if kind_of(path) is not None and not is_place(name):
-        return list(file_questions(path, ()))
+        return file_questions(path, suite)
+    if is_place(name):
+        from tuning.ingest.read_back import plain_rows
+
+        return stored_questions(name, plain_rows(name), suite)
     try:
-        if not is_place(name):
-            local_file(name)
+        local_file(name)
     except UserError:
         known = ", ".join(EMBEDDED_SUITES)
-        raise UserError(f"There is no suite {name!r}: name {known}, a task file, or a file of questions.") from None
-    return [f"{row.question} {row.input}".strip() for row in read_source(name).rows]
+        raise UserError(
+            f"There is no suite {name!r}: name {known}, a task file, a file of questions, a table, or a Hub data set "
+            "(OWNER/NAME?config=CONFIG&split=SPLIT)."
+        ) from None
+    from tuning.data import hub_data
+
+    return stored_questions(name, hub_data.rows_of(name, hub_data.load(name).table), suite)
 
 
-def file_questions(path: Path, first: tuple[str, ...]) -> Iterator[str]:
-    """The question in each row of a file; columns named in ``first`` come before the usual names."""
+def file_questions(path: Path, suite: Suite) -> Suite:
+    """The suite with the question in each row of a file."""
     for line, row in read_file(path).rows:
-        yield question_in(row, first, f"line {line} of {path.name}")
+        if not suite.add(row):
+            raise no_question(f"line {line} of {path.name}", row)
+    return suite
 
 
-def question_in(row: Mapping[str, Any], first: tuple[str, ...], where: str) -> str:
-    """A row's question with its input, or the user's words of its messages. Raises UserError if it has none."""
-    named = {plain_name(column): value for column, value in row.items()}
-    for column in (*first, *QUESTION_COLUMNS, *CHATS):
-        value = named.get(plain_name(column))
-        if isinstance(value, str) and value.strip():
-            beside = [named[name] for name in CONTEXTS if name != column and isinstance(named.get(name), str)]
-            return " ".join([value, *beside]).strip()
-        if isinstance(value, list) and (words := user_words(value)):
-            return words
-    raise UserError(f"{where} holds no question ({', '.join(row)}): name its column question, prompt or text.")
+def stored_questions(name: str, records: Iterable[Record], suite: Suite) -> Suite:
+    """The suite with the question in each row of a table or a Hub data set. Raises UserError if not one has any."""
+    row: Mapping[str, Any] = {}
+    for _, row in records:
+        suite.empty += not suite.add(row)
+    if not suite.questions:
+        raise no_question(name, row)
+    return suite
+
+
+def no_question(where: str, row: Mapping[str, Any]) -> UserError:
+    """The error for what has no question."""
+    return UserError(
+        f"{where} holds no question ({', '.join(row)}): name its column question, prompt or text, or give it with "
+        "--against-column."
+    )
 
 
 def user_words(messages: list[Any]) -> str:
@@ -87,7 +163,7 @@ def user_words(messages: list[Any]) -> str:
     return " ".join(said)
 
 
-def task_questions(path: Path) -> list[str]:
+def task_questions(path: Path) -> Suite:
     """The questions of a task file, which stand in it or in a file beside it."""
     import yaml
 
@@ -100,10 +176,13 @@ def task_questions(path: Path) -> list[str]:
     questions = task.get("questions") if isinstance(task, dict) else None
     columns = task.get("columns") if isinstance(task, dict) else None
     asked = columns.get("question") if isinstance(columns, dict) else None
-    first = (asked,) if isinstance(asked, str) else ()
+    suite = Suite((asked,) if isinstance(asked, str) else ())
     if isinstance(questions, str):
-        return list(file_questions(path.parent / questions, first))
+        return file_questions(path.parent / questions, suite)
     if not isinstance(questions, list):
         raise UserError(f"{path.name} is no task with questions: it needs a list of them, or the name of a file.")
-    rows = [each if isinstance(each, dict) else {"question": each} for each in questions]
-    return [question_in(row, first, f"question {at} of {path.name}") for at, row in enumerate(rows, start=1)]
+    for at, each in enumerate(questions, start=1):
+        row = each if isinstance(each, dict) else {"question": each}
+        if not suite.add(row):
+            raise no_question(f"question {at} of {path.name}", row)
+    return suite

@@ -12,7 +12,7 @@ from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.errors import UserError
 from tuning.views.contamination import Index, near_suite, near_test
 from tuning.views.preview import facts
-from tuning.views.suite_questions import questions_of
+from tuning.views.suite_questions import questions_of, suite_of
 
 CIRCLES = "Write a function that computes the area of a circle with a given radius in Python"
 
@@ -61,6 +61,39 @@ def test_arrays_gzip_tables_and_tasks_are_read(tmp_path):
     for name in ("s.json", "s.jsonl.gz", "s.csv", "beside.yaml"):
         assert questions_of(str(tmp_path / name)) == [CIRCLES]
     assert questions_of(str(tmp_path / "named.yaml")) == ["inline circle question", "a second one"]
+
+
+def test_a_hub_set_and_a_table_need_no_answers_and_say_which_column_is_the_question(tmp_path, monkeypatch):
+    import datasets
+    import duckdb
+
+    rows = {"id": [1, 2, 3], "problem_statement": [CIRCLES, None, "What is tea?"], "test": ["a", "b", "c"]}
+    asked = []
+
+    def load_dataset(name, config, split):
+        asked.append((name, config, split))
+        table = datasets.Dataset.from_dict(rows)
+        return table if split else datasets.DatasetDict(test=table, train=table)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("tuning.data.hub_data.revision_of", lambda name: "")
+    suite = suite_of("someone/suite?config=main&split=test")
+    assert suite.questions == [CIRCLES, "What is tea?"]
+    assert suite.words() == "its column problem_statement, 1 rows of it hold no question"
+    assert len(suite_of("someone/suite").questions) == 4
+    assert asked == [("someone/suite", "main", "test"), ("someone/suite", None, None)]
+    assert suite_of("someone/suite?split=test", "test").questions == ["a", "b", "c"]
+    with pytest.raises(
+        UserError, match=r"someone/suite holds no question .id, problem_statement, test.: name its column"
+    ):
+        suite_of("someone/suite", "nothing")
+    with pytest.raises(UserError, match="come config=CONFIG and split=SPLIT"):
+        suite_of("someone/suite?splits=test")
+    with duckdb.connect(str(tmp_path / "s.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE asked AS SELECT 'x' AS tag, '{CIRCLES}' AS prompt, 'more' AS context")
+    table = suite_of(f"duckdb:{tmp_path / 's.duckdb'}?table=asked")
+    assert table.questions == [f"{CIRCLES} more"]
+    assert table.words() == "its columns prompt and context"
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,35 @@ def history_turns(value: Any, note: Note) -> Turns:
     return tuple(turns)
 
 
+def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
+    """A message, or an object that holds a question and its answer under the names of their speakers."""
+    if isinstance(message, Mapping):
+        named = {str(key).strip().lower(): value for key, value in message.items()}
+        asked = next((name for name in ("human", "user", "input", "prompt", "question") if name in named), None)
+        answered = next((name for name in ("assistant", "gpt", "output", "response", "answer") if name in named), None)
+        if asked and answered and not {"role", "from"} & named.keys():
+            system = content_text(named.pop("system", ""))
+            for key, value in named.items():
+                if key not in (asked, answered) and is_filled(value):
+                    note(key)
+            opening = [Turn("system", system)] if system.strip() else []
+            return [
+                *opening,
+                Turn("user", content_text(named[asked])),
+                Turn("assistant", content_text(named[answered]), True),
+            ]
+    return [turn_of(message, note)]
+
+
+def with_context(turns: list[Turn], given: str) -> list[Turn]:
+    """A prompt's turns, with the row's context after the last question."""
+    asked = next((at for at in reversed(range(len(turns))) if turns[at].role == "user"), None)
+    if not given or asked is None:
+        return turns
+    text = "\n".join(part for part in (trimmed(turns[asked].text), given) if part)
+    return [*turns[:asked], Turn("user", text), *turns[asked + 1 :]]
+
+
 def row_of(turns: Sequence[Turn], line: int, *, last_only: bool, note_part: Note, check: str = "") -> RawRow:
     """A conversation as a row. What follows the last trained turn is cut off and told to ``note_part``.
 

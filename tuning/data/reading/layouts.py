@@ -57,7 +57,7 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
         return preference_layouts(columns, reading.columns)
     if reading.columns:
         return chosen_layout(columns, reading.columns)
-    named = {}
+    named: dict[str, str] = {}
     for column in columns:
         named.setdefault(plain_name(column), column)
     extras = {named[name]: "context" if name == "context" else "input" for name in CONTEXTS if name in named}

@@ -11,6 +11,7 @@ from tuning.data.options import Reading
 from tuning.data.reading.conversations import (
     Unusable,
     content_text,
+    exchange,
     history_turns,
     is_messages,
     message_list,
@@ -18,6 +19,7 @@ from tuning.data.reading.conversations import (
     row_of,
     truth,
     turn_of,
+    with_context,
 )
 from tuning.data.reading.layouts import Layout, layouts, no_columns, plain_name
 from tuning.data.reading.preferences import preference_row
@@ -25,6 +27,7 @@ from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of, t
 from tuning.data.rows import LeftOut, RawRow, Turn, turns_from_json
 
 NO_LAYOUT = "no columns that are understood"
+TWO_SYSTEMS = "a system column beside a conversation's own system message (which is used)"
 HALF_A_CHARACTER = "half a character (a lone surrogate)"
 
 
@@ -224,20 +227,21 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     listed = is_messages(row[question]), is_messages(row[answer])
     if not (system or earlier or any(listed)):
         return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
-    turns = [Turn("system", system)] if system else []
-    turns += earlier
+    opening = [Turn("system", system)] if system else []
+    spoken = [*opening, *earlier]
     for is_list, column, role in ((listed[0], question, "user"), (listed[1], answer, "assistant")):
         if is_list:
             found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
             if role == "user":  # a prompt's own turns are given, not learned
                 found = [Turn(turn.role, turn.text) for turn in found]
-            turns += found
+                found = with_context(found, given)
+            spoken += found
         elif role == "user":
             asked = trimmed(maker.text(row, column))
-            turns.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
+            spoken.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
         else:
-            turns.append(Turn("assistant", maker.text(row, column), True))
-    return maker.finished(list(turns), line, check)
+            spoken.append(Turn("assistant", maker.text(row, column), True))
+    return maker.finished(spoken, line, check)
 
 
 def check_label(maker: RowMaker, value: Any, column: str, layout: Layout) -> None:
@@ -261,29 +265,12 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     note = partial(maker.note_key, column)
     turns = [turn for message in messages for turn in exchange(message, note)]
     system = trimmed(maker.text(row, layout.column("system")))
-    if system and not any(turn.role == "system" for turn in turns):
+    own = [trimmed(turn.text) for turn in turns if turn.role == "system"]
+    if system and not own:
         turns = [Turn("system", system), *turns]
+    elif system and system not in own:
+        maker.left_out.add(TWO_SYSTEMS, line)
     return maker.finished(turns, line, maker.text(row, layout.column("check")))
-
-
-def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
-    """A message, or an object that holds a question and its answer under the names of their speakers."""
-    if isinstance(message, Mapping):
-        named = {plain_name(str(key)): value for key, value in message.items()}
-        asked = next((name for name in ("human", "user", "input", "prompt", "question") if name in named), None)
-        answered = next((name for name in ("assistant", "gpt", "output", "response", "answer") if name in named), None)
-        if asked and answered and not {"role", "from"} & named.keys():
-            system = content_text(named.pop("system", ""))
-            for key, value in named.items():
-                if key not in (asked, answered) and is_filled(value):
-                    note(key)
-            opening = [Turn("system", system)] if system.strip() else []
-            return [
-                *opening,
-                Turn("user", content_text(named[asked])),
-                Turn("assistant", content_text(named[answered]), True),
-            ]
-    return [turn_of(message, note)]
 
 
 def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
