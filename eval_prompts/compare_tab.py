@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, Comparison, settings_from, status_view
+from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
 from eval_prompts.tasks.choice import AT_ONCE, TaskChoice, page_of
 from eval_prompts.votes.store import REASONS
 from tuning.errors import UserError
@@ -246,12 +246,9 @@ def _asker(
             in_its_own = tasks.prompts_for(task, asked)
             stream = lens.ask(prompts, settings, visitor=session, address=address_of(request), prompts_for=in_its_own)
             showing = pairs.show(stream, lens.status, session, bool(blind), task, asked)
-            comparison = Comparison(lens.status, settings, [prompt.text for prompt in prompts], showing)
-            for answers in visitors.follow(stream, session):
-                view = comparison.view(showing.shown(answers), stream.ahead)
-                pairs.keep(showing)
-                if not view["running"] and showing.verdicts.wait(VERDICT_SECONDS):
-                    view = comparison.view(showing.shown(answers))
+            snapshots = visitors.follow(stream, session)
+            for answers in showing.follow(snapshots, pairs.keep, lambda verdicts: verdicts.wait(VERDICT_SECONDS)):
+                view = {**showing.view(answers)}
                 yield view
         except UserError as error:
             yield {**view, "running": False, **notice(str(error))}

@@ -21,6 +21,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Settings
     from eval_prompts.serving.lens import Lens
+    from eval_prompts.showing.judges import Verdicts
     from eval_prompts.showing.showing import Showing
     from eval_prompts.showing.shown_pairs import ShownPairs
 
@@ -47,6 +48,14 @@ def build(
         if pairs.always_blind and not is_owner(request):
             raise UserError("Answers are blind here, and this endpoint tells who gave them: use /ask_pairs.")
 
+    def wait_long(verdicts: "Verdicts") -> None:
+        long = patience.acquire(blocking=False)
+        try:
+            verdicts.wait(PATIENT_SECONDS if long else VERDICT_SECONDS)
+        finally:
+            if long:
+                patience.release()
+
     def stream_rows(
         task: Task,
         questions: list[Question],
@@ -64,18 +73,8 @@ def build(
         in_its_own = tasks.prompts_for(task, questions, named)
         stream = lens.ask(prompts, asked, visitor=session, address=address_of(request), prompts_for=in_its_own)
         showing = pairs.show(stream, lens.status, session, blind, task, questions)
-        for answers in visitors.follow(stream, session):
-            pairs.keep(showing)
-            rows = row(showing, showing.shown(answers))
-            if all(answer.done for answer in answers):
-                long = patience.acquire(blocking=False)
-                try:
-                    showing.verdicts.wait(PATIENT_SECONDS if long else VERDICT_SECONDS)
-                finally:
-                    if long:
-                        patience.release()
-                rows = row(showing, showing.shown(answers))
-            yield rows
+        for answers in showing.follow(visitors.follow(stream, session), pairs.keep, wait_long):
+            yield row(showing, answers)
 
     def ask(
         question: str,

@@ -6,123 +6,38 @@ page as text.
 
 from __future__ import annotations
 
-import time
-import uuid
-from dataclasses import asdict
 from functools import lru_cache
-from itertools import groupby
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging.extract import code
 from eval_prompts.models.adapters import public_name
-from eval_prompts.showing.code_diff import diff_lines
-from eval_prompts.tasks.catalogue import DEFAULT, python_task
+from eval_prompts.showing.code_diff import Line, diff_lines
 from eval_prompts.votes.names import SHORT
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from eval_prompts.answers import Answer, Settings
     from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
-    from eval_prompts.showing.showing import Showing
+    from eval_prompts.showing.views import LinesView, LineView, SideView, StatusView
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
-PLACES = ("left", "right")
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
 
 
-class Comparison:
-    """One request as the page shows it: who was asked what, with which settings, and the answers so far.
-
-    Answers stand left and right. ``names`` says which model that is, and is None for a blind pair before its vote;
-    nothing else in the data depends on it.
-    """
-
-    def __init__(
-        self, status: Callable[[], Status], settings: Settings, questions: list[str], showing: Showing | None = None
-    ) -> None:
-        """``status`` is asked who answers until the first answer begins: models may still be loading before that.
-
-        ``showing`` knows the places of the pairs and their verdicts; without it base stands left.
-        """
-        self.status = status
-        self.settings = settings
-        self.showing = showing
-        self._begun = False
-        self._titles: dict[str, str] | None = None
-        self._diffs: dict[int, dict[str, Any]] = {}
-        self.identity: dict[str, Any] = {
-            "id": uuid.uuid4().hex,
-            "asked_at": time.time(),
-            "settings": settings_words(settings),
-            "title": self._title(questions),
-            "blind": showing is not None and showing.blind,
-        }
-
-    def _title(self, questions: list[str]) -> str:
-        """What the comparison is called in the visitor's list of them."""
-        if len(questions) == 1:
-            return questions[0]
-        task = self.showing.task if self.showing else None
-        if task is None or task.name == DEFAULT:
-            return "All five probes"
-        return f"{task.words}: {len(questions)} questions"
-
-    def view(self, answers: list[Answer], ahead: int = 0) -> dict[str, Any]:
-        """The page's data for these answers, which are ordered by question; ``ahead`` others are served first."""
-        if not self._begun:
-            self._begun = any(answer.state != "waiting" for answer in answers)
-            status = self.status()
-            self.identity |= {"model": base_words(status), "adapter": adapter_words(status)}
-            self._titles = adapter_names(status)
-        rows = [self._row(list(group)) for _, group in groupby(answers, key=lambda answer: answer.index)]
-        return {**self.identity, "running": not all(a.done for a in answers), "ahead": ahead, "rows": rows}
-
-    def _row(self, answers: list[Answer]) -> dict[str, Any]:
-        """One question's data; its diff, which never changes, is worked out once."""
-        index, question = answers[0].index, answers[0].question
-        pair = self.showing.pairs[index] if self.showing else None
-        left = pair.left if pair else "base"
-        placed = dict(zip(PLACES, sorted(answers, key=lambda answer: answer.side != left), strict=False))
-        names = {place: answer.side for place, answer in placed.items()}
-        asked = self.showing.questions[index] if self.showing else python_task().question_of(question)
-        row: dict[str, Any] = {
-            "title": asked.title if asked else "",
-            "question": question,
-            "pair": pair.id if pair else None,
-            "names": names if pair is None or pair.revealed else None,
-            "sides": {place: self._side(answer) for place, answer in placed.items()},
-            "differs": None,
-            "diff": [],
-        }
-        if self._titles:
-            row["titles"] = self._titles
-        if len(answers) == 2 and all(answer.done for answer in answers):
-            if index not in self._diffs:
-                self._diffs[index] = difference(row["sides"]["left"], row["sides"]["right"])
-            row |= self._diffs[index]
-        return row
-
-    def _side(self, answer: Answer) -> dict[str, Any]:
-        return {
-            "text": answer.text,
-            "code": code_once(answer.text) if answer.done else "",
-            "state": answer.state,
-            "facts": facts(answer),
-            "ending": ending(answer, self.settings.max_new_tokens),
-            "verdict": self.showing.verdict(answer) if self.showing else None,
-        }
-
-
-def difference(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+def difference(left: SideView, right: SideView) -> tuple[bool, list[LinesView]]:
     """Whether two complete sides differ, and the diff of their code."""
-    return {
-        "differs": left["text"].strip() != right["text"].strip(),
-        "diff": [asdict(pair) for pair in diff_lines(left["code"], right["code"])],
-    }
+    return left["text"].strip() != right["text"].strip(), [
+        {"kind": pair.kind, "left": line_view(pair.left), "right": line_view(pair.right)}
+        for pair in diff_lines(left["code"], right["code"])
+    ]
+
+
+def line_view(line: Line | None) -> LineView | None:
+    """One line of the diff, where that side has one."""
+    return None if line is None else {"number": line.number, "pieces": list(line.pieces)}
 
 
 def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Settings:
@@ -187,12 +102,12 @@ def base_words(status: Status) -> str:
     return card_words(status.against) if status.against else model_words(status.model)
 
 
-def adapter_names(status: Status) -> dict[str, str] | None:
+def adapter_names(status: Status) -> dict[Side, str] | None:
     """What to call both sides where two adapters are compared, by side: their names, with the start of their
     fingerprints where these are the same. None where one side is the base model."""
     if status.adapter is None or status.against is None:
         return None
-    cards = {"base": status.against, "tuned": status.adapter}
+    cards: dict[Side, AdapterCard] = {"base": status.against, "tuned": status.adapter}
     if status.adapter.name != status.against.name:
         return {side: card.name for side, card in cards.items()}
     return {side: f"{card.name} ({card.fingerprint[:SHORT]})" for side, card in cards.items()}
@@ -208,9 +123,10 @@ def card_words(card: AdapterCard) -> str:
     return " · ".join(words)
 
 
-def status_view(status: Status) -> dict[str, Any]:
+def status_view(status: Status) -> StatusView:
     """The page header's data: base, adapter, one line of state in words, details, and when to ask again."""
-    state, words = status.state, status.message
+    state: str = status.state
+    words = status.message
     if state == "loading" and status.progress is not None:
         words = f"{status.message} {status.progress:.0%}"
     elif state == "ready":

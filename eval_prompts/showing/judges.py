@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eval_prompts.judging.judge import judge_partial
 from eval_prompts.judging.verdict import Verdict
@@ -22,14 +21,16 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer
+    from eval_prompts.judging.verdict import Badge
+    from eval_prompts.showing.views import BadgeView, VerdictView
     from eval_prompts.tasks.task import Question, Task
 
 WORKERS = 2
 NOT_RUN = "code cannot be run on this server, whose log says why"
 PARTIAL_SECONDS = 0.5
 """How often the same streaming answer is looked at again."""
-CHECKING = {"checking": True, "badges": []}
-UNJUDGED = {"checking": False, "badges": []}
+CHECKING: VerdictView = {"checking": True, "badges": []}
+UNJUDGED: VerdictView = {"checking": False, "badges": []}
 FAILED = Judgement(python=Verdict(judging_failed=True))
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,9 @@ class Verdicts:
         self._questions = questions
         self._beginning = threading.Lock()
         self._final: dict[tuple[str, int], Future[Judgement]] = {}
-        self._partial: dict[tuple[str, int], tuple[float, str, dict[str, Any]]] = {}
+        self._partial: dict[tuple[str, int], tuple[float, str, VerdictView]] = {}
 
-    def of(self, answer: Answer) -> dict[str, Any]:
+    def of(self, answer: Answer) -> VerdictView:
         """What to show for an answer now: whether it is still being checked, and its badges. Never waits.
 
         An answer that was stopped is not judged, since it is not all that the model had to say.
@@ -113,7 +114,7 @@ class Verdicts:
         """Wait until all that is being judged is known; False if it is not after that many seconds."""
         return not wait(list(self._final.values()), seconds).not_done
 
-    def _look(self, answer: Answer) -> dict[str, Any]:
+    def _look(self, answer: Answer) -> VerdictView:
         key, now = (answer.side, answer.index), time.monotonic()
         seen = self._partial.get(key)
         if seen and (seen[1] == answer.text or (now - seen[0] < PARTIAL_SECONDS and not answer.done)):
@@ -123,9 +124,20 @@ class Verdicts:
         return found
 
 
-def shown(verdict: Verdict | Judgement) -> dict[str, Any]:
+def shown(verdict: Verdict | Judgement) -> VerdictView:
     """A verdict as the page shows it."""
-    return {"checking": False, "badges": [asdict(badge) for badge in verdict.badges]}
+    return {"checking": False, "badges": [badge_view(badge) for badge in verdict.badges]}
+
+
+def badge_view(badge: Badge) -> BadgeView:
+    """A badge as the page shows it."""
+    return {
+        "kind": badge.kind,
+        "label": badge.label,
+        "state": badge.state,
+        "reason": badge.reason,
+        "output": badge.output,
+    }
 
 
 def outcome(future: Future[Judgement]) -> Judgement | None:

@@ -2,141 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
 
-from eval_prompts.showing.blind import in_step, timeless
+from eval_prompts.showing.blind import COMPLETE, in_step, timeless
+from eval_prompts.showing.compare_view import (
+    adapter_names,
+    adapter_words,
+    base_words,
+    code_once,
+    difference,
+    ending,
+    facts,
+    settings_words,
+)
 from eval_prompts.showing.judges import Judges, Verdicts
+from eval_prompts.showing.live_pair import LivePair, Place
 from eval_prompts.tasks.catalogue import DEFAULT
-from eval_prompts.votes.store import Answered, ShownPair
-from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from eval_prompts.answers import Answer, Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.showing.views import BoardView, LinesView, RowView, SideView, VerdictView
     from eval_prompts.tasks.task import Question, Task
-    from eval_prompts.tasks.verdicts import Judgement
-    from eval_prompts.votes.store import Ratings
-
-STOP_SECONDS = 20.0
-Place = Literal["left", "right"]
-
-log = logging.getLogger(__name__)
-
-
-class LivePair:
-    """One question's two answers while they are recent: their places, and their way into the database."""
-
-    def __init__(self, showing: Showing, index: int, left: Side) -> None:
-        self.id = secrets.token_hex(16)
-        self.showing = showing
-        self.index = index
-        self.left = left
-        self.revealed = not showing.blind
-        self.cut_short = False
-        self.queued = False
-        self._filed = False
-        self._filing = threading.RLock()
-
-    @property
-    def names(self) -> dict[Place, Side]:
-        """Which model stands where."""
-        return {"left": self.left, "right": other(self.left)}
-
-    @property
-    def over(self) -> bool:
-        """Whether neither answer will grow any more."""
-        return self.showing.stream.wait(self.index, timeout=0)
-
-    def answers(self) -> dict[Side, Answer]:
-        """Both answers by side, with the text that was shown."""
-        level = self.showing.level(self.showing.stream.answers)
-        return {answer.side: answer for answer in level if answer.index == self.index}
-
-    def settle(self) -> None:
-        """End both answers if they still stream. Raises UserError where nothing is written yet."""
-        if not self.written:
-            raise UserError("Neither answer has begun: wait for the first words.")
-        if self.over:
-            return
-        self.cut_short = True
-        self.showing.stream.stop(self.index)
-        if not self.showing.stream.wait(self.index, STOP_SECONDS):
-            raise UserError("The answers could not be stopped: vote again in a moment.")
-
-    @property
-    def written(self) -> bool:
-        """Whether there is any text to compare."""
-        return any(answer.text for answer in self.answers().values())
-
-    def file(self, ratings: Ratings) -> None:
-        """Keep the pair, once, when both answers are over. Raises UserError if the database refuses."""
-        with self._filing:
-            if self._filed or not self.over or not self.written:
-                return
-            answers = self.answers()
-            ratings.add_pair(self._record(answers))
-            self._filed = True
-        self._file_verdicts(ratings, answers)
-
-    def _record(self, answers: dict[Side, Answer]) -> ShownPair:
-        showing = self.showing
-        question = answers["base"].question
-        return ShownPair(
-            id=self.id,
-            created=showing.created - self.index / 1000,  # newest first is then the order of asking within a request
-            session=showing.session,
-            question=question,
-            probe=showing.questions[self.index].probe,
-            base=self._side(answers["base"]),
-            tuned=self._side(answers["tuned"]),
-            left=self.left,
-            blind=showing.blind,
-            settings=showing.stream.settings.to_dict()
-            | showing.task_named
-            | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]},
-        )
-
-    def _side(self, answer: Answer) -> Answered:
-        label, fingerprint = self.showing.who(answer.side)
-        return Answered(
-            text=answer.text,
-            tokens=answer.tokens,
-            seconds=round(answer.seconds, 3),
-            state=answer.state,
-            label=label,
-            fingerprint=fingerprint,
-            verdict=None,
-        )
-
-    def _file_verdicts(self, ratings: Ratings, answers: dict[Side, Answer]) -> None:
-        """Keep the verdicts as soon as both are known; a pair that was stopped has none."""
-        if not all(answer.state in ("ended", "capped") for answer in answers.values()):
-            return
-
-        def keep(_: Future[Judgement]) -> None:
-            found = self.showing.verdicts.final(self.index)
-            if len(found) == len(answers):
-                try:
-                    ratings.set_verdicts(self.id, found["base"].to_dict(), found["tuned"].to_dict())
-                except UserError as error:
-                    log.error("Verdicts were not kept: %s", error)
-                except Exception:
-                    log.exception("Verdicts were not kept")
-
-        for answer in answers.values():
-            self.showing.verdicts.begin(answer).add_done_callback(keep)
 
 
 class Showing:
-    """One request as its visitor sees it."""
+    """One request on its way from the question to the page: what is asked, who stands where, what may be told."""
 
     def __init__(
         self,
@@ -148,7 +44,8 @@ class Showing:
         task: Task,
         questions: Sequence[Question],
     ) -> None:
-        """``questions`` are what ``stream`` asks, as ``task`` knows them."""
+        """``questions`` are what ``stream`` asks, as ``task`` knows them; ``status`` tells who answers."""
+        self.id = secrets.token_hex(16)
         self.stream = stream
         self.task = task
         self.questions = questions
@@ -162,6 +59,7 @@ class Showing:
         ]
         self._ask_status = status
         self._status: Status | None = None
+        self._diffs: dict[int, tuple[bool, list[LinesView]]] = {}
 
     @property
     def task_named(self) -> dict[str, str]:
@@ -195,14 +93,87 @@ class Showing:
         """The answers with the text that was shown of them."""
         return in_step(self.stream, answers) if self.blind else list(answers)
 
-    def verdict(self, answer: Answer) -> dict[str, Any] | None:
+    def verdict(self, answer: Answer) -> VerdictView | None:
         """What to show of the verdict on an answer; None while a blind pair waits for its vote.
 
         A blind vote is to be independent of the machine's judgement.
         """
         return self.verdicts.of(answer) if self.pairs[answer.index].revealed else None
 
+    def follow(
+        self, snapshots: Iterable[list[Answer]], keep: Callable[[Showing], None], wait: Callable[[Verdicts], object]
+    ) -> Iterator[list[Answer]]:
+        """The answers as their visitor may see them, again and again as ``snapshots`` of the stream come.
 
-def other(side: Side) -> Side:
-    """The one that ``side`` is compared with."""
-    return "tuned" if side == "base" else "base"
+        ``keep`` is called before each, to keep what is complete, and ``wait`` before the last, to wait for the verdicts
+        that may be seen: all of them are being worked out by then.
+        """
+        for answers in snapshots:
+            keep(self)
+            if all(answer.done for answer in answers):
+                for answer in answers:
+                    if answer.state in COMPLETE and self.pairs[answer.index].revealed:
+                        self.verdicts.begin(answer)
+                wait(self.verdicts)
+            yield self.shown(answers)
+
+    def view(self, answers: Sequence[Answer] | None = None) -> BoardView:
+        """The page's data for the answers as they are shown now, or for these, which are ordered by question."""
+        answers = self.shown() if answers is None else answers
+        status = self.status
+        titles = adapter_names(status)
+        return {
+            "id": self.id,
+            "asked_at": self.created,
+            "settings": settings_words(self.stream.settings),
+            "title": self.title,
+            "blind": self.blind,
+            "model": base_words(status),
+            "adapter": adapter_words(status),
+            "running": not all(answer.done for answer in answers),
+            "ahead": self.stream.ahead,
+            "rows": [self._row(list(group), titles) for _, group in groupby(answers, key=lambda answer: answer.index)],
+        }
+
+    @property
+    def title(self) -> str:
+        """What the request is called in the visitor's list of them."""
+        if len(self.questions) == 1:
+            return self.stream.questions[0].text
+        return "All five probes" if self.task.name == DEFAULT else f"{self.task.words}: {len(self.questions)} questions"
+
+    def _row(self, answers: list[Answer], titles: dict[Side, str] | None) -> RowView:
+        """One question's data; its diff, which never changes, is worked out once. ``names`` says which model stands
+        where, and is None for a blind pair before its vote; nothing else in the data depends on it."""
+        index = answers[0].index
+        pair = self.pairs[index]
+        by_side = {answer.side: answer for answer in answers}
+        sides: dict[Place, SideView] = {
+            place: self._side(by_side[side]) for place, side in pair.names.items() if side in by_side
+        }
+        row: RowView = {
+            "title": self.questions[index].title,
+            "question": answers[0].question,
+            "pair": pair.id,
+            "names": {place: side for place, side in pair.names.items() if place in sides} if pair.revealed else None,
+            "sides": sides,
+            "differs": None,
+            "diff": [],
+        }
+        if titles:
+            row["titles"] = titles
+        if len(sides) == 2 and all(answer.done for answer in answers):
+            if index not in self._diffs:
+                self._diffs[index] = difference(sides["left"], sides["right"])
+            row["differs"], row["diff"] = self._diffs[index]
+        return row
+
+    def _side(self, answer: Answer) -> SideView:
+        return {
+            "text": answer.text,
+            "code": code_once(answer.text) if answer.done else "",
+            "state": answer.state,
+            "facts": facts(answer),
+            "ending": ending(answer, self.stream.settings.max_new_tokens),
+            "verdict": self.verdict(answer),
+        }

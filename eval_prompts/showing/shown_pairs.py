@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.showing.compare_view import pace
 from eval_prompts.showing.judges import UNJUDGED, Judges
-from eval_prompts.showing.showing import LivePair, Place, Showing, other
+from eval_prompts.showing.live_pair import LivePair, Place, other
+from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.votes.records import MAX_COMMENT
 from eval_prompts.votes.store import Answered, ShownPair, check_vote
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.showing.views import VerdictView
     from eval_prompts.tasks.task import Question, Task
     from eval_prompts.votes.store import Ratings
 
@@ -172,9 +174,9 @@ class ShownPairs:
             },
         }
 
-    def judged(self, pairs: Any) -> dict[str, dict[str, Any]]:
+    def judged(self, pairs: Any) -> dict[str, dict[Place, VerdictView]]:
         """Verdicts by pair and place, of those pairs that hide nothing any more."""
-        found = {}
+        found: dict[str, dict[Place, VerdictView]] = {}
         for pair in pairs if isinstance(pairs, list) else []:
             live = self._live(pair)
             if live is None:
@@ -194,11 +196,11 @@ class ShownPairs:
     def _live(self, pair: Any) -> LivePair | None:
         return self._recent.get(pair) if isinstance(pair, str) else None
 
-    def _verdicts(self, live: LivePair) -> dict[Side, dict[str, Any]]:
+    def _verdicts(self, live: LivePair) -> dict[Side, VerdictView]:
         return {side: live.showing.verdicts.of(answer) for side, answer in live.answers().items()}
 
 
-def _stored_verdicts(record: ShownPair) -> dict[Side, dict[str, Any]]:
+def _stored_verdicts(record: ShownPair) -> dict[Side, VerdictView]:
     sides: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}
     return {
         name: UNJUDGED if side.verdict is None else {"checking": False, "badges": side.verdict["badges"]}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eval_prompts.answers import Answer, Settings
+from eval_prompts.answers import Answer
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
-from eval_prompts.showing.compare_view import Comparison
 from eval_prompts.tasks.probes import PROBES
+from tests.eval_prompts.showing.showings import showing_of
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 ASK_ALL, ASK, STOP, QUESTION = "#ll-ask-all", "#ll-ask", "#ll-stop", "#ll-question textarea"
@@ -55,13 +55,18 @@ def overflow(page):
 def stored_comparison(*rows, ident="stored"):
     """What the page keeps of a comparison with these (base, tuned) texts."""
     questions = [probe.question for probe in PROBES][: len(rows)]
-    comparison = Comparison(Lens(LocalLoader("a-model")).status, Settings(), questions)
+    showing = showing_of(questions, Lens(LocalLoader("a-model")).status)
     answers = [
         Answer(side, index, questions[index], text, 9, 1.0, 0.2, "ended")
         for index, texts in enumerate(rows)
         for side, text in zip(("base", "tuned"), texts, strict=True)
     ]
-    return comparison.view(answers) | {"id": ident}
+    view = showing.view(answers) | {"id": ident}
+    for row in view["rows"]:
+        row["pair"] = None  # as before answers could be voted on
+        for side in row["sides"].values():
+            side["verdict"] = None
+    return view
 
 
 def code(text):

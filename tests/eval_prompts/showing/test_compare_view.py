@@ -12,7 +12,6 @@ from eval_prompts.answers import Answer, Settings
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
 from eval_prompts.showing.compare_view import (
-    Comparison,
     adapter_names,
     adapter_words,
     ending,
@@ -21,6 +20,7 @@ from eval_prompts.showing.compare_view import (
     status_view,
 )
 from eval_prompts.tasks.probes import PROBES
+from tests.eval_prompts.showing.showings import showing_of
 from tuning.errors import UserError
 
 CARD = AdapterCard(
@@ -61,7 +61,8 @@ def fenced(code):
 
 
 def view_of(*answers, settings=None, ahead=0):
-    return Comparison(lambda: STATUS, settings or Settings(), [QUESTION]).view(list(answers), ahead)
+    questions = list(dict.fromkeys(one.question for one in answers))
+    return showing_of(questions, lambda: STATUS, settings, ahead).view(list(answers))
 
 
 def test_a_row_has_its_title_question_and_both_sides():
@@ -80,14 +81,13 @@ def test_who_answers_is_known_once_an_answer_begins_and_then_stays():
         STATUS,
         replace(STATUS, adapter=replace(CARD, name="next")),
     ]
-    comparison = Comparison(lambda: moments[0], Settings(), [QUESTION])
-    pair = [answer("base"), answer("tuned")]
-    begun = [replace(side, state="streaming") for side in pair]
-    assert comparison.view(pair)["adapter"] == "loading…"
+    showing = showing_of([QUESTION], lambda: moments[0])
+    assert showing.view()["adapter"] == "loading…"
     del moments[0]
-    assert comparison.view(begun)["adapter"].startswith("python-qa")
+    showing.stream.rows[0].state = "streaming"
+    assert showing.view()["adapter"].startswith("python-qa")
     del moments[0]
-    assert comparison.view(begun)["adapter"].startswith("python-qa")
+    assert showing.view()["adapter"].startswith("python-qa")
 
 
 @pytest.mark.parametrize("model", ["/home/someone/models/smol", "owner/smol", "smol"])
@@ -112,10 +112,10 @@ def test_a_question_of_ones_own_has_no_title():
 
 def test_the_diff_waits_for_both_sides():
     base = answer("base", fenced("a = 1"), "ended")
-    comparison = Comparison(lambda: STATUS, Settings(), [QUESTION])
-    early = comparison.view([base, answer("tuned", fenced("a"), "streaming")])
+    showing = showing_of([QUESTION], lambda: STATUS)
+    early = showing.view([base, answer("tuned", fenced("a"), "streaming")])
     assert early["rows"][0]["differs"] is None
-    late = comparison.view([base, answer("tuned", fenced("a = 2"), "capped")])
+    late = showing.view([base, answer("tuned", fenced("a = 2"), "capped")])
     (row,) = late["rows"]
     assert row["differs"] is True
     assert [pair["kind"] for pair in row["diff"]] == ["changed"]
@@ -257,7 +257,7 @@ def test_an_adapter_that_stands_in_for_the_base_is_named_in_its_place():
     assert header["against"]
     assert [words for name, words in header["details"] if name == "Adapter"] == ["older", "python-qa"]
     assert "Base side" not in dict(header["details"])
-    shown = Comparison(lambda: other, Settings(), [QUESTION]).view([answer("base"), answer("tuned")])
+    shown = showing_of([QUESTION], lambda: other).view([answer("base"), answer("tuned")])
     assert shown["model"] == header["model"]
     assert shown["rows"][0]["titles"] == {"base": "older", "tuned": "python-qa"}
     assert "titles" not in view_of(answer("base"), answer("tuned"))["rows"][0]

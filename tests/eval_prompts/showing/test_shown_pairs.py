@@ -13,7 +13,6 @@ import pytest
 from eval_prompts.answers import Settings, Stream
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
-from eval_prompts.showing.compare_view import Comparison
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
@@ -49,8 +48,7 @@ def pairs(url):
 
 
 def view_of(showing):
-    comparison = Comparison(lambda: STATUS, Settings(), QUESTIONS, showing)
-    return comparison.view(showing.shown())
+    return showing.view()
 
 
 def place(showing, left):

@@ -1,0 +1,100 @@
+"""What crosses to the page's script, by name and kind: ``eval_prompts/page/*.js`` reads these fields."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from eval_prompts.answers import State
+from eval_prompts.judging.verdict import BadgeState
+from eval_prompts.models.pair import Side
+from eval_prompts.showing.live_pair import Place
+
+
+class BadgeView(TypedDict):
+    """A finding: ``label`` is shown, ``reason`` and ``output`` on a click."""
+
+    kind: str
+    label: str
+    state: BadgeState
+    reason: str
+    output: str
+
+
+class VerdictView(TypedDict):
+    """What is known of an answer, and whether more is to come."""
+
+    checking: bool
+    badges: list[BadgeView]
+
+
+class SideView(TypedDict):
+    """One answer as it stands; ``verdict`` is None while it is hidden."""
+
+    text: str
+    code: str
+    state: State
+    facts: list[str]
+    ending: str
+    verdict: VerdictView | None
+
+
+class LineView(TypedDict):
+    """One line of code of one side: its number from 1, and its pieces, each with whether it is marked."""
+
+    number: int
+    pieces: list[tuple[str, bool]]
+
+
+class LinesView(TypedDict):
+    """What stands at one height of the diff; a side without a line there is None."""
+
+    kind: str
+    left: LineView | None
+    right: LineView | None
+
+
+class RowView(TypedDict):
+    """One question with its answers by place; ``names`` tells who stands where, and is None while that is hidden.
+    ``differs`` is None until both answers are complete."""
+
+    title: str
+    question: str
+    pair: str
+    names: dict[Place, Side] | None
+    sides: dict[Place, SideView]
+    differs: bool | None
+    diff: list[LinesView]
+    titles: NotRequired[dict[Side, str]]
+
+
+class BoardView(TypedDict):
+    """One request with its answers so far; ``ahead`` answers of others come first."""
+
+    id: str
+    asked_at: float
+    settings: str
+    title: str
+    blind: bool
+    model: str
+    adapter: str
+    running: bool
+    ahead: int
+    rows: list[RowView]
+
+
+class StatusView(TypedDict):
+    """The page's header: who answers (``tuned`` says what kind the tuned side is), the state in words, details as
+    pairs of a name and words."""
+
+    state: str
+    words: str
+    problem: str
+    progress: float | None
+    model: str
+    base: str
+    against: bool
+    adapter: str
+    tuned: str
+    device: str
+    details: list[list[str]]
+    poll_seconds: float
