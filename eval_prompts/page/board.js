@@ -60,8 +60,8 @@
 	/** Reads or, with a value, remembers a yes/no choice of this browser. */
 	lens.preference = function (key, value) {
 		try {
-			if (value === undefined) return localStorage.getItem("lora-lens." + key) === "yes";
-			localStorage.setItem("lora-lens." + key, value ? "yes" : "no");
+			if (value === undefined) return localStorage.getItem(`lora-lens.${key}`) === "yes";
+			localStorage.setItem(`lora-lens.${key}`, value ? "yes" : "no");
 		} catch {
 			// A browser that stores nothing simply forgets the choice.
 		}
@@ -120,7 +120,7 @@
 				const current = view && entry.id === view.id;
 				const open = el("button", { type: "button", class: "ll-entry", "aria-current": current ? "true" : null }, el("span", {}, entry.title), el("small", {}, `${when(entry.asked_at)} \u00b7 ${entry.adapter}`));
 				open.addEventListener("click", () => {
-					if (view && view.running) return showNotice("info", "Both models are still writing: wait for them or press Stop.");
+					if (view?.running) return showNotice("info", "Both models are still writing: wait for them or press Stop.");
 					show(entry);
 					check();
 					root.scrollIntoView({ block: "start" });
@@ -160,7 +160,7 @@
 		/** Takes the server's word on a vote into the view and, once nothing streams any more, into the history. */
 		function settle(pair, change) {
 			votes[pair] = { ...votes[pair], ...change };
-			const row = view && view.rows.find((row) => row.pair === pair);
+			const row = view?.rows.find((row) => row.pair === pair);
 			if (!row) return;
 			merge(row);
 			if (!view.running) lens.history.save(view);
@@ -191,7 +191,7 @@
 			clearTimeout(checkTimer);
 			if (!view || view.running) return;
 			const id = view.id;
-			const open = view.rows.filter((row) => Object.values(row.sides).some((side) => side.verdict && side.verdict.checking));
+			const open = view.rows.filter((row) => Object.values(row.sides).some((side) => side.verdict?.checking));
 			if (!open.length) return;
 			let known = null;
 			try {
@@ -237,7 +237,7 @@
 
 		/** Puts the comparison away, because other models answer from now on; it stays in the list below. */
 		lens.clearBoard = function (words) {
-			if (view && view.running) return;
+			if (view?.running) return;
 			view = null;
 			drawnId = null;
 			rows = [];
@@ -266,7 +266,7 @@
 				drawnId = view.id;
 			}
 			const waiting = waitingWords(view);
-			view.rows.forEach((row, index) => rows[index].update(row, view, waiting));
+			for (const [index, row] of view.rows.entries()) rows[index].update(row, view, waiting);
 			setText(title, view.rows.length === 1 ? "Your own question" : view.title);
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
 			drawTally(tally, view);
@@ -309,12 +309,12 @@
 			problem.hidden = !status.problem;
 			setText(problem, status.problem);
 			silent = status.lost ? silent + 1 : 0;
-			if (!view || !view.running) return;
+			if (!view?.running) return;
 			if (silent < 2) return draw();
 			show(lens.history.cut(view, "the server went away")); // if it was only slow, its next news is shown again
 			lens.history.save(view);
 		});
-		addEventListener("pagehide", () => view && view.running && lens.history.save(view));
+		addEventListener("pagehide", () => view?.running && lens.history.save(view));
 		const [latest] = lens.history.list();
 		drawHistory();
 		if (latest) {

@@ -28,8 +28,12 @@
 		const state = el("summary", { class: "ll-state", "data-state": "loading" }, el("span", { class: "ll-dot", "aria-hidden": "true" }), words, device);
 		root.classList.add("ll-header");
 		const card = el("details", { class: "ll-status" }, state, el("div", { class: "ll-card" }, details));
-		document.addEventListener("click", (event) => card.contains(event.target) || (card.open = false));
-		card.addEventListener("keydown", (event) => event.key === "Escape" && (card.open = false));
+		document.addEventListener("click", (event) => {
+			if (!card.contains(event.target)) card.open = false;
+		});
+		card.addEventListener("keydown", (event) => {
+			if (event.key === "Escape") card.open = false;
+		});
 		root.replaceChildren(
 			el("h1", {}, el("span", { class: "ll-logo", "aria-hidden": "true" }), "LoRA Lens"),
 			el(
@@ -71,7 +75,7 @@
 				const pairs = status.details.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]);
 				details.replaceChildren(...pairs);
 			}
-			listeners.forEach((listener) => listener(status));
+			for (const listener of listeners) listener(status);
 		}
 
 		let timer = 0;

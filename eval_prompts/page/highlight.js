@@ -38,7 +38,7 @@
 			for (const [kind, rule] of RULES) {
 				rule.lastIndex = at;
 				const match = rule.exec(code);
-				if (!match || !match[0]) continue;
+				if (!match?.[0]) continue;
 				const text = match[0];
 				found.push([kind === "name" ? nameClass(text, code.slice(Math.max(0, at - 12), at)) : kind, text]);
 				at += text.length;

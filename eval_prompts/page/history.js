@@ -8,7 +8,7 @@
 			entry &&
 			typeof entry.id === "string" &&
 			Array.isArray(entry.rows) &&
-			entry.rows.every((row) => row && row.sides && row.sides.left && Object.values(row.sides).every((side) => side && typeof side.text === "string"))
+			entry.rows.every((row) => row?.sides?.left && Object.values(row.sides).every((side) => side && typeof side.text === "string"))
 		);
 	}
 

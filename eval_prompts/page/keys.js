@@ -29,7 +29,7 @@
 
 	addEventListener("keydown", (event) => {
 		if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !/^[1-4]$/.test(event.key) || typing(event.target)) return;
-		if (lens.voteByKey && lens.voteByKey(Number(event.key))) event.preventDefault();
+		if (lens.voteByKey?.(Number(event.key))) event.preventDefault();
 	});
 
 	addEventListener(
@@ -41,7 +41,7 @@
 				event.preventDefault();
 				event.stopPropagation();
 				const own = document.querySelector("#ll-question textarea, #ll-question input");
-				if (!lens.busy) press(own && own.value.trim() ? "ll-ask" : "ll-ask-all");
+				if (!lens.busy) press(own?.value.trim() ? "ll-ask" : "ll-ask-all");
 			}
 		},
 		{ capture: true }

@@ -23,12 +23,12 @@
 		const startsBlock = (line) => FENCE.test(line) || HEADING.test(line) || RULE.test(line) || ITEM.test(line) || QUOTE.test(line);
 		while (at < lines.length) {
 			const line = lines[at];
-			let match;
+			const [fenced, heading, item] = [FENCE.exec(line), HEADING.exec(line), ITEM.exec(line)];
 			if (!line.trim()) {
 				at += 1;
-			} else if ((match = FENCE.exec(line))) {
-				const [, indent, fence, language] = match;
-				const closing = new RegExp("^\\s*\\" + fence[0] + "{" + fence.length + ",}\\s*$");
+			} else if (fenced) {
+				const [, indent, fence, language] = fenced;
+				const closing = new RegExp(`^\\s*\\${fence[0]}{${fence.length},}\\s*$`);
 				const body = [];
 				at += 1;
 				while (at < lines.length && !closing.test(lines[at])) {
@@ -37,26 +37,24 @@
 				}
 				at += 1;
 				blocks.push({ type: "code", language, text: body.join("\n") });
-			} else if ((match = HEADING.exec(line))) {
-				blocks.push({ type: "heading", level: match[1].length, text: match[2] });
+			} else if (heading) {
+				blocks.push({ type: "heading", level: heading[1].length, text: heading[2] });
 				at += 1;
 			} else if (RULE.test(line)) {
 				blocks.push({ type: "rule" });
 				at += 1;
 			} else if (QUOTE.test(line)) {
 				const body = [];
-				while (at < lines.length && (match = QUOTE.exec(lines[at]))) {
-					body.push(match[1]);
-					at += 1;
-				}
+				for (; at < lines.length && QUOTE.test(lines[at]); at += 1) body.push(QUOTE.exec(lines[at])[1]);
 				blocks.push({ type: "quote", text: body.join("\n") });
-			} else if ((match = ITEM.exec(line))) {
-				const list = { type: "list", start: match[3] ? Number(match[3]) : null, items: [] };
+			} else if (item) {
+				const list = { type: "list", start: item[3] ? Number(item[3]) : null, items: [] };
 				while (at < lines.length) {
-					if ((match = ITEM.exec(lines[at])) && Boolean(match[3]) === (list.start !== null)) {
-						list.items.push({ depth: Math.min(3, Math.floor(match[1].length / 2)), text: match[4] });
+					const next = ITEM.exec(lines[at]);
+					if (next && Boolean(next[3]) === (list.start !== null)) {
+						list.items.push({ depth: Math.min(3, Math.floor(next[1].length / 2)), text: next[4] });
 					} else if (lines[at].trim() && !startsBlock(lines[at]) && /^\s/.test(lines[at])) {
-						list.items[list.items.length - 1].text += "\n" + lines[at].trim();
+						list.items[list.items.length - 1].text += `\n${lines[at].trim()}`;
 					} else if (lines[at].trim() || !ITEM.test(lines[at + 1] || "")) {
 						break;
 					}
@@ -105,10 +103,10 @@
 		const lines = lens.highlight(block.text.replace(/\n+$/, ""), block.language);
 		lines.forEach((pieces, index) => {
 			const key = JSON.stringify(pieces);
-			let line = code.children[index];
+			const line = code.children[index];
 			if (line && line.key === key) return;
 			const fresh = el("span", { class: "ll-line" });
-			for (const [kind, text] of pieces) fresh.append(kind === "plain" ? text : el("span", { class: "ll-t-" + kind }, text));
+			for (const [kind, text] of pieces) fresh.append(kind === "plain" ? text : el("span", { class: `ll-t-${kind}` }, text));
 			fresh.key = key;
 			if (line) line.replaceWith(fresh);
 			else code.append(fresh);

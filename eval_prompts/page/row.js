@@ -45,12 +45,9 @@
 		part.badges = lens.buildBadges();
 		part.name = name;
 		part.text = part.code = "";
-		const copies = el(
-			"span",
-			{ class: "ll-copies" },
-			(part.copyText = lens.copyButton("Copy answer", () => part.text)),
-			(part.copyCode = lens.copyButton("Copy code", () => part.code))
-		);
+		part.copyText = lens.copyButton("Copy answer", () => part.text);
+		part.copyCode = lens.copyButton("Copy code", () => part.code);
+		const copies = el("span", { class: "ll-copies" }, part.copyText, part.copyCode);
 		part.root = el(
 			"article",
 			{ class: "ll-side" },

@@ -15,7 +15,7 @@
 		let opened = null;
 
 		function open(badge) {
-			opened = badge && badge.kind;
+			opened = badge?.kind;
 			for (const button of bar.querySelectorAll("button")) button.setAttribute("aria-expanded", String(button.dataset.kind === opened));
 			panel.hidden = !badge;
 			if (!badge) return;
@@ -39,7 +39,7 @@
 			drawn = key;
 			// How an answer ended is said beside its measures already.
 			const badges = verdict ? verdict.badges.filter((badge) => badge.kind !== "ended") : [];
-			const waiting = verdict && verdict.checking;
+			const waiting = verdict?.checking;
 			bar.replaceChildren(...(waiting ? [el("span", { class: "ll-verdict", "data-state": "checking" }, "checking\u2026")] : badges.map(draw)));
 			if (hidden) bar.append(el("span", { class: "ll-later" }, "The machine\u2019s verdict is shown after your vote."));
 			open(badges.find((badge) => badge.kind === opened) || null);

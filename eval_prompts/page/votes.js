@@ -27,7 +27,7 @@
 	lens.nameAt = (row, place) => (row.names ? (row.titles || { base: "Base", tuned: "Tuned" })[row.names[place]] : { left: "A", right: "B" }[place]);
 
 	/** A side's name within a sentence: base and tuned, or the names of two adapters that are compared. */
-	lens.sideWord = (row, side) => (row.titles || {})[side] || side;
+	lens.sideWord = (row, side) => row.titles?.[side] || side;
 
 	function choiceWords(row, choice) {
 		if (choice === "tie") return "Tie";
@@ -104,7 +104,7 @@
 		}
 
 		const submit = (choice, why, words) => act(() => send(choice, why, words));
-		const votable = () => Boolean(current && current.pair && Object.values(current.sides).some((side) => side.text));
+		const votable = () => Boolean(current?.pair && Object.values(current.sides).some((side) => side.text));
 
 		function vote(choice) {
 			if (!votable() || current.vote?.choice === choice) return;
@@ -117,7 +117,7 @@
 			for (const { choice, button, words } of buttons) {
 				setText(words, choiceWords(current, choice));
 				button.disabled = !votable();
-				button.dataset.side = (current.names && current.names[choice]) || "";
+				button.dataset.side = current.names?.[choice] || "";
 				button.setAttribute("aria-pressed", String(vote?.choice === choice));
 			}
 			setText(said, pending ? "saving\u2026" : vote ? ["\u2713 saved", votedWords(current)].filter(Boolean).join(" \u00b7 ") : hint);

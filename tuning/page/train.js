@@ -49,7 +49,7 @@
 		async function start(asked) {
 			form.tell("Starting\u2026 the first line of its log takes some seconds.", "info");
 			const answer = await server.start(asked);
-			if (answer && answer.run) {
+			if (answer?.run) {
 				form.tell(`${answer.run} has started. Its log and losses are beside this form, on a phone below it.`, "info");
 				await show(null);
 				live.scrollIntoView({ block: "nearest" });
@@ -80,7 +80,7 @@
 
 		async function look() {
 			clearTimeout(timer);
-			const number = (looking += 1);
+			const number = ++looking;
 			const answer = await server.look({ run: chosen, seen });
 			if (number !== looking) return;
 			let wait = 4;

@@ -101,7 +101,7 @@
 			clearTimeout(timer);
 			if (root.dataset.shut) return;
 			timer = setTimeout(async () => {
-				const number = (asking += 1);
+				const number = ++asking;
 				const told = await server.check(asked());
 				if (!told || number !== asking || root.dataset.shut) return;
 				const errors = told.errors || {};
@@ -128,7 +128,10 @@
 		/** Shuts the form for those who may only watch. */
 		async function ask() {
 			const told = await server.may({});
-			if (!told || told.train) return void (shell.open = closed);
+			if (!told || told.train) {
+				shell.open = closed;
+				return;
+			}
 			for (const part of root.querySelectorAll("input, select, button")) part.disabled = true;
 			clearTimeout(timer);
 			setText(summary, `Here you can watch.${closed ? "" : " Training is for the owner of this app, who signs in under /owner."}`);

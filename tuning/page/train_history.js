@@ -26,7 +26,7 @@
 			overlay.root.hidden = !names.length;
 			if (!names.length) return overlay.update([]);
 			const answer = await server.curves({ runs: names });
-			if (!answer || !answer.curves) return;
+			if (!answer?.curves) return;
 			overlay.update(answer.curves.flatMap((curve) => {
 				const style = ticked.get(curve.run);
 				const lines = [{ name: curve.run, points: curve.loss, style: `${style} ll-thin` }];
@@ -79,7 +79,7 @@
 		async function refresh(run) {
 			if (run) shown = run;
 			const answer = await server.runs({});
-			if (!answer || !answer.runs) return;
+			if (!answer?.runs) return;
 			const key = JSON.stringify([answer, shown]);
 			if (key === drawn) return;
 			drawn = key;

@@ -43,7 +43,9 @@
 			following = true;
 			toEnd.hidden = true;
 		}
-		new IntersectionObserver(() => following && (list.scrollTop = list.scrollHeight)).observe(list);
+		new IntersectionObserver(() => {
+			if (following) list.scrollTop = list.scrollHeight;
+		}).observe(list);
 		return { root, add, clear };
 	};
 })(window.LoraLens);
