@@ -9,10 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_FILES = 20
 ROOMS = (
-    "tuning.errors", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.data", "tuning.presets",
-    "tuning.runs", "tuning.models", "tuning.kernels", "tuning.ingest", "tuning.data.dataset", "tuning.training",
-    "tuning.exports", "tuning.views", "tuning.endpoints_tab",
-    "tuning.tab", "tuning.__main__",
+    "tuning.errors", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.data",
+    "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels", "tuning.ingest", "tuning.data.dataset",
+    "tuning.training", "tuning.exports", "tuning.views", "tuning.endpoints_tab", "tuning.tab", "tuning.__main__",
     "eval_prompts.models", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens", "eval_prompts.judging",
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
     "eval_prompts.loss_curve", "eval_prompts.comparison", "eval_prompts.report", "eval_prompts.progress",
@@ -147,3 +146,38 @@ def test_a_circle_within_functions_is_seen():
     )
     assert list(imported(tree, {"a.b", "a.c"})) == ["a.b", "deep", "a.c", "a"]
     assert reach("x", {"x": {"y"}, "y": {"x"}}) == {"x", "y"}
+
+
+MARKED = ("tuning.upstream.", "space_config.server.gradio_patches", "space_config.server.connections")
+OPEN = {"_SubParsersAction", "_mapping", "_exit"}
+"""Names that are public in spite of their underscore: a type of argparse, a row of SQLAlchemy as a mapping, os._exit."""
+
+
+def private_names(module, tree):
+    """Names of others that begin with an underscore, as a tree reads them; ours are those that it defines itself."""
+    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in PARTS:
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr"):
+            names = [node.args[1].value] if isinstance(node.args[1], ast.Constant) else []
+        yield from (name for name in names if name.startswith("_") and not name.startswith("__") and name not in own)
+
+
+PARTS = ("app", "tuning", "eval_prompts", "space_config", "__future__")
+INHERITED: set[tuple[str, str]] = set()
+"""Private names of our own that a subclass in another file uses."""
+
+
+def test_what_others_keep_to_themselves_is_used_in_marked_places_alone():
+    used = {
+        (module, name)
+        for module, (_, tree) in sources().items()
+        if not module.startswith(MARKED)
+        for name in private_names(module, tree)
+    }
+    assert {pair for pair in used if pair[1] not in OPEN} - INHERITED == set()

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from eval_prompts.decoding.quantized_linear import GroupedWeight, can_group
+from tuning.upstream.torch_operators import onednn_layout, onednn_linear
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 Precision = Literal["fp32", "int8"]
@@ -24,12 +25,12 @@ class OneDnnWeight:
 
     def __init__(self, weight: torch.Tensor) -> None:
         """``weight`` is [out, in] in fp32."""
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, LIKELY_ROWS)
+        self._packed = onednn_layout(weight, LIKELY_ROWS)
         self.nbytes = weight.nbytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``x @ weight.T`` for ``x`` [rows, in]."""
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
+        return onednn_linear(x, self._packed)
 
 
 class DenseWeight:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from tuning.upstream.torch_operators import int4_layout, int4_linear
+
 GROUP = 32
 LEVELS = 16
 SPLIT_ROWS = 4096
@@ -36,7 +38,7 @@ class GroupedWeight:
         halves = x.bfloat16()
         if self._planes == 2:
             halves = torch.cat((halves, halves), dim=-1)
-        return torch.ops.aten._weight_int4pack_mm_for_cpu(halves, self._codes, GROUP, self._scales).float()
+        return int4_linear(halves, self._codes, GROUP, self._scales).float()
 
 
 def packed_codes(
@@ -48,7 +50,7 @@ def packed_codes(
         coded = code(part)
         if coded is None:
             return None
-        codes.append(torch.ops.aten._convert_weight_to_int4pack_for_cpu(coded[0], 1))
+        codes.append(int4_layout(coded[0]))
         scales.append(coded[1])
     return torch.cat(codes), torch.cat(scales, dim=1)
 

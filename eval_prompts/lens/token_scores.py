@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
+from tuning.upstream.transformers_parts import is_stateful
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,7 @@ def predictions(
     ids = torch.tensor([[*prompt_ids, *text_ids[:-1]]], device=model.device)
     keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
     # A model with a recurrent state goes on token by token alone: it reads everything again for every chunk.
-    stateful = bool(getattr(model, "_is_stateful", False))
+    stateful = is_stateful(model)
     cache, read = None, 0
     for start in range(len(prompt_ids) - 1, ids.shape[1], rows):
         end = min(start + rows, ids.shape[1])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from tuning.upstream.bitsandbytes_parts import dequantised, is_quantised
+
 if TYPE_CHECKING:
-    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -19,7 +20,7 @@ def own_module(module: nn.Module, zero_bias: bool = False) -> nn.Module:
     import torch
     from torch import nn
 
-    own = own_linear(module) if quantised(module) else copy.deepcopy(module).float()
+    own = own_linear(module) if is_quantised(module) else copy.deepcopy(module).float()
     if zero_bias and getattr(own, "bias", "") is None:
         outputs = own.nf if hasattr(own, "nf") else own.out_features
         own.bias = nn.Parameter(torch.zeros(outputs, device=own.weight.device), requires_grad=False)
@@ -37,36 +38,6 @@ def own_linear(module: nn.Module) -> nn.Linear:
     if module.bias is not None:
         linear.bias = nn.Parameter(module.bias.detach().to(torch.float32, copy=True), requires_grad=False)
     return linear
-
-
-def quantised(module: nn.Module) -> bool:
-    """Whether bitsandbytes holds a layer's weight in 4 or 8 bits."""
-    weight = getattr(module, "weight", None)
-    if weight is None:
-        return False
-    return getattr(weight, "quant_state", None) is not None or int8_row_scales(module) is not None
-
-
-def dequantised(module: nn.Module) -> torch.Tensor:
-    """The weight of a linear layer, [out, in], decoded if bitsandbytes holds it in 4 or 8 bits. Changes nothing."""
-    weight = module.weight
-    if getattr(weight, "quant_state", None) is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        return dequantize_4bit(weight.data, weight.quant_state)
-    row_scales = int8_row_scales(module)
-    if row_scales is not None:
-        from bitsandbytes.functional import int8_vectorwise_dequant
-
-        return int8_vectorwise_dequant(weight.data, row_scales)
-    return weight.detach()
-
-
-def int8_row_scales(module: nn.Module) -> torch.Tensor | None:
-    """The absolute maximum of each row of an 8-bit layer, [out]: bitsandbytes moves it at the first product."""
-    state = getattr(module, "state", None)
-    kept = getattr(module.weight, "SCB", None)
-    return kept if kept is not None else getattr(state, "SCB", None)
 
 
 def share_equal(tuned: PreTrainedModel, base: PreTrainedModel) -> int:

@@ -15,6 +15,7 @@ from eval_prompts.models.adapters import AdapterCard, base_notes, check_shapes, 
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.owned import share_equal
 from tuning.errors import UserError
+from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 
 if TYPE_CHECKING:
     import torch
@@ -219,16 +220,6 @@ def model_differs(model: PreTrainedModel, base: PreTrainedModel) -> bool:
         elif path not in modules or differs(module, modules[path]):
             return True
     return False
-
-
-def keep_weight_layout(model: PreTrainedModel) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights in place at the first answer on some CPUs.
-
-    The repacked weights can no longer be decoded for a merge, and their products are rounded to bf16.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> None:

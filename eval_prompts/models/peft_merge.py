@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.models.adapter_files import PEFT_PREFIX, AdapterFiles
 from eval_prompts.models.adapter_names import half_missing
-from eval_prompts.models.owned import own_module, quantised
+from eval_prompts.models.owned import own_module
 from tuning.errors import UserError
 from tuning.quiet import quiet
+from tuning.upstream.bitsandbytes_parts import is_quantised
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ def resize(tuned: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> list[str
     with torch.no_grad():
         layers = {"input": tuned.get_input_embeddings(), "output": tuned.get_output_embeddings()}
         for side, layer in layers.items():
-            means[side] = layer.weight.float().mean(dim=0) if layer is not None and not quantised(layer) else None
+            means[side] = layer.weight.float().mean(dim=0) if layer is not None and not is_quantised(layer) else None
         own_parameters(list(layers.values()))
         tuned.resize_token_embeddings(new, mean_resizing=False)
         layers = {"input": tuned.get_input_embeddings(), "output": tuned.get_output_embeddings()}
@@ -188,7 +189,7 @@ def touched_modules(tuned: PreTrainedModel, config: PeftConfig) -> set[str]:
     memo |= {id(part): part for part in (*tuned.buffers(), *states_of(tuned))}
     ghost = copy.deepcopy(tuned, memo)
     for path, module in list(ghost.named_modules()):
-        if quantised(tuned.get_submodule(path)):
+        if is_quantised(tuned.get_submodule(path)):
             shape = module.in_features, module.out_features
             set_module(ghost, path, nn.Linear(*shape, bias=module.bias is not None, device="meta"))
     ghost_config = copy.deepcopy(config)
@@ -234,7 +235,7 @@ def dtype_of(model: PreTrainedModel, path: str) -> torch.dtype:
     """In which dtype a module's merged weights are held: its own, or that of the activations if it holds codes."""
     module = model.get_submodule(path)
     first = next(module.parameters())
-    return compute_dtype(model) if quantised(module) or not first.is_floating_point() else first.dtype
+    return compute_dtype(model) if is_quantised(module) or not first.is_floating_point() else first.dtype
 
 
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:

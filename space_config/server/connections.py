@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from space_config.server.rate_limits import Connections
+from tuning.upstream.expected import expect
 
 SHED = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
@@ -20,9 +21,25 @@ SHED = (
 TOO_MANY = b"Too many connections are open: close some tabs and try again."
 
 
+PARTS = {"client", "cycle", "loop", "transport"}
+"""What uvicorn's protocol keeps about a connection, and is read here."""
+
+
+def check_uvicorn() -> None:
+    """Raise UserError unless uvicorn serves a connection as it did when this was written."""
+    expect(set(H11Protocol.__init__.__code__.co_names) >= PARTS, "uvicorn", "H11Protocol")
+    expect("response_complete" in RequestResponseCycle.__init__.__code__.co_names, "uvicorn", "RequestResponseCycle")
+    for name in ("connection_made", "data_received", "connection_lost"):
+        expect(name in vars(H11Protocol), "uvicorn", f"H11Protocol.{name}")
+
+
 def bounded(open_ones: Connections, head_seconds: float) -> type[H11Protocol]:
     """A protocol for uvicorn that answers one connection too many with 503, and closes one whose request has not
-    arrived up to its body ``head_seconds`` after the connection was made or its last answer ended."""
+    arrived up to its body ``head_seconds`` after the connection was made or its last answer ended.
+
+    Raises UserError for a uvicorn that this does not know: it has timeouts for what comes between requests alone, so
+    its protocol is extended."""
+    check_uvicorn()
 
     class Bounded(H11Protocol):
         _deadline: asyncio.TimerHandle | None = None

@@ -6,9 +6,9 @@ start of the app if not. For each there is a test that fails once gradio has men
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 import logging
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -17,7 +17,8 @@ import gradio.utils
 from gradio.utils import LRUCache
 
 from space_config.server import roles
-from tuning.errors import UserError
+from tuning.upstream import expected
+from tuning.upstream.expected import parameters
 
 Edit = list[Any]
 SESSIONS = 128
@@ -31,19 +32,7 @@ log = logging.getLogger(__name__)
 gradios_own_diff = gradio.utils.diff
 
 
-def expect(found: bool, what: str) -> None:
-    """Raise UserError unless gradio is what a patch was written for."""
-    if not found:
-        version = importlib.metadata.version("gradio")
-        raise UserError(
-            f"LoRA Lens does not know gradio {version}: {what} is not what it was. Install the version that "
-            "requirements.txt names."
-        )
-
-
-def parameters(function: Any) -> list[str]:
-    """The names of a function's parameters."""
-    return list(inspect.signature(function).parameters)
+expect = partial(expected.expect, package="gradio")
 
 
 def apply(page: gr.Blocks) -> None:
@@ -56,21 +45,21 @@ def apply(page: gr.Blocks) -> None:
 def send_shorter_lists_whole() -> None:
     """Gradio's edits of a stream are wrong where a list within a list gets shorter: 6.31 lowers the places of such
     deletions once more for every list around them, which breaks a client or leaves it with another object."""
-    expect(parameters(gradios_own_diff) == ["old", "new"], "gradio.utils.diff")
-    expect(getattr(gradio.routes, "utils", None) is gradio.utils, "gradio.routes.utils")
+    expect(parameters(gradios_own_diff) == ["old", "new"], what="gradio.utils.diff")
+    expect(getattr(gradio.routes, "utils", None) is gradio.utils, what="gradio.routes.utils")
     gradio.utils.diff = diff
 
 
 def keep_few_sessions(page: gr.Blocks) -> None:
     """Gradio keeps the state of 10,000 sessions unless told otherwise, and has no argument for it."""
-    expect(isinstance(getattr(page, "state_session_capacity", None), int), "Blocks.state_session_capacity")
+    expect(isinstance(getattr(page, "state_session_capacity", None), int), what="Blocks.state_session_capacity")
     page.state_session_capacity = SESSIONS
 
 
 def forget_the_calls_of_old_sessions(page: gr.Blocks) -> None:
     """Gradio's queue keeps an entry for every session that ever called, for ever (a dict that only grows)."""
     held = getattr(getattr(page, "_queue", None), "pending_event_ids_session", None)
-    expect(isinstance(held, dict) and not held, "Queue.pending_event_ids_session")
+    expect(isinstance(held, dict) and not held, what="Queue.pending_event_ids_session")
     page._queue.pending_event_ids_session = LRUCache(SESSIONS_WITH_CALLS)
 
 
@@ -79,9 +68,9 @@ class GuardedBlocks(gr.Blocks):
     failures are one line for the caller and one record in our own log: gradio would print them past it, and runs any
     function for anyone who names it (``api_visibility="private"`` hides a function, and does not close it)."""
 
-    expect(parameters(gr.Blocks.process_api)[:2] == ["self", "block_fn"], "Blocks.process_api")
-    expect("request" in parameters(gr.Blocks.process_api), "Blocks.process_api")
-    expect(parameters(gr.Blocks.call_function)[:2] == ["self", "block_fn"], "Blocks.call_function")
+    expect(parameters(gr.Blocks.process_api)[:2] == ["self", "block_fn"], what="Blocks.process_api")
+    expect("request" in parameters(gr.Blocks.process_api), what="Blocks.process_api")
+    expect(parameters(gr.Blocks.call_function)[:2] == ["self", "block_fn"], what="Blocks.call_function")
 
     async def process_api(self, block_fn: Any, *inputs: Any, **named: Any) -> dict[str, Any]:
         """Gradio's own, for those who may. Raises gr.Error for the others, and in place of every other exception."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from tuning.kernels.matmul import multiply
 from tuning.kernels.packed import FromGrid, Packed, Span, ToGrid
+from tuning.upstream.torch_operators import softmax_gradient
 
 
 def attention(
@@ -81,7 +82,7 @@ class RowAttention(torch.autograd.Function):
             if chances is None:
                 chances = probabilities(asked[group, queries], row_keys, span)
             into_chances = multiply(wanted[group, queries], row_values)
-            into_scores = torch._softmax_backward_data(into_chances, chances, -1, chances.dtype)
+            into_scores = softmax_gradient(into_chances, chances)
             torch.mm(into_scores, row_keys, out=into_asked[group, queries])
             add_to_row(into_keys[group], into_scores.t() @ asked[group, queries], span)
             add_to_row(into_values[group], chances.t() @ wanted[group, queries], span)

@@ -16,6 +16,7 @@ import torch
 from tuning.data.chat import Example
 from tuning.kernels.memory import is_out_of_memory
 from tuning.kernels.packed import Packed, Room, pack, room_for
+from tuning.upstream.torch_operators import multiplied_all
 
 MOST_RECORDINGS = 24
 SMALL_GRID, MOST_PADDING = 8192, 1.6
@@ -54,7 +55,7 @@ class Replayed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return None, None, *torch._foreach_mul(ctx.gradients, scale)
+        return None, None, *multiplied_all(ctx.gradients, scale)
 
 
 class Recorder:

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from tuning.kernels.attention import attention
 from tuning.kernels.matmul import frozen_product, wide
 from tuning.kernels.packed import Packed
+from tuning.upstream.torch_operators import silu_gradient
 
 ADAPTER = "default"
 
@@ -51,7 +52,7 @@ class Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient * up, gate), F.silu(gate).mul_(gradient)
+        return silu_gradient(gradient * up, gate), F.silu(gate).mul_(gradient)
 
 
 class Rotated(torch.autograd.Function):

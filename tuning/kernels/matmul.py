@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from tuning.upstream.torch_operators import has_onednn, onednn_linear
+
 # oneDNN keeps the compiled kernels of the last 1,024 shapes. Rows of text come in ever new lengths, so that these alone
 # would grow to hundreds of megabytes in a run; read at its first product, and a user's own figure is left alone.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
-ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+ONEDNN = has_onednn()
 
 
 def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -21,9 +23,8 @@ def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     ``F.linear`` calls the BLAS that torch was built with, MKL, which leaves half of an AMD processor's fp32 rate
     unused; oneDNN, which torch brings as well, reaches it on both makes.
     """
-    if ONEDNN is not None and x.is_cpu and x.dtype == weight.dtype == torch.float32:
-        product: torch.Tensor = ONEDNN(x, weight, None, "none", [], "")
-        return product
+    if ONEDNN and x.is_cpu and x.dtype == weight.dtype == torch.float32:
+        return onednn_linear(x, weight)
     return F.linear(x, weight)
 
 

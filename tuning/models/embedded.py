@@ -11,18 +11,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
 from tuning.errors import UserError
 from tuning.quiet import quiet
+from tuning.upstream.transformers_parts import gguf_progress
 
 Progress = Callable[[str, float | None], None]
 
@@ -170,15 +169,12 @@ def convert(gguf: Path, target: Path, on_progress: Progress, name: str = HUB_ID)
     ``name`` is what the configuration calls the model. Raises UserError if the file lacks a tensor.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    def follow(tensors: Sequence[Any], desc: str = "") -> Iterator[Any]:
-        """Stands in for the bar that transformers prints while it decodes, so that the page shows it too."""
-        for count, tensor in enumerate(tensors):
-            on_progress("converting the weights (once)", 0.2 + 0.6 * count / len(tensors))
-            yield tensor
+    def follow(share: float) -> None:
+        on_progress("converting the weights (once)", 0.2 + 0.6 * share)
 
-    with quiet(), mock.patch.object(modeling_gguf_pytorch_utils, "tqdm", follow):
+    with quiet(), gguf_progress(follow):
         on_progress("converting the tokenizer (once)", 0.1)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -191,7 +187,7 @@ def convert(gguf: Path, target: Path, on_progress: Progress, name: str = HUB_ID)
         if report["missing_keys"]:
             raise UserError(f"The GGUF {gguf.name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}.")
         on_progress("writing the weights", 0.8)
-        model.config._name_or_path = name
+        model.config.name_or_path = name
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
     on_progress("converted", 1.0)

@@ -20,6 +20,7 @@ from tuning.presets import Config
 from tuning.quiet import quiet
 from tuning.runs import start_adapter
 from tuning.training.targets import is_transposed, with_targets
+from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 
 if TYPE_CHECKING:
     import torch
@@ -62,10 +63,8 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
     with quiet():
         tuned = get_peft_model(model, settings)
     without_own_dropout(tuned)
+    keep_weight_layout(tuned)
     for name, module in tuned.named_modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would repack 4-bit weights for inference at the first validation, and then has no backward.
-            module.support_avx512bf16_for_cpu = False
         if hasattr(module, "lora_dropout") and ADAPTER in module.lora_dropout:
             module.lora_dropout[ADAPTER] = KeyedDropout(config.dropout, salt_of(name), noise)
     return tuned

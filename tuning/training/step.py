@@ -25,6 +25,7 @@ from tuning.training.objectives import Objective, answers, objective_of
 from tuning.training.optimizer import learning_rate, make_optimizer, set_rate
 from tuning.training.parallel import Ranks
 from tuning.training.targets import with_targets
+from tuning.upstream.torch_operators import divide_all
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -117,7 +118,7 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
     gradients = [factor.grad if factor.grad is not None else torch.zeros_like(factor) for factor in factors]
     ranks.add([*gradients, extra])
     divisor = session.objective.divisor(batch)
-    torch._foreach_div_(gradients, divisor)
+    divide_all(gradients, divisor)
     for factor, gradient in zip(factors, gradients, strict=True):
         factor.grad = gradient
     loss, *others = (value / divisor for value in extra[:-1].tolist())
