@@ -150,27 +150,34 @@ def test_a_circle_within_functions_is_seen():
 
 MARKED = ("tuning.upstream.", "space_config.server.gradio_patches", "space_config.server.connections")
 OPEN = {"_SubParsersAction", "_mapping", "_exit"}
-"""Names that are public in spite of their underscore: a type of argparse, a row of SQLAlchemy as a mapping, os._exit."""
+"""Public in spite of the underscore: a type of argparse, a row of SQLAlchemy as a mapping, and ``os._exit``."""
 
 
-def private_names(module, tree):
-    """Names of others that begin with an underscore, as a tree reads them; ours are those that it defines itself."""
-    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+@cache
+def names_of_ours():
+    """Every name that the product gives to something."""
+    nodes = [node for _, tree in sources().values() for node in ast.walk(tree)]
+    stored = {node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)}
+    return (
+        {node.attr for node in stored if isinstance(node, ast.Attribute)}
+        | {node.id for node in stored if isinstance(node, ast.Name)}
+        | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    )
+
+
+def names_used(tree):
+    """The names that a tree reads from something else, by a dot, an import or ``getattr``."""
     for node in ast.walk(tree):
-        names = []
         if isinstance(node, ast.Attribute):
-            names = [node.attr]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in PARTS:
-            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from [*(node.module or "").split("."), *(alias.name for alias in node.names)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr"):
-            names = [node.args[1].value] if isinstance(node.args[1], ast.Constant) else []
-        yield from (name for name in names if name.startswith("_") and not name.startswith("__") and name not in own)
-
-
-PARTS = ("app", "tuning", "eval_prompts", "space_config", "__future__")
-INHERITED: set[tuple[str, str]] = set()
-"""Private names of our own that a subclass in another file uses."""
+            yield from [part.value for part in node.args[1:2] if isinstance(part, ast.Constant)]
 
 
 def test_what_others_keep_to_themselves_is_used_in_marked_places_alone():
@@ -178,6 +185,7 @@ def test_what_others_keep_to_themselves_is_used_in_marked_places_alone():
         (module, name)
         for module, (_, tree) in sources().items()
         if not module.startswith(MARKED)
-        for name in private_names(module, tree)
+        for name in names_used(tree)
+        if is_private(name) and name not in names_of_ours() | OPEN
     }
-    assert {pair for pair in used if pair[1] not in OPEN} - INHERITED == set()
+    assert used == set()

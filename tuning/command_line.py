@@ -13,6 +13,7 @@ from typing import Any
 
 from tuning import __version__
 from tuning.errors import UserError
+from tuning.upstream.argparse_parts import Subcommands, actions
 
 CHOICES = re.compile(r"argument (?P<name>[\w-]+): invalid choice: '(?P<given>.*?)' \(choose from (?P<choices>.*)\)")
 
@@ -38,13 +39,13 @@ class Parser(argparse.ArgumentParser):
 
     def option_names(self) -> list[str]:
         """The options of this command, such as '--model'."""
-        return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        return [name for action in actions(self) for name in action.option_strings if name.startswith("--")]
 
     def chosen(self, options: Any) -> Iterator[Parser]:
         """This parser and those of the commands that were given, outermost first."""
         yield self
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
+        for action in actions(self):
+            if isinstance(action, Subcommands):
                 inner = (action.choices or {}).get(getattr(options, action.dest, None) or "")
                 if isinstance(inner, Parser):
                     yield from inner.chosen(options)

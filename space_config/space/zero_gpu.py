@@ -26,6 +26,7 @@ from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quan
 from eval_prompts.serving.served import Facts, Report
 from tuning.data.template import chat_template
 from tuning.errors import UserError
+from tuning.upstream.expected import expect
 
 if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
@@ -134,10 +135,14 @@ class ZeroGpuLoader:
         self._on_gpu: OnGpu = spaces.GPU(duration=seconds_for)(answer)
 
     def begin(self) -> None:
-        """Tell the platform of the decorated function, as gradio's ``launch`` would."""
+        """Tell the platform of the decorated function.
+
+        Why: gradio's ``launch`` does it by this call, which has no public name, and the page is served without it.
+        """
         from spaces import zero
 
         try:
+            expect(callable(getattr(zero, "startup", None)), "spaces", "spaces.zero.startup")
             zero.startup()
         except Exception:
             log.exception("ZeroGPU does not take this app, so the CPU answers")

@@ -14,8 +14,6 @@ from math import log, sqrt
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeProcessError
-from dagster._utils.error import SerializableErrorInfo
 from duckdb import DuckDBPyConnection
 from pydantic import Field
 
@@ -27,6 +25,7 @@ from tuning.ingest.load import check_target, held, load
 from tuning.ingest.snapshot import count
 from tuning.ingest.stage import MODEL_ROWS, Facts, model, opened, read_facts, read_raw
 from tuning.ingest.warehouse import connected
+from tuning.upstream.dagster_parts import step_error
 
 VARIABLES = {name: f"LORA_LENS_INGEST_{name.upper()}" for name in ("source", "target", "table")}
 SHARES = (cleaning.TRAIN_SHARE, cleaning.VALIDATION_SHARE, 1 - cleaning.TRAIN_SHARE - cleaning.VALIDATION_SHARE)
@@ -165,7 +164,7 @@ def one_line_errors() -> Iterator[None]:
     except UserError as error:
         message = str(error)
     if message:
-        raise DagsterUserCodeProcessError.from_error_info(SerializableErrorInfo(message, [], "UserError"))
+        raise step_error(message)
 
 
 def row_counts(stage: DuckDBPyConnection, before: Facts, facts: Facts) -> dg.AssetCheckResult:
