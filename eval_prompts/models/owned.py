@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from tuning.upstream.bitsandbytes_parts import dequantised, is_quantised
+from tuning.upstream.bitsandbytes_parts import dequantised, is_quantised, same_scales
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -75,20 +76,3 @@ def same_numbers(one: torch.Tensor | None, other: torch.Tensor) -> bool:
     if not one.is_contiguous() or not other.is_contiguous() or one.dim() == 0:
         return torch.equal(one, other)
     return torch.equal(one.detach().view(torch.uint8), other.detach().view(torch.uint8))
-
-
-def same_scales(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether what bitsandbytes keeps beside two weights is the same; True for weights that it does not hold.
-
-    Of weights in 8 bits whose scales it has moved away already this cannot be told: they count as different.
-    """
-    import torch
-
-    if one.dtype == torch.int8:
-        scales = [getattr(each, "SCB", None) for each in (one, other)]
-        return scales[0] is not None and scales[1] is not None and torch.equal(*scales)
-    states = [getattr(each, "quant_state", None) for each in (one, other)]
-    if states[0] is None or states[1] is None:
-        return states[0] is states[1]
-    ours, theirs = (state.as_dict(packed=True) for state in states)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

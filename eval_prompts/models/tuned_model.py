@@ -16,9 +16,10 @@ from eval_prompts.models.adapter_tokenizer import VOCABULARIES
 from eval_prompts.models.adapters import WHOLE_MODEL, AdapterCard, public_name, recorded_facts
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.owned import share_equal
-from eval_prompts.models.pair import Pair, fuse_projections, keep_weight_layout, storages_of
+from eval_prompts.models.pair import Pair, fuse_projections, storages_of
 from tuning.errors import UserError
 from tuning.models.causal import GIGABYTE, free_bytes, needed_bytes
+from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -58,3 +58,20 @@ def int8_row_scales(module: Any) -> torch.Tensor | None:
     """The absolute maximum of each row of an 8-bit layer, [out]: bitsandbytes moves it at the first product."""
     kept: torch.Tensor | None = getattr(module.weight, "SCB", None)
     return kept if kept is not None else getattr(getattr(module, "state", None), "SCB", None)
+
+
+def same_scales(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether what bitsandbytes keeps beside two weights is the same; True for weights that it does not hold.
+
+    Of weights in 8 bits whose scales it has moved away already this cannot be told: they count as different.
+    """
+    import torch
+
+    if one.dtype == torch.int8:
+        scales = [getattr(each, "SCB", None) for each in (one, other)]
+        return scales[0] is not None and scales[1] is not None and torch.equal(*scales)
+    states = [getattr(each, "quant_state", None) for each in (one, other)]
+    if states[0] is None or states[1] is None:
+        return states[0] is states[1]
+    ours, theirs = (state.as_dict(packed=True) for state in states)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
