@@ -68,10 +68,10 @@ def same_scales(one: torch.Tensor, other: torch.Tensor) -> bool:
     import torch
 
     if one.dtype == torch.int8:
-        scales = [getattr(each, "SCB", None) for each in (one, other)]
-        return scales[0] is not None and scales[1] is not None and torch.equal(*scales)
-    states = [getattr(each, "quant_state", None) for each in (one, other)]
-    if states[0] is None or states[1] is None:
-        return states[0] is states[1]
-    ours, theirs = (state.as_dict(packed=True) for state in states)
+        mine, other_scales = getattr(one, "SCB", None), getattr(other, "SCB", None)
+        return mine is not None and other_scales is not None and torch.equal(mine, other_scales)
+    state, other_state = getattr(one, "quant_state", None), getattr(other, "quant_state", None)
+    if state is None or other_state is None:
+        return state is other_state
+    ours, theirs = state.as_dict(packed=True), other_state.as_dict(packed=True)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
