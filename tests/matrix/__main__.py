@@ -1,4 +1,8 @@
-"""``python -m tests.matrix``: every family with every kind of adapter; the table is written into docs/models.md."""
+"""``python -m tests.matrix``: every family with every kind of adapter; the table is written into docs/models.md.
+
+Plain LoRA is asked in every chat template, every other kind in one of them in turn, so that each family and each kind
+meets them all.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pathlib import Path
 from tests.matrix.check import Cell, check
 from tests.matrix.families import FAMILIES, write_model
 from tests.matrix.kinds import KINDS
+from tests.matrix.templates import TEMPLATES, Template
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- matrix -->", "<!-- end of the matrix -->"
@@ -30,8 +35,20 @@ def table(cells: Sequence[Cell]) -> str:
         ties = sum(cell.result == "tie" for cell in row)
         count = f"{len(equal)} of {len(row)}" + (f" ({ties} with a tie)" if ties else "")
         lines.append(f"| {kind} | {count} | {', '.join(none) or '–'} | {', '.join(wrong) or '–'} |")
+    lines += ["", "| chat template | equal | peft refuses | wrong |", "| --- | --- | --- | --- |"]
+    for template in dict.fromkeys(cell.template for cell in cells):
+        row = [cell for cell in cells if cell.template == template]
+        equal = sum(MARKS[cell.result] == "=" for cell in row)
+        none = sum(cell.result == "peft refuses" for cell in row)
+        wrong = [f"{cell.family} with {cell.kind}" for cell in row if cell.wrong]
+        lines.append(f"| {template} | {equal} of {len(row)} | {none} | {', '.join(wrong) or '–'} |")
     families = list(dict.fromkeys(cell.family for cell in cells))
     return f"{len(families)} families: {', '.join(families)}.\n\n" + "\n".join(lines)
+
+
+def templates_of(family: int, kind: int) -> tuple[Template, ...]:
+    """The templates in which a family and a kind, by number, are asked."""
+    return TEMPLATES if kind == 0 else (TEMPLATES[(family + kind) % len(TEMPLATES)],)
 
 
 def write_docs(text: str) -> None:
@@ -50,16 +67,18 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the table into docs/models.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    families = [each for each in FAMILIES if chosen(each.title, options.families)]
-    kinds = [each for each in KINDS if chosen(each.name, options.kinds)]
+    families = [(at, each) for at, each in enumerate(FAMILIES) if chosen(each.title, options.families)]
+    kinds = [(at, each) for at, each in enumerate(KINDS) if chosen(each.name, options.kinds)]
     cells = []
     with tempfile.TemporaryDirectory() as scratch:
-        for number, family in enumerate(families):
+        for number, family in families:
             base = write_model(family, Path(scratch) / f"base-{number}")
-            for index, kind in enumerate(kinds):
-                cell = check(family, kind, base, Path(scratch) / f"adapter-{number}-{index}")
-                cells.append(cell)
-                print(f"{cell.family:20} {cell.kind:26} {cell.result:13} {cell.detail[:200]}", flush=True)
+            for index, kind in kinds:
+                folder = Path(scratch) / f"adapter-{number}-{index}"
+                for cell in check(family, kind, base, folder, templates_of(number, index)):
+                    cells.append(cell)
+                    words = f"{cell.family:20} {cell.kind:26} {cell.template:24} {cell.result:13}"
+                    print(f"{words} {cell.detail[:200]}", flush=True)
     print(table(cells))
     if options.write:
         write_docs(table(cells))

@@ -1,13 +1,15 @@
-"""One cell of the matrix: both sides' greedy tokens against transformers' ``generate`` and peft's merge."""
+"""One cell of the matrix: both sides' prompts and greedy tokens against transformers' ``generate`` and peft's merge."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.matrix.families import Family
 from tests.matrix.kinds import CannotMake, Kind, make
+from tests.matrix.templates import Template
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,7 @@ class Cell:
 
     family: str
     kind: str
+    template: str
     result: str
     detail: str = ""
 
@@ -32,8 +35,8 @@ class Cell:
         return self.result in ("refused", "DIFFERS")
 
 
-def check(family: Family, kind: Kind, base: Path, folder: Path) -> Cell:
-    """Make an adapter in ``folder`` for the model in ``base``, ask both sides, and compare."""
+def check(family: Family, kind: Kind, base: Path, folder: Path, templates: Sequence[Template]) -> list[Cell]:
+    """Make an adapter in ``folder`` for the model in ``base``, ask both sides in each template, and compare."""
     from eval_prompts.models.pair import load_pair
     from tuning.errors import UserError
     from tuning.models.device import pick_device
@@ -43,19 +46,27 @@ def check(family: Family, kind: Kind, base: Path, folder: Path) -> Cell:
         make(kind, family, base, folder)
         reference = reference_model(kind, base, folder)
     except CannotMake as error:
-        return Cell(family.title, kind.name, "peft refuses", str(error))
+        return [Cell(family.title, kind.name, each.name, "peft refuses", str(error)) for each in templates]
     try:
         pair = load_pair(resolve(str(base)), pick_device("cpu"), str(folder))
     except UserError as error:
-        return Cell(family.title, kind.name, "refused", str(error))
+        return [Cell(family.title, kind.name, each.name, "refused", str(error)) for each in templates]
     if not pair.base_is_base:
-        return Cell(family.title, kind.name, "DIFFERS", "the base changed")
-    results = []
-    for side, model in (("base", load(base)), ("tuned", reference)):
-        results.append(compare(pair, side, model))
-    if "DIFFERS" in results:
-        return Cell(family.title, kind.name, "DIFFERS", f"base {results[0]}, tuned {results[1]}")
-    return Cell(family.title, kind.name, "tie" if "tie" in results else "equal")
+        return [Cell(family.title, kind.name, each.name, "DIFFERS", "the base changed") for each in templates]
+    models = {"base": load(base), "tuned": reference}
+    cells = []
+    for template in templates:
+        pair.tokenizer.chat_template = template.jinja
+        try:
+            results = {side: compare(pair, side, model, template) for side, model in models.items()}
+        except UserError as error:
+            cells.append(Cell(family.title, kind.name, template.name, "refused", str(error)))
+            continue
+        words = set(results.values())
+        result = next((word for word in ("DIFFERS", "tie") if word in words), "equal")
+        detail = f"base {results['base']}, tuned {results['tuned']}" if result == "DIFFERS" else ""
+        cells.append(Cell(family.title, kind.name, template.name, result, detail))
+    return cells
 
 
 def load(base: Path) -> Any:
@@ -83,12 +94,18 @@ def reference_model(kind: Kind, base: Path, adapter: Path) -> Any:
         raise CannotMake(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def compare(pair: Any, side: str, reference: Any) -> str:
-    """'equal', 'tie' or 'DIFFERS': a side's greedy tokens against the reference's own greedy search."""
+def compare(pair: Any, side: str, reference: Any, template: Template) -> str:
+    """'equal', 'tie' or 'DIFFERS': a side's greedy tokens against the reference's own greedy search.
+
+    The reference is asked in the template's text, written by hand, and ends at its closing token too.
+    """
     import torch
 
-    ours = answer(pair, side)
-    prompt = prompt_ids(pair)
+    asked, ours = answer(pair, side)
+    prompt = prompt_ids(pair, template)
+    if asked != prompt:
+        return "DIFFERS"
+    ends = {pair.tokenizer.eos_token_id, pair.tokenizer.convert_tokens_to_ids(template.closing)}
     with torch.inference_mode():
         generated = reference.generate(
             input_ids=torch.tensor([prompt]),
@@ -96,8 +113,9 @@ def compare(pair: Any, side: str, reference: Any) -> str:
             do_sample=False,
             max_new_tokens=TOKENS,
             pad_token_id=0,
+            eos_token_id=sorted(ends),
         )[0, len(prompt) :].tolist()
-    while generated and generated[-1] == pair.tokenizer.eos_token_id:
+    while generated and generated[-1] in ends:
         generated.pop()
     if ours == generated:
         return "equal"
@@ -115,15 +133,16 @@ def gap(logits: torch.Tensor, ours: list[int], theirs: list[int], at: int, end: 
     return abs(float(logits[one] - logits[other]))
 
 
-def prompt_ids(pair: Any) -> list[int]:
-    """The tokens of the question as the engine asks it."""
-    from tuning.data.chat import encode_prompt
+def prompt_ids(pair: Any, template: Template) -> list[int]:
+    """The tokens of the question as the template must put it."""
+    from tuning.data.chat import prompt_messages
 
-    return encode_prompt(pair.tokenizer, QUESTION)
+    system, user = (message["content"] for message in prompt_messages(QUESTION))
+    return list(pair.tokenizer.encode(template.prompt(system, user), add_special_tokens=False))
 
 
-def answer(pair: Any, side: str) -> list[int]:
-    """One side's greedy tokens through the engine."""
+def answer(pair: Any, side: str) -> tuple[list[int], list[int]]:
+    """The tokens of one side's prompt, and its greedy answer's, through the engine."""
     from eval_prompts.answers import Settings, Stream
     from eval_prompts.decoding.choice import make_backend
     from eval_prompts.decoding.engine import Engine
@@ -133,6 +152,7 @@ def answer(pair: Any, side: str) -> list[int]:
         stream = Stream([QUESTION], [side], Settings(max_new_tokens=TOKENS))
         engine.submit(stream)
         stream.result()
-        return stream.rows[0].generated
+        row = stream.rows[0]
+        return row.ids[: row.prompt_length], row.generated
     finally:
         engine.close()

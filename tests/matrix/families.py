@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import build_tokenizer
+from tests.matrix.templates import CONTROL
 
 PLAIN: dict[str, Any] = {
     "hidden_size": 32,
@@ -116,6 +117,7 @@ def write_model(family: Family, folder: Path) -> Path:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     tokenizer = build_tokenizer(pad_is_end=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CONTROL)})
     special = {
         "vocab_size": len(tokenizer),
         "bos_token_id": tokenizer.bos_token_id,
