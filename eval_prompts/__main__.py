@@ -186,7 +186,11 @@ def run_tokens(options: argparse.Namespace) -> None:
             texts = {"text": (options.text, False)}
         else:
             answers = lens.ask([options.question], settings_of(options, python_task())).result()
-            texts = {answer.side: (answer.text, answer.stopped) for answer in answers if answer.text}
+            texts = {
+                answer.side: (answer.text.removeprefix(answer.opening), answer.stopped)
+                for answer in answers
+                if answer.text
+            }
         readings = {name: lens.read(options.question, text, ended=ended) for name, (text, ended) in texts.items()}
     finally:
         lens.close()

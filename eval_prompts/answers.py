@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from tuning.data.thinking import Thought, split_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class Answer:
     """One side's answer to one question, as it stands.
 
     ``seconds`` runs from this answer's first computation, ``first_token_seconds`` from the moment of asking;
-    ``tokens`` counts the generated tokens without the closing one.
+    ``tokens`` counts the generated tokens without the closing one. ``text`` is all of it; of a thinking model that
+    includes its draft, and the tag ``opening`` where that stood in the prompt.
     """
 
     side: Side
@@ -112,6 +114,22 @@ class Answer:
     seconds: float = 0.0
     first_token_seconds: float | None = None
     state: State = "waiting"
+    opening: str = ""
+
+    @property
+    def thought(self) -> Thought:
+        """The draft of a thinking model, and what it said after it."""
+        return split_thinking(self.text)
+
+    @property
+    def said(self) -> str:
+        """The answer without the draft before it: what is judged and compared."""
+        return self.thought.said
+
+    @property
+    def thinks_still(self) -> bool:
+        """Whether the draft has not come to its end, so that nothing was said."""
+        return not self.thought.over
 
     @property
     def stopped(self) -> bool:
@@ -155,6 +173,8 @@ class Row:
     """Tokens that end this answer."""
     stops: tuple[str, ...] = ()
     """Texts at which this side's format ends an answer, besides those of the settings."""
+    opening: str = ""
+    """The tag with which the prompt has opened a draft, so that the answer begins inside it."""
 
     @property
     def generated(self) -> list[int]:
@@ -166,7 +186,8 @@ class Row:
         """Generated tokens as text, up to a stop text."""
         text = self.stream.settings.cut((self.decode or self.stream.decode)(ids))
         places = [at for stop in self.stops if (at := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
+        text = text[: min(places)] if places else text
+        return self.opening + text if text else ""
 
     @property
     def cancelled(self) -> bool:
@@ -301,6 +322,7 @@ class Stream:
             seconds=now - row.started if row.started is not None else 0.0,
             first_token_seconds=row.first_token_seconds,
             state=row.state,
+            opening=row.opening,
         )
 
     def snapshots(self, interval: float = 0.08) -> Iterator[list[Answer]]:

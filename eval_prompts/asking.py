@@ -50,7 +50,7 @@ def ask_task(
                     key = answer.side, start + answer.index
                     if answer.state in ("ended", "capped") and key not in judging:
                         asked = portion[answer.index]
-                        judging[key] = pool.submit(judge_answer, task, asked, answer.text, answer.stopped, jail=jail)
+                        judging[key] = pool.submit(judge_answer, task, asked, answer.said, answer.stopped, jail=jail)
                 done = len(answers) + sum(answer.done for answer in snapshot)
                 progress.show(done, f"{sum(answer.tokens for answer in snapshot)} tokens")
             answers += [replace(answer, index=start + answer.index) for answer in snapshot]

@@ -219,7 +219,10 @@ class Comparison:
 
 
 def answer_dict(answer: Answer) -> dict[str, Any]:
-    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds."""
+    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds.
+
+    That of a thinking model has ``said`` and ``thinking`` too; its ``text`` is both.
+    """
     return {
         "probe": PROBE_IDS.get(answer.question),
         "question": answer.question,
@@ -228,13 +231,14 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "tokens": answer.tokens,
         "seconds": round(answer.seconds, 3),
         "stopped": answer.stopped,
-    }
+    } | ({} if answer.said == answer.text else {"said": answer.said, "thinking": answer.thought.thinking})
 
 
 def ending(answer: Answer) -> str:
     """How an answer ended, in words."""
     words = {"ended": "ended by itself", "capped": "hit the token cap", "cancelled": "stopped by hand"}
-    return words.get(answer.state, answer.state)
+    still = " while still thinking" if answer.done and answer.thinks_still else ""
+    return words.get(answer.state, answer.state) + still
 
 
 def facts(answer: Answer) -> str:
@@ -248,7 +252,7 @@ def judged(answers: Sequence[Answer], task: Task | None = None) -> dict[Key, Jud
     """The judgement on each complete answer, by side and question number. Python code runs in the sandbox."""
     task = task or python_task()
     return {
-        (answer.side, answer.index): judge_answer(task, task.own_question(answer.question), answer.text, answer.stopped)
+        (answer.side, answer.index): judge_answer(task, task.own_question(answer.question), answer.said, answer.stopped)
         for answer in answers
         if answer.state in ("ended", "capped")
     }

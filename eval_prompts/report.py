@@ -17,6 +17,7 @@ from tuning.errors import UserError
 from tuning.files import write_whole
 
 if TYPE_CHECKING:
+    from eval_prompts.answers import Answer
     from eval_prompts.judging.verdict import Badge
 
 PAGE = Path(__file__).with_name("report.html.template")
@@ -78,10 +79,13 @@ def markdown(comparison: Comparison) -> str:
         if references:
             lines += [f"Reference: {' · '.join(map(one_line, references))}", ""]
         for answer in answers:
-            quoted = [f"> {line}".rstrip() for line in answer.text.splitlines()]
+            quoted = [f"> {line}".rstrip() for line in answer.said.splitlines()]
+            draft = len(answer.thought.thinking)
+            left_out = [f"*(A draft of {draft:,} characters is left out; answers.json has it.)*", ""] if draft else []
             lines += [
                 f"**{one_line(comparison.titles[answer.side])}** ({facts(answer)})",
                 "",
+                *left_out,
                 *(quoted or ["> (no text)"]),
                 "",
             ]
@@ -110,7 +114,7 @@ def page(comparison: Comparison) -> str:
     for number, answers in comparison.groups:
         columns = "".join(
             f'<article class="{answer.side}"><h3>{html.escape(comparison.titles[answer.side])}</h3>'
-            f"{answer_html(answer.text)}"
+            f"{draft_html(answer)}{answer_html(answer.said)}"
             f"<footer>{html.escape(facts(answer))}{badges_html(comparison.verdict(answer))}</footer></article>"
             for answer in answers
         )
@@ -199,6 +203,12 @@ def highlight_css() -> str:
     light = HtmlFormatter(style="friendly").get_style_defs("pre")
     dark = HtmlFormatter(style="github-dark").get_style_defs("pre")
     return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+
+
+def draft_html(answer: Answer) -> str:
+    """The draft of a thinking model, folded; '' where there is none."""
+    draft = answer.thought.thinking
+    return f"<details><summary>Thinking</summary><pre>{html.escape(draft)}</pre></details>" if draft else ""
 
 
 def answer_html(text: str) -> str:

@@ -147,6 +147,7 @@ class Engine:
             row.generator = generator_for(settings, row.stream.questions[row.index].seed)
             row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
             row.decode = decoder(tokenizer, row.ends)
+            row.opening = template.opening
 
     def swap(
         self,

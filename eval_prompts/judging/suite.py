@@ -22,6 +22,7 @@ from eval_prompts.judging.judge import judge
 from eval_prompts.judging.probes.program import bound_names
 from eval_prompts.judging.syntax import syntax_tree
 from eval_prompts.judging.verdict import Verdict
+from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 
 SIDES = ("base", "tuned")
@@ -99,7 +100,7 @@ def score(
     for start in range(0, len(items), AT_ONCE):
         portion = items[start : start + AT_ONCE]
         for reply in ask([(item.question, item.input) for item in portion]):
-            verdict = judge_answer(portion[reply.index], reply.text, reply.stopped, jail=jail)
+            verdict = judge_answer(portion[reply.index], without_thinking(reply.text), reply.stopped, jail=jail)
             outcomes[reply.side][start + reply.index] = (verdict, reply.tokens)
             done += 1
             if on_progress:

@@ -37,6 +37,9 @@
 		part.label = el("span", { class: "ll-badge" });
 		part.who = el("span", { class: "ll-who" });
 		part.body = el("div", { class: "ll-body" });
+		part.draft = el("pre", {});
+		part.draftWords = el("summary", {});
+		part.thinking = el("details", { class: "ll-thinking", hidden: true }, part.draftWords, part.draft);
 		part.diff = el("div", { class: "ll-diff" });
 		part.hint = el("p", { class: "ll-hint" });
 		part.facts = el("span", { class: "ll-facts" });
@@ -52,7 +55,7 @@
 			"article",
 			{ class: "ll-side" },
 			el("header", { class: "ll-label" }, part.label, part.who, copies),
-			el("div", { class: "ll-answer" }, part.hint, part.body, part.diff),
+			el("div", { class: "ll-answer" }, part.thinking, part.hint, part.body, part.diff),
 			el(
 				"footer",
 				{ class: "ll-foot" },
@@ -73,7 +76,14 @@
 		setText(part.label, label);
 		const words = who[side] || "";
 		setText(part.who, row.titles && words.includes(" \u00b7 ") ? words.slice(words.indexOf(" \u00b7 ") + 3) : words);
-		const shown = answer.state === "waiting" ? waiting : answer.text ? "" : answer.state === "streaming" ? "" : "No text: the model ended at once.";
+		const nothing = !answer.thinking ? "No text: the model ended at once." : answer.thinking.over ? "Nothing was said after the thinking." : "The thinking did not come to an end, so nothing was said: raise the token cap.";
+		const shown = answer.state === "waiting" ? waiting : answer.text ? "" : answer.state === "streaming" ? "" : nothing;
+		part.thinking.hidden = !answer.thinking;
+		if (answer.thinking) {
+			setText(part.draft, answer.thinking.text);
+			const going = answer.state === "streaming" && !answer.thinking.over;
+			setText(part.draftWords, going ? "Thinking\u2026" : answer.thinking.over ? "Thinking" : "Thinking, not finished");
+		}
 		setText(part.hint, shown);
 		part.root.dataset.state = answer.state;
 		if (part.text !== answer.text || !part.drawn) {

@@ -322,7 +322,7 @@ class Runner:
                 unit = units[answer.index]
                 question = unit.subject.questions[unit.number]
                 jail = bool(self._plan["jail"])
-                future = pool.submit(unit.subject.judge, question, answer.text, answer.stopped, jail)
+                future = pool.submit(unit.subject.judge, question, answer.said, answer.stopped, jail)
                 self._judging[future] = unit, answer
         if failed:
             raise UserError(failed)
@@ -379,6 +379,6 @@ def told(answer: Answer, judgement: Judgement) -> dict[str, Any]:
         "reason": found["task_reason"],
         "scores": found["scores"],
         "badges": found["badges"],
-        "repetition": round(repetition(answer.text), 4),
-        "language": language_of(answer.text),
+        "repetition": round(repetition(answer.said), 4),
+        "language": language_of(answer.said),
     }

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
-    from eval_prompts.showing.views import LinesView, LineView, SideView, StatusView
+    from eval_prompts.showing.views import LinesView, LineView, SideView, StatusView, ThinkingView
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
+
+
+def thinking(answer: Answer) -> ThinkingView | None:
+    """The draft of a thinking model and whether it is over; None for answers without one."""
+    thought = answer.thought
+    return {"text": thought.thinking, "over": thought.over} if thought.thinking or not thought.over else None
 
 
 def difference(left: SideView, right: SideView) -> tuple[bool, list[LinesView]]:
@@ -66,9 +72,10 @@ def pace(tokens: int, seconds: float) -> list[str]:
 
 def ending(answer: Answer, cap: int) -> str:
     """How an answer ended, in words; empty while it has not."""
+    still = " while still thinking" if answer.done and answer.thinks_still else ""
     return {
-        "ended": "ended by itself",
-        "capped": f"hit the {cap:,}-token cap",
+        "ended": f"ended by itself{still}",
+        "capped": f"hit the {cap:,}-token cap{still}",
         "cancelled": "stopped by you",
         "failed": "failed: ask again",
     }.get(answer.state, "")

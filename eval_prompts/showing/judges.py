@@ -55,7 +55,7 @@ class Judges:
     def _judged(self, answer: Answer, task: Task, question: Question) -> Judgement:
         """The judgement; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
         log."""
-        verdict = partial(judge_answer, task, question, answer.text, answer.stopped)
+        verdict = partial(judge_answer, task, question, answer.said, answer.stopped)
         try:
             try:
                 return verdict(jail=self._jail)
@@ -92,7 +92,7 @@ class Verdicts:
                 return CHECKING
             verdict = outcome(future)
             return shown(verdict) if verdict else UNJUDGED
-        if answer.state in ("streaming", "cancelled") and answer.text and self._task.judges_python:
+        if answer.state in ("streaming", "cancelled") and answer.said and self._task.judges_python:
             return self._look(answer)
         return UNJUDGED
 
@@ -117,10 +117,10 @@ class Verdicts:
     def _look(self, answer: Answer) -> VerdictView:
         key, now = (answer.side, answer.index), time.monotonic()
         seen = self._partial.get(key)
-        if seen and (seen[1] == answer.text or (now - seen[0] < PARTIAL_SECONDS and not answer.done)):
+        if seen and (seen[1] == answer.said or (now - seen[0] < PARTIAL_SECONDS and not answer.done)):
             return seen[2]
-        found = shown(judge_partial(answer.text))
-        self._partial[key] = now, answer.text, found
+        found = shown(judge_partial(answer.said))
+        self._partial[key] = now, answer.said, found
         return found
 
 

@@ -18,6 +18,7 @@ from eval_prompts.showing.compare_view import (
     ending,
     facts,
     settings_words,
+    thinking,
 )
 from eval_prompts.showing.judges import Judges, Verdicts
 from eval_prompts.showing.live_pair import LivePair, Place
@@ -170,8 +171,9 @@ class Showing:
 
     def _side(self, answer: Answer) -> SideView:
         return {
-            "text": answer.text,
-            "code": code_once(answer.text) if answer.done else "",
+            "text": answer.said,
+            "thinking": thinking(answer),
+            "code": code_once(answer.said) if answer.done else "",
             "state": answer.state,
             "facts": facts(answer),
             "ending": ending(answer, self.stream.settings.max_new_tokens),

@@ -27,10 +27,18 @@ class VerdictView(TypedDict):
     badges: list[BadgeView]
 
 
-class SideView(TypedDict):
-    """One answer as it stands; ``verdict`` is None while it is hidden."""
+class ThinkingView(TypedDict):
+    """The draft of a thinking model; ``over`` once it has come to its end."""
 
     text: str
+    over: bool
+
+
+class SideView(TypedDict):
+    """One answer as it stands; ``verdict`` is None while it is hidden, ``thinking`` where there was no draft."""
+
+    text: str
+    thinking: ThinkingView | None
     code: str
     state: State
     facts: list[str]

@@ -16,6 +16,7 @@ from eval_prompts.votes.formats import FORMATS, Kind, Row, written
 from eval_prompts.votes.records import storable
 from eval_prompts.votes.whole import iso
 from tuning.data.chat import is_message, prompt_messages
+from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def preference_rows(votes: Iterable[VotedPair], *, bare: bool = False) -> list[R
             continue
         chosen = pair.base if vote.outcome == "base" else pair.tuned
         rejected = pair.tuned if vote.outcome == "base" else pair.base
-        texts = (pair.question, chosen.text, rejected.text)
+        better, worse = without_thinking(chosen.text), without_thinking(rejected.text)
+        texts = (pair.question, better, worse)
         values = (
-            *(texts if bare else (conversation(pair), said(chosen.text), said(rejected.text))),
+            *(texts if bare else (conversation(pair), said(better), said(worse))),
             vote.outcome, chosen.label, rejected.label, pair.probe or "", vote.blind, vote.streaming, pair.left,
             list(vote.reasons), vote.comment, iso(vote.changed), vote.session, pair.id,
         )  # fmt: skip

@@ -220,6 +220,7 @@ class LentModels:
         for row in stream.rows:
             template = chat_template(pair.tokenizers[row.side])
             row.decode, row.stops = decoder(pair.tokenizers[row.side], frozenset()), tuple(template.stop_strings)
+            row.opening = template.opening
         stream.count_ahead = self._ahead_of
         self._borrowing.append(stream)
         arriving: Arriving = queue.SimpleQueue()

@@ -34,6 +34,22 @@ def test_the_diff_is_one_click_away_and_moves_nothing(visit):
     expect(page.locator(".ll-body").first).to_be_visible()
 
 
+def test_a_draft_is_folded_away_and_one_that_goes_on_is_said(visit):
+    draft = "<think>\nFirst <b>weigh</b> it.\n</think>\n\n"
+    page = visit(stored=[stored_comparison((draft + "So **yes**.", "<think>Never ending"))])
+    base, tuned = (page.locator(f".ll-side[data-side={side}]") for side in ("base", "tuned"))
+    expect(base.locator(".ll-body")).to_have_text("So yes.")
+    expect(base.locator(".ll-thinking > pre")).to_be_hidden()
+    base.get_by_text("Thinking", exact=True).click()
+    expect(base.locator(".ll-thinking > pre")).to_have_text("First <b>weigh</b> it.")
+    expect(tuned.locator("summary")).to_have_text("Thinking, not finished")
+    expect(tuned.locator(".ll-hint")).to_contain_text("did not come to an end")
+    expect(tuned.locator(".ll-ending")).to_contain_text("while still thinking")
+    screenshot(page, "thinking")
+    page = visit(stored=[stored_comparison(("So yes.", "No."))])
+    expect(page.locator(".ll-thinking").first).to_be_hidden()
+
+
 def test_the_filter_hides_rows_whose_answers_are_the_same(visit):
     page = visit(stored=[stored_comparison(("same", "same"), ("one", "other"), ("x", "x"))])
     expect(page.locator(".ll-row:visible")).to_have_count(3)

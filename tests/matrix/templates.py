@@ -83,5 +83,5 @@ TEMPLATES = (
         lambda system, user: f"{system}\n\n### Question:\n{user}\n\n### Answer:\n",
     ),
 )
-"""The tests' tokenizer calls ``<|im_start|>`` its first token, which it does not write by itself, and ``<|im_end|>`` its
-last one; the plain format writes a first token only for tokenizers that do."""
+"""The tests' tokenizer calls ``<|im_start|>`` its first token, which it does not write by itself, and ``<|im_end|>``
+its last one; the plain format writes a first token only for tokenizers that do."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.data import plain_format
 from tuning.data.jinja import Rendering
 from tuning.data.template_traits import Traits, prepared, traits_of
-from tuning.data.thinking import opens_thinking
+from tuning.data.thinking import opened_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class ChatTemplate:
         return tuple(self._in_context(self.closing, split_special=False))
 
     @property
-    def opens_thinking(self) -> bool:
-        """Whether the prompt itself opens the draft, so that every answer begins inside it."""
-        return opens_thinking(self.traits.generation_prompt)
+    def opening(self) -> str:
+        """The tag with which every prompt opens a draft, so that the answer begins inside it; '' where none does."""
+        return opened_thinking(self.traits.generation_prompt)
 
     def render(
         self,

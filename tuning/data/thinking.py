@@ -14,7 +14,7 @@ TAGS = (
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
 )
-OPEN_AT_END = re.compile("(" + "|".join(re.escape(start) for start, _ in TAGS) + r")\s*\Z")
+OPEN_AT_END = re.compile("(?:" + "|".join(re.escape(start) for start, _ in TAGS) + r")\s*\Z")
 
 
 class Thought(NamedTuple):
@@ -28,31 +28,26 @@ class Thought(NamedTuple):
     over: bool = True
 
 
-def split_thinking(text: str, opened: bool = False) -> Thought:
+def split_thinking(text: str) -> Thought:
     """Divide an answer into its leading draft and the rest.
 
-    Only a draft at the beginning counts: tags in the middle of an answer are text like any other. ``opened`` says
-    that the prompt has written the opening tag already, as some templates do.
+    Only a draft at the beginning counts: tags in the middle of an answer are text like any other.
     """
     body = text.lstrip()
     for start, end in TAGS:
         if body.startswith(start):
             draft, closed, said = body[len(start) :].partition(end)
             return Thought(draft.strip(), said.lstrip() if closed else "", bool(closed))
-    if opened:
-        for _, end in TAGS:
-            draft, closed, said = text.partition(end)
-            if closed:
-                return Thought(draft.strip(), said.lstrip())
-        return Thought(text.strip(), "", over=False)
     return Thought("", text)
 
 
-def without_thinking(text: str, opened: bool = False) -> str:
+def without_thinking(text: str) -> str:
     """What an answer says after its draft; empty while the draft goes on. Other answers are returned as they are."""
-    return split_thinking(text, opened).said
+    return split_thinking(text).said
 
 
-def opens_thinking(prompt: str) -> bool:
-    """Whether a rendered prompt ends with an opening tag, so that the answer begins inside the draft."""
-    return OPEN_AT_END.search(prompt) is not None
+def opened_thinking(prompt: str) -> str:
+    """The opening tag with which a rendered prompt ends, and the white space after it: the answer then begins inside
+    the draft. Empty where there is none."""
+    found = OPEN_AT_END.search(prompt)
+    return found.group() if found else ""
