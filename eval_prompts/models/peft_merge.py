@@ -110,12 +110,18 @@ def config_bias(config: PeftConfig) -> bool:
 
 
 def replicate(tuned: PreTrainedModel, config: PeftConfig) -> None:
-    """Repeat layers as the adapter's layer_replication says; peft itself does not merge once it has done that."""
+    """Repeat layers as the adapter's layer_replication says; peft itself does not merge once it has done that.
+
+    peft leaves the configuration's list of what kind each layer is as it was, by which the model then fails.
+    """
     layers = getattr(config, "layer_replication", None)
     if layers:
         from peft.tuners.tuners_utils import replicate_layers
 
         replicate_layers(tuned, layers)
+        kinds = getattr(tuned.config, "layer_types", None)
+        if kinds:
+            tuned.config.layer_types = [kinds[index] for begin, end in layers for index in range(begin, end)]
         config.layer_replication = None  # type: ignore[attr-defined]
 
 

@@ -89,9 +89,17 @@ def reference_model(kind: Kind, base: Path, adapter: Path) -> Any:
             rows = model.get_input_embeddings().weight.shape[0]
             model.resize_token_embeddings(rows + ADDED_TOKENS, mean_resizing=False)
         tuned = PeftModel.from_pretrained(model, adapter)
+        extend_kinds(tuned.get_base_model(), tuned.peft_config["default"])
         return (tuned.merge_and_unload(safe_merge=True) if kind.merges else tuned).eval()
     except Exception as error:
         raise CannotMake(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def extend_kinds(model: Any, config: Any) -> None:
+    """Where peft has repeated layers, tell the model of what kind the new ones are: it fails without."""
+    layers, kinds = getattr(config, "layer_replication", None), getattr(model.config, "layer_types", None)
+    if layers and kinds and len(kinds) < model.config.num_hidden_layers:
+        model.config.layer_types = [kinds[at] for begin, end in layers for at in range(begin, end)]
 
 
 def compare(pair: Any, side: str, reference: Any, template: Template) -> str:
