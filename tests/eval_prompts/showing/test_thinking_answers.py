@@ -39,9 +39,7 @@ def test_the_page_folds_the_draft_and_diffs_what_was_said():
 
 
 def test_a_draft_that_does_not_end_is_said():
-    row = Comparison(lambda: STATUS, Settings(), [QUESTION]).view([answer("<think>On and on", state="capped")])["rows"][
-        0
-    ]
+    row = view_of(answer("<think>On and on", state="capped"))["rows"][0]
     left = row["sides"]["left"]
     assert (left["text"], left["code"], left["thinking"]["over"]) == ("", "", False)
     assert left["ending"] == "hit the 300-token cap while still thinking"
