@@ -15,6 +15,7 @@ from typing import Any
 from tuning import presets
 from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError
+from tuning.exports.command import add_export_command
 from tuning.ingest.cli import add_ingest_command
 from tuning.runs import helper_process, run
 from tuning.runs.progress import Reporter, duration, number
@@ -57,14 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("name", help="the run's id or folder")
     stop.set_defaults(run=run_stop)
 
-    export = commands.add_parser("export", help="a run's best adapter, or the base with it merged in")
-    export.add_argument("name", help="the run's id or folder")
-    export.add_argument("out", type=Path, help="a folder, or for adapters a file ending in .zip; must not exist")
-    form = export.add_mutually_exclusive_group()
-    form.add_argument("--merged", action="store_true", help="the whole model as safetensors, adapter merged in")
-    form.add_argument("--half", action="store_true", help="the adapter in bfloat16: half the size")
-    export.set_defaults(run=run_export)
-
+    add_export_command(commands)
     add_data_commands(commands)
     add_ingest_command(commands)
     return parser
@@ -180,19 +174,6 @@ def run_stop(options: argparse.Namespace) -> int:
         raise UserError(f"Run {chosen.name} is not running.")
     chosen.stop()
     print(f"{chosen.name} saves after its present step and ends.")
-    return 0
-
-
-def run_export(options: argparse.Namespace) -> int:
-    """Write what was asked for."""
-    from tuning.exports.export import export_adapter, export_merged
-
-    chosen = run.find(options.name)
-    if options.merged:
-        written = export_merged(chosen, options.out)
-    else:
-        written = export_adapter(chosen, options.out, half=options.half)
-    print(written)
     return 0
 
 

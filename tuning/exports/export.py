@@ -1,4 +1,4 @@
-"""A run's result for use elsewhere: the adapter as a folder or a zip, or the base with the adapter merged in."""
+"""A run's adapter for use elsewhere, as a folder or a zip."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tuning.errors import UserError
 from tuning.files import recover_folder, replacing
 from tuning.runs.run import Run, is_trained
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +21,15 @@ WEIGHTS_FILE, RECORD_FILE = "adapter_model.safetensors", "run_record.json"
 
 
 def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
-    """Copy the best adapter to the folder ``out``, or into the zip ``out``; ``half`` stores its factors in bfloat16.
+    """Copy a run's best adapter, as :func:`export_adapter_of` does. Raises UserError if there is none yet, too."""
+    return export_adapter_of(best_adapter(run), out, half=half)
 
-    Raises UserError if there is no adapter yet, ``out`` exists, or the disk is full.
+
+def export_adapter_of(adapter: Path, out: Path, *, half: bool = False) -> Path:
+    """Copy an adapter to the folder ``out``, or into the zip ``out``; ``half`` stores its factors in bfloat16.
+
+    Raises UserError if ``out`` exists, or the disk is full.
     """
-    adapter = best_adapter(run)
     refuse_existing(out)
     try:
         with replacing(out) as fresh, tempfile.TemporaryDirectory() as scratch:
@@ -43,61 +43,6 @@ def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
     return out
-
-
-def export_merged(run: Run, out: Path) -> Path:
-    """Write base and adapter as one model in transformers' layout to the folder ``out``, merged in fp32.
-
-    A head or an embedding whose weight the base uses twice changes where the adapter is alone, as in training. Raises
-    UserError if there is no adapter yet, ``out`` exists, or the disk is full.
-    """
-    adapter = best_adapter(run)
-    refuse_existing(out)
-
-    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
-    from peft import PeftModel
-
-    from tuning.models.device import pick_device
-    from tuning.models.weights import load_model, load_tokenizer
-    from tuning.quiet import quiet
-    from tuning.training.job import find_weights
-
-    weights = find_weights(run.config())
-    try:
-        with replacing(out) as fresh:
-            with quiet():
-                base = load_model(weights, pick_device("cpu"))
-                untie(base, adapter)
-                tuned = PeftModel.from_pretrained(base, adapter)
-                tuned.merge_and_unload().save_pretrained(fresh)
-            load_tokenizer(weights).save_pretrained(fresh)
-            shutil.copy(adapter / "README.md", fresh / "ADAPTER.md")
-            if (adapter / RECORD_FILE).is_file():  # by which the model is asked in the prompt it was trained in
-                shutil.copy(adapter / RECORD_FILE, fresh / RECORD_FILE)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{out} cannot be written ({error}): free some space or choose another place.") from error
-    return out
-
-
-def untie(model: PreTrainedModel, adapter: Path) -> None:
-    """Give head and embedding a weight each where the base has one for both and the adapter changes either of them:
-    merged into the one weight, its change would be in both."""
-    from safetensors import safe_open
-    from torch import nn
-
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = embedding.get_parameter("weight")
-    if head is None or head.weight is not tied:
-        return
-    paths = [path for path, module in model.named_modules() if module is head or module is embedding]
-    with safe_open(adapter / WEIGHTS_FILE, "pt") as file:
-        if not any(f".{path}." in name for name in file.keys() for path in paths):  # noqa: SIM118
-            return
-    head.weight = nn.Parameter(tied.detach().clone(), requires_grad=False)
-    for config in (model.config, model.config.get_text_config()):
-        config.tie_word_embeddings = False
 
 
 def halve(weights: Path) -> None:

@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from tuning.exports.export import export_merged
+from tuning.exports import formats, subject
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_merged_model_has_the_logits_of_the_adapter_over_the_base(whole, tiny_
                 parameter.normal_(std=0.2)
     (whole.adapter / "adapter_model.safetensors").unlink()
     tuned.save_pretrained(whole.adapter)
-    folder = export_merged(whole, tmp_path / "merged")
+    folder = formats.export(subject.of_run(whole), tmp_path / "merged", "merged", "fp32", check=False).path
     ids = torch.tensor([[1, 20, 30, 40]])
     with torch.no_grad():
         merged = AutoModelForCausalLM.from_pretrained(folder).eval()

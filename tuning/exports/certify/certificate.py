@@ -1,0 +1,245 @@
+"""What the figures of an artefact amount to: green, yellow or red, with one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tuning.data.template import chat_template
+from tuning.errors import UserError
+from tuning.exports.certify.engine import Engine
+from tuning.exports.certify.measure import Read, Scorer, compare
+from tuning.exports.certify.reference import Reference
+from tuning.exports.questions import Asked
+from tuning.files import write_json
+from tuning.models.weights import Progress
+
+FILE = "certificate.json"
+Colour = Literal["green", "yellow", "red"]
+WORST: tuple[Colour, ...] = ("green", "yellow", "red")
+
+GREEN_TOP, YELLOW_TOP = 0.97, 0.85
+"""Share of places with the same first choice. Eight bits and more keep 98% and more of them even in a model of 135M
+parameters, four bits some 90%; a wrong weight keeps less than three quarters."""
+GREEN_KEPT, YELLOW_KEPT = 0.9, 0.6
+"""Share of the adapter's change that the artefact keeps, 1 - KL(tuned || artefact) / KL(tuned || base): 0 is the base
+itself. Rounding to eight bits takes 1 to 2% of it; below six tenths the file is as near to the base as to the tune."""
+GREEN_STRENGTH, YELLOW_STRENGTH = 0.1, 0.25
+"""How far the strength of the change may be from 1. Rounding moves log-probabilities to both sides and leaves it at 1;
+an adapter of which a part is missing is weaker by that part, however finely the rest is stored."""
+FAINT = 1e-3
+"""Nats by which the adapter changes the base at least for shares of that change to mean anything."""
+EXACT = frozenset({"F32", "F16", "BF16", "fp32", "fp16", "bf16"})
+EXACT_TOP, EXACT_KEPT, EXACT_STRENGTH = 0.99, 0.97, 0.03
+"""Asked of formats that do not quantise: rounding to 16 bits moves near ties alone."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The outcome. ``colour`` decides whether an artefact is offered; ``sentence`` says why, ``reasons`` all of it."""
+
+    colour: Colour
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    questions: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Certificate:
+        """What :meth:`to_dict` gave. Raises UserError for anything else."""
+        if content.get("colour") not in WORST or not isinstance(content.get("sentence"), str):
+            raise UserError("This is no certificate of an export: export again.")
+        reasons, questions, notes = (tuple(content.get(name) or ()) for name in ("reasons", "questions", "notes"))
+        figures, about = (dict(content.get(name) or {}) for name in ("figures", "about"))
+        return cls(content["colour"], content["sentence"], reasons, figures, questions, notes, about)
+
+    def write(self, folder: Path) -> Path:
+        """Write certificate.json to a folder. Raises OSError."""
+        write_json(folder / FILE, self.to_dict(), indent=2)
+        return folder / FILE
+
+    def lines(self) -> list[str]:
+        """For a terminal: the colour with its sentence, the figures, what else is to be said."""
+        told = [f"{self.colour}: {self.sentence}", *self.reasons[1:]]
+        if self.figures:
+            told.append(figures_line(self.figures))
+        return [*told, *self.notes]
+
+    def markdown(self) -> str:
+        """For a card."""
+        rows = "".join(f"| {name.replace('_', ' ')} | {rounded(value)} |\n" for name, value in self.figures.items())
+        notes = "".join(f"- {note}\n" for note in (*self.reasons[1:], *self.notes))
+        return f"## Certificate: {self.colour}\n\n{self.sentence}\n\n{notes}\n| | |\n| --- | --- |\n{rows}"
+
+
+def refused(sentence: str, about: dict[str, Any]) -> Certificate:
+    """The certificate of an artefact that its engine cannot use at all."""
+    return Certificate("red", sentence, (sentence,), about=about)
+
+
+def unchecked(sentence: str, about: dict[str, Any]) -> Certificate:
+    """The certificate of an artefact that could not be checked here."""
+    return Certificate("yellow", sentence, (sentence,), about=about)
+
+
+def certify(
+    engine: Engine,
+    reference: Reference,
+    questions: Sequence[Asked],
+    report: Progress,
+    *,
+    precision: str,
+    about: dict[str, Any],
+    notes: Sequence[str] = (),
+    scorer: Scorer | None = None,
+) -> Certificate:
+    """Put the questions to an artefact, compare it with the reference, and judge.
+
+    Raises UserError if there are no questions. An engine that gives up in the middle makes the certificate red.
+    """
+    if not questions:
+        raise UserError("There is no question to compare the export on: name a task with some.")
+    about = {"engine": engine.name, "precision": precision, **about}
+    try:
+        lost = lost_ends(engine, reference)
+        reads = compare(engine, reference, questions, report, scorer)
+    except UserError as error:
+        return refused(str(error), about)
+    figures = summary(reads)
+    found = [*prompt_faults(reads), *end_faults(lost), *weight_faults(figures, precision)]
+    found.sort(key=lambda fault: -WORST.index(fault[0]))
+    if not found:
+        found = [("green", good_words(figures))]
+    sentences = tuple(sentence for _, sentence in found)
+    kept = tuple(asdict(read) | {"kl": None, "kl_base": None, "same_top": None} for read in reads)
+    return Certificate(found[0][0], sentences[0], sentences, figures, kept, tuple(notes), about)
+
+
+def lost_ends(engine: Engine, reference: Reference) -> list[str]:
+    """The tokens that end an answer of the tuned side and not one of the artefact."""
+    tokenizer = reference.tokenizer
+    made = chat_template(tokenizer)
+    tokens = {made.traits.closing_token, tokenizer.eos_token_id} - {None}
+    lost = [token for token in sorted(int(token) for token in tokens if token is not None) if not engine.ends_at(token)]
+    return [str(tokenizer.convert_ids_to_tokens(token)) for token in lost]
+
+
+def summary(reads: Sequence[Read]) -> dict[str, Any]:
+    """The figures of all questions together."""
+    kl = sorted(value for read in reads for value in read.kl)
+    kl_base = [value for read in reads for value in read.kl_base]
+    same = [value for read in reads for value in read.same_top]
+    places = max(1, len(kl))
+    change = sum(kl_base) / places
+    weight = sum(read.weight for read in reads)
+    figures: dict[str, Any] = {
+        "questions": len(reads),
+        "places": len(kl),
+        "prompts_equal": sum(read.prompt_parted_at is None for read in reads),
+        "answers_equal": sum(read.parted_at is None for read in reads),
+        "same_top": sum(same) / places,
+        "mean_kl": sum(kl) / places,
+        "p99_kl": kl[min(len(kl) - 1, int(0.99 * len(kl)))] if kl else 0.0,
+        "kl_tuned_base": change,
+        "kept": 1 - sum(kl) / sum(kl_base) if change >= FAINT else None,
+        "strength": sum(read.shift for read in reads) / weight if change >= FAINT and weight > 0 else None,
+    }
+    gold = [read for read in reads if read.gold_nats]
+    if gold:
+        tokens = sum(read.gold_tokens for read in gold)
+        nats = {side: sum(read.gold_nats[side] for read in gold) / tokens for side in ("base", "tuned", "artefact")}
+        figures |= {f"nats_{side}": value for side, value in nats.items()}
+        gain = nats["base"] - nats["tuned"]
+        figures["gain_kept"] = (nats["base"] - nats["artefact"]) / gain if gain > FAINT else None
+    scores = [read.score for read in reads if read.score is not None]
+    if scores:
+        figures["score"] = sum(scores) / len(scores)
+    return figures
+
+
+Fault = tuple[Colour, str]
+
+
+def prompt_faults(reads: Sequence[Read]) -> list[Fault]:
+    """What is wrong with the prompts as the engine reads them."""
+    wrong = [read for read in reads if read.prompt_parted_at is not None]
+    if not wrong:
+        return []
+    words = f"{len(wrong)} of {len(reads)} prompts are read in other tokens than in training, {wrong[0].prompt_words}"
+    return [("red", f"{words}: template, begin token or tokenizer is wrong.")]
+
+
+def end_faults(lost: Sequence[str]) -> list[Fault]:
+    """What is wrong with the ends of answers."""
+    if not lost:
+        return []
+    return [("red", f"Answers do not end at {', '.join(lost)}, as they did in training: they will go on and on.")]
+
+
+def weight_faults(figures: dict[str, Any], precision: str) -> list[Fault]:
+    """What is wrong with the weights, from the figures."""
+    exact = precision in EXACT
+    good_top, good_kept, good_off = (
+        (EXACT_TOP, EXACT_KEPT, EXACT_STRENGTH) if exact else (GREEN_TOP, GREEN_KEPT, GREEN_STRENGTH)
+    )
+    bad_top, bad_kept, bad_off = (GREEN_TOP, GREEN_KEPT, GREEN_STRENGTH) if exact else (
+        YELLOW_TOP, YELLOW_KEPT, YELLOW_STRENGTH)  # fmt: skip
+    found: list[Fault] = []
+    kept, strength, top = figures["kept"], figures["strength"], figures["same_top"]
+    if kept is None:
+        found.append(("yellow", "The adapter changes hardly anything here, so it cannot be told whether it is in."))
+    elif kept < good_kept:
+        what = "it is nearer to the base than to the tuned side" if kept < 0.5 else "the rest is lost"
+        found.append((worse(kept, bad_kept), f"The file keeps {max(0.0, kept):.0%} of the adapter's change: {what}."))
+    if strength is not None and abs(strength - 1) > good_off:
+        off = abs(strength - 1)
+        found.append((worse(-off, -bad_off), f"The adapter's change has {strength:.0%} of its strength in the file."))
+    if top < good_top:
+        found.append((worse(top, bad_top), f"Its first choice is the tuned side's at {top:.1%} of the places alone."))
+    return found
+
+
+def worse(value: float, limit: float) -> Colour:
+    """Yellow down to a limit, red below it."""
+    return "red" if value < limit else "yellow"
+
+
+def good_words(figures: dict[str, Any]) -> str:
+    """What is said of an artefact without faults."""
+    kept = f"keeps {figures['kept']:.0%} of the adapter's change, and " if figures["kept"] is not None else ""
+    return f"The file {kept}its first choice is the tuned side's at {figures['same_top']:.1%} of the places."
+
+
+def figures_line(figures: dict[str, Any]) -> str:
+    """The figures in one line for people."""
+    parts = [
+        f"prompts equal {figures['prompts_equal']} of {figures['questions']}",
+        f"answers equal {figures['answers_equal']} of {figures['questions']}",
+        f"same first choice {figures['same_top']:.1%} of {figures['places']:,} places",
+        f"KL mean {figures['mean_kl']:.4f}, 99th percentile {figures['p99_kl']:.4f} nats",
+    ]
+    if "nats_artefact" in figures:
+        parts.append(
+            "nats a token on the data's answers: "
+            + ", ".join(f"{side} {figures[f'nats_{side}']:.3f}" for side in ("base", "tuned", "artefact"))
+        )
+        if figures["gain_kept"] is not None:
+            parts.append(f"keeps {figures['gain_kept']:.0%} of the gain")
+    if "score" in figures:
+        parts.append(f"score {figures['score']:.1%}")
+    return "; ".join(parts) + "."
+
+
+def rounded(value: Any) -> str:
+    """A figure for a table."""
+    if value is None:
+        return "cannot be told"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

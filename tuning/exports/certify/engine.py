@@ -1,0 +1,61 @@
+"""What a model that is compared must be able to do, whoever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tuning.data.chat import Message
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a model thought of the next token at one place: the log-probabilities (natural) of some tokens, or of all,
+    likeliest first."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def first(self) -> int:
+        """The likeliest token."""
+        return self.tokens[0]
+
+    def of(self, token: int) -> float | None:
+        """The log-probability of a token; None if it is not among those that are told."""
+        try:
+            return self.logprobs[self.tokens.index(token)]
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A greedy answer: its tokens, the one that ended it included, and what was thought at each of them."""
+
+    tokens: tuple[int, ...]
+    places: tuple[Place, ...]
+    ended: bool
+    """Whether it ended by itself, rather than at the limit."""
+
+
+class Engine(Protocol):
+    """A program that answers with the artefact."""
+
+    name: str
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens of a conversation as this engine renders and splits it, up to where the answer begins."""
+
+    def answer(self, prompt: Sequence[int], most: int) -> Answer:
+        """The greedy answer to a prompt, at most ``most`` tokens."""
+
+    def read(self, prompt: Sequence[int], text: Sequence[int]) -> list[Place]:
+        """What is thought at every token of ``text`` as it follows ``prompt``."""
+
+    def ends_at(self, token: int) -> bool:
+        """Whether an answer is over with this token."""
+
+    def close(self) -> None:
+        """Let go of the model."""

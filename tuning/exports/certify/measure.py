@@ -1,0 +1,179 @@
+"""An artefact and its reference on the same questions: tokens, answers, distributions.
+
+The artefact writes its greedy answer, and the reference reads it in one pass: the two answers are equal as long as the
+reference's first choice is the token that was written. Divergences are in nats. Where an engine tells the likeliest
+tokens alone, the others count as one, which makes the divergence a little smaller than it is, never larger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuning.data.chat import encode_messages
+from tuning.data.template import chat_template
+from tuning.exports.certify.engine import Engine, Place
+from tuning.exports.certify.reference import Reference
+from tuning.exports.questions import Asked
+from tuning.models.weights import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+ANSWER_TOKENS = 48
+GOLD_TOKENS = 32
+TINY = 1e-12
+Scorer = Callable[[Asked, str], float | None]
+"""A question and an answer's text → its score from 0 to 1, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """Figures of one question. ``parted_at`` is the first token of the answer that the reference would not have
+    written, and ``parted_margin`` by how much it is likelier to the reference than its own first choice (below 0)."""
+
+    question: str
+    prompt_tokens: int
+    prompt_parted_at: int | None
+    prompt_words: str
+    answer: str
+    answer_tokens: int
+    parted_at: int | None
+    parted_margin: float
+    ended: bool
+    kl: list[float]
+    kl_base: list[float]
+    same_top: list[bool]
+    weight: float
+    shift: float
+    """Sums over places and tokens of (p of the reference) times the change from base to tuned squared, and times that
+    change and the one from base to artefact: their quotient is the strength."""
+    gold_nats: dict[str, float] = field(default_factory=dict)
+    gold_tokens: int = 0
+    score: float | None = None
+
+
+def compare(
+    engine: Engine, reference: Reference, questions: Sequence[Asked], report: Progress, scorer: Scorer | None = None
+) -> list[Read]:
+    """Put every question to the artefact and have the reference read the answers."""
+    found = []
+    for number, asked in enumerate(questions):
+        report(f"checking question {number + 1} of {len(questions)}", number / len(questions))
+        found.append(compare_one(engine, reference, asked, scorer))
+    return found
+
+
+def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scorer | None = None) -> Read:
+    """Figures of one question."""
+    tokenizer = reference.tokenizer
+    prompt = encode_messages(tokenizer, asked.messages)
+    theirs = engine.prompt_ids(asked.messages)
+    parted = first_difference(prompt, theirs)
+    answer = engine.answer(prompt, ANSWER_TOKENS)
+    figures = Figures()
+    tuned, base = reference.both(prompt, answer.tokens)
+    figures.add(answer.places, tuned, base)
+    at = next((place for place, (row, token) in enumerate(zip(tuned, answer.tokens, strict=True))
+               if int(row.argmax()) != token), None)  # fmt: skip
+    margin = 0.0 if at is None else float(tuned[at, answer.tokens[at]] - tuned[at].max())
+    nats: dict[str, float] = {}
+    gold: list[int] = []
+    if asked.gold:
+        template = chat_template(tokenizer)
+        gold = [*template.encode_answer(asked.gold), *template.closing_ids][:GOLD_TOKENS]
+        places = engine.read(prompt, gold)
+        tuned, base = reference.both(prompt, gold)
+        figures.add(places, tuned, base)
+        nats = {
+            "artefact": -sum(known_or_least(place, token) for place, token in zip(places, gold, strict=True)),
+            "tuned": -sum(float(row[token]) for row, token in zip(tuned, gold, strict=True)),
+            "base": -sum(float(row[token]) for row, token in zip(base, gold, strict=True)),
+        }
+    text = str(tokenizer.decode(list(answer.tokens), skip_special_tokens=True))
+    return Read(
+        asked.name,
+        len(prompt),
+        parted,
+        "" if parted is None else difference_words(tokenizer, prompt, theirs, parted),
+        text,
+        len(answer.tokens),
+        at,
+        margin,
+        answer.ended,
+        figures.kl,
+        figures.kl_base,
+        figures.same_top,
+        figures.weight,
+        figures.shift,
+        nats,
+        len(gold),
+        scorer(asked, text) if scorer else None,
+    )
+
+
+@dataclass
+class Figures:
+    """Figures of places, gathered."""
+
+    kl: list[float] = field(default_factory=list)
+    kl_base: list[float] = field(default_factory=list)
+    same_top: list[bool] = field(default_factory=list)
+    weight: float = 0.0
+    shift: float = 0.0
+
+    def add(self, places: Sequence[Place], tuned: torch.Tensor, base: torch.Tensor) -> None:
+        """Take in places with the reference's log-probabilities [places, vocabulary]."""
+        import torch
+
+        width = min(tuned.shape[1], base.shape[1])
+        for place, ours, untuned in zip(places, tuned, base, strict=True):
+            self.same_top.append(int(ours.argmax()) == place.first)
+            self.kl.append(divergence(ours, place))
+            part = ours[:width]
+            self.kl_base.append(max(0.0, float((part.exp() * (part - untuned[:width])).nan_to_num().sum())))
+            kept = [at for at, token in enumerate(place.tokens) if token < width][:128]
+            tokens = torch.tensor([place.tokens[at] for at in kept])
+            theirs = torch.tensor([place.logprobs[at] for at in kept])
+            change = ours[tokens] - untuned[tokens]
+            weight = ours[tokens].exp()
+            self.weight += float((weight * change * change).sum())
+            self.shift += float((weight * change * (theirs - untuned[tokens])).sum())
+
+
+def divergence(ours: torch.Tensor, place: Place) -> float:
+    """KL(reference || artefact) in nats at one place, from the reference's log-probabilities [vocabulary]; the tokens
+    that the artefact tells nothing of count as one."""
+    import torch
+
+    told = [at for at, token in enumerate(place.tokens) if token < ours.shape[0]]
+    tokens = torch.tensor([place.tokens[at] for at in told])
+    theirs = torch.tensor([place.logprobs[at] for at in told], dtype=torch.float64)
+    mine = ours[tokens].double()
+    total = float((mine.exp() * (mine - theirs)).sum())
+    rest, their_rest = 1 - float(mine.exp().sum()), 1 - float(theirs.exp().sum())
+    if len(place.tokens) < ours.shape[0] and rest > TINY:
+        total += rest * math.log(rest / max(their_rest, TINY))
+    return max(0.0, total)
+
+
+def known_or_least(place: Place, token: int) -> float:
+    """A token's log-probability; where it is not told, that of the last one told, which is more than it can be."""
+    found = place.of(token)
+    return place.logprobs[-1] if found is None else found
+
+
+def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
+    """The place of the first token that differs; None if all are equal."""
+    for place, (one, other) in enumerate(zip(ours, theirs, strict=False)):
+        if one != other:
+            return place
+    return None if len(ours) == len(theirs) else min(len(ours), len(theirs))
+
+
+def difference_words(tokenizer: Any, ours: Sequence[int], theirs: Sequence[int], at: int) -> str:
+    """Two prompts around the first token that differs, in words."""
+    pieces = [str(tokenizer.decode(ids[at : at + 4])) if at < len(ids) else "" for ids in (ours, theirs)]
+    return f"at token {at + 1} trained on {pieces[0]!r} ({len(ours)} tokens), read {pieces[1]!r} ({len(theirs)} tokens)"

@@ -1,0 +1,101 @@
+"""The tuned side that an artefact is compared with: base and adapter through peft, or a page's pair."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tuning.exports.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Reference(Protocol):
+    """Both sides of a comparison, and the tokenizer that the tuned one is asked with."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities in fp32 before every token of ``text``, [tokens, vocabulary], of tuned and base side."""
+
+
+class Reader:
+    """A model that reads texts; what a text begins with as the one before is not computed again."""
+
+    def __init__(self, model: Any) -> None:
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._model = model
+        words = inspect.signature(inner.forward).parameters
+        self._keeps = "logits_to_keep" in words
+        self._cache_word = "cache" if "cache" in words else "past_key_values"
+        self._caches = not getattr(inner, "_is_stateful", False)
+        self._read: list[int] = []
+        self._cache: Any = None
+
+    def logprobs(self, prompt: Sequence[int], text: Sequence[int]) -> torch.Tensor:
+        """Log-probabilities in fp32 before every token of ``text`` as it follows ``prompt``, [tokens, vocabulary]."""
+        import torch
+        from transformers import DynamicCache
+
+        ids = [*prompt, *text[:-1]]
+        options: dict[str, Any] = {"logits_to_keep": len(text)} if self._keeps else {}
+        known = 0
+        if self._caches:
+            most = len(prompt) - 1  # at least the last token of the prompt is read, before the text's first
+            pairs = zip(self._read[:most], ids, strict=False)
+            known = next((at for at, (one, other) in enumerate(pairs) if one != other), min(most, len(self._read)))
+            if self._cache is None or not known:
+                self._cache, known = DynamicCache(), 0
+            elif known < len(self._read):
+                self._cache.crop(known - len(self._read))
+            options |= {self._cache_word: self._cache, "use_cache": True}
+            self._read = ids
+        with torch.inference_mode():
+            logits: torch.Tensor = self._model(
+                input_ids=torch.tensor([ids[known:]], device=self._model.device), **options
+            ).logits
+            return logits[0, -len(text) :].float().log_softmax(-1)
+
+
+class TwoModels:
+    """Two models in memory, such as those of a page's pair."""
+
+    def __init__(self, tuned: PreTrainedModel, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._tuned, self._base = Reader(tuned), Reader(base)
+
+    def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :class:`Reference` says."""
+        return self._tuned.logprobs(prompt, text), self._base.logprobs(prompt, text)
+
+
+class Unmerged:
+    """One base in memory with the adapter beside it, switched on and off."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._tuned, self._base = Reader(model), Reader(model)
+
+    def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :class:`Reference` says."""
+        tuned = self._tuned.logprobs(prompt, text)
+        with self.model.disable_adapter():
+            return tuned, self._base.logprobs(prompt, text)
+
+
+def load_reference(subject: Subject) -> Unmerged:
+    """Base and adapter in fp32, unmerged: as it was trained. Raises UserError if the adapter does not fit."""
+    from tuning.exports.tensors import entries_of, grows, with_adapter
+    from tuning.models.device import pick_device
+    from tuning.models.weights import load_model
+    from tuning.quiet import quiet
+
+    tokenizer = subject.tokenizer()
+    with quiet():
+        base = load_model(subject.weights, pick_device("cpu"))
+        if len(tokenizer) > entries_of(base) and grows(subject):
+            base.resize_token_embeddings(len(tokenizer))
+        return Unmerged(with_adapter(base, subject), tokenizer)
