@@ -151,9 +151,9 @@ def write_whole(subject: Subject, folder: Path, precision: str, report: Progress
     name = next(each for each in MERGED if each == precision)
     notes = write_merged(subject, folder, name, report)
     # The record says in which prompt the model is asked.
-    for name, kept in (("README.md", "ADAPTER.md"), (RECORD_FILE, RECORD_FILE)):
-        if (subject.adapter / name).is_file():
-            shutil.copy(subject.adapter / name, folder / kept)
+    for brought, kept in (("README.md", "ADAPTER.md"), (RECORD_FILE, RECORD_FILE)):
+        if (subject.adapter / brought).is_file():
+            shutil.copy(subject.adapter / brought, folder / kept)
     return Written(lambda: open_merged(folder), ["vllm serve PATH/TO/THIS/FOLDER"], notes)
 
 
