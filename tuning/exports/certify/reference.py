@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuning.exports.subject import Subject
+from tuning.upstream.transformers_parts import is_stateful
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class Reader:
         words = inspect.signature(inner.forward).parameters
         self._keeps = "logits_to_keep" in words
         self._cache_word = "cache" if "cache" in words else "past_key_values"
-        self._caches = not getattr(inner, "_is_stateful", False)
+        self._caches = not is_stateful(inner)
         self._read: list[int] = []
         self._cache: Any = None
 
