@@ -15,9 +15,10 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept fo
 import gradio as gr
 from fastapi import FastAPI
 
-from eval_prompts import compare_tab, results_tab
+from eval_prompts import compare_tab, lens_tab, results_tab
 from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.task import Task
@@ -61,6 +62,8 @@ def build_page(
     ``task`` is what is asked, without it the five probes; unless ``results_for_all``, the results are the owner's."""
     tasks = TaskChoice(task)
     visitors = compare_tab.Visitors()
+    readings = Readings(lens)
+    seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
     watcher = Watcher()
     training = Actions(
         watcher,
@@ -70,17 +73,20 @@ def build_page(
         base=lambda: lens.status().model,
     )
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        compare_tab.build_header(lens, watcher.training_words, owns, tasks)
+        compare_tab.build_header(lens, watcher.training_words, owns, tasks, seen.of_adapters)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
-                compare_tab.build(page, lens, visitors, pairs, tasks)
+                compare_tab.build(page, lens, visitors, pairs, tasks, seen.of_texts)
+            with gr.Tab("Lens", elem_id="ll-tab-lens"):
+                lens_tab.build(seen)
             with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
                 results_tab.build(pairs, owns, results_for_all)
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
+        lens_tab.build_endpoints(seen, readings, owns)
         training_endpoints.build(training)
         page.unload(visitors.forget)
     page.queue(max_size=MAX_QUEUE)

@@ -31,13 +31,15 @@ class Prompt:
     """One question as it is asked: the conversation that the answer follows, and ``text``, which is what people see.
 
     ``size`` counts the characters that whoever asks has given, for the caps on questions; ``seed`` is this question's
-    own, where it is not that of the settings.
+    own, where it is not that of the settings. ``begun`` is how the answer begins, as text or in tokens of the side that
+    is asked: it goes on from there.
     """
 
     text: str
     messages: tuple[Message, ...]
     size: int = 0
     seed: int | None = None
+    begun: str | tuple[int, ...] = ()
 
 
 def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = PYTHON_FORMAT) -> Prompt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "row.js", "board.js",
-    "results.js", "header.js", "keys.js",
+    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "row.js", "board.js",
+    "results.js", "adapter.js", "header.js", "keys.js",
 )  # fmt: skip
-STYLES = ("page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css")
+STYLES = ("page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css")
 EXAMPLES = (
     "Reverse a string without using slicing.",
     "Count how often each word occurs in a text.",
@@ -58,10 +58,15 @@ def head() -> str:
 
 
 def build_header(
-    lens: Lens, training: Callable[[], str], is_owner: Callable[[gr.Request], bool], tasks: TaskChoice
+    lens: Lens,
+    training: Callable[[], str],
+    is_owner: Callable[[gr.Request], bool],
+    tasks: TaskChoice,
+    functions: Sequence[Callable[..., Any]] = (),
 ) -> None:
     """The line with the name, the two models and the live status; ``training`` says in words what trains, or '',
-    ``is_owner`` whether a request is the owner's, and ``tasks`` in which prompt questions are put."""
+    ``is_owner`` whether a request is the owner's, and ``tasks`` in which prompt questions are put. The panel behind the
+    adapter's name calls ``functions``."""
 
     def training_now() -> str:
         try:
@@ -77,7 +82,7 @@ def build_header(
     gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountHeader(element, server)",
-        server_functions=[status],
+        server_functions=[status, *functions],
         elem_id="ll-header",
         apply_default_css=False,
     )
@@ -120,8 +125,15 @@ def notice(text: str, level: str = "error") -> dict[str, Any]:
     return {"notice": {"level": level, "text": text, "at": time.time()}}
 
 
-def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, tasks: TaskChoice) -> None:
-    """The Compare tab inside the current layout of ``page``."""
+def build(
+    page: gr.Blocks,
+    lens: Lens,
+    visitors: Visitors,
+    pairs: ShownPairs,
+    tasks: TaskChoice,
+    functions: Sequence[Callable[..., Any]] = (),
+) -> None:
+    """The Compare tab inside the current layout of ``page``; the lens of a row calls ``functions``."""
     task = tasks.task
     with gr.Column(elem_id="ll-ask-bar"):
         with gr.Row(elem_id="ll-ask-row"):
@@ -160,7 +172,7 @@ def build(page: gr.Blocks, lens: Lens, visitors: Visitors, pairs: ShownPairs, ta
     board = gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountBoard(element, props, watch, server)",
-        server_functions=voting(pairs),
+        server_functions=[*voting(pairs), *functions],
         elem_id="ll-board",
         apply_default_css=False,
         probes=[

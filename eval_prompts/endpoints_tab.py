@@ -247,7 +247,7 @@ def build(
     _add_stream(ask_probes, Rows)
     _add_stream(ask_pairs, Rows)
     for answer_at_once in (rate, undo, results, list_tasks, use_task):
-        _add(answer_at_once, queue=False)
+        add_endpoint(answer_at_once, queue=False)
     gr.api(status, api_name="status", queue=False)
 
 
@@ -291,7 +291,7 @@ def _add_stream(stream: Callable[..., Iterator[Any]], step: Any) -> None:
     gr.api(endpoint, api_name=stream.__name__, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
 
 
-def _add(answer: Callable[..., Any], **options: Any) -> None:
+def add_endpoint(answer: Callable[..., Any], **options: Any) -> None:
     """An endpoint with one answer, named after its function."""
 
     def endpoint(*values: Any, **named: Any) -> Any:

@@ -142,8 +142,11 @@ class Engine:
                 raise UserError(
                     f"The question is {len(prompt):,} tokens long; this model holds {context:,}: shorten it."
                 )
-            row.ids, row.prompt_length = list(prompt), len(prompt)
-            row.limit = min(len(prompt) + int(settings.max_new_tokens), context)
+            begun = beginning(row.stream.questions[row.index].begun, tokenizer)
+            if len(prompt) + len(begun) >= context:
+                raise UserError(f"Question and beginning fill the {context:,} tokens that this model holds: cut them.")
+            row.ids, row.prompt_length = [*prompt, *begun], len(prompt)
+            row.limit = min(len(row.ids) + int(settings.max_new_tokens), context)
             row.generator = generator_for(settings, row.stream.questions[row.index].seed)
             row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
             row.decode = decoder(tokenizer, row.ends)
@@ -324,6 +327,15 @@ class Engine:
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)
                 self._background = deque(row for row in self._background if row.stream is not stream)
+
+
+def beginning(begun: str | Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens with which an answer begins, where that is given. Raises UserError for tokens that there are not."""
+    if isinstance(begun, str):
+        return chat_template(tokenizer).encode_answer(begun) if begun else []
+    if begun and not 0 <= min(begun) <= max(begun) < len(tokenizer):
+        raise UserError("The answer begins with tokens that this model lacks: read its text again.")
+    return list(begun)
 
 
 def _streams(rows: Iterable[Row]) -> list[Stream]:

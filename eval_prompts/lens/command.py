@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval_prompts.lens.token_lens import wanted_words
+
 if TYPE_CHECKING:
     import argparse
 
@@ -64,7 +66,8 @@ def print_tokens(readings: Mapping[str, Reading], file: Path | None) -> None:
         figures = reading.figures
         print(f"── {name} ── {figures.tokens} tokens after a prompt of {reading.prompt_tokens}")
         print(f"perplexity base {figures.perplexity_base:.3f}, tuned {figures.perplexity_tuned:.3f}")
-        print(f"KL(base || tuned) {figures.mean_kl:.4f} nats a token, same first choice {figures.same_top:.1%}")
+        divergence = "" if figures.mean_kl is None else f"KL(base || tuned) {figures.mean_kl:.4f} nats a token, "
+        print(f"{divergence}same first choice {figures.same_top:.1%}")
         print("".join(f"{note}\n" for note in reading.notes), end="")
         if name in ("base", "tuned") and len(readings) > 1:
             print(parting_words(reading))
@@ -72,8 +75,8 @@ def print_tokens(readings: Mapping[str, Reading], file: Path | None) -> None:
         for place in most_changed(reading):
             entry = reading.scores[place]
             wanted = [
-                " ".join(f"{reading.choices[token]!r} {odds:.0%}" for token, odds in side.top[:2])
-                for side in (entry.base, entry.tuned)
+                " ".join(f"{reading.choices[side][token]!r} {odds:.0%}" for token, odds in thought.top[:2])
+                for side, thought in entry.sides
             ]
             print(f"{reading.pieces[place]!r:>16} {entry.change:>+8.2f}  {wanted[0]:<25} {wanted[1]}")
         print()
@@ -93,11 +96,7 @@ def most_changed(reading: Reading) -> list[int]:
 
 def parting_words(reading: Reading) -> str:
     """Where the two models' first choices part along an answer for the first time."""
-    for piece, entry in zip(reading.pieces, reading.scores, strict=True):
-        if not entry.same_top:
-            (ours, our_odds), (theirs, their_odds) = entry.base.top[0], entry.tuned.top[0]
-            return (
-                f"here they part, at {piece!r}: base wanted {reading.choices[ours]!r} {our_odds:.0%}, "
-                f"tuned {reading.choices[theirs]!r} {their_odds:.0%}"
-            )
-    return "they never part: both models' first choice is the same at every token"
+    place = reading.parts_at
+    if place is None:
+        return "they never part: both models' first choice is the same at every token"
+    return f"here they part, at {reading.pieces[place]!r}: {wanted_words(reading, place)}"

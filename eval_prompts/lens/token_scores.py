@@ -7,9 +7,9 @@ is ever larger than :data:`CHUNK_BYTES`. All figures are natural logarithms in f
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuning.errors import UserError
 from tuning.upstream.transformers_parts import is_stateful
@@ -20,28 +20,37 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 32 << 20
 TOP = 8
+KEEPS = "logits_to_keep"
+"""The parameter of a forward pass that has logits computed of its last places alone."""
 
 
 @dataclass(frozen=True)
 class SideScore:
     """What one model thought at one place: the log-probability and rank (1 is its first choice) of the token that came,
-    the entropy of its distribution in nats, and its first choices with their probabilities, likeliest first."""
+    the entropy of its distribution in nats, its first choices with their probabilities, likeliest first, and in ``end``
+    the probability that the answer ends at this place."""
 
     logprob: float
     rank: int
     entropy: float
     top: tuple[tuple[int, float], ...]
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One token of the text under both models; ``kl_base_tuned`` is KL(base || tuned) in nats, and so the other way."""
+    """One token of the text under both models; ``kl_base_tuned`` is KL(base || tuned) in nats, and so the other way.
+
+    Between two tokenizers (see :mod:`.aligned`) it is a stretch of text, there is no KL, and ``agree`` says whether
+    both first choices are the same text.
+    """
 
     token: int
     base: SideScore
     tuned: SideScore
-    kl_base_tuned: float
-    kl_tuned_base: float
+    kl_base_tuned: float | None
+    kl_tuned_base: float | None
+    agree: bool | None = None
 
     @property
     def change(self) -> float:
@@ -49,93 +58,140 @@ class TokenScore:
         return self.tuned.logprob - self.base.logprob
 
     @property
+    def sides(self) -> tuple[tuple[Literal["base"], SideScore], tuple[Literal["tuned"], SideScore]]:
+        """Both models' thoughts, by side."""
+        return ("base", self.base), ("tuned", self.tuned)
+
+    @property
     def same_top(self) -> bool:
         """Whether both models' first choice is the same token."""
-        return self.base.top[0][0] == self.tuned.top[0][0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"change": self.change, "same_top": self.same_top}
+        return self.base.top[0][0] == self.tuned.top[0][0] if self.agree is None else self.agree
 
 
 def score(
-    base: PreTrainedModel, tuned: PreTrainedModel, prompt_ids: Sequence[int], text_ids: Sequence[int]
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    prompt_ids: Sequence[int],
+    text_ids: Sequence[int],
+    ends: Collection[int] = (),
 ) -> list[TokenScore]:
     """Score every token of ``text_ids`` as it follows ``prompt_ids`` (at least one token) under both models.
 
-    Raises UserError if there is nothing to score, the text does not fit into the context of a model (see
-    :func:`room`), or the two models have vocabularies of different sizes.
+    ``ends`` are the tokens that end an answer. Where one vocabulary is larger (see :func:`shared_entries`), both
+    distributions are those over the tokens that both have. Raises UserError if there is nothing to score, the text does
+    not fit into the context of a model (see :func:`room`), or it holds tokens that one model lacks.
     """
     import torch
 
+    entries = shared_entries(base, tuned)
+    check(prompt_ids, text_ids, min(room(model, len(prompt_ids)) for model in (base, tuned)))
+    if max((*prompt_ids, *text_ids)) >= entries:
+        raise UserError(f"The text holds tokens beyond the {entries:,} that both models have: it cannot be compared.")
+    found: list[TokenScore] = []
+    with torch.inference_mode():
+        rows = min(chunk_rows(model) for model in (base, tuned))
+        pairs = zip(
+            predictions(base, prompt_ids, text_ids, rows, entries),
+            predictions(tuned, prompt_ids, text_ids, rows, entries),
+            strict=True,
+        )
+        for ours, theirs in pairs:
+            tokens = torch.tensor(text_ids[len(found) : len(found) + len(ours)], device=ours.device)
+            found += both(ours, theirs, tokens, [end for end in ends if end < entries])
+    return found
+
+
+def score_alone(
+    model: PreTrainedModel, prompt_ids: Sequence[int], text_ids: Sequence[int], ends: Collection[int] = ()
+) -> list[SideScore]:
+    """Score every token of ``text_ids`` as it follows ``prompt_ids`` under one model. Raises UserError as :func:`score`
+    does."""
+    import torch
+
+    check(prompt_ids, text_ids, room(model, len(prompt_ids)))
+    found: list[SideScore] = []
+    with torch.inference_mode():
+        for logprobs in predictions(model, prompt_ids, text_ids, chunk_rows(model), entries_of(model)):
+            tokens = torch.tensor(text_ids[len(found) : len(found) + len(logprobs)], device=logprobs.device)
+            found += side_scores(logprobs, tokens, list(ends))
+    return found
+
+
+def check(prompt_ids: Sequence[int], text_ids: Sequence[int], free: int) -> None:
+    """Raise UserError unless there is a prompt, and a text that fits into ``free`` tokens."""
     if not text_ids:
         raise UserError("There is no text to score: give one.")
     if not prompt_ids:
         raise UserError("The text needs something before it, at least the token that begins every text.")
-    free = min(room(model, len(prompt_ids)) for model in (base, tuned))
     if len(text_ids) > free:
         raise UserError(f"The text has {len(text_ids):,} tokens, and the context has room for {free:,}: shorten it.")
-    found: list[TokenScore] = []
-    with torch.inference_mode():
-        rows = chunk_rows(base)
-        pairs = zip(
-            predictions(base, prompt_ids, text_ids, rows), predictions(tuned, prompt_ids, text_ids, rows), strict=True
-        )
-        for ours, theirs in pairs:
-            if ours.shape != theirs.shape:
-                raise UserError(
-                    f"The two models have vocabularies of {ours.shape[1]:,} and {theirs.shape[1]:,} tokens: they "
-                    "cannot be compared token by token."
-                )
-            tokens = torch.tensor(text_ids[len(found) : len(found) + len(ours)], device=ours.device)
-            found += both(ours, theirs, tokens)
-    return found
+
+
+def entries_of(model: PreTrainedModel) -> int:
+    """The size of a model's vocabulary, as its logits have it."""
+    head = model.get_output_embeddings()
+    weight = getattr(head, "weight", None)
+    return int(config_of(model).vocab_size) if weight is None else int(getattr(head, "out_features", weight.shape[0]))
+
+
+def shared_entries(base: PreTrainedModel, tuned: PreTrainedModel) -> int:
+    """How many tokens both vocabularies have: an adapter's own may be larger or smaller than the base's."""
+    return min(entries_of(base), entries_of(tuned))
+
+
+def config_of(model: PreTrainedModel) -> Any:
+    """The configuration of a model's text part."""
+    return model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
 
 
 def room(model: PreTrainedModel, prompt_length: int) -> int:
     """How many tokens of text fit behind a prompt; the last token of a text is scored, but not read."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    limit = getattr(config, "max_position_embeddings", None) or 1 << 30
+    limit = getattr(config_of(model), "max_position_embeddings", None) or 1 << 30
     return max(0, int(limit) - prompt_length + 1)
 
 
 def chunk_rows(model: PreTrainedModel) -> int:
     """How many places' logits in float32 are at most CHUNK_BYTES, at least one."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    return max(1, CHUNK_BYTES // (4 * int(config.vocab_size)))
+    return max(1, CHUNK_BYTES // (4 * entries_of(model)))
 
 
 def predictions(
-    model: PreTrainedModel, prompt_ids: Sequence[int], text_ids: Sequence[int], rows: int
+    model: PreTrainedModel, prompt_ids: Sequence[int], text_ids: Sequence[int], rows: int, entries: int
 ) -> Iterator[torch.Tensor]:
-    """Log-probabilities before every token of the text, in chunks [at most ``rows``, vocabulary] in float32."""
+    """Log-probabilities before every token of the text, in chunks [at most ``rows``, ``entries``] in float32, of the
+    first ``entries`` tokens of the vocabulary."""
     import torch
 
     ids = torch.tensor([[*prompt_ids, *text_ids[:-1]]], device=model.device)
-    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+    known = inspect.signature(model.forward).parameters
+    keeps, cache_name = KEEPS in known, "cache" if "cache" in known else "past_key_values"
     # A model with a recurrent state goes on token by token alone: it reads everything again for every chunk.
     stateful = is_stateful(model)
     cache, read = None, 0
-    for start in range(len(prompt_ids) - 1, ids.shape[1], rows):
-        end = min(start + rows, ids.shape[1])
-        options: dict[str, Any] = {"logits_to_keep": end - start} if keeps else {}
+    before = len(prompt_ids) - 1
+    # Without logits_to_keep every place fed has logits: the prompt, too, then goes in by pieces.
+    starts = [*range(before % rows, before, rows)] if before and not keeps and not stateful else []
+    for start in [*starts, *range(before, ids.shape[1], rows)]:
+        end = min(start + rows, ids.shape[1]) if start >= before else start
+        options: dict[str, Any] = {KEEPS: end - start} if keeps else {}
         if stateful:
             output = model(input_ids=ids[:, :end], use_cache=False, **options)
-        else:
-            output = model(input_ids=ids[:, read:end], past_key_values=cache, use_cache=True, **options)
-            cache, read = output.past_key_values, end
-        yield output.logits[0, start - end :].float().log_softmax(-1)
+        elif end > read:
+            output = model(input_ids=ids[:, read:end], **{cache_name: cache}, use_cache=True, **options)
+            cache, read = getattr(output, cache_name), end
+        if start >= before:
+            yield output.logits[0, start - end :, :entries].float().log_softmax(-1)
 
 
-def both(base: torch.Tensor, tuned: torch.Tensor, tokens: torch.Tensor) -> list[TokenScore]:
+def both(base: torch.Tensor, tuned: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[TokenScore]:
     """Figures of some places from both models' log-probabilities [places, vocabulary] and the tokens [places]."""
-    sides = side_scores(base, tokens), side_scores(tuned, tokens)
+    sides = side_scores(base, tokens, ends), side_scores(tuned, tokens, ends)
     forward = (base.exp() * (base - tuned)).nan_to_num().sum(-1).clamp(min=0).tolist()
     backward = (tuned.exp() * (tuned - base)).nan_to_num().sum(-1).clamp(min=0).tolist()
     return [TokenScore(*entry) for entry in zip(tokens.tolist(), *sides, forward, backward, strict=True)]
 
 
-def side_scores(logprobs: torch.Tensor, tokens: torch.Tensor) -> list[SideScore]:
+def side_scores(logprobs: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[SideScore]:
     """One model's figures from its log-probabilities [places, vocabulary] of the tokens [places]."""
     chosen = logprobs.gather(1, tokens[:, None])
     ranks = (logprobs > chosen).sum(-1) + 1
@@ -144,7 +200,8 @@ def side_scores(logprobs: torch.Tensor, tokens: torch.Tensor) -> list[SideScore]
     tops = [
         tuple(zip(row, odds, strict=True)) for row, odds in zip(indices.tolist(), values.exp().tolist(), strict=True)
     ]
-    figures = zip(chosen[:, 0].tolist(), ranks.tolist(), entropies.tolist(), tops, strict=True)
+    endings = logprobs[:, ends].exp().sum(-1)
+    figures = zip(chosen[:, 0].tolist(), ranks.tolist(), entropies.tolist(), tops, endings.tolist(), strict=True)
     return [SideScore(*entry) for entry in figures]
 
 

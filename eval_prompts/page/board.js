@@ -169,6 +169,8 @@
 
 		const voting = {
 			reasons: props.reasons || [],
+			tokens: (wish) => server.tokens(wish),
+			whatIf: (wish) => server.what_if(wish),
 			async send(pair, choice, reasons, comment) {
 				const answer = await server.rate({ pair, choice, reasons, comment, visitor: lens.visitor() });
 				if (answer.error) return answer.error;

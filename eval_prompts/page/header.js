@@ -17,7 +17,7 @@
 	/** Builds the header inside `root` and asks `server.status()` for news for as long as the page is visible. */
 	lens.mountHeader = function (root, server) {
 		const model = el("span", { class: "ll-name" }, "\u2026");
-		const adapter = el("span", { class: "ll-name" }, "\u2026");
+		const adapter = lens.buildAdapter(server);
 		const shared = el("span", { class: "ll-chip", hidden: true });
 		const tunedLabel = el("b", {}, "adapter"); // or "tuned model", where that is a whole one
 		const baseLabel = el("b", {}, "base"); // or "adapter", where two of them are compared
@@ -41,7 +41,7 @@
 				{ class: "ll-pair" },
 				shared,
 				el("span", { class: "ll-chip", "data-side": "base" }, baseLabel, model),
-				el("span", { class: "ll-chip", "data-side": "tuned" }, tunedLabel, adapter)
+				el("span", { class: "ll-chip", "data-side": "tuned" }, tunedLabel, adapter.root)
 			),
 			card,
 			bar
@@ -64,7 +64,7 @@
 				shared.hidden = !status.against; // two adapters of one base
 				setText(shared, `on ${status.base || ""}`);
 			}
-			if (status.adapter) setText(adapter, status.adapter);
+			if (status.adapter) adapter.update(status);
 			if (status.tuned) setText(tunedLabel, status.tuned);
 			setText(words, [status.words, status.training].filter(Boolean).join(" \u00b7 "));
 			setText(device, status.device ? `\u00b7 ${status.device}` : "");

@@ -41,6 +41,7 @@
 		part.draftWords = el("summary", {});
 		part.thinking = el("details", { class: "ll-thinking", hidden: true }, part.draftWords, part.draft);
 		part.diff = el("div", { class: "ll-diff" });
+		part.lens = el("div", { class: "ll-lens-place" });
 		part.hint = el("p", { class: "ll-hint" });
 		part.facts = el("span", { class: "ll-facts" });
 		part.sign = el("span", { class: "ll-sign", "aria-hidden": "true" });
@@ -55,7 +56,7 @@
 			"article",
 			{ class: "ll-side" },
 			el("header", { class: "ll-label" }, part.label, part.who, copies),
-			el("div", { class: "ll-answer" }, part.thinking, part.hint, part.body, part.diff),
+			el("div", { class: "ll-answer" }, part.thinking, part.hint, part.body, part.diff, part.lens),
 			el(
 				"footer",
 				{ class: "ll-foot" },
@@ -103,6 +104,8 @@
 	/** A row for question number `index`; `update(row, view, waiting)` brings it up to date. */
 	lens.buildRow = function (row, index, single, voting) {
 		const name = row.title || "your question";
+		const tokensButton = el("button", { type: "button", class: "ll-toggle ll-tokens-toggle", "aria-pressed": "false" }, "Tokens");
+		const under = el("div", { class: "ll-under" });
 		const diffButton = el("button", { type: "button", class: "ll-toggle", "aria-pressed": "false" }, "Diff");
 		const summary = el("span", { class: "ll-summary" });
 		const parts = {};
@@ -123,17 +126,50 @@
 				{ class: "ll-question" },
 				single ? null : el("span", { class: "ll-number" }, String(index + 1)),
 				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question)),
-				el("div", { class: "ll-actions" }, summary, diffButton)
+				el("div", { class: "ll-actions" }, summary, tokensButton, diffButton)
 			),
 			sides,
+			under,
 			votes.root
 		);
 		let drawnDiff = "";
 		let current = row;
+		let readAs = ""; // of which texts the tokens are shown or on their way
+
+		function turnTo(kind) {
+			root.dataset.view = kind;
+			diffButton.setAttribute("aria-pressed", String(kind === "diff"));
+			tokensButton.setAttribute("aria-pressed", String(kind === "tokens"));
+		}
+
+		async function showTokens() {
+			if (root.dataset.view === "tokens") return showDiff(false);
+			turnTo("tokens");
+			const texts = JSON.stringify([current.pair, ...Object.values(current.sides).map((side) => side.text)]);
+			if (readAs === texts) return;
+			readAs = texts;
+			setText(summary, "both models read\u2026");
+			const found = await lens.asked(voting.tokens, { pair: current.pair });
+			setText(summary, found.error || found.notes.join(" "));
+			if (found.error) {
+				readAs = "";
+				return turnTo("answers");
+			}
+			const panel = lens.buildTokenPanel((side, view, place, id, text) => lens.asked(voting.whatIf, { pair: current.pair, side, ...lens.beginning(view, place, id, text) }));
+			for (const [place, part] of Object.entries(parts)) {
+				const view = found.sides[place];
+				part.lens.replaceChildren(view ? lens.buildTokens(view, `the ${part.label.textContent} answer`, found.parting, panel) : el("p", { class: "ll-hint" }, "No text to read."));
+			}
+			const another = el("button", { type: "button", class: "ll-quiet" }, "Read another text behind this question");
+			another.addEventListener("click", () => lens.readAnother(current.question));
+			const more = el("div", { class: "ll-lens-more" }, another);
+			if (found.reference) more.append(el("h4", {}, "Reference"), lens.buildTokens(found.reference, "the reference", found.reference.parting, panel));
+			under.replaceChildren(lens.buildLegend(), panel.root, more);
+		}
+		tokensButton.addEventListener("click", showTokens);
 
 		function showDiff(on) {
-			diffButton.setAttribute("aria-pressed", String(on));
-			root.dataset.view = on ? "diff" : "answers";
+			turnTo(on ? "diff" : "answers");
 			setText(summary, on ? diffSummary(current) : current.differs === false ? "same answer" : "");
 			const key = `${current.differs} ${Boolean(current.names)}`;
 			if (!on || drawnDiff === key) return;
@@ -152,7 +188,9 @@
 			for (const [place, part] of Object.entries(parts)) updateSide(part, next, place, who, waiting);
 			root.dataset.differs = String(next.differs);
 			root.dataset.left = next.names ? next.names.left : "hidden";
-			showDiff(root.dataset.view === "diff");
+			tokensButton.hidden = !next.names || !next.pair; // who wrote what is hidden until the vote
+			tokensButton.disabled = view.running;
+			if (root.dataset.view !== "tokens") showDiff(root.dataset.view === "diff");
 			votes.update(next);
 		}
 		return { root, update, votes };

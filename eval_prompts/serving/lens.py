@@ -16,7 +16,7 @@ from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.served import Loader, Report, Served
 from eval_prompts.serving.status import LifeState, Status
 from tuning import __version__
-from tuning.data.chat import PYTHON_FORMAT, PromptFormat
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Lens:
         self._settled = threading.Event()
         self._loading: threading.Thread | None = None
         self._began = time.monotonic()
+
+    @property
+    def limits(self) -> Limits:
+        """What may be asked here."""
+        return self._limits
 
     def start(self) -> None:
         """Begin to load, in a thread of its own. Returns at once."""
@@ -128,21 +133,33 @@ class Lens:
             self._streams.append(stream)
         return stream
 
-    def read(self, question: str, text: str, *, ended: bool = False, format: PromptFormat = PYTHON_FORMAT) -> Reading:
-        """How sure both sides are of every token of ``text`` as the answer to a question.
+    def read(
+        self,
+        question: str | Sequence[Message],
+        text: str,
+        *,
+        ended: bool = False,
+        format: PromptFormat = PYTHON_FORMAT,
+        written: Sequence[int] = (),
+    ) -> Reading:
+        """How sure both sides are of every token of ``text`` as the answer to a question or a conversation.
 
         See :func:`eval_prompts.lens.token_lens.read`. Raises UserError, too, while no pair is loaded, and where the
         models are on other machines.
         """
         from eval_prompts.lens.token_lens import read
 
+        return read(self.loaded_pair(), question, text, ended=ended, prompt_format=format, written=written)
+
+    def loaded_pair(self) -> Pair:
+        """Both models. Raises UserError while none is loaded, and where they are on other machines."""
         pair = self.pair
         if pair is None:
             raise UserError(
                 "The token lens needs both models in this process: wait until they are loaded; models on other "
                 "machines cannot be read."
             )
-        return read(pair, question, text, ended=ended, prompt_format=format)
+        return pair
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter (folder, Hub id or 'starter'; None for none) on the tuned side while the app runs.

@@ -34,6 +34,13 @@ class Limits:
         if stream.settings.max_new_tokens > self.answer_tokens:
             raise UserError(f"The token cap is at most {self.answer_tokens:,} here: lower it.")
 
+    def check_text(self, text: str, what: str) -> None:
+        """Raise UserError if a text that is to be read, which is called ``what``, is longer than a question may be."""
+        if len(text) > self.question_characters:
+            raise UserError(
+                f"The {what} has {len(text):,} characters; at most {self.question_characters:,} fit here: shorten it."
+            )
+
     def check_room(self, stream: Stream, running: Sequence[Stream]) -> None:
         """Raise UserError if too many requests run already, in all or from one address."""
         if len(running) >= self.waiting_requests:

@@ -26,6 +26,7 @@ from eval_prompts.tasks.catalogue import DEFAULT
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Stream
+    from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.views import BoardView, LinesView, RowView, SideView, VerdictView
@@ -79,11 +80,7 @@ class Showing:
 
     def who(self, side: Side) -> tuple[str, str]:
         """The name of a side's model, and what tells its weights from all others."""
-        status = self.status
-        card = status.against if side == "base" else status.adapter
-        if card is None:
-            return status.model.rstrip("/").rsplit("/", 1)[-1], status.fingerprint
-        return card.name, f"{status.fingerprint}+{card.fingerprint}"
+        return answering(self.status)[side]
 
     def shown(self, answers: Sequence[Answer] | None = None) -> list[Answer]:
         """The answers as they stand, or as given, without what a blind visitor may not know before the vote."""
@@ -179,3 +176,13 @@ class Showing:
             "ending": ending(answer, self.stream.settings.max_new_tokens),
             "verdict": self.verdict(answer),
         }
+
+
+def answering(status: Status) -> dict[Side, tuple[str, str]]:
+    """For each side the name of its model, and what tells its weights from all others."""
+    cards: dict[Side, AdapterCard | None] = {"base": status.against, "tuned": status.adapter}
+    bare = status.model.rstrip("/").rsplit("/", 1)[-1], status.fingerprint
+    return {
+        side: bare if card is None else (card.name, f"{status.fingerprint}+{card.fingerprint}")
+        for side, card in cards.items()
+    }

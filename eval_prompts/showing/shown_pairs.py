@@ -136,7 +136,7 @@ class ShownPairs:
             raise UserError(
                 f"The comment is too long ({len(comment):,} characters): {self._longest_comment:,} are kept."
             )
-        session, ratings, live = anonymous(visitor), self.ratings, self._live(pair)
+        session, ratings, live = anonymous(visitor), self.ratings, self.live(pair)
         if live is not None:
             live.settle()
             live.file(ratings)
@@ -161,7 +161,7 @@ class ShownPairs:
 
     def _reveal(self, record: ShownPair) -> dict[str, Any]:
         """A pair that has been voted on, told in full: names, measures and verdicts by place."""
-        live = self._live(record.id)
+        live = self.live(record.id)
         found = self._verdicts(live) if live else _stored_verdicts(record)
         names: dict[Place, Side] = {"left": record.left, "right": other(record.left)}
         told: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}
@@ -178,7 +178,7 @@ class ShownPairs:
         """Verdicts by pair and place, of those pairs that hide nothing any more."""
         found: dict[str, dict[Place, VerdictView]] = {}
         for pair in pairs if isinstance(pairs, list) else []:
-            live = self._live(pair)
+            live = self.live(pair)
             if live is None:
                 found[str(pair)] = {"left": UNJUDGED, "right": UNJUDGED}
             elif live.revealed:
@@ -193,7 +193,8 @@ class ShownPairs:
         if self._ratings is not None:
             self._ratings.close()
 
-    def _live(self, pair: Any) -> LivePair | None:
+    def live(self, pair: Any) -> LivePair | None:
+        """A pair that is recent enough to be remembered; None for any other."""
         return self._recent.get(pair) if isinstance(pair, str) else None
 
     def _verdicts(self, live: LivePair) -> dict[Side, VerdictView]:

@@ -109,6 +109,12 @@ class Ratings:
         with self._read() as connection:
             return self._find(connection, pair_id)
 
+    def is_revealed(self, pair: ShownPair) -> bool:
+        """Whether anybody has been told who is who in a pair that is kept: it was not blind, or was voted on."""
+        with self._read() as connection:
+            votes = self._votes.select().where(self._votes.c.pair_id == pair.id).limit(1)
+            return not pair.blind or connection.execute(votes).first() is not None
+
     def vote(
         self,
         pair_id: str,

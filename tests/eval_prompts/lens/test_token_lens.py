@@ -1,15 +1,21 @@
 """The token lens on a pair: pieces, endings, what is cut and said, and the command."""
 
+import itertools
 import json
+import math
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eval_prompts.__main__ import main
+from eval_prompts.lens.aligned import stretches
 from eval_prompts.lens.command import parting_words
-from eval_prompts.lens.token_lens import percentile, pieces_of, read
-from tuning.data.chat import PLAIN_FORMAT
+from eval_prompts.lens.token_lens import encoded, percentile, pieces_of, read
+from eval_prompts.lens.token_scores import score_alone
+from eval_prompts.lens.view import parting, reading_view
+from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT
 from tuning.errors import UserError
 
 
@@ -50,6 +56,96 @@ def test_a_text_longer_than_the_context_is_cut_and_that_is_said(tiny_pair):
     reading = read(tiny_pair, "Why?", "y" * (context + 50))
     assert reading.prompt_tokens + len(reading.scores) == context + 1
     assert any("which fit into the context" in note for note in reading.notes)
+
+
+def other_tokenizer():
+    """One that writes the digraphs of English as one token and knows no other control token than its end."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<end>", *alphabet, "th", "he", "an"]
+    merges = [("t", "h"), ("h", "e"), ("a", "n")]
+    backend = Tokenizer(models.BPE(vocab={word: number for number, word in enumerate(words)}, merges=merges))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    template = "{% for message in messages %}{{ message['content'] + '<end>' }}{% endfor %}"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<end>", chat_template=template, clean_up_tokenization_spaces=False
+    )
+
+
+def test_sides_with_different_tokenizers_are_aligned_by_characters(tiny_pair):
+    pair = replace(tiny_pair, side_tokenizers={"tuned": other_tokenizer()})
+    reading = read(pair, "Why?", "the bean, because then", ended=True)
+    assert reading.aligned
+    assert "".join(reading.pieces[:-1]) == "the bean, because then"
+    assert "th" in reading.pieces  # one token here, two there
+    assert any("aligned by characters" in note for note in reading.notes)
+    prompt_ids, text_ids = encoded(
+        pair, "tuned", PYTHON_FORMAT.messages({"question": "Why?", "input": ""}), "the", False
+    )
+    alone = score_alone(pair.tuned, prompt_ids, text_ids)
+    assert reading.scores[0].tuned.logprob == pytest.approx(alone[0].logprob, abs=1e-5)
+    assert reading.scores[0].kl_base_tuned is None
+    assert reading.figures.mean_kl is None
+    assert reading_view(reading)["choices"]["base"] != reading_view(reading)["choices"]["tuned"]
+    with pytest.raises(UserError, match="shorten it"):
+        read(pair, "Why?", "y" * 1000)
+
+
+@given(text=st.text(min_size=1, max_size=30), data=st.data())
+def test_stretches_cover_both_sides_and_are_the_same_characters(text, data):
+    assume(text.split())
+    sides = []
+    for _ in range(2):
+        cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(text) - 1)), max_size=6)) | {0, len(text)})
+        sides.append([text[a:b] for a, b in itertools.pairwise(cuts)])
+    found = stretches(*sides)
+    for side, pieces in enumerate(sides):
+        assert [at for pair in found for at in range(len(pieces))[pair[side]]] == list(range(len(pieces)))
+    for ours, theirs in found:
+        left, right = "".join(sides[0][ours]), "".join(sides[1][theirs])
+        assert "".join(left.split()) == "".join(right.split())
+
+
+def test_texts_that_are_not_the_same_are_refused():
+    with pytest.raises(UserError, match="differently"):
+        stretches(["a", "b"], ["a", "c"])
+
+
+def test_a_larger_vocabulary_is_compared_over_what_both_have(tiny_pair):
+    import copy
+
+    wider = copy.deepcopy(tiny_pair.tuned)
+    wider.resize_token_embeddings(tiny_pair.base.config.vocab_size + 3, mean_resizing=False)
+    reading = read(replace(tiny_pair, tuned=wider), "Why?", "because")
+    assert any("the tokens that both have" in note for note in reading.notes)
+    for entry in reading.scores:
+        assert sum(odds for _, odds in entry.tuned.top) <= 1.0001
+    same = read(tiny_pair, "Why?", "because")
+    for wide, plain in zip(reading.scores, same.scores, strict=True):
+        assert wide.tuned.logprob == pytest.approx(plain.tuned.logprob, abs=1e-4)
+
+
+def test_the_probability_of_the_end_is_told_at_every_place(tiny_pair):
+    reading = read(tiny_pair, "Why?", "because", ended=True)
+    last = reading.scores[-1]
+    assert math.exp(last.base.logprob) <= last.base.end * 1.0001
+    assert all(0 <= entry.tuned.end <= 1 for entry in reading.scores)
+
+
+def test_where_two_answers_part_is_said_in_words(tiny_pair):
+    readings = {"base": read(tiny_pair, "Why?", "abcd"), "tuned": read(tiny_pair, "Why?", "abXd")}
+    told = parting(readings, greedy=True)
+    assert told["place"] == 2
+    assert "base wanted 'c'" in told["words"]
+    assert "tuned wanted 'X'" in told["words"]
+    assert "drew" in parting(readings, greedy=False)["words"]
+    readings["tuned"] = read(tiny_pair, "Why?", "ab")
+    assert parting(readings, True) == {
+        "place": 2, "words": "here the tuned answer was cut off; up to here both are the same"
+    }  # fmt: skip
+    assert parting({"base": readings["base"], "tuned": readings["base"]}, True)["place"] is None
 
 
 def test_what_cannot_be_read_is_refused(tiny_pair):

@@ -43,8 +43,10 @@ def make_models(request):
     return [model_of(CONFIGS[request.param], seed) for seed in (1, 2)]
 
 
-@pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_figures_are_those_of_whole_logits_whatever_the_chunks(models, rows, monkeypatch):
+@pytest.mark.parametrize(("rows", "keeps"), [(1, True), (3, True), (1000, True), (3, False)])
+def test_figures_are_those_of_whole_logits_whatever_the_chunks(models, rows, keeps, monkeypatch):
+    if not keeps:
+        monkeypatch.setattr(token_scores, "KEEPS", "no such parameter")
     monkeypatch.setattr(token_scores, "CHUNK_BYTES", rows * 4 * 97)
     noise = torch.Generator().manual_seed(rows)
     prompt, text = (torch.randint(0, 97, (count,), generator=noise).tolist() for count in (7, 19))
@@ -86,7 +88,7 @@ def test_a_model_against_itself_has_changed_nothing():
 def test_no_tensor_of_tokens_and_vocabulary_is_larger_than_allowed(monkeypatch):
     model = model_of(CONFIGS["llama"], 1)
     monkeypatch.setattr(token_scores, "CHUNK_BYTES", 5 * 4 * 97)
-    chunks = list(token_scores.predictions(model, [1, 2, 3], list(range(23)), token_scores.chunk_rows(model)))
+    chunks = list(token_scores.predictions(model, [1, 2, 3], list(range(23)), token_scores.chunk_rows(model), 97))
     assert max(chunk.numel() * 4 for chunk in chunks) <= token_scores.CHUNK_BYTES
     assert sum(len(chunk) for chunk in chunks) == 23
 
@@ -98,15 +100,15 @@ def test_a_text_longer_than_the_context_is_refused_with_the_room_there_is():
         score(model, model, [1] * 10, [2] * 8)
 
 
-def test_nothing_to_score_and_other_vocabularies_are_refused():
+def test_nothing_to_score_and_tokens_that_one_side_lacks_are_refused():
     model = model_of(CONFIGS["llama"], 1)
     wider = model_of(LlamaConfig(**SMALL | {"vocab_size": 99}, intermediate_size=24), 1)
     with pytest.raises(UserError, match="no text to score"):
         score(model, model, [1], [])
     with pytest.raises(UserError, match="something before it"):
         score(model, model, [], [1])
-    with pytest.raises(UserError, match="97 and 99"):
-        score(model, wider, [1], [2])
+    with pytest.raises(UserError, match="beyond the 97"):
+        score(model, wider, [1], [98])
 
 
 def test_where_answers_part():

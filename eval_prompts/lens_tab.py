@@ -1,0 +1,209 @@
+"""The Lens tab, and all else of the lens that the page and scripts ask of the server: readings, continuations and the
+adapter's report (``/token_lens``, ``/adapter_report``)."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from eval_prompts.answers import Prompt, Settings
+from eval_prompts.compare_tab import ASKING_AT_ONCE, SERVER_FAULT, address_of
+from eval_prompts.endpoints_tab import add_endpoint
+from eval_prompts.lens.token_lens import Reading
+from eval_prompts.lens.view import Written, first_choices, reading_view
+from eval_prompts.models.pair import Side
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.readings import Readings
+from eval_prompts.showing.pair_lens import asked, pair_view
+from eval_prompts.showing.showing import answering
+from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.tasks.choice import TaskChoice
+from tuning.data.chat import Message, check_question
+from tuning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CONTINUED_TOKENS = 80
+BLIND = (
+    "Answers are blind here, and the lens tells who gave them: it is the owner's, and yours on a pair after your vote."
+)
+NOT_TEXT = "The text to read must be text."
+
+Function = Callable[..., dict[str, Any]]
+
+
+class LensFunctions:
+    """What the page's script and scripts call of the lens."""
+
+    def __init__(
+        self,
+        lens: Lens,
+        readings: Readings,
+        pairs: ShownPairs,
+        tasks: TaskChoice,
+        is_owner: Callable[[gr.Request], bool],
+    ) -> None:
+        self._lens, self._readings, self._pairs, self._tasks, self._is_owner = lens, readings, pairs, tasks, is_owner
+
+    @property
+    def of_texts(self) -> list[Function]:
+        """What a text's tokens call."""
+        return [plain(self.tokens), plain(self.what_if)]
+
+    @property
+    def of_adapters(self) -> list[Function]:
+        """What the adapter's panel calls."""
+        return [plain(self.adapter_report)]
+
+    def messages(self, question: Any, task: str = "") -> tuple[Message, ...]:
+        """A question as it is put to the adapter that is loaded, or in a named task's prompt. Raises UserError."""
+        if not isinstance(question, str):
+            raise UserError("The question must be text.")
+        self._lens.limits.check_text(question, "question")
+        named = self._tasks.named(task)
+        one = named.own_question(check_question(question))
+        in_its_own = self._tasks.prompts_for(named, [one], task)
+        prompt = named.own_prompt(question) if in_its_own is None else in_its_own(self._lens.status().adapter)[0]
+        return prompt.messages
+
+    def check_open(self, request: gr.Request) -> None:
+        """Raise UserError for a visitor where all answers are blind: reading one would tell whose it is."""
+        if self._pairs.always_blind and not self._is_owner(request):
+            raise UserError(BLIND)
+
+    def pasted(self, question: Any, text: Any, task: str, ended: bool) -> Reading:
+        """The reading of a text. Raises UserError if it cannot be read."""
+        if not isinstance(text, str):
+            raise UserError(NOT_TEXT)
+        self._lens.limits.check_text(text, "text")
+        return self._readings.read(self.messages(question, task), {"text": Written(text, bool(ended))})["text"]
+
+    def tokens(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+        """For the page: a pair of answers (``pair``), or a text behind a question (``question``, ``text``)."""
+
+        def work(wish: dict[str, Any]) -> dict[str, Any]:
+            if "pair" in wish:
+                found = asked(self._pairs, wish["pair"], self._tasks.task)
+                return pair_view(found, self._readings, answering(self._lens.status()))
+            self.check_open(request)
+            reading = self.pasted(wish.get("question"), wish.get("text"), "", bool(wish.get("ended")))
+            return reading_view(reading) | {"parting": first_choices(reading)}
+
+        return answered(work, sent)
+
+    def what_if(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+        """For the page: how one side goes on from a beginning (``ids`` in its own tokens, or ``text``), behind the
+        question of a pair or another one. Tells the text from its beginning, and how it ended."""
+
+        def work(wish: dict[str, Any]) -> dict[str, Any]:
+            if "pair" in wish:
+                messages = asked(self._pairs, wish["pair"], self._tasks.task).messages
+            else:
+                self.check_open(request)
+                messages = self.messages(wish.get("question"))
+            self._lens.loaded_pair()
+            prompt = Prompt("What if", messages, begun=beginning(wish))
+            most = min(CONTINUED_TOKENS, self._lens.limits.answer_tokens)
+            side = side_of(wish.get("side"))
+            stream = self._lens.ask([prompt], Settings(most), (side,), address=address_of(request))
+            [answer] = stream.result()
+            return {"text": answer.text, "ended": answer.stopped, "most": most}
+
+        return answered(work, sent)
+
+    def adapter_report(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+        """For the page: what the adapter of a ``side`` does to the weights."""
+        return answered(lambda wish: self._readings.report(side_of(wish.get("side", "tuned"))), sent)
+
+
+def plain(method: Function) -> Function:
+    """A method as a function, which gradio marks as one that the page may call."""
+
+    def function(sent: Any, request: gr.Request) -> dict[str, Any]:
+        return method(sent, request)
+
+    function.__name__ = method.__name__
+    return function
+
+
+def answered(work: Callable[[dict[str, Any]], dict[str, Any]], sent: Any) -> dict[str, Any]:
+    """What ``work`` makes of what the script sent, or ``error`` in one sentence."""
+    try:
+        return work(sent if isinstance(sent, dict) else {})
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception:
+        log.exception("the lens failed")
+        return {"error": SERVER_FAULT}
+
+
+def side_of(name: Any) -> Side:
+    """A side by its name. Raises UserError for any other."""
+    if name == "base":
+        return "base"
+    if name == "tuned":
+        return "tuned"
+    raise UserError("A side is named 'base' or 'tuned'.")
+
+
+def beginning(wish: dict[str, Any]) -> str | tuple[int, ...]:
+    """How an answer begins, in tokens or as text. Raises UserError for anything else."""
+    ids, text = wish.get("ids"), wish.get("text", "")
+    if isinstance(ids, list) and all(type(token) is int for token in ids):
+        return tuple(ids)
+    if ids is None and isinstance(text, str):
+        return text
+    raise UserError("An answer begins with tokens or with text.")
+
+
+def build(functions: LensFunctions) -> None:
+    """The Lens tab inside the current layout."""
+    gr.HTML(
+        html_template="",
+        js_on_load="LoraLens.mountLens(element, server)",
+        server_functions=functions.of_texts,
+        elem_id="ll-lens",
+        apply_default_css=False,
+    )
+
+
+def build_endpoints(functions: LensFunctions, readings: Readings, is_owner: Callable[[gr.Request], bool]) -> None:
+    """Adds the named endpoints to the current ``gr.Blocks``."""
+
+    def token_lens(
+        question: str, text: str, request: gr.Request, task: str = "", ended: bool = False
+    ) -> dict[str, Any]:
+        """How sure both models are of every token of a text as the answer to a question.
+
+        Args:
+            question: a question, at most 20,000 characters.
+            text: the answer that is read, at most 20,000 characters; control tokens in it stay text.
+            task: the name of a task (see /tasks), whose prompt the question is put in; empty for the one in use, or, if
+                the owner chose none, for the prompt that the adapter was trained in.
+            ended: whether the token that closes an answer is read, too.
+
+        Returns:
+            One object with figures, notes (what was cut or approximated), parts_at (the first token at which the
+            models' first choices differ, or null) and tokens; docs/lens.md describes it.
+        """
+        functions.check_open(request)
+        return functions.pasted(question, text, task, ended).to_dict()
+
+    def adapter_report(request: gr.Request, directions: bool = False) -> dict[str, Any]:
+        """What the loaded adapter does to the weights, layer by layer.
+
+        Args:
+            directions: whether to compare with the weights' own directions and count intruder dimensions, too, which
+                takes about a second a layer; for the owner alone.
+
+        Returns:
+            One object with adapter, base, modules (figures of each layer), verdicts (in words), left_out and unmatched;
+            docs/lens.md describes it.
+        """
+        if directions and not is_owner(request):
+            raise UserError("The weights' directions take long to compute, so only the owner asks for them.")
+        return readings.report(directions=bool(directions))
+
+    add_endpoint(token_lens, concurrency_limit=ASKING_AT_ONCE, concurrency_id="reading")
+    add_endpoint(adapter_report, concurrency_limit=ASKING_AT_ONCE, concurrency_id="reading")

@@ -1,0 +1,84 @@
+"""The lens as a service: texts read by both models, one at a time, and what the adapter does to the weights."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.lens.view import Written
+from eval_prompts.models.mmap_pages import release_pages
+from eval_prompts.serving.local import in_a_thread_that_ends
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.lens.token_lens import Reading
+    from eval_prompts.models.pair import Side
+    from eval_prompts.serving.lens import Lens
+    from tuning.data.chat import Message
+
+MOST_WAITING = 8
+BUSY = "Others' texts are being read: try again in a moment."
+ELSEWHERE = "The adapter is on another machine, so its weights cannot be read from here."
+NO_ADAPTER = "No adapter is loaded, so there is none to describe: choose an adapter."
+
+
+class Readings:
+    """What the page and the endpoints ask of the lens. All methods may be called from any thread."""
+
+    def __init__(self, lens: Lens) -> None:
+        self._lens = lens
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_WAITING)
+        self._reports: dict[tuple[str, bool], dict[str, Any]] = {}
+
+    def read(self, messages: Sequence[Message], texts: Mapping[str, Written]) -> dict[str, Reading]:
+        """Read some texts as answers to one conversation. Raises UserError if one cannot be read, the models are not
+        in this process, or too many wait."""
+        pair = self._lens.loaded_pair()
+
+        def work() -> dict[str, Reading]:
+            try:
+                return {
+                    name: self._lens.read(messages, one.text, ended=one.ended, written=one.ids)
+                    for name, one in texts.items()
+                }
+            finally:
+                release_pages(pair.base.parameters())
+
+        with self._alone():
+            return in_a_thread_that_ends(work)
+
+    def report(self, side: Side = "tuned", directions: bool = False) -> dict[str, Any]:
+        """What the adapter of a side does to the weights; see :mod:`eval_prompts.lens.adapter_report`. With
+        ``directions`` it takes about a second a layer. Raises UserError if there is no adapter, or none of factors."""
+        from eval_prompts.lens.adapter_report import report
+
+        status = self._lens.status()
+        card = status.against if side == "base" else status.adapter
+        if card is None:
+            raise UserError(NO_ADAPTER)
+        if card.path == Path():
+            raise UserError(ELSEWHERE)
+        key = card.fingerprint, directions
+        found = self._reports.get(key)
+        if found is None:
+            with self._alone():
+                base = Path(self._lens.loaded_pair().base.name_or_path)
+                found = in_a_thread_that_ends(lambda: report(card.path, base, directions=directions).to_dict())
+            found |= {"adapter": card.name, "base": status.to_dict()["model"]}
+            self._reports = {key: found}
+        return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One reading at a time: two would share the processor with the answers, and each other's memory."""
+        if not self._places.acquire(blocking=False):
+            raise UserError(BUSY)
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._places.release()
