@@ -66,7 +66,7 @@ class Readings:
         found = self._reports.get(key)
         if found is None:
             with self._alone():
-                base = Path(self._lens.loaded_pair().base.name_or_path)
+                base = Path(self._lens.loaded_pair().base.name_or_path or "")
                 found = in_a_thread_that_ends(lambda: report(card.path, base, directions=directions).to_dict())
             found |= {"adapter": card.name, "base": status.to_dict()["model"]}
             self._reports = {key: found}

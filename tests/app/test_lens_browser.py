@@ -46,7 +46,7 @@ def test_a_rows_tokens_are_read_walked_and_gone_on_from(visit):
     page.wait_for_selector(f"{PANEL} pre")
     assert page.inner_text(f"{PANEL} pre").strip()
     screenshot(page, "lens-row")
-    page.click("text=Diff")
+    page.get_by_role("button", name="Diff").click()
     assert page.locator(TOKENS).first.is_hidden()
     page.click(".ll-tokens-toggle")
     assert page.locator(TOKENS).first.is_visible()
