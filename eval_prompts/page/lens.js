@@ -218,6 +218,16 @@
 		return { ids: [...view.tokens.slice(0, place).map((token) => token.id), id] };
 	};
 
+	let fill = null; // puts a question into the Lens tab, which is built when it is first opened
+	let waiting = null; // the question that it is opened with
+
+	/** Opens the Lens tab with a question, and gives the text the focus. */
+	lens.readAnother = function (asked) {
+		if (fill === null) waiting = asked;
+		document.querySelector("#ll-tab-lens-button")?.click();
+		fill?.(asked);
+	};
+
 	/** The Lens tab: a question, a text, and its tokens. */
 	lens.mountLens = function (root, server) {
 		root.classList.add("ll-lens-tab");
@@ -255,11 +265,11 @@
 			said,
 			found
 		);
-		/** Opens the tab with a question, and gives the text the focus. */
-		lens.readAnother = function (asked) {
-			document.querySelector("#ll-tab-lens-button")?.click();
+		fill = (asked) => {
 			question.value = asked;
 			text.focus();
 		};
+		if (waiting !== null) fill(waiting);
+		waiting = null;
 	};
 })(window.LoraLens);

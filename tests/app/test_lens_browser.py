@@ -52,6 +52,7 @@ def test_a_rows_tokens_are_read_walked_and_gone_on_from(visit):
     assert page.locator(TOKENS).first.is_visible()
 
     page.click("text=Read another text behind this question")
+    page.wait_for_selector("#ll-lens-question")
     assert page.input_value("#ll-lens-question") == "Why?"
     page.click(".ll-read")
     page.wait_for_selector("#ll-lens .ll-notice:visible >> text=no text to score")
