@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_WAITING = 8
 BUSY = "Others' texts are being read: try again in a moment."
 ELSEWHERE = "The adapter is on another machine, so its weights cannot be read from here."
+WHOLE = "The tuned side is a whole model and no adapter: it has no factors to describe."
 NO_ADAPTER = "No adapter is loaded, so there is none to describe: choose an adapter."
 
 
@@ -60,6 +61,8 @@ class Readings:
         card = status.against if side == "base" else status.adapter
         if card is None:
             raise UserError(NO_ADAPTER)
+        if card.is_model:
+            raise UserError(WHOLE)
         if card.path == Path():
             raise UserError(ELSEWHERE)
         key = card.fingerprint, directions
