@@ -1,5 +1,5 @@
 """The Lens tab, and all else of the lens that the page and scripts ask of the server: readings, continuations and the
-adapter's report (``/token_lens``, ``/adapter_report``)."""
+adapter's report (``/token_lens``, ``/adapter_report``, ``/use_strength``)."""
 
 import logging
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from eval_prompts.endpoints_tab import add_endpoint
 from eval_prompts.lens.token_lens import Reading
 from eval_prompts.lens.view import Written, first_choices, reading_view
 from eval_prompts.models.pair import Side
+from eval_prompts.models.strength import Strength
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.pair_lens import asked, pair_view
@@ -54,7 +55,7 @@ class LensFunctions:
     @property
     def of_adapters(self) -> list[Function]:
         """What the adapter's panel calls."""
-        return [plain(self.adapter_report)]
+        return [plain(self.adapter_report), plain(self.set_strength), plain(self.keep_strength)]
 
     def messages(self, question: Any, task: str = "") -> tuple[Message, ...]:
         """A question as it is put to the adapter that is loaded, or in a named task's prompt. Raises UserError."""
@@ -115,6 +116,27 @@ class LensFunctions:
     def adapter_report(self, sent: Any, request: gr.Request) -> dict[str, Any]:
         """For the page: what the adapter of a ``side`` does to the weights."""
         return answered(lambda wish: self._readings.report(side_of(wish.get("side", "tuned"))), sent)
+
+    def use_strength(self, overall: Any, layers_off: Any, kinds_off: Any) -> dict[str, Any]:
+        """Have the adapter speak at a strength from the next answer on. Raises UserError if it cannot."""
+        card = self._lens.set_strength(Strength.of(overall, layers_off, kinds_off))
+        return {
+            "adapter": card and card.name,
+            "strength": card and card.strength,
+            "notes": list(card.notes if card else ()),
+        }
+
+    def set_strength(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+        """For the page, and the owner alone: how strongly the adapter speaks, as :meth:`use_strength` takes it."""
+
+        def work(wish: dict[str, Any]) -> dict[str, Any]:
+            return self.use_strength(wish.get("strength"), wish.get("layers_off", []), wish.get("kinds_off", []))
+
+        return answered(work, sent)
+
+    def keep_strength(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+        """For the page, and the owner alone: the adapter as it speaks now, written to a folder of its own."""
+        return answered(lambda _: {"folder": self._readings.keep()}, sent)
 
 
 def plain(method: Function) -> Function:
@@ -205,5 +227,21 @@ def build_endpoints(functions: LensFunctions, readings: Readings, is_owner: Call
             raise UserError("The weights' directions take long to compute, so only the owner asks for them.")
         return readings.report(directions=bool(directions))
 
+    def use_strength(
+        strength: float, layers_off: list[int] | None = None, kinds_off: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Has the adapter speak at another strength from the next answer on. For the owner alone.
+
+        Args:
+            strength: from 0, the base, over 1, the adapter as trained, to 2.
+            layers_off: numbers of layers in which it is switched off.
+            kinds_off: kinds of module in which it is switched off, such as q_proj.
+
+        Returns:
+            One object with adapter (its name now), strength (null as trained) and notes.
+        """
+        return functions.use_strength(strength, layers_off or [], kinds_off or [])
+
+    add_endpoint(use_strength, queue=False)
     add_endpoint(token_lens, concurrency_limit=ASKING_AT_ONCE, concurrency_id="reading")
     add_endpoint(adapter_report, concurrency_limit=ASKING_AT_ONCE, concurrency_id="reading")

@@ -69,6 +69,9 @@ class AdapterCard:
     origin: str = ""
     """Of a whole model: where its weights are from, in one line."""
 
+    strength: dict[str, Any] | None = None
+    """How strongly it speaks, where that is not as it was trained: strength, layers_off and kinds_off."""
+
     @property
     def is_model(self) -> bool:
         """Whether this is a whole model that is compared with the base, and no adapter on it."""

@@ -41,6 +41,50 @@
 		return el("p", { class: "ll-hint" }, `Left out: ${reasons.length} tensor${reasons.length === 1 ? "" : "s"} (${name}): ${why}.`);
 	}
 
+	/** The dial and the switches; `use(wish)` has the server answer at that strength, `keep()` writes it to a folder. */
+	function strengthForm(report, use, keep) {
+		const now = report.strength || { strength: 1, layers_off: [], kinds_off: [] };
+		const dial = el("input", { type: "range", min: "0", max: "2", step: "0.05", "aria-label": "Strength of the adapter" });
+		dial.value = String(now.strength);
+		const value = el("output", {}, Number(now.strength).toFixed(2));
+		const said = el("p", { class: "ll-hint", role: "status" });
+		const box = (on) => {
+			const input = el("input", { type: "checkbox" });
+			input.checked = on;
+			input.addEventListener("change", apply);
+			return input;
+		};
+		const off = new Set(now.layers_off);
+		const layers = report.layer_groups.map(([first, last]) => ({ first, last, input: box(!off.has(first)) }));
+		const kinds = [...new Set(report.modules.map((module) => module.kind))].map((kind) => ({ kind, input: box(!now.kinds_off.includes(kind)) }));
+		const keepButton = el("button", { type: "button", class: "ll-go" }, "Keep this strength");
+
+		async function apply() {
+			setText(said, "The next answer will use it\u2026");
+			const layersOff = layers.filter(({ input }) => !input.checked).flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at));
+			const answer = await use({ strength: Number(dial.value), layers_off: layersOff, kinds_off: kinds.filter(({ input }) => !input.checked).map(({ kind }) => kind) });
+			setText(said, answer.error || [`From the next answer on: ${answer.adapter}.`, ...answer.notes].join(" "));
+			keepButton.hidden = Boolean(answer.error) || !answer.strength;
+			lens.pollStatus?.();
+		}
+		dial.addEventListener("input", () => setText(value, Number(dial.value).toFixed(2)));
+		dial.addEventListener("change", apply);
+		keepButton.hidden = !report.strength;
+		keepButton.addEventListener("click", async () => {
+			const answer = await keep();
+			setText(said, answer.error || `Written to ${answer.folder}.`);
+		});
+		const switches = (name, items) => el("p", { class: "ll-switches" }, `${name} `, ...items.map(([words, input]) => el("label", {}, input, words)));
+		return el(
+			"section",
+			{ class: "ll-strength", "aria-label": "Strength" },
+			el("p", {}, el("b", {}, "Strength "), dial, " ", value, el("span", { class: "ll-hint" }, " 0 is the base, 1 as trained; for everybody who asks here"), keepButton),
+			switches("Layers", layers.map(({ first, last, input }) => [first === last ? String(first) : `${first} to ${last}`, input])),
+			switches("Modules", kinds.map(({ kind, input }) => [kind, input])),
+			said
+		);
+	}
+
 	/** A button with the adapter's name, and the panel that it opens. */
 	lens.buildAdapter = function (server) {
 		const name = el("span", { class: "ll-name" }, "\u2026");
@@ -54,8 +98,9 @@
 		async function open(on) {
 			panel.hidden = !on;
 			button.setAttribute("aria-expanded", String(on));
-			if (!on || shown === name.textContent) return;
-			shown = name.textContent;
+			const key = name.textContent.split(" at strength ")[0];
+			if (!on || shown === key) return;
+			shown = key;
 			body.replaceChildren(el("p", { class: "ll-hint" }, "Reading the adapter and the weights that it changes\u2026"));
 			const report = await lens.asked(server.adapter_report, {});
 			if (report.error) {
@@ -64,7 +109,7 @@
 			}
 			setText(one, "Point at a cell, or walk with Tab, for its figures.");
 			const verdicts = el("ul", {}, ...report.verdicts.map((line) => el("li", {}, line)));
-			body.replaceChildren(el("h2", {}, `What ${report.adapter} changes`), verdicts, one, report.modules.length ? heatMap(report, (words) => setText(one, words)) : "", leftOut(report) || "");
+			body.replaceChildren(el("h2", {}, `What ${report.adapter} changes`), verdicts, lens.status?.owner ? strengthForm(report, (wish) => lens.asked(server.set_strength, wish), () => lens.asked(server.keep_strength, {})) : "", one, report.modules.length ? heatMap(report, (words) => setText(one, words)) : "", leftOut(report) || "");
 		}
 		button.addEventListener("click", () => open(panel.hidden));
 		document.addEventListener("click", (event) => root.contains(event.target) || (panel.hidden = true) && button.setAttribute("aria-expanded", "false"));

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
+    from eval_prompts.models.strength import Strength
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,12 @@ class Lens:
         """
         self.wait_ready()
         return self.served.reload(adapter, against)
+
+    def set_strength(self, strength: Strength) -> AdapterCard | None:
+        """Have the adapter speak at another strength, see :mod:`eval_prompts.models.strength`; the next answer does.
+        Raises UserError, and keeps the old one, if it cannot be scaled."""
+        self.wait_ready()
+        return self.served.set_strength(strength)
 
     def close(self) -> None:
         """End all answers and stop computing, so that the process can exit cleanly."""

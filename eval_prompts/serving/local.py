@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from eval_prompts.models.strength import Strength
 from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
@@ -115,7 +116,8 @@ class LocalModels:
         side where that began as a whole model."""
         self.loader, self.weights, self.engine = loader, weights, engine
         self.tuned_weights = tuned_weights
-        self._pair = pair
+        self._pair = self._trained = pair
+        self._strength = Strength()
         self._notes = notes
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
@@ -168,20 +170,48 @@ class LocalModels:
         if adapter is None and against is not None:
             raise UserError("An adapter is compared against another one: choose an adapter for the tuned side too.")
         with self._reloading:
-            old = self._pair
+            old = self._trained
 
             def load() -> tuple[Pair, Backend]:
                 pair = old.alone if adapter is None else with_adapter(old, self.weights, adapter, against)
                 return pair, make_backend(pair, self.loader.precision)
 
             pair, backend = in_a_thread_that_ends(load)
-            with self._lock:
-                self._pair = pair
-                self._put_again()
-                self.engine.swap(backend, pair.tokenizers)
+            self._trained, self._strength = pair, Strength()
+            self._use(pair, backend)
         names = [card.name for card in (pair.adapter, pair.against) if card is not None]
         log.info("adapter: %s", " against ".join(names) or "none")
         return pair.adapter
+
+    @property
+    def strength(self) -> Strength:
+        """How strongly the adapter speaks."""
+        return self._strength
+
+    def set_strength(self, strength: Strength) -> AdapterCard | None:
+        """Have the adapter speak at another strength from the next answer on; answers under way end as they began.
+        Raises UserError if there is no adapter, or it cannot be scaled."""
+        from eval_prompts.decoding.choice import make_backend
+        from eval_prompts.models.strength import scaled
+
+        with self._reloading:
+
+            def load() -> tuple[Pair, Backend]:
+                pair = scaled(self._trained, strength)
+                return pair, make_backend(pair, self.loader.precision)
+
+            pair, backend = in_a_thread_that_ends(load)
+            self._strength = strength
+            self._use(pair, backend)
+        log.info("adapter at %s", strength.words)
+        return pair.adapter
+
+    def _use(self, pair: Pair, backend: Backend) -> None:
+        """Answer with other models from now on."""
+        with self._lock:
+            self._pair = pair
+            self._put_again()
+            self.engine.swap(backend, pair.tokenizers)
 
     def close(self) -> None:
         """End all answers and stop computing."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.lens.view import Written
 from eval_prompts.models.mmap_pages import release_pages
+from eval_prompts.models.strength import Strength, layer_groups
 from eval_prompts.serving.local import in_a_thread_that_ends
 from tuning.errors import UserError
+from tuning.files import data_root
 
 if TYPE_CHECKING:
     from eval_prompts.lens.token_lens import Reading
@@ -23,6 +25,7 @@ MOST_WAITING = 8
 BUSY = "Others' texts are being read: try again in a moment."
 ELSEWHERE = "The adapter is on another machine, so its weights cannot be read from here."
 WHOLE = "The tuned side is a whole model and no adapter: it has no factors to describe."
+AS_TRAINED = "The figures are those of the adapter as it was trained; its strength is set below."
 NO_ADAPTER = "No adapter is loaded, so there is none to describe: choose an adapter."
 
 
@@ -71,9 +74,28 @@ class Readings:
             with self._alone():
                 base = Path(self._lens.loaded_pair().base.name_or_path or "")
                 found = in_a_thread_that_ends(lambda: report(card.path, base, directions=directions).to_dict())
-            found |= {"adapter": card.name, "base": status.to_dict()["model"]}
+            found |= {"adapter": card.name, "base": status.to_dict()["model"], "strength": card.strength}
+            found["layer_groups"] = layer_groups([module["module"] for module in found["modules"]])
+            if card.strength is not None:
+                found["verdicts"].insert(0, AS_TRAINED)
             self._reports = {key: found}
         return found
+
+    def keep(self) -> str:
+        """Write the adapter as it speaks now into a folder of its own among the app's data; returns the folder's name.
+        Raises UserError if it speaks as trained, or cannot be kept so."""
+        from tuning.exports.strength import export_at_strength
+
+        card = self._lens.status().adapter
+        if card is None or card.strength is None:
+            raise UserError("The adapter speaks as it was trained: there is no other strength to keep.")
+        strength = Strength.of(card.strength["strength"], card.strength["layers_off"], card.strength["kinds_off"])
+        folder = data_root() / "adapters"
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = strength.mark.replace("@", "x")
+        out = folder / f"{card.path.resolve().name}-{mark}"
+        export_at_strength(card.path, out, strength.overall, lambda module: strength.at(module) == 0)
+        return str(out)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Row, State, Stream
     from eval_prompts.models.pair import Side
+    from eval_prompts.models.strength import Strength
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,10 @@ class RemoteModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""
         raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
+
+    def set_strength(self, strength: Strength) -> AdapterCard | None:
+        """Raises UserError: a served model is what it is."""
+        raise UserError("The models are served elsewhere: an adapter's strength cannot be set from here.")
 
     def submit(self, stream: Stream) -> None:
         """Send a request's rows to their sides. Raises UserError while the app is shutting down."""

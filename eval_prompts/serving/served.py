@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair
+    from eval_prompts.models.strength import Strength
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Served(Protocol):
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side. Raises UserError, and changes nothing, if that is not possible."""
+
+    def set_strength(self, strength: Strength) -> AdapterCard | None:
+        """Have the adapter speak at another strength. Raises UserError, and changes nothing, if it cannot."""
 
     def close(self) -> None:
         """End all answers."""

@@ -79,7 +79,8 @@ def asked_lately(live: LivePair) -> Asked:
 
 def written_ids(row: Row, text: str) -> tuple[int, ...]:
     """The tokens of an answer, with the closing one; none where the text is not all of them."""
-    if row.decode is None or row.decode(row.generated) != text:
+    written = row.decode(row.generated) if row.decode else None
+    if written is None or text not in (written, row.opening + written):
         return ()
     return tuple(row.ids[row.prompt_length :])
 

@@ -31,6 +31,7 @@ from tuning.upstream.expected import expect
 if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
+    from eval_prompts.models.strength import Strength
     from tuning.models.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,10 @@ class LentModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side; what waits for a GPU is answered by the one that it was asked of."""
         return self._local.reload(adapter, against)
+
+    def set_strength(self, strength: Strength) -> AdapterCard | None:
+        """Raises UserError: each request loads the adapter as it was trained."""
+        raise UserError("On ZeroGPU every request loads the adapter as trained: dial its strength on another machine.")
 
     def close(self) -> None:
         """End all answers."""

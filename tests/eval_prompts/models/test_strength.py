@@ -1,0 +1,139 @@
+"""Strengths against peft with a scaled alpha, on pairs that keep factors and on pairs that are merged."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from eval_prompts.answers import Settings
+from eval_prompts.models.pair import load_pair, with_adapter
+from eval_prompts.models.strength import Strength, layer_groups, scaled
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
+from tuning.errors import UserError
+from tuning.exports.strength import export_at_strength
+
+IDS = torch.tensor([[5, 9, 77, 130, 41, 8]])
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model(input_ids=IDS).logits.float()
+
+
+def peft_at(model_path, adapter_path, strength, tmp_path, dtype=torch.float32):
+    """peft's own merge of the adapter with its alpha scaled."""
+    folder = tmp_path / f"peft-{strength}"
+    shutil.copytree(adapter_path, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["lora_alpha"] = config["lora_alpha"] * strength
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_path), folder).merge_and_unload()
+    return model.to(dtype).eval()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.5, 2.0])
+def test_a_strength_is_pefts_merge_with_alpha_scaled(tiny_pair, tiny_model_path, tiny_adapter_path, tmp_path, strength):
+    ours = scaled(tiny_pair, Strength(strength))
+    theirs = peft_at(tiny_model_path, tiny_adapter_path, strength, tmp_path)
+    torch.testing.assert_close(logits(ours.tuned), logits(theirs), rtol=1e-4, atol=1e-4)
+
+
+def test_strength_0_is_the_base_and_1_the_very_pair(tiny_pair):
+    none = scaled(tiny_pair, Strength(0.0))
+    assert logits(none.tuned).equal(logits(tiny_pair.base))
+    assert scaled(tiny_pair, Strength(1.0)) is tiny_pair
+    half = scaled(tiny_pair, Strength(0.5))
+    assert logits(tiny_pair.tuned).equal(logits(with_strength_untouched(tiny_pair)))
+    assert (
+        half.adapter.fingerprint != tiny_pair.adapter.fingerprint
+    )  # its votes are not those of the adapter as trained
+    assert half.adapter.name.endswith("at strength 0.5")
+
+
+def with_strength_untouched(pair):
+    scaled(pair, Strength(1.7))
+    return pair.tuned
+
+
+def test_switches_leave_out_layers_and_kinds(tiny_pair):
+    every = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
+    off = scaled(tiny_pair, Strength(1.0, kinds_off=every))
+    assert logits(off.tuned).equal(logits(tiny_pair.base))
+    one = scaled(tiny_pair, Strength(1.0, layers_off=frozenset({0})))
+    other = scaled(tiny_pair, Strength(1.0, layers_off=frozenset({1})))
+    assert not logits(one.tuned).equal(logits(other.tuned))
+    assert len({one.adapter.fingerprint, other.adapter.fingerprint, tiny_pair.adapter.fingerprint}) == 3
+    assert layer_groups([f"model.layers.{number}.mlp" for number in range(30)]) == [(0, 7), (8, 15), (16, 23), (24, 29)]
+
+
+def test_merged_weights_in_bf16_are_pefts_before_they_are_rounded(
+    tiny_pair, tiny_weights, tiny_model_path, tiny_adapter_path, tmp_path
+):
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_path).to(torch.bfloat16).eval().requires_grad_(False)
+    pair = with_adapter(replace(tiny_pair.alone, base=base), tiny_weights, str(tiny_adapter_path))
+    theirs = peft_at(tiny_model_path, tiny_adapter_path, 1.5, tmp_path)  # fp32, of weights that bf16 has rounded below
+    ours = scaled(pair, Strength(1.5))
+    name = "model.layers.0.self_attn.q_proj"
+    start = base.get_submodule(name).weight.float()
+    change = tiny_pair.tuned.get_submodule(name).change
+    expected = (start + 1.5 * (change.up @ change.down)).to(torch.bfloat16)
+    assert ours.tuned.get_submodule(name).weight.equal(expected)
+    assert (logits(ours.tuned) - logits(theirs)).abs().mean() < 0.1
+    none = scaled(pair, Strength(0.0))
+    assert none.tuned.get_submodule(name).weight is base.get_submodule(name).weight
+
+
+def test_what_is_no_pair_of_factors_is_interpolated_and_that_is_said(tiny_weights, tiny_model_path, cpu, tmp_path):
+    torch.manual_seed(3)
+    config = LoraConfig(
+        r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], use_dora=True, task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_path), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "whole")
+    pair = load_pair(tiny_weights, cpu, str(tmp_path / "whole"))
+    half = scaled(pair, Strength(0.5))
+    weights = [model.get_submodule("lm_head").weight for model in (pair.base, half.tuned, pair.tuned)]
+    torch.testing.assert_close(weights[1], (weights[0] + weights[2]) / 2)
+    told = " ".join(half.adapter.notes)
+    assert "DoRA" in told
+    assert "lm_head" in told
+    assert logits(scaled(pair, Strength(0.0)).tuned).equal(logits(pair.base))
+    with pytest.raises(UserError, match="does not scale"):
+        export_at_strength(tmp_path / "whole", tmp_path / "kept", 0.5)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 2.1, "1", None, True, float("nan")])
+def test_a_strength_out_of_range_is_refused(wrong):
+    with pytest.raises(UserError, match="from 0"):
+        Strength.of(wrong)
+
+
+def test_the_next_answer_uses_it_and_it_is_kept_in_alpha(tiny_model_path, tiny_adapter_path, tmp_path):
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu")) as lens:
+        lens.start()
+        lens.wait_ready()
+        trained = [answer.text for answer in lens.ask(["Why?"], Settings(12)).result()]
+        lens.set_strength(Strength(0.0))
+        base, tuned = (answer.text for answer in lens.ask(["Why?"], Settings(12)).result())
+        assert base == tuned == trained[0]
+        lens.set_strength(Strength.of(1.5, [1]))
+        strong = [answer.text for answer in lens.ask(["Why?"], Settings(12)).result()]
+        kept = export_at_strength(tiny_adapter_path, tmp_path / "kept", 1.5, lambda module: ".layers.1." in module)
+        lens.reload(str(kept))
+        assert [answer.text for answer in lens.ask(["Why?"], Settings(12)).result()] == strong
+        lens.reload(str(tiny_adapter_path))
+        assert [answer.text for answer in lens.ask(["Why?"], Settings(12)).result()] == trained
+    assert json.loads((kept / "adapter_config.json").read_text())["lora_alpha"] == 12
+    with pytest.raises(UserError, match="exists already"):
+        export_at_strength(tiny_adapter_path, kept, 1.5)
+    with pytest.raises(UserError, match="nothing to keep"):
+        export_at_strength(tiny_adapter_path, tmp_path / "none", 0)
