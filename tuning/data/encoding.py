@@ -13,6 +13,7 @@ from tuning.data.chat import Example, Message, Pair, PromptFormat, Unit
 from tuning.data.cleaning import Row
 from tuning.data.reading.values import trimmed
 from tuning.data.template import ChatTemplate, chat_template
+from tuning.data.thinking import continued
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Encoder:
         closing = self.template.closing_ids
         for at in trained:
             prompt = self.template.encode(messages[:at])
-            answer = [*self.template.encode_answer(self.written(messages, at)), *closing]
+            answer = [*self.template.encode_answer(*self.written(messages, at)), *closing]
             if len(prompt) + len(closing) + 1 > self.max_tokens:
                 return None
             before = examples[-1] if examples else None
@@ -93,16 +94,19 @@ class Encoder:
         ids = [*(found[:-1] if found and found[-1] == end else found), end]
         return self.cut(Example(ids[:1], ids[1:]))
 
-    def written(self, messages: Sequence[Message], at: int) -> str:
-        """An answer as the template writes it; what it changes is noted."""
+    def written(self, messages: Sequence[Message], at: int) -> tuple[str, str]:
+        """An answer as the template writes it, and what it writes before it; what it changes is noted."""
         text = messages[at]["content"]
         if self.keeps_text() and not any(mark in text for mark in DRAFTS):
-            return text
+            return text, ""
         found = written_answer(self.template, messages[: at + 1])
+        if found is None and self.template.opening:
+            found = continued(text, self.template.traits.generation_prompt)
         if found is None or found == text:
-            return text
-        self._changed = True
-        return found
+            return text, ""
+        lead = found.removesuffix(text)
+        self._changed |= lead == found or any(mark in lead for mark in DRAFTS)
+        return (found, "") if lead == found else (text, lead)
 
     def keeps_text(self) -> bool:
         """Whether the template writes an answer as it is, with the white space before it."""

@@ -91,9 +91,17 @@ class ChatTemplate:
             ids += self._in_context(self.traits.header, split_special=False)
         return ids
 
-    def encode_answer(self, answer: str) -> list[int]:
-        """The token ids of an answer as they follow the prompt, without what closes them; never a control token."""
-        text = self.traits.opening + answer
+    def encode_answer(self, answer: str, lead: str = "") -> list[int]:
+        """The token ids of an answer as they follow the prompt, without what closes them; never a control token but
+        in ``lead``, which the template writes before it."""
+        head = self.traits.opening + lead
+        controls = [token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special]
+        cut = max((head.rfind(token) + len(token) for token in controls if token in head), default=0)
+        text = head[cut:] + answer
+        return [*self._in_context(head[:cut], split_special=False), *self._plain_ids(text)]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        """The token ids of a text within a conversation; what looks like a control token becomes plain characters."""
         ids = self._in_context(text, split_special=True)
         control = self.end_ids() | set(self._tokenizer.all_special_ids)
         if control.isdisjoint(ids):

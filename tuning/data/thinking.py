@@ -51,3 +51,13 @@ def opened_thinking(prompt: str) -> str:
     the draft. Empty where there is none."""
     found = OPEN_AT_END.search(prompt)
     return found.group() if found else ""
+
+
+def continued(answer: str, prompt: str) -> str:
+    """An answer as it follows a rendered prompt that has opened the draft already: its own opening tag is left out, and
+    without a draft the tag is closed before it."""
+    start, end = next(pair for pair in TAGS if prompt.rstrip().endswith(pair[0]))
+    body = answer.lstrip()
+    if body.startswith(start):
+        return body[len(start) :].lstrip("\n")
+    return answer if end in answer else f"\n{end}\n\n{answer}"
