@@ -94,7 +94,7 @@ def run_train(options: argparse.Namespace) -> int:
     folder = run.named_folder(options.name) if options.name else options.run_dir
     ranks = parallel.from_environment()
     if ranks.count > 1:
-        from tuning.training.job import find_weights
+        from tuning.models.of_config import find_weights
 
         # Once the processes have met, transformers writes a converted model in the first of them alone.
         find_weights(config)

@@ -90,7 +90,7 @@ def of_run(run: Run, model: str | None = None, on_progress: Progress | None = No
     adapter = best_adapter(run)
     if model is not None:
         return replace(of_adapter(adapter, model, on_progress), name=run.name, run=run)
-    from tuning.training.job import find_weights
+    from tuning.models.of_config import find_weights
 
     config = run.config()
     subject = described(adapter, find_weights(config), run.name)

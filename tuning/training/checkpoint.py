@@ -17,16 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning import presets
 from tuning.errors import UserError
 from tuning.files import named_line
+from tuning.presets import Config
 from tuning.training.lora import trainable
 
 if TYPE_CHECKING:
+    from tuning.data.dataset import DataSet
+    from tuning.models.weights import Weights
     from tuning.training.step import Session
 
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 VERSION = 1
+FREE_SETTINGS = (
+    "save_every",
+    "keep_checkpoints",
+    "sample_every",
+    "sample_question",
+    "sample_tokens",
+    "threads",
+    "device",
+    "test_rows",
+)
+# Checkpoints of earlier versions know nothing of these: only another value than the usual one is part of a run.
+LATER_SETTINGS = (
+    *("columns", "encoding", "train_on", "prompt_format", "system", "user_template"),
+    *("chat_template", "thinking", "trust_remote_code"),
+    *("objective", "beta", "length_normalised", "from_adapter", "rslora", "epochs", "dora"),
+    "lora_plus",
+)
 
 
 @dataclass
@@ -40,6 +61,18 @@ class Progress:
     without_gain: int = 0
     trained_tokens: int = 0
     seconds: float = 0.0
+
+
+def identity(config: Config, weights: Weights, rows: DataSet) -> dict[str, str]:
+    """What must be the same for a checkpoint to be continued; how often a run saves or samples need not be."""
+    usual = presets.to_dict(Config())
+    decisive = {
+        name: value
+        for name, value in presets.to_dict(config).items()
+        if name not in FREE_SETTINGS and not (name in LATER_SETTINGS and value == usual[name])
+    }
+    settings = ", ".join(f"{name}={value}" for name, value in decisive.items())
+    return {"base model": weights.fingerprint, "data": rows.fingerprint, "settings": settings}
 
 
 def save(folder: Path, session: Session, progress: Progress, identity: dict[str, str], keep: int) -> Path:
@@ -124,7 +157,8 @@ def load(path: Path) -> dict[str, Any] | str:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if manifest["sha256"] != digest(path / STATE):
             return "its digest does not match"
-        return torch.load(path / STATE, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+        return state
     except Exception as error:  # a damaged archive fails in as many ways as there are bytes
         return named_line(error)
 

@@ -1,118 +1,24 @@
-"""The training loop: setup, fit, validate. One page; every part it uses is a room of its own."""
+"""The training loop: fit, validate, finish. One page; every part it uses is a room of its own."""
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.metadata import version
 
-import torch
-
-from tuning import files
-from tuning.data import dataset
+from tuning import presets
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
-from tuning.models.weights import Weights, load_model, load_tokenizer
-from tuning.presets import Config
 from tuning.runs import start_adapter
-from tuning.runs.run import record_of
-from tuning.training import checkpoint, lora, sample, used_rows
-from tuning.training.job import (
-    Emit,
-    Job,
-    choose_device,
-    describe,
-    find_weights,
-    held_out,
-    held_out_words,
-    identity,
-    keep_adapter,
-    longest_example,
-    training_rows,
-)
-from tuning.training.parallel import Ranks, join
-from tuning.training.reference import with_references
-from tuning.training.step import StepStats, measured, open_session, train_step, try_longest
+from tuning.training import checkpoint, lora, sample
+from tuning.training.setup import Job
+from tuning.training.step import StepStats, measured, train_step, try_longest
 
-
-def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
-    """Load model and data, put adapters on, restore the newest checkpoint. Raises UserError for whatever is amiss."""
-    files.recover_folder(folder / "adapter")
-    device = choose_device(config)
-    weights = find_weights(config)
-    join(ranks, device.name)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    tokenizer = load_tokenizer(weights)
-    rows = dataset.load(
-        config.data,
-        empty_input_only=config.empty_input_only,
-        limit=config.limit,
-        tokenizer=tokenizer,
-        max_tokens=longest_example(config, weights),
-        reading=config.reading,
-        wish=config.format_wish,
-        prompt_format=used_rows.prompt_format(folder),
-    )
-    train = training_rows(tokenizer, rows, config)
-    config = config.in_steps(len(train.examples))
-    before = used_rows.before(folder)
-    validation = held_out(tokenizer, rows, "validation", config.validation_rows, config, before.get("validation", ()))
-    test = held_out(tokenizer, rows, "test", config.test_rows, config, before.get("test", ()))
-    base = load_model(weights, device, None if config.quantize == "none" else config.quantize)
-
-    def say(message: str) -> None:
-        emit("log", message=message)
-
-    if config.epochs is not None:
-        say(f"{config.epochs:g} epochs of {len(train.examples):,} examples are {config.max_steps:,} steps.")
-    say(held_out_words(rows, validation, test))
-    for note in chat_template(tokenizer).notes:
-        say(note)
-    session = open_session(base, config, train.examples, ranks=ranks, say=say)
-    facts = describe(session, weights, rows, train, len(validation.examples), device)
-    held = validation.examples, test.examples
-    known = identity(config, weights, rows)
-    job = Job(folder, emit, session, tokenizer, weights, *held, facts, known, rows.format)
-    if config.from_adapter is not None:
-        lora.begin_with(session.model, folder / start_adapter.FOLDER)
-        say(start_words(folder / start_adapter.FOLDER, config, weights))
-    if config.objective == "dpo":
-        add_references(job, train.ids, validation.ids, test.ids)
-    job.progress = checkpoint.restore(folder / "checkpoints", session, job.identity, say) or job.progress
-    job.first_step = job.progress.step
-    if ranks.first:
-        used = {"train": train.ids, "validation": validation.ids, "test": test.ids}
-        used_rows.record(folder, rows, used, config.max_steps)
-    # What exists now lives as long as the run: the garbage collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    return job
-
-
-def start_words(folder: Path, config: Config, weights: Weights) -> str:
-    """What is said of the adapter that a run goes on from. Raises UserError if it was trained on other base weights."""
-    known = record_of(folder).get("base_fingerprint")
-    if known not in (None, weights.fingerprint):
-        raise UserError("The adapter to go on from was trained on another base: choose the model that it was made for.")
-    scale = "rank-stabilised, " if config.rslora else ""
-    name = start_adapter.called(config.from_adapter or "")
-    told = f"It goes on from {name}: rank {config.rank}, alpha {config.alpha:g}, {scale}on "
-    unsure = "" if known else " Its record names no base: whether it was made for this one cannot be told."
-    return f"{told}{', '.join(config.target_modules)}.{unsure}"
-
-
-def add_references(job: Job, *ids: Sequence[str]) -> None:
-    """Give every pair of the run its reference."""
-    parts = (job.session.examples, job.validation, job.test)
-    units = {name: unit for part, names in zip(parts, ids, strict=True) for name, unit in zip(names, part, strict=True)}
-    known = with_references(job.session, job.folder, units)
-    found = [[known[name] for name in names] for names in ids]
-    job.session.examples, job.validation, job.test = found
+LIBRARIES = ("torch", "transformers", "peft", "datasets")
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 def fit(job: Job, should_stop: Callable[[], bool]) -> str:
@@ -170,6 +76,27 @@ def validate(job: Job) -> None:
         keep_adapter(job)
     seconds = round(time.monotonic() - began, 3)
     job.emit("validation", step=progress.step, validation_loss=loss, best=best, seconds=seconds, **found)
+
+
+def keep_adapter(job: Job, **tested: float) -> None:
+    """Write the adapter as it is, with its card; only the first process does."""
+    if not job.session.ranks.first:
+        return
+    progress = job.progress
+    record = {
+        "name": job.folder.name,
+        "steps": progress.best_step if job.validation else progress.step,
+        "loss_before": progress.loss_before,
+        "loss_after": progress.best_loss,
+        **tested,
+        **job.facts,
+        "prompt_format": job.prompt_format.to_dict(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "config": presets.to_dict(job.config),
+    }
+    base = job.weights.hub_id or job.config.model
+    brought = {} if job.config.chat_template is None else {TEMPLATE_FILE: chat_template(job.tokenizer).text}
+    lora.save_adapter(job.session.model, job.adapter, base, record, brought)
 
 
 def report(job: Job, stats: StepStats) -> None:

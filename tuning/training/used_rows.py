@@ -1,19 +1,25 @@
-"""Which rows a run learns from: written down when it starts, listed later with how often each was met."""
+"""Which rows a run learns from and is measured on: chosen and written down when it starts, listed later with how often
+each was met."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.data.batches import Encoded, encode_rows
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
+from tuning.data.cleaning import digest
 from tuning.errors import UserError
 from tuning.files import write_json
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from tuning.data.dataset import DataSet
+    from tuning.presets import Config
     from tuning.runs.run import Run
 
 ROWS_FILE = "rows.json"
@@ -28,7 +34,51 @@ class UsedRow:
     met: int
 
 
-def record(folder: Path, dataset: DataSet, used: dict[str, Sequence[str]], max_steps: int) -> None:
+def training_rows(tokenizer: PreTrainedTokenizerBase, data: DataSet, config: Config) -> Encoded:
+    """The encoded training rows. Raises UserError, saying where the rows are, if there are none."""
+    if not data.train:
+        rows = "its only row" if len(data) == 1 else f"all of its {len(data):,} rows"
+        raise UserError(
+            f"{data.source} has no training rows: {rows} fell into the "
+            f"{' and '.join(name for name in ('validation', 'test') if data.split(name))} split, which a row's text "
+            "decides (80% train, 10% validation, 10% test): add more rows."
+        )
+    return encode_rows(tokenizer, data.train, config.max_tokens, "training", data.format, data.encoded)
+
+
+def held_out(
+    tokenizer: PreTrainedTokenizerBase, data: DataSet, split: str, most: int, config: Config, before: Sequence[str] = ()
+) -> Encoded:
+    """Encoded rows of a held-out split: those of ``before`` where a run goes on, else at most ``most``, chosen by their
+    ids, so that the order of the data does not matter; none if there are none."""
+    rows = data.split(split)
+    if before:
+        known = set(before)
+        chosen = [row for row in rows if row.id in known]
+    else:
+        numbers = sorted(range(len(rows)), key=lambda at: digest("held-out", rows[at].id))[:most]
+        chosen = [rows[at] for at in sorted(numbers)]
+    if not chosen:
+        return Encoded([])
+    return encode_rows(tokenizer, chosen, config.max_tokens, "held-out", data.format, data.encoded)
+
+
+def held_out_words(data: DataSet, validation: Encoded, test: Encoded) -> str:
+    """What is said of the held-out rows before training."""
+    words = []
+    for name, used in (("validation", validation), ("test", test)):
+        count, whole = len(set(used.ids)), len(data.split(name))
+        if not whole:
+            words.append(f"the data has no {name} rows")
+        elif not count:
+            words.append(f"none of {whole:,} {name} rows is used")
+        else:
+            words.append(f"{count:,} of {whole:,} {name} rows" + (", chosen by their ids" if count < whole else ""))
+    told = "Held out: " + "; ".join(words) + "."
+    return told if validation.ids else f"{told} Without validation rows the newest adapter counts as the best."
+
+
+def record(folder: Path, dataset: DataSet, used: Mapping[str, Sequence[str]], max_steps: int) -> None:
     """Write the ids of the rows in use, by split, beside config.json, and into it what they were read from, in which
     prompt format they are trained, and how many steps the run has."""
     write_json(folder / ROWS_FILE, {split: list(ids) for split, ids in used.items()})
@@ -59,11 +109,11 @@ def before(folder: Path) -> dict[str, list[str]]:
     return found if isinstance(found, dict) else {}
 
 
-def origin(dataset: DataSet, used: dict[str, Sequence[str]]) -> dict[str, Any]:
+def origin(dataset: DataSet, used: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What rows were read from: for a table its name, its snapshot and the condition; else the source's revision."""
     from tuning.data.place import is_place, parse
 
-    facts = {"source": dataset.source, "fingerprint": dataset.fingerprint, "rows": ROWS_FILE}
+    facts: dict[str, Any] = {"source": dataset.source, "fingerprint": dataset.fingerprint, "rows": ROWS_FILE}
     facts |= {"counts": {split: len(ids) for split, ids in used.items()}}
     if not is_place(dataset.source):
         return facts | {"revision": dataset.revision}

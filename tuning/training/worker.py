@@ -96,10 +96,10 @@ def train(run: Run, ranks: parallel.Ranks, channel: Channel | None, stop: StopRe
 
     # Imported with peft, bitsandbytes warns of an optional package that nothing here uses.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
-    from tuning.training import loop
+    from tuning.training import loop, setup
 
     with tiny_floats_as_zero():
-        job = loop.setup(run.path, run.config(), ranks, emit)
+        job = setup.setup(run.path, run.config(), ranks, emit)
         if resumed:
             emit("resumed", step=job.progress.step)
         emit("start", max_steps=job.config.max_steps, processes=ranks.count, **job.facts)

@@ -23,8 +23,8 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     from tuning import presets
     from tuning.data.dataset import load
     from tuning.data.reading.layouts import UnknownColumns
+    from tuning.models.of_config import find_weights
     from tuning.models.weights import load_tokenizer
-    from tuning.training.job import find_weights
     from tuning.views.describe import samples
 
     config = presets.from_dict(asked)

@@ -13,8 +13,8 @@ from tuning.kernels.dropout import Noise
 from tuning.kernels.packed import pack
 from tuning.presets import Config
 from tuning.training.forward import PackedForward, PaddedForward, reference_loss
-from tuning.training.job import held_out, held_out_words
 from tuning.training.step import measured, open_session
+from tuning.training.used_rows import held_out, held_out_words
 
 
 def with_another_start(example):

@@ -16,7 +16,7 @@ from tests.tuning.tiny_runs import FILES, interrupted, losses, new_run, of_kind,
 from tuning.errors import UserError
 from tuning.exports.export import best_adapter
 from tuning.runs import events, run
-from tuning.training import checkpoint, loop, worker
+from tuning.training import checkpoint, loop, setup, worker
 from tuning.training.parallel import Ranks
 
 ROOT = Path(__file__).parents[3]
@@ -51,9 +51,9 @@ def test_the_saved_adapter_has_the_loss_that_its_record_says(whole):
     from tuning.training.forward import reference_loss
 
     config = whole.config()
-    tokenizer = loop.load_tokenizer(Path(config.model))
-    rows = loop.dataset.load(config.data, limit=config.limit, tokenizer=tokenizer, max_tokens=config.max_tokens)
-    examples = loop.held_out(tokenizer, rows, "validation", config.validation_rows, config).examples
+    tokenizer = setup.load_tokenizer(Path(config.model))
+    rows = setup.dataset.load(config.data, limit=config.limit, tokenizer=tokenizer, max_tokens=config.max_tokens)
+    examples = setup.held_out(tokenizer, rows, "validation", config.validation_rows, config).examples
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.model), whole.adapter)
     labels = sum(len(example.answer_ids) for example in examples)
     record = json.loads((whole.adapter / "run_record.json").read_text())

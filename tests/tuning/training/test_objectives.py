@@ -16,7 +16,7 @@ from tests.tuning.tiny_runs import interrupted, losses, new_run, of_kind, outcom
 from tuning.data.chat import Example, Pair
 from tuning.errors import UserError
 from tuning.presets import Config
-from tuning.training import loop, objectives, reference, worker
+from tuning.training import objectives, reference, setup, worker
 from tuning.training.lora import trainable
 from tuning.training.parallel import Ranks
 from tuning.training.step import accumulate, measured, open_session
@@ -211,9 +211,9 @@ def test_recipes_train_go_on_exactly_and_load_in_peft(settings, recipe, monkeypa
     if "dora" in recipe:
         assert of_kind(whole.history(), "start")[0]["forward"] == "padded"
     config = whole.config()
-    tokenizer = loop.load_tokenizer(loop.find_weights(config))
-    rows = loop.dataset.load(config.data, tokenizer=tokenizer, max_tokens=config.max_tokens)
-    examples = loop.held_out(tokenizer, rows, "test", config.test_rows, config).examples
+    tokenizer = setup.load_tokenizer(setup.find_weights(config))
+    rows = setup.dataset.load(config.data, tokenizer=tokenizer, max_tokens=config.max_tokens)
+    examples = setup.held_out(tokenizer, rows, "test", config.test_rows, config).examples
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(config.model), whole.adapter).eval()
     found = reference_loss(tuned, examples) / sum(example.label_count for example in examples)
     assert found == pytest.approx(of_kind(whole.history(), "result")[0]["test_loss_after"], rel=1e-4)

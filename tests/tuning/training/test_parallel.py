@@ -13,7 +13,7 @@ from tuning.__main__ import main
 from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import run
-from tuning.training import loop, worker
+from tuning.training import setup, worker
 from tuning.training.checkpoint import found
 from tuning.training.parallel import Ranks, from_environment
 
@@ -104,13 +104,13 @@ def test_the_weights_are_found_before_the_processes_meet(settings, monkeypatch, 
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    for place in ("tuning.training.job", "tuning.training.loop"):
+    for place in ("tuning.models.of_config", "tuning.training.setup"):
         monkeypatch.setattr(f"{place}.find_weights", lambda config: order.append("found"))
-    for place in ("tuning.training.parallel", "tuning.training.loop"):
+    for place in ("tuning.training.parallel", "tuning.training.setup"):
         monkeypatch.setattr(f"{place}.join", meet)
     assert main(["train", "--preset", "smoke", "--device", "cpu"]) == 2
     with pytest.raises(UserError, match="enough"):
-        loop.setup(run.runs_root(), configure("smoke", settings), from_environment(), print)
+        setup.setup(run.runs_root(), configure("smoke", settings), from_environment(), print)
     assert order == ["found", "met"] * 2
 
 
