@@ -1,4 +1,4 @@
-"""Questions from files: what the reader of training data reads, and Excel; every cell as it is written there."""
+"""Questions from files: what the reader of training data reads, every cell as it is written there."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tuning.data.reading.readers import read_file
-from tuning.data.reading.text_files import KINDS, kind_of
+from tuning.data.reading.text_files import KINDS, NUMBERED, kind_of
 from tuning.data.reading.values import Spelled
 from tuning.errors import UserError
 
 Row = dict[str, Any]
 MOST_BYTES = 200 * 2**20
-EXCEL = ".xlsx"
-ENDINGS = (*KINDS, EXCEL)
+ENDINGS = tuple(KINDS)
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,11 @@ class Table:
 
 def is_table(path: Path) -> bool:
     """Whether a file of this name can hold questions."""
-    return kind_of(path) is not None or path.suffix.lower() == EXCEL
+    return kind_of(path) is not None
 
 
 def read_table(path: Path) -> Table:
-    """The rows of a CSV, TSV, JSON, JSON lines, Parquet or Excel file; the text formats also as ``.gz`` or ``.zst``.
+    """The rows of a CSV, TSV, JSON, JSON lines, Parquet, Arrow or Excel file; text also as ``.gz`` or ``.zst``.
 
     Raises UserError, with the file and the line, for what cannot be read.
     """
@@ -45,11 +44,9 @@ def read_table(path: Path) -> Table:
         raise UserError(f"{path.name} is not a file of questions: use one of {', '.join(ENDINGS)}.")
     if path.stat().st_size > MOST_BYTES:
         raise UserError(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB: split it.")
-    if path.suffix.lower() == EXCEL:
-        return filled(path.name, _excel(path), "row", [])
     records = read_file(path)
     rows = ((number, {str(name): value_of(cell) for name, cell in row.items()}) for number, row in records.rows)
-    table = filled(path.name, rows, "row" if kind_of(path) == "parquet" else "line", records.notes)
+    table = filled(path.name, rows, "row" if kind_of(path) in NUMBERED else "line", records.notes)
     if records.ignored:
         table.notes.append(f"Left out beside the rows: {', '.join(records.ignored)}.")
     return table
@@ -82,32 +79,3 @@ def value_of(cell: Any) -> Any:
 def inner(value: Any) -> Any:
     """A value within a list or an object."""
     return json.loads(value) if isinstance(value, Spelled) else value_of(value)
-
-
-def _excel(path: Path) -> Iterator[tuple[int, Row]]:
-    from openpyxl import load_workbook
-
-    name = path.name
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        cells = book.worksheets[0].iter_rows(values_only=True)
-        header = [_cell(cell).strip() for cell in next(cells, ())]
-        twice = next((column for column in header if column and header.count(column) > 1), None)
-        if twice is not None:
-            raise UserError(f"{name}, row 1: the column {twice!r} stands twice.")
-        for number, values in enumerate(cells, 2):
-            for column, value in zip(header, values, strict=False):
-                if not column and value is not None:
-                    raise UserError(f"{name}, row {number}: a cell stands in a column that row 1 gives no name.")
-            yield number, {key: _cell(value) for key, value in zip(header, values, strict=False) if key}
-    except UserError:
-        raise
-    except Exception as error:
-        # A damaged workbook shows itself in whatever part of zip, XML or styles is read first.
-        raise UserError(f"{name} is not an Excel file that can be read ({type(error).__name__}).") from error
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -118,12 +118,12 @@ def other_answers(rows: list[Row]) -> list[str]:
     several = [count for count in asked.values() if count > 1]
     if not several:
         return []
-    return [f"{len(several):,} questions have several answers, {sum(several):,} rows in all: every one is kept."]
+    return [f"Questions with several answers: {len(several):,} ({sum(several):,} rows, all of them kept)."]
 
 
 def read_source(name: str, reading: Reading = sources.PLAIN_READING) -> sources.Source:
-    """Read 'python_qa' (the embedded set), a local file (JSONL, JSON, CSV, TSV, Parquet; text also compressed), a Hub
-    data set (see :mod:`tuning.data.hub_data`), or a table (``duckdb:FILE?table=T&where=SQL`` or
+    """Read 'python_qa' (the embedded set), a local file (JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel; text also
+    compressed), a Hub data set (see :mod:`tuning.data.hub_data`), or a table (``duckdb:FILE?table=T&where=SQL`` or
     ``md:DATABASE?table=T&where=SQL``).
 
     Raises UserError, in one line, if the source is missing, damaged, empty, or has no columns that are understood.

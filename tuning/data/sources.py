@@ -61,6 +61,10 @@ def local_file(name: str) -> Path | None:
     """The file of a source's name; None if it names a Hub data set. Raises UserError if it can be neither."""
     if name == EMBEDDED:
         return EMBEDDED_FILE
+    if "://" in name:
+        raise UserError(
+            f"{name.partition('://')[0]}:// is not read: download the file, or name a Hub data set (OWNER/NAME)."
+        )
     path = Path(name).expanduser()
     if path.exists() or kind_of(path) is not None:
         return path

@@ -3,7 +3,7 @@
 	const { el, setText } = lens;
 	const TABLE = /^\s*(duckdb|md|motherduck):/i;
 	const CONDITION = /[?&]where=([\s\S]*)$/;
-	const TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst"];
+	const TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".gz", ".zst"];
 
 	/** Sends a file to the page's own upload route; the server's words if it refuses. */
 	async function send(file) {
@@ -52,7 +52,7 @@
 			wrong,
 			el("div", { class: "ll-data-tools" }, choose, upload, look, file, said),
 			known,
-			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV, TSV or Parquet file (also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
+			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file (text also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
 			panel
 		);
 		let details = () => ({});

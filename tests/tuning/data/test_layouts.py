@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from datetime import datetime
 
 import pytest
 
@@ -30,6 +31,10 @@ JSON_ROWS = {
     "parts": [{"messages": turns(("user", [{"type": "text", "text": q}]), ("assistant", a))} for q, a in PAIR],
     "text": [{"messages": json.dumps(messages)} for messages in CHAT],
     "sharegpt": [{"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]} for q, a in PAIR],
+    "gemini": [
+        {"contents": [{"role": "user", "parts": [{"text": q}]}, {"role": "model", "parts": [{"text": a}]}]}
+        for q, a in PAIR
+    ],
     "trl": [{"prompt": turns(("user", q)), "completion": turns(("assistant", a))} for q, a in PAIR],
     "by message": [
         {"conversation_id": at, "message_type": kind, "message": text}
@@ -144,6 +149,11 @@ def test_what_cannot_be_trained_is_named_with_its_line(tmp_path, row, reason):
         ("z.jsonl.zst", b"not zstd", "no whole zstd file"),
         ("w.jsonl", '{"question": "a"}\n'.encode("utf-16")[:-1], "not UTF-16"),
         ("c.json", b'{"question": ["a", "b"], "answer": ["c"]}', "columns of different lengths"),
+        ("b.jsonl", b'{"question": "a", "answer": "b"}\n\xef\xbb\xbf{"question": "c"}\n', "line 2: a byte order mark"),
+        ("g.jsonl", gzip.compress(b"{}"), "g.jsonl is no text but compressed with gzip: end its name in .gz"),
+        ("p.csv", b"PAR1....", "p.csv is no text but a Parquet file"),
+        ("x.xlsx", b"PK\x03\x04", "x.xlsx is no Excel file that can be read"),
+        ("a.arrow", b"ARROW1\x00\x00....", "it is no whole Arrow file"),
     ],
 )
 def test_damage_is_one_line_that_names_it(tmp_path, name, content, said):
@@ -152,6 +162,60 @@ def test_damage_is_one_line_that_names_it(tmp_path, name, content, said):
         load(str(tmp_path / name))
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_workbook_is_read_as_its_values_and_says_what_it_leaves_out(tmp_path):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    sheet = book.active
+    rows = [("question", None, "Answer"), ("a", None, "047"), ("b", None, datetime(2024, 7, 16)), (None,) * 3]
+    for row in [*rows, ("c", None, True), ("d", None, 7.0), ("e", None, 0.05)]:
+        sheet.append(row)
+    sheet["C7"].number_format = "0%"
+    book.create_sheet("more").append(["question"])
+    book.save(tmp_path / "b.xlsx")
+    data = load(str(tmp_path / "b.xlsx"))
+    found = [(row.line, row.question, row.answer) for row in data.rows()]
+    assert found == [(2, "a", "047"), (3, "b", "2024-07-16"), (5, "c", "true"), (6, "d", "7"), (7, "e", "0.05")]
+    assert data.notes == (
+        "Only the sheet 'Sheet' is read, not 'more'.",
+        "Numbers are written without the sheet's format (5% as 0.05), dates as 2024-07-16.",
+    )
+    for cell, value, said in (
+        ("C2", "=1+1", "row 2: a formula's value is not in the file"),
+        ("B2", "x", "row 2: a cell"),
+    ):
+        sheet[cell] = value
+        book.save(tmp_path / "b.xlsx")
+        with pytest.raises(UserError, match=said):
+            load(str(tmp_path / "b.xlsx"))
+        sheet[cell] = "x" if cell == "C2" else None
+    sheet["B1"] = "Answer"
+    book.save(tmp_path / "b.xlsx")
+    with pytest.raises(UserError, match="row 1: the column 'Answer' stands twice"):
+        load(str(tmp_path / "b.xlsx"))
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_arrow_files_and_streams_are_read(tmp_path, kind):
+    import pyarrow
+
+    table = pyarrow.table({"question": [q for q, _ in PAIR], "answer": [a for _, a in PAIR]})
+    made = pyarrow.ipc.new_file if kind == "file" else pyarrow.ipc.new_stream
+    with made(str(tmp_path / "r.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    assert found(tmp_path / "r.arrow") == PAIR
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("folder", "is a folder"), ("https://example.org/x.jsonl", "https:// is not read: download")]
+)
+def test_what_is_no_file_is_said(tmp_path, monkeypatch, name, said):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said):
+        load(name)
 
 
 def test_a_key_a_type_and_a_number_may_come_late(tmp_path):

@@ -16,7 +16,7 @@ ROLES: dict[str, Role] = {
 }
 TOOL_ROLES = frozenset(("tool", "function", "function_call", "function_response", "observation", "tool_call"))
 ROLE_KEYS = ("role", "from", "speaker")
-CONTENT_KEYS = ("content", "value", "text", "message")
+CONTENT_KEYS = ("content", "value", "text", "message", "parts")
 CALL_KEYS = ("tool_calls", "function_call")
 TRAIN_KEYS = ("weight", "train", "training")
 PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}

@@ -180,7 +180,10 @@ class Places:
 def reason_of(error: Exception, column: int) -> str:
     """Why a text is no JSON, and in which column."""
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg}, column {column or error.colno}"
+        column = column or error.colno
+        if error.doc[error.pos : error.pos + 1] == "\ufeff":
+            return f"a byte order mark stands in the middle of the file, column {column}: take it out"
+        return f"{error.msg}, column {column}"
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuning.data.reading.arrow_rows import rows_of_batch
 from tuning.data.reading.csv_files import csv_rows
+from tuning.data.reading.excel_files import excel_rows
 from tuning.data.reading.json_files import json_rows, jsonl_rows
 from tuning.data.reading.records import Record, Records
 from tuning.data.reading.text_files import endings, kind_of
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
     import pyarrow
     from pyarrow import parquet
 
+ARROW_MARK = b"ARROW1"
 READ_BYTES = 1 << 20
 CHUNK_ROWS = 8192
 CHUNK_BYTES = 16 << 20
 
 
 def read_file(path: Path, encoding: str | None = None) -> Records:
-    """Open a JSONL, JSON, CSV, TSV or Parquet file.
+    """Open a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file.
 
     Raises UserError, here or from the stream, if it is missing, empty or damaged; then it names the line.
     """
+    if path.is_dir():
+        raise UserError(f"{path.name} is a folder: name one of the files in it.")
     if not path.is_file():
         raise UserError(f"There is no data file {path}.")
     kind = kind_of(path)
@@ -37,7 +41,11 @@ def read_file(path: Path, encoding: str | None = None) -> Records:
     if kind == "parquet":
         return Records(parquet_rows(path))
     records = Records(iter(()))
-    if kind == "csv":
+    if kind == "arrow":
+        records.rows = arrow_rows(path)
+    elif kind == "excel":
+        records.rows = excel_rows(path, records)
+    elif kind == "csv":
         records.rows = csv_rows(path, encoding, records)
     elif kind == "jsonl":
         records.rows = jsonl_rows(path, encoding, records)
@@ -90,3 +98,25 @@ def parquet_rows(path: Path) -> Iterator[Record]:
     for batch in parquet_batches(path)[1]:
         yield from rows_of_batch(path.name, batch, read)
         read += batch.num_rows
+
+
+def arrow_rows(path: Path) -> Iterator[Record]:
+    """The rows of an Arrow (Feather) file, or of an Arrow stream, which is what ``datasets`` keeps."""
+    import pyarrow
+
+    read = 0
+    try:
+        with pyarrow.memory_map(str(path)) as file:
+            begun = file.read(len(ARROW_MARK))
+            file.seek(0)
+            if begun == ARROW_MARK:
+                whole = pyarrow.ipc.open_file(file)
+                batches = (whole.get_batch(at) for at in range(whole.num_record_batches))
+            else:
+                batches = iter(pyarrow.ipc.open_stream(file))
+            for batch in batches:
+                yield from rows_of_batch(path.name, batch, read)
+                read += batch.num_rows
+    except (pyarrow.ArrowException, OSError) as error:
+        where = f" after row {read}" if read else ""
+        raise UserError(f"The data source {path.name} cannot be read{where}: it is no whole Arrow file.") from error

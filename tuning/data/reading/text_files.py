@@ -12,7 +12,19 @@ from typing import IO, Any
 
 from tuning.errors import UserError
 
-KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+KINDS = {
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv"},
+    **{".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "excel"},
+}
+NUMBERED = frozenset(("parquet", "arrow", "excel"))
+"""Kinds of files whose rows have numbers rather than lines; they are not read compressed."""
+PACKED = {
+    b"\x1f\x8b": "compressed with gzip: end its name in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: end its name in .zst",
+    b"PK\x03\x04": "a zip archive or a workbook: unpack it, or end its name in .xlsx",
+    b"PAR1": "a Parquet file: end its name in .parquet",
+}
+"""How files begin that are no text, whatever their names say."""
 COMPRESSIONS = (".gz", ".zst")
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -27,12 +39,12 @@ SHOWN = 30
 
 
 def kind_of(path: Path) -> str | None:
-    """'jsonl', 'json', 'csv' or 'parquet' by a file's name, compressed or not; None for any other."""
+    """'jsonl', 'json', 'csv', 'parquet', 'arrow' or 'excel' by a file's name, text also compressed; None for others."""
     suffix, compression = path.suffix.lower(), ""
     if suffix in COMPRESSIONS:
         suffix, compression = Path(path.stem).suffix.lower(), suffix
     kind = KINDS.get(suffix)
-    return None if kind == "parquet" and compression else kind
+    return None if kind in NUMBERED and compression else kind
 
 
 def endings() -> str:
@@ -69,6 +81,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"{path.name} is {what}: check it, or copy it again.") from error
 
 
+def refuse_packed(name: str, start: bytes) -> None:
+    """Raise UserError for a file that begins with ``start`` and is no text."""
+    for mark, what in PACKED.items():
+        if start.startswith(mark):
+            raise UserError(f"{name} is no text but {what}.")
+
+
 def encoding_of(path: Path, start: bytes, given: str | None) -> str:
     """The encoding of a file that begins with ``start``: the one that is given, else by its mark, else UTF-8.
 
@@ -98,6 +117,7 @@ def lines_of(path: Path, given: str | None = None) -> Iterator[str]:
     """
     with opened(path) as file:
         start = file.read(4)
+        refuse_packed(path.name, start)
         encoding = encoding_of(path, start, given)
         wide = "16" in encoding or "32" in encoding
         pieces = wide_lines(file, start, encoding, path.name) if wide else byte_lines(file, start, encoding, path.name)
@@ -111,6 +131,7 @@ def chunks_of(path: Path, given: str | None = None) -> Iterator[str]:
     """
     with opened(path) as file:
         start = file.read(4)
+        refuse_packed(path.name, start)
         encoding = encoding_of(path, start, given)
         decoder = codecs.getincrementaldecoder(encoding)()
         line, column, chunk, first = 1, 0, start, True

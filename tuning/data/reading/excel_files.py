@@ -1,0 +1,98 @@
+"""Excel workbooks (.xlsx) as rows: the first sheet, its first filled row the header, every cell as the value in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from tuning.data.reading.records import Record, Records
+from tuning.data.reading.values import Spelled
+from tuning.errors import UserError
+
+PLAIN_FORMATS = frozenset(("General", "0", "@"))
+FORMATTED = "Numbers are written without the sheet's format (5% as 0.05), dates as 2024-07-16."
+LONGEST_WHOLE = 1e15
+"""Beyond it a floating-point number may stand for several whole ones."""
+
+
+def excel_rows(path: Path, records: Records) -> Iterator[Record]:
+    """The rows of a workbook's first sheet with their numbers; empty ones are none.
+
+    Raises UserError for a damaged file, and naming the row for a name that stands twice, a cell without one, and a
+    formula whose value is not in the file.
+    """
+    from openpyxl import load_workbook
+
+    try:
+        with path.open("rb") as values, path.open("rb") as formulas:
+            books = [load_workbook(each, read_only=True, data_only=each is values) for each in (values, formulas)]
+            sheets = [book.worksheets[0] for book in books]
+            others = [sheet.title for sheet in books[0].worksheets[1:]]
+            if others:
+                records.notes.append(f"Only the sheet {sheets[0].title!r} is read, not {', '.join(map(repr, others))}.")
+            for sheet in sheets:
+                sheet.reset_dimensions()  # what a file says of its size may be wrong, and rows would be missing
+            yield from sheet_rows(path.name, zip(*(sheet.iter_rows() for sheet in sheets), strict=True), records)
+    except UserError:
+        raise
+    except Exception as error:
+        # A damaged workbook shows itself in whatever part of zip, XML or styles is read first.
+        raise UserError(f"{path.name} is no Excel file that can be read ({type(error).__name__}).") from error
+
+
+def sheet_rows(name: str, rows: Iterator[tuple[Any, Any]], records: Records) -> Iterator[Record]:
+    """The rows under the header; each comes twice, once with the values of formulas and once with the formulas."""
+    header: list[str] = []
+    formatted = False
+    for number, (cells, formulas) in enumerate(rows, start=1):
+        found = [value_of(cell) for cell in cells]
+        if not header:
+            header = header_of(name, number, found)
+            continue
+        for column, value, formula in zip_longest(header, found, formulas):
+            if value is None and formula is not None and formula.data_type == "f":
+                raise malformed_row(name, number, "a formula's value is not in the file: open and save it in Excel")
+            if value is not None and not column:
+                raise malformed_row(name, number, f"a cell stands in a column that has no name: {str(value)[:30]!r}")
+        if any(value is not None for value in found):
+            formatted = formatted or any(is_formatted(cell) for cell in cells)
+            yield number, {column: value for column, value in zip_longest(header, found) if column}
+    if formatted:
+        records.notes.append(FORMATTED)
+
+
+def header_of(name: str, number: int, found: list[Any]) -> list[str]:
+    """The columns' names, or none from an empty row. Raises UserError if one stands twice."""
+    names = ["" if value is None else str(value).strip() for value in found]
+    twice = next((column for column in names if column and names.count(column) > 1), None)
+    if twice is not None:
+        raise malformed_row(name, number, f"the column {twice!r} stands twice in the header")
+    return names if any(names) else []
+
+
+def malformed_row(name: str, number: int, reason: str) -> UserError:
+    """The error for a row of a sheet."""
+    return UserError(f"{name} is malformed in row {number}: {reason}.")
+
+
+def value_of(cell: Any) -> Any:
+    """A cell's value; numbers and dates as text."""
+    value = cell.value
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < LONGEST_WHOLE:
+        return Spelled(int(value))
+    if isinstance(value, datetime):
+        midnight = value.time() == time()
+        return Spelled(value.date().isoformat() if midnight else value.isoformat(sep=" "))
+    return Spelled(value.isoformat() if isinstance(value, date | time) else value)
+
+
+def is_formatted(cell: Any) -> bool:
+    """Whether a number or a date is shown otherwise than it is written here."""
+    if cell.value is None or isinstance(cell.value, str | bool):
+        return False
+    return cell.number_format not in PLAIN_FORMATS
