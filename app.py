@@ -183,7 +183,8 @@ def announce(lens: Lens, pairs: ShownPairs) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, or 2 for a setting to mend."""
+    """Serves the page until SIGINT or SIGTERM. Returns the exit code: 0, 2 for a setting to mend, or 1 if the web
+    server ended by itself."""
     asked_to_end = shutdown.Signals()
     malloc.share_arenas()
     try:
@@ -199,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), task, for_all)
         guard = guarded(page, lens, settings)
         listening = listen(settings.host, settings.port)
-        server = Server(guard, listening, settings.open_connections())
+        server = Server(guard, listening, settings.open_connections(), on_death=asked_to_end.server_gone)
         page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there
         server.start()
     except UserError as error:
@@ -218,15 +219,20 @@ def main(arguments: list[str] | None = None) -> int:
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     number = asked_to_end.wait()
+    if number == shutdown.SERVER_GONE:
+        logs.tell("The web server has ended unexpectedly, and its log says why: start the app again.", failed=True)
+    exit_code = 1 if number == shutdown.SERVER_GONE else 0
     loading = lens.status().state == "loading"
     shutdown.end_work(number, lens, guard, settings.drain_seconds, settings.stop_training)
     if loading:
-        os._exit(0)  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
+        os._exit(
+            exit_code
+        )  # a load cannot be interrupted, only left; half-written caches are never taken for whole ones
     server.stop()
     if mirror is not None:
         mirror.close()
     pairs.close()
-    return 0
+    return exit_code
 
 
 if __name__ == "__main__":

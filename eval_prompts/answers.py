@@ -149,6 +149,21 @@ class Answer:
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """What comes before a request that waits: so many answers, of so many requests; and how many answers are written
+    at the same time, 0 where that is not known."""
+
+    answers: int = 0
+    requests: int = 0
+    at_once: int = 0
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], at_once: int = 0) -> Ahead:
+        """These rows come first; nothing is said of a request that is next."""
+        return cls(len(rows), len({id(row.stream) for row in rows}), at_once) if rows else cls()
+
+
 @dataclass(eq=False)
 class Row:
     """One answer while it is computed. Owned by the engine's thread; others only read.
@@ -226,7 +241,7 @@ class Stream:
         self.prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None
         """The questions as they are put to an adapter, where that depends on it; it may not be known yet."""
         self.decode: Callable[[list[int]], str] = lambda ids: ""
-        self.count_ahead: Callable[[Stream], int] = lambda stream: 0
+        self.count_ahead: Callable[[Stream], Ahead] = lambda stream: Ahead()
         self._changed = threading.Condition()
         self._version = 0
         self._cancelled = False
@@ -294,8 +309,8 @@ class Stream:
         return all(row.state in FINAL_STATES for row in self.rows)
 
     @property
-    def ahead(self) -> int:
-        """How many answers of earlier requests must finish or progress before this one starts."""
+    def ahead(self) -> Ahead:
+        """What must finish or progress before this one starts."""
         return self.count_ahead(self)
 
     @property

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eval_prompts.answers import Row, Stream
+from eval_prompts.answers import Ahead, Row, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
 from eval_prompts.decoding.tokenizers import by_side, decoder
 from tuning.data.chat import encode_messages
@@ -172,16 +172,14 @@ class Engine:
             self._work.notify()
         self._thread.join(CLOSE_SECONDS)
 
-    def _ahead_of(self, stream: Stream) -> int:
-        """Rows in the queue before the first of ``stream``; 0 if one of its rows is already being computed."""
-        if any(row.state != "waiting" for row in stream.rows):
-            return 0
-        ahead = self.answering
-        for row in list(self._waiting):
-            if row.stream is stream:
-                return ahead
-            ahead += 1
-        return 0
+    def _ahead_of(self, stream: Stream) -> Ahead:
+        """Rows in the queue before the first of ``stream``; none if one of its rows is already being computed."""
+        waiting = list(self._waiting)
+        first = next((place for place, row in enumerate(waiting) if row.stream is stream), None)
+        if first is None or any(row.state != "waiting" for row in stream.rows):
+            return Ahead()
+        before = [row for row in list(self._active) if not row.stream.background] + waiting[:first]
+        return Ahead.of(before, self._max_rows)
 
     def _run(self) -> None:
         """The thread: answers until it is closed. Whatever escapes the guarded calls ends every request with a

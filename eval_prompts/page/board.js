@@ -10,10 +10,19 @@
 		return date.toDateString() === new Date().toDateString() ? `today ${time}` : `${date.toLocaleDateString()} ${time}`;
 	}
 
+	/** 1 -> 1st, 2 -> 2nd, 11 -> 11th, 22 -> 22nd. */
+	function ordinal(number) {
+		const teen = Math.floor(number / 10) % 10 === 1;
+		return `${number}${(!teen && ["", "st", "nd", "rd"][number % 10]) || "th"}`;
+	}
+
 	function waitingWords(view) {
 		const status = lens.status;
 		if (status && status.state === "loading") return `Waits for the models: ${status.words}`;
-		if (view.ahead) return `Waits in line: ${view.ahead} answer${view.ahead === 1 ? "" : "s"} of others come first (up to 32 are written at a time)`;
+		if (view.ahead) {
+			const first = view.ahead === 1 ? "1 answer of others comes first" : `${view.ahead} answers of others come first`;
+			return `You are ${ordinal(view.place)} in line: ${first}${view.at_once ? `; the server writes ${view.at_once} at a time` : ""}.`;
+		}
 		return "Reading the question\u2026";
 	}
 

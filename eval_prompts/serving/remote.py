@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval_prompts.answers import Ahead
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in
 from eval_prompts.serving.served import Facts, Report
@@ -66,7 +67,7 @@ class RemoteModels:
 
     def __init__(self, sides: Mapping[Side, Endpoint]) -> None:
         self._sides = sides
-        self._waiting: set[Row] = set()
+        self._waiting: dict[Row, None] = {}  # in the order in which they came
         self._active: set[Row] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
@@ -110,8 +111,8 @@ class RemoteModels:
         stream.put_to(None)
         pieces: list[str] = [""]
         stream.decode = lambda ids: "".join(pieces[number] for number in ids)
-        stream.count_ahead = lambda _: len(self._active) if all(row.state == "waiting" for row in stream.rows) else 0
-        self._waiting.update(stream.rows)
+        stream.count_ahead = self._ahead_of
+        self._waiting.update(dict.fromkeys(stream.rows))
         for row in stream.rows:
             asyncio.run_coroutine_threadsafe(self._answer(row, pieces), self._loop)
 
@@ -123,12 +124,20 @@ class RemoteModels:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
+    def _ahead_of(self, stream: Stream) -> Ahead:
+        """Rows that are being answered or have waited longer than ``stream``; none once one of its own is answered."""
+        if any(row.state != "waiting" for row in stream.rows):
+            return Ahead()
+        waiting = list(self._waiting)
+        first = next((place for place, row in enumerate(waiting) if row.stream is stream), 0)
+        return Ahead.of([*list(self._active), *waiting[:first]], MAX_REQUESTS)
+
     async def _answer(self, row: Row, pieces: list[str]) -> None:
         import httpx
 
         try:
             async with self._places:
-                self._waiting.discard(row)
+                self._waiting.pop(row, None)
                 if row.cancelled or row.stream.done:
                     self._finish(row, "cancelled")
                     return
@@ -142,7 +151,7 @@ class RemoteModels:
             log.log(level, "the %s side did not answer", row.side, exc_info=error)
             row.stream.fail(f"The {row.side} side does not answer ({type(error).__name__}): is its server up?")
         finally:
-            self._waiting.discard(row)
+            self._waiting.pop(row, None)
             self._active.discard(row)
 
     async def _follow(self, row: Row, pieces: list[str]) -> State:

@@ -118,7 +118,7 @@ class Showing:
     def view(self, answers: Sequence[Answer] | None = None) -> BoardView:
         """The page's data for the answers as they are shown now, or for these, which are ordered by question."""
         answers = self.shown() if answers is None else answers
-        status = self.status
+        status, ahead = self.status, self.stream.ahead
         titles = adapter_names(status)
         return {
             "id": self.id,
@@ -129,7 +129,9 @@ class Showing:
             "model": base_words(status),
             "adapter": adapter_words(status),
             "running": not all(answer.done for answer in answers),
-            "ahead": self.stream.ahead,
+            "ahead": ahead.answers,
+            "place": ahead.requests + 1,
+            "at_once": ahead.at_once,
             "rows": [self._row(list(group), titles) for _, group in groupby(answers, key=lambda answer: answer.index)],
         }
 

@@ -76,7 +76,8 @@ class RowView(TypedDict):
 
 
 class BoardView(TypedDict):
-    """One request with its answers so far; ``ahead`` answers of others come first."""
+    """One request with its answers so far. ``ahead`` answers of others come first, which are of ``place - 1`` requests;
+    ``at_once`` answers are written at a time, 0 where that is not known."""
 
     id: str
     asked_at: float
@@ -87,6 +88,8 @@ class BoardView(TypedDict):
     adapter: str
     running: bool
     ahead: int
+    place: int
+    at_once: int
     rows: list[RowView]
 
 

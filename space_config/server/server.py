@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -50,9 +51,17 @@ class Server:
     """Uvicorn in a thread of its own."""
 
     def __init__(
-        self, app: ASGIApp, listening: socket.socket, open_ones: Connections, head_seconds: float = HEAD_SECONDS
+        self,
+        app: ASGIApp,
+        listening: socket.socket,
+        open_ones: Connections,
+        head_seconds: float = HEAD_SECONDS,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
-        """``open_ones`` bounds the connections that may be open; one has ``head_seconds`` to say what it asks."""
+        """``open_ones`` bounds the connections that may be open; one has ``head_seconds`` to say what it asks.
+        ``on_death`` is called, from the server's thread, if it ends without having been asked to."""
+        self._on_death = on_death
+        self._stopping = False
         self._socket = listening
         self.web = uvicorn.Server(
             uvicorn.Config(
@@ -83,6 +92,7 @@ class Server:
     def stop(self) -> None:
         """End all connections, and the thread. Open pages are cut off on purpose, which is no error to log."""
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._stopping = True
         self.web.should_exit = True
         self._thread.join(timeout=15)
 
@@ -96,7 +106,10 @@ class Server:
 
         try:
             asyncio.run(serve())
-        except Exception:
+        except BaseException:  # uvicorn leaves by SystemExit where it cannot start
             log.exception("The web server has failed")
         finally:
             self._began.set()
+            if self.web.started and not self._stopping:
+                log.error("The web server has ended although nobody asked it to")
+                self._on_death()

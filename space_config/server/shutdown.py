@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 WAKE_SECONDS = 0.5
 SAVE_SECONDS = 40.0
+SERVER_GONE = 0
+"""In the place of a signal's number: the web server has ended by itself, and nobody can reach the app any more."""
 
 
 class Signals:
@@ -32,9 +34,15 @@ class Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: self._received.put(received))
 
+    def server_gone(self) -> None:
+        """As a signal would: end the app, because its web server has ended. May be called from any thread."""
+        self._received.put(SERVER_GONE)
+
     def wait(self) -> int:
-        """The number of the first one, when there is one. Looks now and then: one that the system hands to another
-        thread is only handled when this one, the main thread, wakes."""
+        """The number of the first one, when there is one; ``SERVER_GONE`` for a web server that has ended.
+
+        Looks now and then: one that the system hands to another thread is only handled when this one, the main
+        thread, wakes."""
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._received.get(timeout=WAKE_SECONDS)

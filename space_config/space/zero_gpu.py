@@ -18,7 +18,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import FINAL_STATES, Prompt, Settings, State, Stream
+from eval_prompts.answers import FINAL_STATES, Ahead, Prompt, Settings, State, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.decoding.generation_defaults import SideDefaults
 from eval_prompts.decoding.tokenizers import decoder
@@ -234,13 +234,13 @@ class LentModels:
         threading.Thread(target=context.run, args=(self._borrow, stream, request, arriving), daemon=True).start()
         threading.Thread(target=self._follow, args=(stream, arriving), daemon=True).start()
 
-    def _ahead_of(self, stream: Stream) -> int:
-        """Answers of earlier requests that are not over; 0 once one of this request's has begun."""
+    def _ahead_of(self, stream: Stream) -> Ahead:
+        """Answers of earlier requests that are not over; none once one of this request's has begun."""
         streams = list(self._borrowing)
         if stream not in streams or any(row.state != "waiting" for row in stream.rows):
-            return 0
+            return Ahead()
         earlier = streams[: streams.index(stream)]
-        return sum(row.state not in FINAL_STATES for other in earlier for row in other.rows)
+        return Ahead.of([row for other in earlier for row in other.rows if row.state not in FINAL_STATES])
 
     def _borrow(self, stream: Stream, request: Request, arriving: Arriving) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eval_prompts.answers import Settings, Stream, prompt_of
+from eval_prompts.answers import Ahead, Settings, Stream, prompt_of
 
 SIDES = ("base", "tuned")
 SAMPLED = Settings(max_new_tokens=24, temperature=0.8, top_p=0.9)
@@ -28,11 +28,24 @@ def test_who_asks_goes_before_what_runs_in_the_background(tiny_pair, engine_for)
         pass
     asked = Stream(["And mine?"], SIDES, Settings(max_new_tokens=40))
     engine.submit(asked)
-    assert asked.ahead == 0
+    assert asked.ahead == Ahead()
     assert all(answer.state in ("ended", "capped") for answer in asked.result())
     assert not background.done
     assert engine.queued == 0
     assert [answer.text for answer in list(snapshots)[-1]] == expected
+
+
+def test_who_waits_is_told_the_true_place_in_line(tiny_pair, engine_for):
+    engine = engine_for(tiny_pair, max_rows=2)
+    streams = [Stream([f"Question {number}?"], SIDES, Settings(max_new_tokens=400)) for number in range(7)]
+    for stream in streams:
+        engine.submit(stream)
+    assert streams[6].ahead == Ahead(answers=12, requests=6, at_once=2)
+    for stream in streams[:5]:
+        stream.cancel()
+    streams[5].result()
+    assert streams[6].ahead == Ahead()
+    streams[6].cancel()
 
 
 def test_a_question_may_have_a_seed_of_its_own(tiny_pair, engine_for):

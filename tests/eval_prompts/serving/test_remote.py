@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Prompt, Settings
+from eval_prompts.answers import Ahead, Prompt, Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
 from tests.conftest import CHAT_TEMPLATE
@@ -129,6 +129,23 @@ def test_stopping_ends_answers_that_are_under_way(lens, endpoint):
     stream.cancel()
     assert {answer.state for answer in stream.result()} == {"cancelled"}
     assert lens.status().answering == 0
+
+
+def test_who_waits_is_told_the_true_place_in_line(endpoint, monkeypatch):
+    monkeypatch.setattr("eval_prompts.serving.remote.MAX_REQUESTS", 2)
+    endpoint.pause.clear()
+    with Lens(RemoteLoader(endpoint.url, endpoint.url, "base", "lora", KEY)) as lens:
+        lens.start()
+        lens.wait_ready(30)
+        streams = [lens.ask([f"Question {number}"], Settings(max_new_tokens=50)) for number in range(4)]
+        for answers in streams[0].snapshots():
+            if all(answer.text for answer in answers):
+                break
+        assert streams[0].ahead == Ahead()
+        assert streams[3].ahead == Ahead(answers=6, requests=3, at_once=2)
+        endpoint.pause.set()
+        for stream in streams:
+            stream.result()
 
 
 def test_status_names_both_models_and_no_key(lens):

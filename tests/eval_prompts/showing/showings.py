@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Ahead, Settings, Stream
 from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
 
@@ -21,7 +21,7 @@ class NoJudges:
 def showing_of(questions, status, settings=None, ahead=0, blind=False):
     """A request for these questions; ``status`` is called for who answers."""
     stream = Stream(questions, ("base", "tuned"), settings or Settings())
-    stream.count_ahead = lambda _: ahead
+    stream.count_ahead = lambda _: Ahead(ahead, ahead // 2, 32)
     task = python_task()
     asked = [task.own_question(text) for text in questions]
     return Showing(stream, status, "me", blind, NoJudges(), task, asked)

@@ -71,7 +71,7 @@ def test_a_row_has_its_title_question_and_both_sides():
     assert (row["title"], row["question"]) == ("Fibonacci series", QUESTION)
     assert row["names"] == {"left": "base", "right": "tuned"}
     assert list(row["sides"]) == ["left", "right"]
-    assert (view["running"], view["ahead"]) == (True, 4)
+    assert (view["running"], view["ahead"], view["place"], view["at_once"]) == (True, 4, 3, 32)
     assert (row["differs"], row["diff"]) == (None, [])
 
 

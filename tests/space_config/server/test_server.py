@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import pytest
 
@@ -97,3 +98,29 @@ def test_one_connection_too_many_is_told_so_and_there_is_room_again_after_anothe
     first.close()
     while not (answer := connect(REQUEST).recv(1000)).startswith(b"HTTP/1.1 200"):
         assert answer.startswith(b"HTTP/1.1 503")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("a detail"), SystemExit(3), None], ids=["error", "exit", "return"])
+def test_a_server_that_ends_by_itself_is_an_error_and_tells_the_app(raised, monkeypatch, caplog):
+    """uvicorn's loop is made to end in the midst of serving."""
+    gone = threading.Event()
+    server = Server(Waiting(), listen("127.0.0.1", 0), Connections(9, 9), on_death=gone.set)
+
+    async def ends(self):
+        if raised:
+            raise raised
+
+    monkeypatch.setattr("uvicorn.Server.main_loop", ends)
+    server.start()
+    assert gone.wait(20)
+    assert "The web server has ended although nobody asked it to" in caplog.text
+    assert ("a detail" in caplog.text) == isinstance(raised, RuntimeError)
+
+
+def test_a_server_that_is_stopped_is_no_error(caplog):
+    gone = threading.Event()
+    server = Server(Waiting(), listen("127.0.0.1", 0), Connections(9, 9), on_death=gone.set)
+    server.start()
+    server.stop()
+    assert not gone.is_set()
+    assert "error" not in caplog.text.lower()

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from eval_prompts.answers import Settings
+from eval_prompts.answers import Ahead, Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from space_config.settings import read_settings
@@ -162,11 +162,11 @@ def test_a_gpu_taken_away_in_the_middle_is_said(lens, platform):
 def test_who_stops_need_not_wait_for_a_gpu_and_gives_it_back(lens, platform):
     platform.free.clear()
     first, second = (lens.ask(QUESTIONS, Settings(max_new_tokens=400)) for _ in range(2))
-    assert (first.ahead, second.ahead) == (0, 4)
+    assert (first.ahead, second.ahead) == (Ahead(), Ahead(4, 1))
     assert lens.status().queued == 8
     first.cancel()
     assert {answer.state for answer in first.result()} == {"cancelled"}
-    assert second.ahead == 0
+    assert second.ahead == Ahead()
     second.cancel()
     platform.free.set()
     for _ in range(2):
