@@ -24,6 +24,7 @@ from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.of_adapter import default_task
 from eval_prompts.tasks.scorers.names import nearest
+from eval_prompts.verify import add_verify_command
 from eval_prompts.votes import command
 from tuning import __version__
 from tuning.data.chat import check_question
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
-COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "adapter", "votes")
+COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "adapter", "verify", "votes")
 SIDES = scoring_command.SIDES
 
 
@@ -102,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     tokens.set_defaults(run=run_tokens)
     tasks_command.add(commands)
     add_adapter_command(commands)
+    add_verify_command(commands)
     command.add(commands)
     return parser
 

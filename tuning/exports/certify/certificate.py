@@ -100,6 +100,7 @@ def certify(
     about: dict[str, Any],
     notes: Sequence[str] = (),
     scorer: Scorer | None = None,
+    most: int | None = None,
 ) -> Certificate:
     """Put the questions to an artefact, compare it with the reference, and judge.
 
@@ -110,7 +111,7 @@ def certify(
     about = {"engine": engine.name, "precision": precision, **about}
     try:
         lost = lost_ends(engine, reference)
-        reads = compare(engine, reference, questions, report, scorer)
+        reads = compare(engine, reference, questions, report, scorer, most)
     except UserError as error:
         return refused(str(error), about)
     figures = summary(reads)
@@ -159,9 +160,11 @@ def summary(reads: Sequence[Read]) -> dict[str, Any]:
         figures |= {f"nats_{side}": value for side, value in nats.items()}
         gain = nats["base"] - nats["tuned"]
         figures["gain_kept"] = (nats["base"] - nats["artefact"]) / gain if gain > FAINT else None
-    scores = [read.score for read in reads if read.score is not None]
-    if scores:
-        figures["score"] = sum(scores) / len(scores)
+    scored = [read.scores for read in reads if read.scores]
+    if scored:
+        figures["scored"] = len(scored)
+        for side in ("base", "tuned", "artefact"):
+            figures[f"score_{side}"] = sum(scores[side] for scores in scored) / len(scored)
     return figures
 
 
@@ -233,8 +236,9 @@ def figures_line(figures: dict[str, Any]) -> str:
         )
         if figures["gain_kept"] is not None:
             parts.append(f"keeps {figures['gain_kept']:.0%} of the gain")
-    if "score" in figures:
-        parts.append(f"score {figures['score']:.1%}")
+    if "scored" in figures:
+        sides = ", ".join(f"{side} {figures[f'score_{side}']:.1%}" for side in ("base", "tuned", "artefact"))
+        parts.append(f"score on {figures['scored']} questions: {sides}")
     return "; ".join(parts) + "."
 
 

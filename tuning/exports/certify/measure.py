@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import encode_messages
 from tuning.data.template import chat_template
-from tuning.exports.certify.engine import Engine, Place
+from tuning.exports.certify.engine import Answer, Engine, Place
 from tuning.exports.certify.reference import Reference
 from tuning.exports.questions import Asked
 from tuning.models.weights import Progress
@@ -52,27 +52,33 @@ class Read:
     change and the one from base to artefact: their quotient is the strength."""
     gold_nats: dict[str, float] = field(default_factory=dict)
     gold_tokens: int = 0
-    score: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    """The task's score of the answers of artefact, tuned side and base, where all three have one."""
 
 
 def compare(
-    engine: Engine, reference: Reference, questions: Sequence[Asked], report: Progress, scorer: Scorer | None = None
+    engine: Engine,
+    reference: Reference,
+    questions: Sequence[Asked],
+    report: Progress,
+    scorer: Scorer | None = None,
+    most: int | None = None,
 ) -> list[Read]:
-    """Put every question to the artefact and have the reference read the answers."""
+    """Put every question to the artefact and have the reference read the answers of at most ``most`` tokens."""
     found = []
     for number, asked in enumerate(questions):
         report(f"checking question {number + 1} of {len(questions)}", number / len(questions))
-        found.append(compare_one(engine, reference, asked, scorer))
+        found.append(compare_one(engine, reference, asked, scorer, most or ANSWER_TOKENS))
     return found
 
 
-def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scorer | None = None) -> Read:
+def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scorer | None, most: int) -> Read:
     """Figures of one question."""
     tokenizer = reference.tokenizer
     prompt = encode_messages(tokenizer, asked.messages)
     theirs = engine.prompt_ids(asked.messages)
     parted = first_difference(prompt, theirs)
-    answer = engine.answer(prompt, ANSWER_TOKENS)
+    answer = engine.answer(prompt, most)
     figures = Figures()
     tuned, base = reference.both(prompt, answer.tokens)
     figures.add(answer.places, tuned, base)
@@ -110,8 +116,27 @@ def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scor
         figures.shift,
         nats,
         len(gold),
-        scorer(asked, text) if scorer else None,
+        scored(reference, asked, prompt, answer, at, text, scorer, most) if scorer else {},
     )
+
+
+def scored(
+    reference: Reference,
+    asked: Asked,
+    prompt: Sequence[int],
+    answer: Answer,
+    parted: int | None,
+    text: str,
+    scorer: Scorer,
+    most: int,
+) -> dict[str, float]:
+    """The scores of the answers of artefact, tuned side and base; empty where one of them has none."""
+    decode, texts = reference.tokenizer.decode, {"artefact": text, "tuned": text}
+    if parted is not None:
+        texts["tuned"] = str(decode(reference.answer("tuned", prompt, most), skip_special_tokens=True))
+    texts["base"] = str(decode(reference.answer("base", prompt, most), skip_special_tokens=True))
+    scores = {side: scorer(asked, written) for side, written in texts.items()}
+    return {side: score for side, score in scores.items() if score is not None} if None not in scores.values() else {}
 
 
 @dataclass

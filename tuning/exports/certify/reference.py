@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tuning.data.template import chat_template
 from tuning.exports.subject import Subject
 from tuning.upstream.transformers_parts import is_stateful
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+Side = Literal["tuned", "base"]
 
 
 class Reference(Protocol):
@@ -21,6 +26,9 @@ class Reference(Protocol):
 
     def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities in fp32 before every token of ``text``, [tokens, vocabulary], of tuned and base side."""
+
+    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
+        """A side's greedy answer, its end token included."""
 
 
 class Reader:
@@ -61,16 +69,41 @@ class Reader:
             return logits[0, -len(text) :].float().log_softmax(-1)
 
 
+def greedy(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], most: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """The tokens of a greedy answer with the log-probabilities [vocabulary] before each; the end token comes last."""
+    import torch
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    word = "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
+    ends = chat_template(tokenizer).end_ids(getattr(inner, "generation_config", None))
+    ids, cache = torch.tensor([list(prompt)], device=model.device), None
+    for _ in range(most):
+        with torch.inference_mode():
+            output = model(input_ids=ids, use_cache=True, **{word: cache})
+            scores = output.logits[0, -1].float().log_softmax(-1)
+        cache, token = output.past_key_values, int(scores.argmax())
+        yield token, scores
+        if token in ends:
+            return
+        ids = torch.tensor([[token]], device=model.device)
+
+
 class TwoModels:
     """Two models in memory, such as those of a page's pair."""
 
     def __init__(self, tuned: PreTrainedModel, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self._models = tokenizer, {"tuned": tuned, "base": base}
         self._tuned, self._base = Reader(tuned), Reader(base)
 
     def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """As :class:`Reference` says."""
         return self._tuned.logprobs(prompt, text), self._base.logprobs(prompt, text)
+
+    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
+        """As :class:`Reference` says."""
+        return [token for token, _ in greedy(self._models[side], self.tokenizer, prompt, most)]
 
 
 class Unmerged:
@@ -85,6 +118,11 @@ class Unmerged:
         tuned = self._tuned.logprobs(prompt, text)
         with self.model.disable_adapter():
             return tuned, self._base.logprobs(prompt, text)
+
+    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
+        """As :class:`Reference` says."""
+        with self.model.disable_adapter() if side == "base" else nullcontext():
+            return [token for token, _ in greedy(self.model, self.tokenizer, prompt, most)]
 
 
 def load_reference(subject: Subject) -> Unmerged:

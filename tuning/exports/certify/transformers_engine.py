@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.data.chat import Message, encode_messages
 from tuning.data.template import chat_template
 from tuning.exports.certify.engine import Answer, Place
-from tuning.exports.certify.reference import Reader, Unmerged, load_reference
+from tuning.exports.certify.reference import Reader, Unmerged, greedy, load_reference
 from tuning.exports.subject import Subject, of_adapter
 
 if TYPE_CHECKING:
@@ -29,22 +29,11 @@ class Transformers:
 
     def answer(self, prompt: Sequence[int], most: int) -> Answer:
         """As :class:`Engine` says."""
-        import torch
-
-        ends, tokens, places = self._ends(), [], []
-        ids, cache = torch.tensor([list(prompt)], device=self._model.device), None
-        with torch.inference_mode():
-            for _ in range(most):
-                output = self._model(input_ids=ids, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
-                scores = output.logits[0, -1].float().log_softmax(-1)
-                token = int(scores.argmax())
-                tokens.append(token)
-                places.append(place_of(scores))
-                if token in ends:
-                    break
-                ids = torch.tensor([[token]], device=self._model.device)
-        return Answer(tuple(tokens), tuple(places), bool(tokens) and tokens[-1] in ends)
+        tokens, places = [], []
+        for token, scores in greedy(self._model, self._tokenizer, prompt, most):
+            tokens.append(token)
+            places.append(place_of(scores))
+        return Answer(tuple(tokens), tuple(places), bool(tokens) and tokens[-1] in self._ends())
 
     def read(self, prompt: Sequence[int], text: Sequence[int]) -> list[Place]:
         """As :class:`Engine` says."""
