@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.exports import ollama, served
 from tuning.exports.card import write_card
 from tuning.exports.certify.certificate import Certificate, certify, refused, unchecked
 from tuning.exports.certify.engine import Engine
@@ -18,6 +20,7 @@ from tuning.exports.certify.reference import Reference, load_reference
 from tuning.exports.certify.transformers_engine import open_adapter, open_merged
 from tuning.exports.export import RECORD_FILE, copy_adapter, refuse_existing
 from tuning.exports.kinds import PRECISIONS, QUESTIONS, Kind
+from tuning.exports.llama_cpp import adapter_file
 from tuning.exports.llama_cpp.model_file import write_model
 from tuning.exports.llama_cpp.quantisation import TYPES
 from tuning.exports.merged import PRECISIONS as MERGED
@@ -121,7 +124,7 @@ def checked(
         "base_fingerprint": subject.weights.fingerprint,
         "adapter": subject.name,
     }
-    if kind == "gguf" and not installed():
+    if kind in ("gguf", "lora-gguf", "ollama") and not installed():
         return unchecked(MISSING, about)
     if questions is None:
         questions, where = held_out(subject, most)
@@ -166,6 +169,55 @@ def write_gguf(subject: Subject, folder: Path, precision: str, report: Progress)
     return Written(lambda: LlamaCpp(file), [f"llama-server -m {file.name} --jinja"], notes)
 
 
+def write_lora_gguf(subject: Subject, folder: Path, precision: str, report: Progress) -> Written:
+    """The adapter as a GGUF, and its base as another."""
+    folder.mkdir()
+    name = next(each for each in TYPES if each == precision)
+    base, adapter = folder / f"base-{name}.gguf", folder / f"{file_name(subject)}-lora.gguf"
+    notes = [
+        *adapter_file.write_adapter(subject, adapter, report),
+        *write_model(subject, base, name, report, bare=True),
+    ]
+    return Written(
+        lambda: LlamaCpp(base, adapter), [f"llama-server -m {base.name} --lora {adapter.name} --jinja"], notes
+    )
+
+
+def write_ollama(subject: Subject, folder: Path, precision: str, report: Progress) -> Written:
+    """A GGUF and its Modelfile."""
+    tokenizer = subject.tokenizer()
+    turns = ollama.turns_of(tokenizer, subject.prompt_format)
+    folder.mkdir()
+    name = next(each for each in TYPES if each == precision)
+    file = folder / f"{file_name(subject)}-{name}.gguf"
+    text, said = ollama.modelfile(subject, tokenizer, file.name)
+    (folder / "Modelfile").write_text(text, encoding="utf-8")
+    notes = [*write_model(subject, file, name, report), *said]
+    called = file_name(subject).lower()
+    return Written(
+        lambda: ollama.Ollama(turns, file), [f"ollama create {called} -f Modelfile", f"ollama run {called}"], notes
+    )
+
+
+def write_vllm(subject: Subject, folder: Path, precision: str, report: Progress) -> Written:
+    """The adapter with the commands that serve it."""
+    commands, notes = served.write_served(subject, folder, file_name(subject))
+    (folder / "serve.sh").write_text("\n".join(["#!/bin/sh", *commands[:2]]) + "\n", encoding="utf-8")
+    return Written(lambda: open_adapter(folder, subject), commands, notes)
+
+
+def write_mlx(subject: Subject, folder: Path, precision: str, report: Progress) -> Written:
+    """The adapter in MLX's layout."""
+    notes = served.write_mlx(subject, folder)
+    base = subject.weights.hub_id or subject.weights.name
+
+    def back() -> Engine:
+        with tempfile.TemporaryDirectory() as scratch:
+            return open_adapter(served.read_mlx_back(folder, subject, Path(scratch) / "adapter"), subject)
+
+    return Written(back, [f"mlx_lm.generate --model {base} --adapter-path PATH/TO/THIS/FOLDER --prompt ..."], notes)
+
+
 def file_name(subject: Subject) -> str:
     """The adapter's name as a file may have it."""
     kept = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in subject.name)
@@ -176,4 +228,8 @@ WRITERS: dict[Kind, Callable[[Subject, Path, str, Progress], Written]] = {
     "adapter": write_adapter,
     "merged": write_whole,
     "gguf": write_gguf,
+    "lora-gguf": write_lora_gguf,
+    "ollama": write_ollama,
+    "vllm": write_vllm,
+    "mlx": write_mlx,
 }

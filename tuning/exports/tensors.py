@@ -182,9 +182,12 @@ def plain_changes(subject: Subject) -> dict[str, Change] | str:
     return changes
 
 
-def merged_tensors(subject: Subject) -> Tensors:
-    """The merged weights, read layer by layer where that can be done. Raises UserError if they cannot be merged."""
-    changes = plain_changes(subject)
+def merged_tensors(subject: Subject, *, bare: bool = False) -> Tensors:
+    """The merged weights, read layer by layer where that can be done; those of the base where ``bare``.
+
+    Raises UserError if they cannot be merged, or a bare base is quantised.
+    """
+    changes: dict[str, Change] | str = {} if bare else plain_changes(subject)
     reason = changes if isinstance(changes, str) else ""
     if not isinstance(changes, str):
         from tuning.models import causal
@@ -193,6 +196,8 @@ def merged_tensors(subject: Subject) -> Tensors:
         streamed = Streamed(subject.weights.path, changes)
         if causal.quantization(config) is not None:
             reason = "the base is quantised: it was dequantised first"
+            if bare:
+                raise UserError("This base is quantised, and its GGUF is its author's to make: export --as gguf.")
         elif streamed.fits():
             return streamed
         else:

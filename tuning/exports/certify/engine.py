@@ -52,7 +52,7 @@ class Engine(Protocol):
         """The greedy answer to a prompt, at most ``most`` tokens."""
 
     def read(self, prompt: Sequence[int], text: Sequence[int]) -> list[Place]:
-        """What is thought at every token of ``text`` as it follows ``prompt``."""
+        """What is thought at every token of ``text`` as it follows ``prompt``; that token is always told of."""
 
     def ends_at(self, token: int) -> bool:
         """Whether an answer is over with this token."""

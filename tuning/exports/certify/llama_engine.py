@@ -26,6 +26,8 @@ START_SECONDS = 180.0
 REQUEST_SECONDS = 300.0
 LIKELIEST = 128
 """Tokens whose log-probabilities are asked for at each place; the rest counts as one."""
+EVERYTHING = 1 << 20
+"""More tokens than any vocabulary has."""
 CERTAIN = 1000.0
 
 
@@ -120,8 +122,8 @@ class LlamaCpp:
     def read(self, prompt: Sequence[int], text: Sequence[int]) -> list[Place]:
         """As :class:`Engine` says. Each token costs one step, because what goes before is kept from the step before.
 
-        What is written there is a letter that is made certain, since something must be; what is told are the
-        probabilities before that.
+        A token that is not among the likeliest has all of them told. What is written at each step is a letter that is
+        made certain, since something must be; what is told are the probabilities before that.
         """
         if self._letter is None:
             self._letter = self._post("/tokenize", {"content": "a", "add_special": False})["tokens"][-1]
@@ -131,7 +133,11 @@ class LlamaCpp:
             told = self._complete([*prompt, *text[:place]], forced).get("completion_probabilities")
             if not told:
                 raise UserError("llama.cpp tells no probabilities, so the file cannot be compared.")
-            found.append(place_of(told[0]))
+            here = place_of(told[0])
+            if here.of(text[place]) is None:
+                everything = forced | {"n_probs": EVERYTHING}
+                here = place_of(self._complete([*prompt, *text[:place]], everything)["completion_probabilities"][0])
+            found.append(here)
         return found
 
     def ends_at(self, token: int) -> bool:

@@ -94,7 +94,7 @@ def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scor
         tuned, base = reference.both(prompt, gold)
         figures.add(places, tuned, base)
         nats = {
-            "artefact": -sum(known_or_least(place, token) for place, token in zip(places, gold, strict=True)),
+            "artefact": -sum(place.of(token) or 0.0 for place, token in zip(places, gold, strict=True)),
             "tuned": -sum(float(row[token]) for row, token in zip(tuned, gold, strict=True)),
             "base": -sum(float(row[token]) for row, token in zip(base, gold, strict=True)),
         }
@@ -182,12 +182,6 @@ def divergence(ours: torch.Tensor, place: Place) -> float:
     if len(place.tokens) < ours.shape[0] and rest > TINY:
         total += rest * math.log(rest / max(their_rest, TINY))
     return max(0.0, total)
-
-
-def known_or_least(place: Place, token: int) -> float:
-    """A token's log-probability; where it is not told, that of the last one told, which is more than it can be."""
-    found = place.of(token)
-    return place.logprobs[-1] if found is None else found
 
 
 def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:

@@ -25,8 +25,8 @@ PASSED_OVER = ("rotary_emb.inv_freq", "attn.bias", "masked_bias")
 """Buffers of older checkpoints, which are computed."""
 
 
-def write_model(subject: Subject, file: Path, kind: Type, report: Progress) -> list[str]:
-    """Write base and adapter as one GGUF with weights in ``kind``; returns what is to be said.
+def write_model(subject: Subject, file: Path, kind: Type, report: Progress, *, bare: bool = False) -> list[str]:
+    """Write base and adapter as one GGUF with weights in ``kind``, ``bare`` the base alone; returns what is to be said.
 
     Raises UserError for a family, a tokenizer or a tensor that a GGUF cannot hold, and OSError for a full disk.
     """
@@ -34,7 +34,7 @@ def write_model(subject: Subject, file: Path, kind: Type, report: Progress) -> l
 
     report("reading the adapter", 0.0)
     config, family = families.read(subject.weights.path)
-    tensors = merged_tensors(subject)
+    tensors = merged_tensors(subject, bare=bare)
     shapes = renamed(tensors, config, family)
     tied = not any(name == "output.weight" for name, _ in shapes.values())
     quantiser = Quantiser(kind, tied)
