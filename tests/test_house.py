@@ -15,7 +15,7 @@ ROOMS = (
     "eval_prompts.models", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens", "eval_prompts.judging",
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
     "eval_prompts.loss_curve", "eval_prompts.comparison", "eval_prompts.report", "eval_prompts.progress",
-    "eval_prompts.asking", "eval_prompts.scoring", "eval_prompts.compare_tab", "eval_prompts.score_tab",
+    "eval_prompts.asking", "eval_prompts.verify", "eval_prompts.scoring", "eval_prompts.compare_tab", "eval_prompts.score_tab",
     "eval_prompts.results_tab", "eval_prompts.endpoints_tab", "eval_prompts.lens_tab", "eval_prompts.__main__",
     "space_config.server", "space_config.space", "space_config.settings", "space_config.settings_page",
     "space_config.deploy",
