@@ -22,6 +22,8 @@ from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.task import Task
+from eval_prompts.votes.lesson import Lesson
+from eval_prompts.votes.lesson import write as write_lesson
 from eval_prompts.votes.whole import export_whole
 from space_config.server import gradio_patches, logs, malloc, share, shutdown
 from space_config.server.calls import Names
@@ -84,7 +86,7 @@ def build_page(
             with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
-                results_tab.build(pairs, owns, results_for_all)
+                results_tab.build(pairs, owns, results_for_all, lambda found: train_on(found, lens, training))
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
         training_endpoints.build(training)
@@ -98,6 +100,31 @@ def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[st
     """Puts an adapter, perhaps against another, on the Compare tab. Raises UserError if one cannot be used."""
     card = lens.reload(adapter, against)
     return card and card.to_dict()
+
+
+def train_on(found: Lesson, lens: Lens, training: Actions) -> str:
+    """Starts a run that learns from votes, going on from the adapter they are about, and returns its name.
+
+    Raises UserError if that adapter does not answer here now, or if the run cannot start.
+    """
+    status = lens.status()
+    card = status.adapter
+    if card is None or f"{status.fingerprint}+{card.fingerprint}" != found.fingerprint:
+        raise UserError(f"These votes are about {found.adapter}, which does not answer now: compare it again first.")
+    data = write_lesson(found)
+    overrides = {
+        "model": status.model,
+        "objective": "dpo",
+        "data": str(data),
+        "from_adapter": str(card.path),
+        "learning_rate": 1e-4,
+        "dropout": 0.0,
+        "epochs": 3.0,
+        "batch_size": min(16, len(found.rows)),
+        "sample_every": 0,
+        "warmup_steps": 2,
+    }
+    return training.start("quick", overrides).name
 
 
 def comparing(lens: Lens) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
     "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "row.js", "board.js",
-    "results.js", "adapter.js", "header.js", "keys.js",
+    "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js",
 )  # fmt: skip
 STYLES = ("page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css")
 EXAMPLES = (

@@ -13,6 +13,7 @@ from eval_prompts.compare_tab import SERVER_FAULT
 from eval_prompts.showing.shown_pairs import anonymous
 from eval_prompts.votes.export import export, left_out
 from eval_prompts.votes.formats import TYPES
+from eval_prompts.votes.lesson import Lesson, lesson
 from eval_prompts.votes.results import results_view
 from eval_prompts.votes.whole import export_whole
 from tuning.errors import UserError
@@ -25,9 +26,15 @@ VOTING_IS_OPEN = "Results are shown once voting is over: they are the owner's un
 log = logging.getLogger(__name__)
 
 
-def build(pairs: ShownPairs, is_owner: Callable[[gr.Request], bool], for_all: bool = True) -> None:
+def build(
+    pairs: ShownPairs,
+    is_owner: Callable[[gr.Request], bool],
+    for_all: bool = True,
+    train: Callable[[Lesson], str] | None = None,
+) -> None:
     """The Results tab inside the current layout; ``is_owner`` tells of a request whether it is the owner's, who alone
-    sees what others asked and said, and, unless it is ``for_all``, anything at all."""
+    sees what others asked and said, and, unless it is ``for_all``, anything at all. ``train`` starts a run that learns
+    from votes and returns its name."""
 
     def results(sent: Any, request: gr.Request) -> dict[str, Any]:
         owner = is_owner(request)
@@ -61,10 +68,31 @@ def build(pairs: ShownPairs, is_owner: Callable[[gr.Request], bool], for_all: bo
             "content": base64.b64encode(content).decode("ascii"),
         }
 
+    def votes_lesson(sent: Any) -> dict[str, Any]:
+        try:
+            return lesson(pairs.ratings, text(sent, "adapter") or None, text(sent, "votes") != "all").to_dict()
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("what the votes teach could not be told")
+            return {"error": SERVER_FAULT}
+
+    def train_on_votes(sent: Any) -> dict[str, Any]:
+        try:
+            if train is None:
+                raise UserError("Nothing can be trained here.")
+            found = lesson(pairs.ratings, text(sent, "adapter") or None, text(sent, "votes") != "all")
+            return {"run": train(found)}
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("training on votes could not be started")
+            return {"error": SERVER_FAULT}
+
     gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountResults(element, server)",
-        server_functions=[results, export_votes],
+        server_functions=[results, export_votes, votes_lesson, train_on_votes],
         elem_id="ll-results",
         apply_default_css=False,
     )

@@ -145,8 +145,9 @@
 		const preferences = el("button", { type: "button", class: "ll-toggle", title: "For preference trainers: votes that prefer a side, as prompt, chosen and rejected" }, "Preference pairs");
 		preferences.addEventListener("click", () => save("jsonl", "pairs"));
 		exports.append(preferences, said);
+		const learning = lens.votesLesson(server, () => adapter);
 		root.classList.add("ll-results");
-		root.replaceChildren(problem, head, verdict, body, exports);
+		root.replaceChildren(problem, head, verdict, body, exports, learning.panel);
 
 		async function save(format, what) {
 			setText(said, "preparing\u2026");
@@ -167,6 +168,7 @@
 			setText(problem, view.problem);
 			head.hidden = verdict.hidden = body.hidden = Boolean(view.problem);
 			exports.hidden = !view.exportable;
+			learning.show(view.exportable && !view.problem);
 			if (view.problem) return;
 			head.hidden = view.adapters.length < 1;
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));

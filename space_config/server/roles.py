@@ -56,6 +56,8 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-board/judged": (Role.VISITOR, Kind.READ),
     "ll-results/results": (Role.VISITOR, Kind.READ),
     "ll-results/export_votes": (Role.OWNER, Kind.READ),
+    "ll-results/votes_lesson": (Role.OWNER, Kind.READ),
+    "ll-results/train_on_votes": (Role.OWNER, Kind.WRITE),
     "runs": (Role.VISITOR, Kind.READ),
     "training_events": (Role.VISITOR, Kind.READ),
     "start_training": (Role.OWNER, Kind.WRITE),
