@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|adapter|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|lens|adapter|verify|votes``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from eval_prompts import lens_command
 from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
-COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "adapter", "verify", "votes")
+COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "lens", "adapter", "verify", "votes")
 SIDES = scoring_command.SIDES
 
 
@@ -101,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     tokens.add_argument("--text", help="score this text; without it both sides answer, and both answers are scored")
     tokens.add_argument("--json", type=Path, metavar="FILE", help="write every token's figures to this file as well")
     tokens.set_defaults(run=run_tokens)
+    lens_command.add(commands, common)
+    commands.choices["lens"].set_defaults(run=run_lens)
     tasks_command.add(commands)
     add_adapter_command(commands)
     add_verify_command(commands)
@@ -197,6 +200,11 @@ def run_tokens(options: argparse.Namespace) -> None:
     finally:
         lens.close()
     print_tokens(readings, options.json)
+
+
+def run_lens(options: argparse.Namespace) -> None:
+    """Print what tuning changed over a set of texts."""
+    lens_command.run(options, new_lens(options), load)
 
 
 def known_votes(status: Status) -> list[str]:

@@ -66,6 +66,15 @@ def rounded(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
+def finite_values(value: Any) -> Any:
+    """Any JSON with null in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: finite_values(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [finite_values(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def summary(reading: Reading) -> str:
     """The figures of a text in one line."""
     figures = reading.figures

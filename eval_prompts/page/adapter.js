@@ -90,7 +90,7 @@
 		const name = el("span", { class: "ll-name" }, "\u2026");
 		const button = el("button", { type: "button", class: "ll-adapter-button", "aria-expanded": "false", title: "What this adapter does to the weights" }, name);
 		const body = el("div", {});
-		const one = el("p", { class: "ll-hint", role: "status" });
+		const one = el("p", { class: "ll-hint ll-module", role: "status" });
 		const panel = el("div", { class: "ll-card ll-adapter-card", role: "dialog", "aria-label": "The adapter", hidden: true, tabindex: "-1" }, body);
 		const root = el("span", { class: "ll-adapter" }, button, panel);
 		let shown = "";

@@ -72,7 +72,7 @@ def test_a_rows_tokens_are_read_walked_and_gone_on_from(visit):
     page.wait_for_selector(".ll-heat td")
     assert page.locator(".ll-heat tbody tr").count() == 16
     page.locator(".ll-heat td").first.focus()
-    assert "used as" in page.inner_text(".ll-adapter-card .ll-hint >> nth=0")
+    assert "used as" in page.inner_text(".ll-module")
     for strength, name in (("0.5", "page-adapter at strength 0.5"), ("1", "page-adapter")):
         page.locator(".ll-strength input[type=range]").fill(strength)
         page.wait_for_selector(f".ll-strength .ll-hint >> text=From the next answer on: {name}.")
