@@ -182,7 +182,8 @@
 			if (place < 0) return;
 			if (place !== current) {
 				items[current].tabIndex = -1;
-				items[(current = place)].tabIndex = 0;
+				current = place;
+				items[current].tabIndex = 0;
 			}
 			items[place].setAttribute("aria-label", label(place));
 			panel.free();
