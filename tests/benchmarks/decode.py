@@ -8,15 +8,18 @@ measured in turns, round after round, so that a drift of the machine's speed can
 machine's ceilings count what one step must at least read and multiply (see :func:`floor_seconds`). Peers come from
 ``tests/benchmarks/requirements.txt``. With ``--device cuda`` the ways that a GPU has, in bf16, without ceilings;
 ``--model`` and ``--adapter`` take any, also random ones (``tests.benchmarks.random_model``), but for llama.cpp.
+``--former FOLDER`` measures the general decoder of an earlier commit beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from eval_prompts.tasks.probes import PROBES
@@ -28,6 +31,7 @@ VISITORS = (1, 2, 4, 8, 16)
 VISITOR_TOKENS = 60
 PARAMETERS = 134_515_008
 OURS = "ours"
+FORMER, BATCHES = "general decoder of before", "general decoder, batches"
 BYTES = {"ours, fp32": 4.0, "ours, int8": 0.625}
 HEAD = 49_152 * 576
 
@@ -35,11 +39,22 @@ HEAD = 49_152 * 576
 class Contender:
     """A process that answers by one way."""
 
-    def __init__(self, name: str, model: str, adapter: str) -> None:
+    def __init__(self, name: str, model: str, adapter: str, former: Path | None = None) -> None:
+        """``former`` is the worktree of an earlier commit, whose general decoder then answers."""
         self.name = name
         command = [sys.executable, "-m", "tests.benchmarks.decode_contender", name, model, adapter]
+        environment = None
+        if former is not None:
+            command = [sys.executable, "-P", str(Path(__file__).with_name("former_decoder.py")), model, adapter]
+            environment = os.environ | {"PYTHONPATH": str(former)}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=former,
+            env=environment,
         )
         self.loaded: dict[str, Any] = {}
 
@@ -93,7 +108,7 @@ def measure(contenders: list[Contender], title: str, questions: list[str], token
             found[each.name].append(each.run(questions, tokens))
     seconds = {name: [one["seconds"] for one in results] for name, results in found.items()}
     rows = 2 * len(questions)
-    ours = [name for name in seconds if name.startswith(OURS)]
+    ours = [name for name in seconds if name.startswith(OURS)] or [name for name in seconds if name == BATCHES]
     print(f"\n{title}, {tokens} tokens each, {rounds} rounds")
     print(f"{'':36}{'tokens/s':>20}{'first token, s':>22}" + "".join(f"{f'{name} is faster by':>28}" for name in ours))
     for name, each in seconds.items():
@@ -134,12 +149,16 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", choices=[*WAYS, *CUDA_WAYS], help="default: all of the device")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--adapter", default="starter")
+    parser.add_argument("--former", type=Path, help="a git worktree of d9536c3: its general decoder is measured, too")
     parser.add_argument("--answers", nargs="*", default=["ten", "pair", "visitors"])
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     names = options.ways or (WAYS if options.device == "cpu" else CUDA_WAYS)
     contenders = []
-    for each in [Contender(name, options.model, options.adapter) for name in names]:
+    started = [Contender(name, options.model, options.adapter) for name in names]
+    if options.former is not None:
+        started.append(Contender(FORMER, options.model, options.adapter, options.former.absolute()))
+    for each in started:
         try:
             contenders.append(each.wait_ready())
         except ChildProcessError as error:
