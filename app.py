@@ -20,6 +20,7 @@ from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.task import Task
 from eval_prompts.votes.lesson import Lesson
@@ -63,7 +64,7 @@ def build_page(
     is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so;
     ``task`` is what is asked, without it the five probes; unless ``results_for_all``, the results are the owner's."""
     tasks = TaskChoice(task)
-    visitors = compare_tab.Visitors()
+    visitors = Visitors()
     readings = Readings(lens)
     seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
     watcher = Watcher()
@@ -74,13 +75,18 @@ def build_page(
         closed=no_training,
         base=lambda: lens.status().model,
     )
+
+    def forget(request: gr.Request) -> None:
+        """A tab that is closed or reloaded: nobody reads its answers any more."""
+        visitors.stop(request.session_hash)
+
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         compare_tab.build_header(lens, watcher.training_words, owns, tasks, seen.of_adapters)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
-                compare_tab.build(page, lens, visitors, pairs, tasks, seen.of_texts)
+                compare_tab.build(page, lens, visitors, pairs, tasks, owns, seen.of_texts)
             with gr.Tab("Lens", elem_id="ll-tab-lens"):
                 lens_tab.build(seen)
             with gr.Tab("Train", elem_id="ll-tab-train"):
@@ -90,7 +96,7 @@ def build_page(
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
         training_endpoints.build(training)
-        page.unload(visitors.forget)
+        page.unload(forget)
     page.queue(max_size=MAX_QUEUE)
     gradio_patches.apply(page)
     return page

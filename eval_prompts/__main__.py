@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from eval_prompts import lens_command
+from eval_prompts.asked_report import votes_on
 from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
@@ -50,9 +51,6 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             message = f"there is no command {unknown[1]!r}{nearest(unknown[1], COMMANDS)}"
         self.exit(2, f"error: {message.rstrip('.')}. ({self.prog} --help lists what there is.)\n")
-
-
-PYTHON_PROMPT_USED = "Both sides are asked in the Python task's prompt, whatever the adapter was trained in."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -181,24 +179,22 @@ def run_tokens(options: argparse.Namespace) -> None:
     """Score a text, or both sides' answers, token by token under both models."""
     if options.sides != "both":
         raise UserError("The token lens compares two models: leave --sides out.")
-    if options.task:
-        raise UserError("The token lens reads texts in the Python task's prompt: leave --task out.")
-    print(PYTHON_PROMPT_USED, file=sys.stderr)
-    lens = new_lens(options)
-    try:
-        load(lens)
+    check_question(options.question)
+    named = task_of(options) if options.task else None
+    checked = settings_of(options, named or python_task())
+    with new_lens(options) as lens:
+        status = load(lens)
+        prompt = (named or task_of(options, status)).own_prompt(options.question)
         if options.text is not None:
             texts = {"text": (options.text, False)}
         else:
-            answers = lens.ask([options.question], settings_of(options, python_task())).result()
+            answers = lens.ask([prompt], checked).result()
             texts = {
                 answer.side: (answer.text.removeprefix(answer.opening), answer.stopped)
                 for answer in answers
                 if answer.text
             }
-        readings = {name: lens.read(options.question, text, ended=ended) for name, (text, ended) in texts.items()}
-    finally:
-        lens.close()
+        readings = {name: lens.read(prompt.messages, text, ended=ended) for name, (text, ended) in texts.items()}
     print_tokens(readings, options.json)
 
 
@@ -210,26 +206,18 @@ def run_lens(options: argparse.Namespace) -> None:
 def known_votes(status: Status) -> list[str]:
     """What people voted on the answers of this base model and adapter, in lines; empty where no votes are kept."""
     from eval_prompts.votes.store import Ratings, default_url
-    from eval_prompts.votes.vote_statistics import by_kind
-    from eval_prompts.votes.words import headline, notes
 
     url = default_url()
     if status.adapter is None or (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):
         return []
-    fingerprints = [
-        f"{status.fingerprint}+{card.fingerprint}" if card else status.fingerprint
-        for card in (status.adapter, status.against)
-    ]
     try:
         ratings = Ratings(url)
-        votes = ratings.votes(adapter=fingerprints[0], against=fingerprints[1])
+        lines = votes_on(ratings, status)
         ratings.close()
     except UserError as error:
         logging.warning("%s The report goes without votes.", error)
         return []
-    found = by_kind(votes)
-    told = f"All votes on these two so far, on the page too: {headline(found)}"
-    return [told, *notes(found["all"])] if votes else []
+    return lines
 
 
 def run_compare(options: argparse.Namespace) -> None:

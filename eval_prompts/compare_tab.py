@@ -6,29 +6,35 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from eval_prompts import task_tab
+from eval_prompts.showing.ask_pages import Asker, ask_pages
+from eval_prompts.showing.asked import AskedBefore
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
-from eval_prompts.tasks.choice import AT_ONCE, TaskChoice, page_of
+from eval_prompts.showing.visitors import Visitors
+from eval_prompts.tasks.choice import AT_ONCE, TaskChoice
 from eval_prompts.votes.store import REASONS
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Settings, Stream
+    from eval_prompts.answers import Settings
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.task import Task
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "row.js", "board.js",
-    "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js",
+    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "row.js", "empty.js",
+    "board.js", "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js", "tasks.js", "task_form.js",
+    "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
 )  # fmt: skip
-STYLES = ("page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css")
+STYLES = (
+    "page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "tasks.css",
+)  # fmt: skip
 EXAMPLES = (
     "Reverse a string without using slicing.",
     "Count how often each word occurs in a text.",
@@ -36,10 +42,9 @@ EXAMPLES = (
     "Sort a list of dictionaries by the key 'age'.",
 )
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+MOST_PAGES = 1_000_000
 ASKING_AT_ONCE = 72
 """More than may wait for answers, so that who is one too many is told so at once and by us."""
-VERDICT_SECONDS = 0.6
-"""How long complete answers wait for their verdicts; those that take longer are asked for by the page."""
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Ask again."
 
 log = logging.getLogger(__name__)
@@ -88,33 +93,6 @@ def build_header(
     )
 
 
-class Visitors:
-    """Which answers are being written for whom, so that Stop and a closed tab end exactly those."""
-
-    def __init__(self) -> None:
-        self._streams: dict[str, Stream] = {}
-
-    def stop(self, session: str | None) -> None:
-        """Ends what is being written for a session, if anything is."""
-        stream = self._streams.get(session or "")
-        if stream is not None:
-            stream.cancel()
-
-    def forget(self, request: gr.Request) -> None:
-        """What happens when a tab is closed or reloaded: nobody reads those answers any more."""
-        self.stop(request.session_hash)
-
-    def follow(self, stream: Stream, session: str) -> Iterator[list[Any]]:
-        """A stream's snapshots; the stream ends with its reader, whichever way that one leaves."""
-        self._streams[session] = stream
-        try:
-            yield from stream.snapshots()
-        finally:
-            stream.cancel()
-            if self._streams.get(session) is stream:
-                del self._streams[session]
-
-
 def address_of(request: gr.Request) -> str:
     """The network address that a request comes from."""
     return getattr(request.client, "host", "") or ""
@@ -131,11 +109,13 @@ def build(
     visitors: Visitors,
     pairs: ShownPairs,
     tasks: TaskChoice,
+    is_owner: Callable[[gr.Request], bool],
     functions: Sequence[Callable[..., Any]] = (),
 ) -> None:
     """The Compare tab inside the current layout of ``page``; the lens of a row calls ``functions``."""
-    task = tasks.task
+    task, before = tasks.task, AskedBefore()
     with gr.Column(elem_id="ll-ask-bar"):
+        task_tab.build(lens, tasks, is_owner)
         with gr.Row(elem_id="ll-ask-row"):
             ask_all = gr.Button(ask_all_words(task), variant="primary", elem_id="ll-ask-all", scale=0, min_width=140)
             question = gr.Textbox(
@@ -152,7 +132,7 @@ def build(
             ask_own = gr.Button("Ask", elem_id="ll-ask", scale=0, min_width=88)
             stop = gr.Button("Stop", variant="stop", elem_id="ll-stop", scale=0, min_width=88)
         with gr.Row(elem_id="ll-examples"):
-            for example in EXAMPLES if task.judges_python else ():
+            for example in EXAMPLES:
                 chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
                 chip.click(None, js=f"() => LoraLens.askOwn({json.dumps(example)})", api_visibility="private")
         with gr.Row(elem_id="ll-options"):
@@ -172,13 +152,9 @@ def build(
     board = gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountBoard(element, props, watch, server)",
-        server_functions=[*voting(pairs), *functions],
+        server_functions=[*voting(pairs), *task_tab.looking_back(before, pairs, is_owner), *functions],
         elem_id="ll-board",
         apply_default_css=False,
-        probes=[
-            {"id": question.id, "title": question.title or question.id, "question": question.text}
-            for question in task.questions[:AT_ONCE]
-        ],
         reasons=[{"id": reason, "label": label} for reason, label in REASONS.items()],
     )
 
@@ -189,24 +165,35 @@ def build(
         "concurrency_limit": ASKING_AT_ONCE,
         "concurrency_id": "asking",
     }
-    asker = _asker(lens, visitors, pairs, tasks)
-    all_five = ask_all.click(asker, [gr.State(None), *settings, blind], **asking)
-    own = gr.on([ask_own.click, question.submit], asker, [question, *settings, blind], **asking)
+    asker = _asker(lens, visitors, pairs, tasks, before, is_owner)
+    which = [gr.Textbox(visible=False), gr.Number(visible=False)]  # the task and its page, put in by the page's script
+    fill = "(...values) => [...values.slice(0, -2), LoraLens.task.name, LoraLens.task.page]"
+    all_five = ask_all.click(asker, [gr.State(None), *settings, blind, *which], js=fill, **asking)
+    own = gr.on([ask_own.click, question.submit], asker, [question, *settings, blind, *which], js=fill, **asking)
     for event in (all_five, own):
         event.then(None, js="() => LoraLens.setBusy(false)", api_visibility="private")
 
     def stop_mine(request: gr.Request) -> None:
         visitors.stop(request.session_hash)
 
-    def task_in_use() -> Any:
-        """The button's words and the settings of a task that was chosen after the page was built."""
-        if tasks.task is task:
+    def task_in_use(name: str | None, page: float | None, anew: bool, request: gr.Request) -> Any:
+        """The button's words for the task that the visitor has chosen and, where it comes ``anew``, its settings."""
+        try:
+            task, owner = tasks.named(name or "", is_owner(request)), is_owner(request)
+        except UserError:  # it has been removed, and the script goes back to the one in use
             return [gr.skip()] * (1 + len(settings))
-        start = tasks.task.settings
+        words = ask_all_words(task, page_number(page), owner)
+        start = task.settings
         longest = gr.Slider(value=start.max_new_tokens, minimum=min(16, start.max_new_tokens), maximum=4096)
-        return [gr.Button(ask_all_words(tasks.task)), longest, start.temperature, start.top_p, start.seed]
+        button = gr.Button(words, interactive=bool(task.questions))
+        if not anew:
+            return [button, *[gr.skip()] * len(settings)]
+        return [button, longest, start.temperature, start.top_p, start.seed]
 
-    page.load(task_in_use, None, [ask_all, *settings], show_progress="hidden", api_visibility="private")
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    told = "() => [LoraLens.task.name, LoraLens.task.page, LoraLens.task.anew]"
+    chosen = gr.Button("The task has changed", elem_id="ll-task-changed")  # the script presses it; nobody sees it
+    chosen.click(task_in_use, [*which, gr.Checkbox(visible=False)], [ask_all, *settings], js=told, **quiet)
     stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
 
 
@@ -222,18 +209,32 @@ def _settings(start: Settings) -> list[gr.components.Component]:
         ]
 
 
-def ask_all_words(task: Task) -> str:
-    """What the button says that asks a task's questions."""
+def ask_all_words(task: Task, page: int = 1, through: bool = True) -> str:
+    """What the button says that asks a task's questions, from ``page`` on or, unless ``through``, that page alone."""
     count = len(task.questions)
-    if count > AT_ONCE:
-        return f"Ask the first {AT_ONCE} of {count:,}"
-    return f"Ask all {NUMBERS.get(count, count)}"
+    first, last = (page - 1) * AT_ONCE + 1, min(count, page * AT_ONCE)
+    if count <= AT_ONCE:
+        return f"Ask all {NUMBERS.get(count, count)}" if count else "No questions"
+    if through:
+        return f"Ask all {count:,}" if page == 1 else f"Ask {first:,} to {count:,}"
+    return f"Ask {first:,} to {last:,} of {count:,}"
+
+
+def page_number(page: float | None) -> int:
+    """A page's number as the script sent it; the first for what is none."""
+    return int(page) if page and 1 <= page <= MOST_PAGES else 1
 
 
 def _asker(
-    lens: Lens, visitors: Visitors, pairs: ShownPairs, tasks: TaskChoice
+    lens: Lens,
+    visitors: Visitors,
+    pairs: ShownPairs,
+    tasks: TaskChoice,
+    before: AskedBefore,
+    is_owner: Callable[[gr.Request], bool],
 ) -> Callable[..., Iterator[dict[str, Any]]]:
-    """The handler that asks one question, or all five where there is none, and streams the board's data."""
+    """The handler that asks one question, or a task's where there is none, and streams the board's data. The owner
+    asks a task to its end, a visitor one page at a time."""
 
     def answer_on_page(
         question: str | None,
@@ -242,25 +243,21 @@ def _asker(
         top_p: float,
         seed: float | None,
         blind: bool,
+        chosen: str | None,
+        page: float | None,
         request: gr.Request,
     ) -> Iterator[dict[str, Any]]:
         session = request.session_hash or ""
-        task = tasks.task
         view: dict[str, Any] = {}
         try:
-            settings = replace(settings_from(cap, temperature, top_p, seed), stop=task.settings.stop)
-            if question is None:
-                asked = page_of(task)
-                prompts = [task.prompt(one) for one in asked]
-            else:
-                prompts = [task.own_prompt(question)]
-                asked = [task.own_question(question)]
-            in_its_own = tasks.prompts_for(task, asked)
-            stream = lens.ask(prompts, settings, visitor=session, address=address_of(request), prompts_for=in_its_own)
-            showing = pairs.show(stream, lens.status, session, bool(blind), task, asked)
-            snapshots = visitors.follow(stream, session)
-            for answers in showing.follow(snapshots, pairs.keep, lambda verdicts: verdicts.wait(VERDICT_SECONDS)):
-                view = {**showing.view(answers)}
+            owner, named = is_owner(request), chosen or ""
+            task = tasks.named(named, owner)
+            settings = settings_from(cap, temperature, top_p, seed)
+            stopped = visitors.begin(session)
+            who = Asker(session, address_of(request), bool(blind), named, visitors.follow, stopped)
+            first = page_number(page)
+            for board in ask_pages(lens, pairs, tasks, before, who, task, settings, question, first, owner):
+                view = {**board}
                 yield view
         except UserError as error:
             yield {**view, "running": False, **notice(str(error))}

@@ -19,7 +19,7 @@ from eval_prompts.tasks.task import Question, Task
 from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer, tally
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.answers import Answer, Prompt, Settings
     from eval_prompts.serving.status import Status
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}
@@ -35,7 +35,8 @@ class Comparison:
     """What was asked of whom, and what each side answered (by question, base before tuned).
 
     ``verdicts`` are by side and question number; ``votes`` says in lines what people voted on this adapter's answers;
-    ``curve`` is the loss of the adapter's run. ``questions`` are those of ``task`` that were asked, by number.
+    ``curve`` is the loss of the adapter's run. ``questions`` are those of ``task`` that were asked, by number,
+    and ``prompts`` how they were put, where that was not the task's own way; ``remarks`` say what a reader has to know.
     """
 
     status: Status
@@ -47,6 +48,8 @@ class Comparison:
     task: Task = field(default_factory=python_task)
     questions: Sequence[Question] = ()
     created: float = field(default_factory=time.time)
+    prompts: Sequence[Prompt] = ()
+    remarks: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``answers.json``."""
@@ -78,6 +81,7 @@ class Comparison:
             ],
             "summary": summary((side, found.python) for side, found in judgements if found.python),
             "votes": list(self.votes),
+            "remarks": list(self.remarks),
         }
 
     def question_dict(self, number: int) -> dict[str, Any]:
@@ -115,8 +119,9 @@ class Comparison:
 
     def messages(self, number: int) -> Sequence[Mapping[str, str]]:
         """The conversation that the answers to a question follow."""
-        question = self.asked(number)
-        return self.task.put(question).messages
+        if number < len(self.prompts):
+            return self.prompts[number].messages
+        return self.task.put(self.asked(number)).messages
 
     def verdict(self, answer: Answer) -> Judgement | None:
         """What the machine found about an answer, if it was judged."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, VERDICT_SECONDS, Visitors, address_of
+from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
+from eval_prompts.showing.ask_pages import VERDICT_SECONDS
 from eval_prompts.showing.compare_view import settings_from
+from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.task import Question, Task

@@ -27,7 +27,7 @@ SIGNS = {"good": "✓", "bad": "✗", "neutral": "○"}
 def write(comparison: Comparison, folder: Path) -> list[Path]:
     """Write the three files into ``folder``, which is made if need be. Raises UserError if that cannot be done."""
     contents = {
-        "answers.json": json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
+        "answers.json": answers_json(comparison),
         "report.md": markdown(comparison),
         "report.html": page(comparison),
     }
@@ -35,6 +35,11 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     for name, content in contents.items():
         write_text(folder / name, content)
     return [folder / name for name in contents]
+
+
+def answers_json(comparison: Comparison) -> str:
+    """The report for programs."""
+    return json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, content: str) -> None:
@@ -71,7 +76,7 @@ def markdown(comparison: Comparison) -> str:
     for row in [head, ["---"] * len(head), *rows] if rows else []:
         lines.append(f"| {' | '.join(cell if cell == '---' else one_line(cell) for cell in row)} |")
     lines += [""] if rows else []
-    for line in comparison.votes:
+    for line in (*comparison.remarks, *comparison.votes):
         lines += [one_line(line), ""]
     for number, answers in comparison.groups:
         lines += [f"## {one_line(heading(comparison, number))}", ""]
@@ -129,7 +134,7 @@ def page(comparison: Comparison) -> str:
         highlight=highlight_css(),
         tally=paragraphs("tally", [comparison.tally, comparison.changes_line]),
         table=table_html(comparison),
-        votes=paragraphs("votes", comparison.votes),
+        votes=paragraphs("votes", [*comparison.remarks, *comparison.votes]),
         curve=curve_html(comparison),
         rows="\n".join(rows),
     )

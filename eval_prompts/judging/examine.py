@@ -23,6 +23,7 @@ from eval_prompts.judging.outcome import Check, Outcome, Session
 from eval_prompts.judging.probes import checks
 from eval_prompts.judging.probes.program import Program, Typist, bound_names
 from eval_prompts.judging.repetition import repetition
+from eval_prompts.judging.set_orders import agreed, turned
 from eval_prompts.judging.syntax import syntax_error, syntax_tree
 from eval_prompts.judging.undefined_names import missing_names
 from eval_prompts.judging.verdict import Runs, Task, Verdict
@@ -135,11 +136,23 @@ def _execute(
         verdict = _ran(replace(start, where=where), outcome)
         so_far(verdict)
         found = _assertions(session, program, task, outcome)
+    if where == "sandbox" and any(check.passed is not None for check in found):
+        found = _in_another_order(program, task, found)
     if task.probe_id in checks.CHECKERS:
         broken = outcome.state in ("raised", "limit") and not outcome.asked
         stops = Check("runs without an error", None if outcome.state == "lacking" else False, outcome.reason)
         found = [stops] if broken or outcome.state == "lacking" else checks.check(task.probe_id, program)
     return replace(verdict, checks=tuple(found), task=_conclusion(found, task))
+
+
+def _in_another_order(program: Program, task: Assignment, found: list[Check]) -> list[Check]:
+    """The checks as found, but for those that come out otherwise where sets give their elements in another order."""
+    other = turned(program.tree)
+    if not other:
+        return found
+    with program.open_session() as session:
+        outcome = session.run(other, Typist(program, [3, 1, 2], 2))
+        return agreed(found, _assertions(session, program, task, outcome)) if outcome.ok else found
 
 
 def _assertions(session: Session, program: Program, task: Assignment, outcome: Outcome) -> list[Check]:

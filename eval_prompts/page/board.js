@@ -105,22 +105,13 @@
 		);
 		const empty = el("div", { class: "ll-empty" });
 		root.classList.add("ll-board");
-		root.replaceChildren(problem, notice, spoken, empty, tools, list, nothing, history);
-		drawEmpty();
-
-		function drawEmpty() {
-			const items = (props.probes || []).map((probe) => {
-				const ask = el("button", { type: "button", class: "ll-probe", title: "Ask this one" }, el("strong", {}, probe.title), el("span", {}, probe.question));
-				ask.addEventListener("click", () => lens.askOwn(probe.question));
-				return el("li", {}, ask);
-			});
-			empty.replaceChildren(
-				el("h2", {}, "See what the adapter changed"),
-				el("p", {}, "Press \u201cAsk all five\u201d and both models answer these questions next to each other. A click on one asks it alone; or type a question of your own."),
-				el("ol", {}, ...items),
-				el("p", { class: "ll-keys" }, el("kbd", {}, "Ctrl"), " ", el("kbd", {}, "Enter"), " asks, ", el("kbd", {}, "Esc"), " stops, ", el("kbd", {}, "1"), "\u2013", el("kbd", {}, "4"), " vote")
-			);
-		}
+		const asked = lens.buildAsked(server, (other) => {
+			show({ ...other, running: false });
+			check();
+		});
+		root.replaceChildren(problem, notice, spoken, empty, tools, asked.root, list, nothing, history);
+		lens.onTask(() => lens.drawEmpty(empty));
+		lens.drawEmpty(empty);
 
 		function drawHistory() {
 			const entries = lens.history.list();
@@ -160,6 +151,7 @@
 			if (!own) return;
 			row.vote = own.vote;
 			if (!own.reveals) return;
+			if (own.reveals.change !== undefined) row.change = own.reveals.change;
 			row.wasHidden = own.reveals.blind;
 			if (row.names) return;
 			row.names = own.reveals.names;
@@ -174,6 +166,7 @@
 			merge(row);
 			if (!view.running) lens.history.save(view);
 			show(view);
+			asked.refresh(view);
 		}
 
 		const voting = {
@@ -214,8 +207,12 @@
 			const failed = !known || known.error;
 			checkTimer = setTimeout(check, failed ? RETRY_MS : CHECK_MS);
 			if (failed) return;
-			for (const row of open) for (const [place, verdict] of Object.entries(known[row.pair] || {})) if (row.sides[place]) row.sides[place].verdict = verdict;
+			for (const row of open) {
+				for (const [place, verdict] of Object.entries(known[row.pair] || {})) if (row.sides[place]) row.sides[place].verdict = verdict;
+				if (known[row.pair]?.change !== undefined) row.change = known[row.pair].change;
+			}
 			lens.history.save(view);
+			asked.refresh(view);
 			show(view);
 		}
 
@@ -270,17 +267,20 @@
 			empty.hidden = Boolean(view);
 			tools.hidden = list.hidden = !view;
 			nothing.hidden = true;
-			if (!view) return;
-			if (drawnId !== view.id) {
-				rows = view.rows.map((row, index) => lens.buildRow(row, index, view.rows.length === 1, voting));
+			if (!view) return asked.update(null);
+			const drawing = `${view.id} ${view.asked?.page || 1}`;
+			if (drawnId !== drawing) {
+				const before = view.asked ? (view.asked.page - 1) * view.asked.size : 0;
+				rows = view.rows.map((row, index) => lens.buildRow(row, before + index, view.rows.length === 1 && !before, voting));
 				list.replaceChildren(...rows.map((row) => row.root));
-				drawnId = view.id;
+				drawnId = drawing;
 			}
 			const waiting = waitingWords(view);
 			for (const [index, row] of view.rows.entries()) rows[index].update(row, view, waiting);
 			setText(title, view.rows.length === 1 ? "Your own question" : view.title);
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
 			drawTally(tally, view);
+			asked.update(view);
 			list.dataset.running = String(view.running);
 			onlyDiffering.hidden = view.rows.length === 1;
 			nothing.hidden = view.running || view.rows.length === 1 || list.dataset.filter !== "differs" || view.rows.some((row) => row.differs !== false);
@@ -304,11 +304,14 @@
 		function received() {
 			const value = props.value && JSON.parse(JSON.stringify(props.value));
 			if (!value) return;
-			const asked = value.rows ? value : null;
 			showNotice(value.notice ? value.notice.level : "info", value.notice ? value.notice.text : "");
-			if (!asked) return lens.setBusy(false);
-			show(asked);
-			if (asked.running) return;
+			if (!value.rows) return lens.setBusy(false);
+			if (asked.elsewhere(value)) {
+				lens.setBusy(value.running);
+				return asked.news(value);
+			}
+			show(value);
+			if (value.running) return;
 			finished();
 			check();
 		}

@@ -35,6 +35,30 @@ window.LoraLens = window.LoraLens || {};
 	/** Why the call of a server's function that failed last did: in the server's own words, or that it does not answer. */
 	lens.whyNot = () => (typeof refused === "string" && refused) || "The server does not answer: try again.";
 
+	/** Sends a file to the page's own upload route: `{path}`, or `{error}` with the server's words if it refuses. */
+	lens.upload = async function (file) {
+		const body = new FormData();
+		body.append("files", file);
+		try {
+			const answer = await fetch("gradio_api/upload", { method: "POST", body });
+			const told = await answer.json().catch(() => ({}));
+			if (!answer.ok) return { error: told.error || told.detail || `The upload was refused (${answer.status}).` };
+			return { path: told[0] };
+		} catch {
+			return { error: "The upload broke off: try again." };
+		}
+	};
+
+	/** Gives the browser a text to save as a file. */
+	lens.download = function (name, text) {
+		const address = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+		const link = lens.el("a", { href: address, download: name });
+		document.body.append(link);
+		link.click();
+		link.remove();
+		setTimeout(() => URL.revokeObjectURL(address), 60000);
+	};
+
 	/** Copies through the clipboard API, or, where the page is not served securely, through a selection. */
 	lens.copy = async function (text) {
 		try {

@@ -27,8 +27,8 @@
 		const only = (place) => row.diff.filter((pair) => pair.kind === "changed" || pair.kind === place).length;
 		const said = (place) => `${markAt(row, place)} ${lines(only(place))} only in ${row.names ? lens.sideWord(row, row.names[place]) : lens.nameAt(row, place)}`;
 		if (row.differs === null) return "The diff is drawn when both answers are complete.";
-		if (!row.diff.length) return "Neither answer holds code.";
-		if (!only("left") && !only("right")) return row.differs ? "Same code; the words around it differ." : "Same answers.";
+		if (!row.diff.length) return "Neither answer holds a word.";
+		if (!only("left") && !only("right")) return row.differs ? Object.values(row.sides).some((side) => side.code) ? "Same code; the words around it differ." : "Same words; the spaces differ." : "Same answers.";
 		return `${said("left")} \u00b7 ${said("right")}`;
 	}
 
@@ -118,6 +118,8 @@
 			(choice, reasons, comment) => voting.send(row.pair, choice, reasons, comment),
 			() => voting.undo(row.pair)
 		);
+		const change = lens.buildChange();
+		const reference = lens.buildReference(row);
 		const root = el(
 			"section",
 			{ class: "ll-row", tabindex: "-1", "data-single": single || null, "data-view": "answers" },
@@ -126,8 +128,9 @@
 				{ class: "ll-question" },
 				single ? null : el("span", { class: "ll-number" }, String(index + 1)),
 				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question)),
-				el("div", { class: "ll-actions" }, summary, tokensButton, diffButton)
+				el("div", { class: "ll-actions" }, change.root, summary, tokensButton, diffButton)
 			),
+			reference?.root,
 			sides,
 			under,
 			votes.root
@@ -192,6 +195,8 @@
 			tokensButton.disabled = view.running;
 			if (root.dataset.view !== "tokens") showDiff(root.dataset.view === "diff");
 			votes.update(next);
+			change.update(next);
+			reference?.update(next);
 		}
 		return { root, update, votes };
 	};

@@ -14,9 +14,11 @@
 		let drawn = "";
 		let opened = null;
 
+		const nameOf = (badge) => `${badge.kind} ${badge.label}`; // two scorers give badges of one kind
+
 		function open(badge) {
-			opened = badge?.kind;
-			for (const button of bar.querySelectorAll("button")) button.setAttribute("aria-expanded", String(button.dataset.kind === opened));
+			opened = badge ? nameOf(badge) : null;
+			for (const button of bar.querySelectorAll("button")) button.setAttribute("aria-expanded", String(button.dataset.name === opened));
 			panel.hidden = !badge;
 			if (!badge) return;
 			setText(reason, badge.reason);
@@ -26,10 +28,10 @@
 
 		function draw(badge) {
 			const inside = [el("span", { "aria-hidden": "true" }, SIGNS[badge.state]), el("span", { class: "ll-offscreen" }, SPOKEN[badge.state] || ""), badge.label];
-			const attributes = { class: "ll-verdict", "data-kind": badge.kind, "data-state": badge.state };
+			const attributes = { class: "ll-verdict", "data-kind": badge.kind, "data-name": nameOf(badge), "data-state": badge.state };
 			if (!badge.reason && !badge.output) return el("span", attributes, ...inside);
 			const button = el("button", { type: "button", "aria-expanded": "false", ...attributes }, ...inside);
-			button.addEventListener("click", () => open(opened === badge.kind ? null : badge));
+			button.addEventListener("click", () => open(opened === nameOf(badge) ? null : badge));
 			return button;
 		}
 
@@ -42,7 +44,7 @@
 			const waiting = verdict?.checking;
 			bar.replaceChildren(...(waiting ? [el("span", { class: "ll-verdict", "data-state": "checking" }, "checking\u2026")] : badges.map(draw)));
 			if (hidden) bar.append(el("span", { class: "ll-later" }, "The machine\u2019s verdict is shown after your vote."));
-			open(badges.find((badge) => badge.kind === opened) || null);
+			open(badges.find((badge) => nameOf(badge) === opened) || null);
 		}
 		return { bar, panel, update };
 	};

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.judging.extract import code
 from eval_prompts.models.adapters import public_name
@@ -34,10 +34,11 @@ def thinking(answer: Answer) -> ThinkingView | None:
 
 
 def difference(left: SideView, right: SideView) -> tuple[bool, list[LinesView]]:
-    """Whether two complete sides differ, and the diff of their code."""
+    """Whether two complete sides differ, and the diff of their code; of their texts where neither holds any."""
+    what: Literal["code", "text"] = "code" if left["code"] or right["code"] else "text"
     return left["text"].strip() != right["text"].strip(), [
         {"kind": pair.kind, "left": line_view(pair.left), "right": line_view(pair.right)}
-        for pair in diff_lines(left["code"], right["code"])
+        for pair in diff_lines(left[what], right[what])
     ]
 
 

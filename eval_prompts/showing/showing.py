@@ -23,6 +23,7 @@ from eval_prompts.showing.compare_view import (
 from eval_prompts.showing.judges import Judges, Verdicts
 from eval_prompts.showing.live_pair import LivePair, Place
 from eval_prompts.tasks.catalogue import DEFAULT
+from eval_prompts.tasks.verdicts import change
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Stream
@@ -91,6 +92,15 @@ class Showing:
         """The answers with the text that was shown of them."""
         return in_step(self.stream, answers) if self.blind else list(answers)
 
+    def change(self, index: int) -> str | None:
+        """How the tuned side's answer to a question compares with the base side's; None while that is not known, is
+        not to be shown yet, or cannot be said because nothing scores the answers."""
+        question = self.questions[index]
+        found = self.verdicts.final(index)
+        if not self.pairs[index].revealed or len(found) < 2 or not (self.task.scorers or question.checks):
+            return None
+        return str(change(found["base"], found["tuned"]))
+
     def verdict(self, answer: Answer) -> VerdictView | None:
         """What to show of the verdict on an answer; None while a blind pair waits for its vote.
 
@@ -140,7 +150,9 @@ class Showing:
         """What the request is called in the visitor's list of them."""
         if len(self.questions) == 1:
             return self.stream.questions[0].text
-        return "All five probes" if self.task.name == DEFAULT else f"{self.task.words}: {len(self.questions)} questions"
+        if self.task.name == DEFAULT:
+            return "All five probes"
+        return f"{self.task.words}: {len(self.task.questions) or len(self.questions):,} questions"
 
     def _row(self, answers: list[Answer], titles: dict[Side, str] | None) -> RowView:
         """One question's data; its diff, which never changes, is worked out once. ``names`` says which model stands
@@ -159,6 +171,8 @@ class Showing:
             "sides": sides,
             "differs": None,
             "diff": [],
+            "references": list(self.questions[index].references),
+            "change": self.change(index),
         }
         if titles:
             row["titles"] = titles

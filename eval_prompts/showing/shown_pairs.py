@@ -168,22 +168,24 @@ class ShownPairs:
         return {
             "blind": record.blind,
             "names": names,
+            "change": live.showing.change(live.index) if live else None,
             "sides": {
                 place: {"facts": pace(told[name].tokens, told[name].seconds), "verdict": found[name]}
                 for place, name in names.items()
             },
         }
 
-    def judged(self, pairs: Any) -> dict[str, dict[Place, VerdictView]]:
+    def judged(self, pairs: Any) -> dict[str, dict[str, Any]]:
         """Verdicts by pair and place, of those pairs that hide nothing any more."""
-        found: dict[str, dict[Place, VerdictView]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for pair in pairs if isinstance(pairs, list) else []:
             live = self.live(pair)
             if live is None:
                 found[str(pair)] = {"left": UNJUDGED, "right": UNJUDGED}
             elif live.revealed:
                 verdicts = self._verdicts(live)
-                found[live.id] = {place: verdicts[name] for place, name in live.names.items()}
+                placed: dict[str, Any] = {place: verdicts[name] for place, name in live.names.items()}
+                found[live.id] = placed | {"change": live.showing.change(live.index)}
         return found
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ class LinesView(TypedDict):
 
 class RowView(TypedDict):
     """One question with its answers by place; ``names`` tells who stands where, and is None while that is hidden.
-    ``differs`` is None until both answers are complete."""
+    ``differs`` is None until both answers are complete, ``change`` until it is known which one scores better."""
 
     title: str
     question: str
@@ -72,7 +72,28 @@ class RowView(TypedDict):
     sides: dict[Place, SideView]
     differs: bool | None
     diff: list[LinesView]
+    references: list[str]
+    change: str | None
     titles: NotRequired[dict[Side, str]]
+
+
+class AskedView(TypedDict):
+    """Where a page stands among all that one press asks: the pages from ``first`` to ``last`` of ``size`` questions
+    each, of which those up to ``begun`` are asked; ``count`` questions has the task, ``asking`` are asked, ``answered``
+    are. ``changes`` counts what got better, same, worse, unknown (not scored) or is hidden yet."""
+
+    id: str
+    task: str
+    page: int
+    first: int
+    last: int
+    begun: int
+    size: int
+    count: int
+    asking: int
+    answered: int
+    seconds_left: int | None
+    changes: dict[str, int]
 
 
 class BoardView(TypedDict):
@@ -91,6 +112,7 @@ class BoardView(TypedDict):
     place: int
     at_once: int
     rows: list[RowView]
+    asked: NotRequired[AskedView]
 
 
 class StatusView(TypedDict):

@@ -36,14 +36,15 @@ class TaskChoice:
         """What is asked: the task that was chosen, else the Python task's questions."""
         return self._chosen or python_task()
 
-    def named(self, name: str) -> Task:
-        """The task of that name for a visitor, who may name no file; '' is the one in use. Raises UserError."""
+    def named(self, name: str, owner: bool = False) -> Task:
+        """The task of that name for a visitor, who may name no file, or for the owner, who sees hidden ones too; '' is
+        the one in use. Raises UserError."""
         if not name or name == self.task.name:
             return self.task
         if name not in BUILT_IN and name not in own_files():
             raise UserError(f"There is no task {name[:60]!r}{nearest(name[:60], [*BUILT_IN, *own_files()])}")
         task = find_task(name)
-        if not task.show:
+        if not (task.show or owner):
             raise UserError(f"The task {name} is not open to visitors.")
         return task
 
@@ -51,6 +52,11 @@ class TaskChoice:
         """Use the task of that name, or in that file, from now on. For the owner alone. Raises UserError for none."""
         task = self._chosen = find_task(name)
         return summary(task)
+
+    def reset(self) -> dict[str, Any]:
+        """Ask the Python task's questions again, in the prompt of whichever adapter is loaded. For the owner alone."""
+        self._chosen = None
+        return summary(python_task())
 
     def prompts_for(
         self, task: Task, questions: Sequence[Question], named: str = ""
@@ -76,17 +82,28 @@ class TaskChoice:
             return replace(status, notes=(*status.notes, note))
         return replace(status, adapter=card.noting(note))
 
-    def listed(self) -> list[dict[str, Any]]:
-        """The tasks that visitors see, each with whether it is in use."""
-        found = [task for task in all_tasks()[0] if task.show or task.name == self.task.name]
+    @property
+    def chosen(self) -> Task | None:
+        """The owner's choice, if there is one."""
+        return self._chosen
+
+    def listed(self, owner: bool = False) -> list[dict[str, Any]]:
+        """The tasks that visitors see, and the owner's hidden ones where it is the owner who asks; each with whether it
+        is in use."""
+        found = [task for task in all_tasks()[0] if task.show or owner or task.name == self.task.name]
         if self.task.name not in [task.name for task in found]:
             found.insert(0, self.task)
         return [summary(task) | {"in_use": task.name == self.task.name} for task in found]
 
 
+def pages_of(task: Task) -> int:
+    """How many pages of questions a task has, at least one."""
+    return max(1, -(-len(task.questions) // AT_ONCE))
+
+
 def page_of(task: Task, page: int = 1) -> list[Question]:
     """The questions of one page of a task, the first being 1. Raises UserError for a page that there is not."""
-    pages = max(1, -(-len(task.questions) // AT_ONCE))
+    pages = pages_of(task)
     if not task.questions:
         raise UserError(f"The task {task.name} has no questions of its own: type one.")
     if not 1 <= page <= pages:

@@ -239,7 +239,7 @@ def scorer_list() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "about": kind.summary,
+            "about": kind.summary.replace("``", ""),
             "reference": kind.reference,
             "options": [
                 {"name": each, "usual": "" if callable(default) or default is None else typed(default)}

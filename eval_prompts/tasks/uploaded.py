@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import secrets
@@ -21,6 +23,8 @@ MOST = 30
 PASTED = ".txt"
 PLACE = re.compile(r"[0-9a-f]{16}/[\w-][\w.-]*")
 LONGEST_NAME = 80
+SEPARATORS = ",;\t|"
+LONGEST_HEADER = 40
 
 
 def folder() -> Path:
@@ -43,8 +47,7 @@ def keep(sent: Path, received_in: Path) -> str:
     try:
         target = new_place(place.name)
         if place.suffix.lower() == PASTED:
-            text = place.read_text(encoding="utf-8", errors="strict")
-            place.unlink(missing_ok=True)
+            text = received(place, received_in)
             ending, content = pasted(text)
             target = target.with_suffix(ending)
             target.write_text(content, encoding="utf-8", newline="")
@@ -53,6 +56,20 @@ def keep(sent: Path, received_in: Path) -> str:
     except OSError as error:
         raise UserError(f"{place.name} cannot be kept ({error.strerror}): free some space.") from error
     return f"{target.parent.name}/{target.name}"
+
+
+def received(sent: Path, received_in: Path) -> str:
+    """The text of a task file that the web server has received, which goes. Raises UserError for a file that was not
+    uploaded, or holds no text."""
+    place = sent.resolve()
+    if not place.is_file() or not place.is_relative_to(received_in.resolve()):
+        raise UserError("That file was not uploaded: choose it again.")
+    try:
+        return place.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The task file {place.name} cannot be read: {error}.") from None
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def keep_rows(rows: Iterable[Mapping[str, Any]], name: str) -> str:
@@ -96,17 +113,32 @@ def _read(path: Path) -> Table:
 
 
 def pasted(text: str) -> tuple[str, str]:
-    """What was pasted as the ending and the content of a file: JSON, a table whose first line names a part of a
-    question, or one question a line."""
+    """What was pasted as the ending and the content of a file: JSON, a table with a header, or one question a line."""
     first = next((line.strip() for line in text.split("\n") if line.strip()), "")
     if first.startswith("["):
         return ".json", text
     if first.startswith("{"):
         return ".jsonl", text
-    known = {name for names in NAMES.values() for name in names}
-    header = [cell.strip().strip('"').lower() for cell in re.split(r"[,;\t|]", first)]
-    if (len(header) > 1 and known & set(header)) or header == ["question"]:
-        return (".tsv" if "\t" in first else ".csv"), text
+    separator = max(SEPARATORS, key=first.count)
+    if first.lower() == "question" or is_pasted_table(text, separator):
+        return (".tsv" if separator == "\t" else ".csv"), text
     lines = [line.strip() for line in text.split("\n")]
     rows = [json.dumps({"question": line}, ensure_ascii=False) if line else "" for line in lines]
     return ".jsonl", "\n".join(rows)
+
+
+def is_pasted_table(text: str, separator: str) -> bool:
+    """Whether the first line is a header: it names a part of a question, or every line has as many cells as it and it
+    has short names where questions have sentences."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if any(row)]
+    except csv.Error:
+        rows = list(csv.reader([text.lstrip().split("\n", 1)[0]], delimiter=separator))
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    if len(header) < 2:
+        return False
+    known = {name for names in NAMES.values() for name in names}
+    if known & {cell.lower() for cell in header}:
+        return True
+    names = all(0 < len(cell) <= LONGEST_HEADER and not cell.endswith((".", "?", "!", ":")) for cell in header)
+    return names and len(set(header)) == len(header) and len(rows) > 1 and {len(row) for row in rows} == {len(header)}

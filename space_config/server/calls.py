@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-UPLOADED_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".safetensors"})
+UPLOADED_SUFFIXES = frozenset(
+    {
+        ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".txt", ".md", ".yaml", ".yml",
+        ".safetensors",
+    }
+)  # fmt: skip
+EXCEL = ".xlsx"
 FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
 BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
 DIRECT = "predict"
@@ -116,7 +122,7 @@ def check_files(sent: dict[str, Any], may_name: bool = True) -> None:
 
 
 def check_upload(body: bytes, content_type: str) -> None:
-    """Raise Refused unless every file of a multipart body is text, Parquet or safetensors, by a plain name."""
+    """Raise Refused unless every file of a multipart body is text, a table or safetensors, by a plain name."""
     boundary = BOUNDARY.search(content_type)
     if boundary is None:
         raise Refused(400, "Files are uploaded as multipart/form-data.")
@@ -130,5 +136,6 @@ def check_upload(body: bytes, content_type: str) -> None:
                 raise Refused(400, "The file's name is no plain name: rename it.")
             if PurePosixPath(name).suffix.lower() not in UPLOADED_SUFFIXES:
                 raise Refused(415, f"Only {', '.join(sorted(UPLOADED_SUFFIXES))} can be uploaded.")
-        if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        workbook = all(name.lower().endswith(EXCEL) for name in names)
+        if content.startswith(b"\x1f\x8b") or (content.startswith(b"PK\x03\x04") and not workbook):
             raise Refused(415, "Archives are not taken: upload the files themselves.")

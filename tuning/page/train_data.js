@@ -5,16 +5,6 @@
 	const CONDITION = /[?&]where=([\s\S]*)$/;
 	const TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".gz", ".zst"];
 
-	/** Sends a file to the page's own upload route; the server's words if it refuses. */
-	async function send(file) {
-		const body = new FormData();
-		body.append("files", file);
-		const answer = await fetch("gradio_api/upload", { method: "POST", body });
-		const told = await answer.json().catch(() => ({}));
-		if (!answer.ok) return { error: told.error || told.detail || `The upload was refused (${answer.status}).` };
-		return { path: told[0] };
-	}
-
 	function sampleArticle(spans, index) {
 		const text = el("pre", { tabindex: "0" });
 		for (const [words, trained] of spans) text.append(trained ? el("mark", {}, words) : words);
@@ -162,13 +152,8 @@
 			setText(wrong, "");
 			if (picked.size > form.upload_mb * 2 ** 20) return setText(wrong, `${picked.name} has ${Math.ceil(picked.size / 2 ** 20).toLocaleString("en")} MB; at most ${form.upload_mb} MB are taken.`);
 			setText(said, `uploading ${picked.name}\u2026`);
-			let told;
-			try {
-				told = await send(picked);
-				if (!told.error) told = (await server.keep_upload(told)) || { error: lens.whyNot() };
-			} catch {
-				told = { error: "The upload broke off: try again." };
-			}
+			let told = await lens.upload(picked);
+			if (!told.error) told = (await server.keep_upload(told)) || { error: lens.whyNot() };
 			setText(said, "");
 			if (told.error) return setText(wrong, told.error);
 			split(told.data);

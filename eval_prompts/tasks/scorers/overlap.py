@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +16,10 @@ from eval_prompts.tasks.scorers.base import Given, Judge, Score, maybe_number, m
 LONGEST = 20_000
 """Characters that are compared; what is cut off is said."""
 WORD = regex.compile(r"\w+")
+BETA = 2
+"""How much more recall weighs than precision."""
+CHARACTERS = 6
+"""The longest n-gram of characters that chrF counts."""
 
 
 def bleu(at_least: Any = None) -> Judge:
@@ -31,11 +39,97 @@ def chrf(at_least: Any = None, word_order: Any = 0) -> Judge:
     line, order = maybe_number(at_least, "at_least", 0, 1), int(number(word_order, "word_order", 0, 2))
 
     def judge(given: Given) -> Score:
-        texts = [text[:LONGEST] for text in given.references]
-        figure = _chrf(order).sentence_score(given.text[:LONGEST], texts).score / 100
+        texts = tuple(text[:LONGEST] for text in given.references)
+        figure = chrf_figure(given.text[:LONGEST], texts, order) / 100
         return _told("chrf", "chrF" + "+" * order, figure, line, given)
 
     return judge
+
+
+@dataclass(frozen=True, slots=True)
+class Ngrams:
+    """The n-grams of one length in a text, and how many there are. ``counts`` is None where none stands twice."""
+
+    different: frozenset[str]
+    total: int
+    counts: Counter[str] | None = None
+
+    @classmethod
+    def of(cls, items: list[str]) -> Ngrams:
+        """N-grams as they stand in a text."""
+        different = frozenset(items)
+        return cls(different, len(items), None if len(different) == len(items) else Counter(items))
+
+    def matched(self, other: Ngrams) -> int:
+        """How many of them the other text has too, each as often as both have it."""
+        shared = self.different & other.different
+        if self.counts is None or other.counts is None:
+            return len(shared)
+        ours, theirs = self.counts, other.counts
+        return sum([min(ours[ngram], theirs[ngram]) for ngram in shared])
+
+
+def chrf_figure(answer: str, references: tuple[str, ...], order: int) -> float:
+    """chrF from 0 to 100, as ``sacrebleu``'s ``CHRF(word_order=order).sentence_score`` has it; the best reference's.
+
+    M. Popović, "chrF: character n-gram F-score for automatic MT evaluation", 2015. It is worked out here because
+    sacrebleu counts every n-gram of a reference again for each answer.
+    """
+    ours = ngrams(answer, order)
+    return max(f_score(ours, ngrams(reference, order)) for reference in references)
+
+
+def f_score(ours: Sequence[Ngrams], theirs: Sequence[Ngrams]) -> float:
+    """The F-score from 0 to 100 of the mean precision and the mean recall over those lengths that both texts have."""
+    precision = recall = 0.0
+    lengths = 0
+    for one, other in zip(ours, theirs, strict=True):
+        if one.total and other.total:
+            matched = one.matched(other)
+            precision += matched / one.total
+            recall += matched / other.total
+            lengths += 1
+    if not precision + recall:
+        return 0.0
+    precision, recall, factor = precision / lengths, recall / lengths, BETA**2
+    return 100 * ((1 + factor) * precision * recall / (factor * precision + recall))
+
+
+NGRAM_CHARACTERS = 1_000
+"""Texts up to which n-grams are kept: references are met once for each side, and answers are often the same."""
+
+
+def ngrams(text: str, order: int) -> tuple[Ngrams, ...]:
+    """The n-grams of a text with their counts and how many there are, by length: 1 to 6 characters without white space,
+    then 1 to ``order`` words."""
+    return kept_ngrams(text, order) if len(text) <= NGRAM_CHARACTERS else counted_ngrams(text, order)
+
+
+def counted_ngrams(text: str, order: int) -> tuple[Ngrams, ...]:
+    """As :func:`ngrams`, counted anew."""
+    characters = "".join(text.split())
+    found = [
+        Ngrams.of([characters[at : at + length] for at in range(len(characters) - length + 1)])
+        for length in range(1, CHARACTERS + 1)
+    ]
+    words = [part for word in text.split() for part in parts_of(word)] if order else []
+    found += [
+        Ngrams.of([" ".join(words[at : at + length]) for at in range(len(words) - length + 1)])
+        for length in range(1, order + 1)
+    ]
+    return tuple(found)
+
+
+def parts_of(word: str) -> list[str]:
+    """A word without the punctuation mark at its end, or else at its beginning, and that mark."""
+    if len(word) > 1 and word[-1] in string.punctuation:
+        return [word[:-1], word[-1]]
+    if len(word) > 1 and word[0] in string.punctuation:
+        return [word[0], word[1:]]
+    return [word]
+
+
+kept_ngrams = lru_cache(maxsize=128)(counted_ngrams)
 
 
 @lru_cache(maxsize=1)
@@ -43,13 +137,6 @@ def _bleu() -> Any:
     from sacrebleu.metrics.bleu import BLEU
 
     return BLEU(effective_order=True)
-
-
-@lru_cache(maxsize=3)
-def _chrf(order: int) -> Any:
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF(word_order=order)
 
 
 def common_length(one: list[str], other: list[str]) -> int:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eval_prompts.tasks.scorers.base import Given, Outcome
 from eval_prompts.tasks.scorers.figures import letter_of, numbers_in
 from eval_prompts.tasks.scorers.names import KINDS, make
-from eval_prompts.tasks.scorers.overlap import common_length
+from eval_prompts.tasks.scorers.overlap import chrf_figure, common_length
 from eval_prompts.tasks.scorers.sql import query_in
 from eval_prompts.tasks.scorers.structure import compare
 from eval_prompts.tasks.scorers.wording import normalise
@@ -235,6 +235,16 @@ def test_figures_pass_or_fail_only_where_a_line_is_drawn():
         assert outcome(name, "the same words here", "the same words here") is M
         assert outcome({name: {"at_least": 0.5}}, "the same words here", "the same words here") is P
         assert outcome({name: {"at_least": 0.5}}, "quite another thing", "zzz yyy xxx") is F
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab !?-é 漢", max_size=40), st.lists(st.text("ab !?-é 漢", max_size=40), min_size=1, max_size=3))
+def test_chrf_is_sacrebleus(answer, references):
+    from sacrebleu.metrics.chrf import CHRF
+
+    for order in (0, 1, 2):
+        expected = CHRF(word_order=order).sentence_score(answer, references).score
+        assert chrf_figure(answer, tuple(references), order) == expected
 
 
 def slow_common_length(one, other):

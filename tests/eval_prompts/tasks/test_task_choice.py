@@ -92,7 +92,7 @@ def test_the_page_says_in_which_prompt_an_adapter_from_elsewhere_is_asked(tiny_m
         lens.start()
         lens.wait_ready(60)
         told = tasks.noted(lens.status())
-        assert told.adapter.notes[-1] == UNKNOWN.format(name="foreign")
+        assert told.adapter.notes[-1] == UNKNOWN.format(noun="adapter", name="foreign")
         lens.reload(adapter_with("ours", {"steps": 3}))
         assert tasks.noted(lens.status()) == lens.status()
         lens.reload(adapter_with("own", {"prompt_format": OWN_FORMAT.to_dict()}), adapter_with("old", {"steps": 3}))

@@ -44,6 +44,8 @@ def form(file, **fields):
         ("question\tanswer\nOne?\tyes\n", ["One?"], [("yes",)]),
         ('{"prompt": "One?", "output": "yes"}\n', ["One?"], [("yes",)]),
         ('[{"prompt": "One?"},\n {"prompt": "Two?"}]', ["One?", "Two?"], [(), ()]),
+        ('sentence,pirate\n"Is it, then?",Arr\nWhere?,Aye\n', ["Is it, then?", "Where?"], [(), ()]),
+        ("Yes, or no?\nThis, or that?", ["Yes, or no?", "This, or that?"], [(), ()]),
         ("Well, is it so?\nOr, if not, why?", ["Well, is it so?", "Or, if not, why?"], [(), ()]),
     ],
 )

@@ -1,0 +1,200 @@
+"""Questions that one press asks, page by page: their answers and verdicts, kept while somebody may look at them."""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+import threading
+import time
+import zlib
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.tasks.verdicts import Change
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.answers import Answer, Prompt, Settings
+    from eval_prompts.serving.status import Status
+    from eval_prompts.showing.showing import Showing
+    from eval_prompts.showing.views import AskedView, BoardView
+    from eval_prompts.tasks.task import Question, Task
+    from eval_prompts.tasks.verdicts import Judgement
+
+REMEMBERED = 32
+"""Presses whose answers are kept."""
+HIDDEN = "hidden"
+GONE = "These answers are no longer kept on the server: ask again."
+
+
+@dataclass(frozen=True)
+class Part:
+    """A page that is over: its answers, what was found about them by side and number, the prompts, and the view."""
+
+    answers: list[Answer]
+    verdicts: dict[tuple[str, int], Judgement]
+    prompts: list[Prompt]
+    view: BoardView
+    status: Status
+
+
+@dataclass
+class Page:
+    """One page: while it lives with all that streams, afterwards ``packed``."""
+
+    number: int
+    questions: Sequence[Question]
+    showing: Showing
+    packed: bytes = b""
+    changes: Counter[str] = field(default_factory=Counter)
+
+    def part(self) -> Part:
+        """The page as it stands."""
+        if self.packed:
+            part: Part = pickle.loads(zlib.decompress(self.packed))  # our own bytes, which never left this process
+            return part
+        stream, verdicts = self.showing.stream, self.showing.verdicts
+        answers = stream.answers
+        found = {
+            (side, index): judgement
+            for index in range(len(self.questions))
+            for side, judgement in verdicts.final(index).items()
+        }
+        return Part(answers, found, list(stream.questions), self.showing.view(), self.showing.status)
+
+    def counted(self) -> Counter[str]:
+        """How many questions got better, stayed the same, got worse, have no score, or are hidden yet."""
+        if self.packed:
+            return self.changes
+        return Counter(found for index in range(len(self.questions)) if (found := self.change(index)))
+
+    def change(self, index: int) -> str:
+        """How one question's answers compare; '' while that is not known."""
+        if not self.showing.pairs[index].over:
+            return ""
+        if not self.showing.pairs[index].revealed:
+            return HIDDEN
+        return self.showing.change(index) or ""
+
+    def settle(self) -> None:
+        """Pack the page once nothing of it will change any more."""
+        if self.packed:
+            return
+        over = self.showing.stream.done and all(pair.revealed for pair in self.showing.pairs)
+        if over and self.showing.verdicts.wait(0):
+            self.changes = self.counted()
+            self.packed = zlib.compress(pickle.dumps(self.part()))
+            del self.showing
+
+
+class Asked:
+    """One press: ``count`` questions of ``task``, of which those from page ``first`` to page ``last`` are asked."""
+
+    def __init__(
+        self, task: Task, settings: Settings, count: int, first: int = 1, last: int = 1, size: int = 1
+    ) -> None:
+        self.id = secrets.token_hex(16)
+        self.task, self.settings = task, settings
+        self.count, self.first, self.last, self.size = count, first, last, size
+        self.pages: list[Page] = []
+        self.began = time.monotonic()
+        self.created = time.time()
+        self._lock = threading.Lock()
+
+    def add(self, page: Page) -> None:
+        """Begin another page; those before it are packed where they can be."""
+        with self._lock:
+            for earlier in self.pages:
+                earlier.settle()
+            self.pages.append(page)
+
+    @property
+    def asking(self) -> int:
+        """How many questions this press asks in all."""
+        return min(self.count, self.last * self.size) - (self.first - 1) * self.size
+
+    def told(self, number: int) -> AskedView:
+        """Where page ``number`` stands among all: progress, time left in seconds (None if not known), counts."""
+        with self._lock:
+            pages = list(self.pages)
+            counts: Counter[str] = Counter()
+            answered = 0
+            for page in pages:
+                counts.update(page.counted())
+                answered += len(page.questions) if page.packed else sum(pair.over for pair in page.showing.pairs)
+        seconds = time.monotonic() - self.began
+        left = seconds / answered * (self.asking - answered) if answered else None
+        return {
+            "id": self.id,
+            "task": self.task.words,
+            "page": number,
+            "first": self.first,
+            "last": self.last,
+            "begun": pages[-1].number if pages else self.first,
+            "size": self.size,
+            "count": self.count,
+            "asking": self.asking,
+            "answered": answered,
+            "seconds_left": None if left is None or answered >= self.asking else round(left),
+            "changes": {str(name): counts[name] for name in (*Change, HIDDEN)},
+        }
+
+    def view(self, number: int) -> BoardView:
+        """A page as the board shows it. Raises UserError for one that was not asked."""
+        with self._lock:
+            page = next((page for page in self.pages if page.number == number), None)
+            if page is None:
+                raise UserError("That page has not been asked.")
+            view = page.part().view
+        return {**self.of_all(view, number), "running": False}
+
+    def of_all(self, view: BoardView, number: int) -> BoardView:
+        """The view of a page as one of the whole press: with its id, its time, and how everything stands."""
+        return {**view, "id": self.id, "asked_at": self.created, "asked": self.told(number)}
+
+    def parts(self) -> tuple[list[Question], list[Part]]:
+        """Everything that was asked so far, its numbers running on over the pages. Raises UserError while answers are
+        hidden, or nothing is answered."""
+        hidden = self.told(1)["changes"][HIDDEN]
+        if hidden:
+            raise UserError(
+                f"{hidden:,} answers are hidden until you vote on them: vote first, since the report tells who is who."
+            )
+        questions: list[Question] = []
+        parts: list[Part] = []
+        with self._lock:
+            for page in self.pages:
+                part, before = page.part(), len(questions)
+                answers = [replace(answer, index=answer.index + before) for answer in part.answers]
+                verdicts = {(side, index + before): found for (side, index), found in part.verdicts.items()}
+                parts.append(replace(part, answers=answers, verdicts=verdicts))
+                questions += page.questions
+        if not any(answer.text for part in parts for answer in part.answers):
+            raise UserError("Nothing is answered yet: wait for the first answers.")
+        return questions, parts
+
+
+class AskedBefore:
+    """What was asked lately, by the id that only the asker was told."""
+
+    def __init__(self) -> None:
+        self._recent: OrderedDict[str, Asked] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, asked: Asked) -> None:
+        """Remember it; the oldest is forgotten."""
+        with self._lock:
+            self._recent[asked.id] = asked
+            while len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
+
+    def find(self, id: Any) -> Asked:
+        """What was asked under that id. Raises UserError if it is no longer kept."""
+        with self._lock:
+            asked = self._recent.get(id) if isinstance(id, str) else None
+            if asked is None:
+                raise UserError(GONE)
+            self._recent.move_to_end(asked.id)
+            return asked

@@ -1,0 +1,302 @@
+"""The Compare tab's task picker, the drawer in which the owner writes a task, and what was asked: pages and reports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder as gradio_uploads
+
+from eval_prompts.asked_report import report_of
+from eval_prompts.tasks import catalogue, editing, uploaded
+from eval_prompts.tasks.choice import AT_ONCE, page_of, pages_of
+from eval_prompts.tasks.files import dump_task, parse_task
+from eval_prompts.tasks.held_out import SPLITS, held_out
+from eval_prompts.tasks.of_adapter import default_task
+from eval_prompts.tasks.verdicts import judge_answer
+from tuning.data.place import EMBEDDED
+from tuning.errors import UserError
+from tuning.ingest import tables
+from tuning.runs.run import Run, all_runs, runs_root
+from tuning.views import uploads
+
+if TYPE_CHECKING:
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.showing.asked import AskedBefore
+    from eval_prompts.showing.shown_pairs import ShownPairs
+    from eval_prompts.tasks.choice import TaskChoice
+    from eval_prompts.tasks.task import Task
+    from tuning.data.chat import Message
+
+SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
+ADAPTERS_PROMPT = "Python probes in the adapter's prompt"
+LONGEST_ANSWER = 100_000
+Answer = dict[str, Any]
+Work = Callable[[Answer, gr.Request], Answer]
+
+log = logging.getLogger(__name__)
+
+
+def build(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> None:
+    """The picker, inside the bar that asks."""
+    functions = [*choosing(lens, tasks, is_owner), *writing(lens), *keeping(tasks), *filling()]
+    gr.HTML(
+        html_template="",
+        js_on_load="LoraLens.mountTasks(element, props, server)",
+        server_functions=[answered(function) for function in functions],
+        elem_id="ll-tasks",
+        apply_default_css=False,
+        scorers=editing.scorer_list(),
+        settings=tasks.task.settings.to_dict(),
+    )
+
+
+def answered(work: Work) -> Callable[[Any, gr.Request], Answer]:
+    """A function for the page's script: what goes wrong is a line under ``error``."""
+
+    def call(sent: Any, request: gr.Request) -> Answer:
+        try:
+            return work(sent if isinstance(sent, dict) else {}, request)
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            log.exception("%s failed", work.__name__)
+            return {"error": SERVER_FAULT}
+
+    call.__name__ = work.__name__
+    return call
+
+
+def choosing(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> list[Work]:
+    """What visitors call too: which tasks there are, and their questions."""
+
+    def listed(_: Answer, request: gr.Request) -> Answer:
+        owner = is_owner(request)
+        rows = tasks.listed(owner)
+        if tasks.chosen is None:
+            usual, note = default_task(lens.status().adapter)
+            default = catalogue.summary(usual) | {"title": ADAPTERS_PROMPT if note else usual.words}
+            rows = [row for row in rows if note or row["name"] != usual.name]
+        else:
+            default = catalogue.summary(tasks.chosen)
+            rows = [row for row in rows if row["name"] != tasks.chosen.name]
+        told: Answer = {"default": default, "tasks": rows, "owner": owner, "problems": [], "size": AT_ONCE}
+        if owner:
+            told["problems"] = catalogue.all_tasks()[1]
+            told["run"] = run_of(lens)
+        return told
+
+    def questions(sent: Answer, request: gr.Request) -> Answer:
+        name, page = text(sent, "task"), sent.get("page")
+        task = tasks.named(name, is_owner(request))
+        if not name and tasks.chosen is None:
+            task = default_task(lens.status().adapter)[0]
+        page = page if isinstance(page, int) else 1
+        shown = page_of(task, page) if task.questions else []
+        rows = [{"id": one.id, "title": one.title, "question": one.text} for one in shown]
+        return {
+            "questions": rows,
+            "page": page,
+            "pages": pages_of(task),
+            "count": len(task.questions),
+            "size": AT_ONCE,
+        }
+
+    return [listed, questions]
+
+
+def run_of(lens: Lens) -> Answer | None:
+    """The run that made the adapter in use, if it was made here: its held-out rows are its questions."""
+    card = lens.status().adapter
+    if card is None:
+        return None
+    folder = next((path for path in (card.path, card.path.parent) if (path / "config.json").is_file()), None)
+    if folder is None or folder.parent.absolute() != runs_root().absolute():
+        return None
+    try:
+        return {"name": folder.name, "data": Path(Run(folder).config().data).name}
+    except UserError:
+        return None
+
+
+def writing(lens: Lens) -> list[Work]:
+    """What the form calls while a task is written: what is wrong, what would be asked, what a scorer would say."""
+
+    def look(sent: Answer, _: gr.Request) -> Answer:
+        draft = editing.read_draft(sent)
+        told = editing.told(draft)
+        if draft.task is not None:
+            told["prompt"] = preview(lens, draft.task, sent.get("number"))
+        return told
+
+    def form(sent: Answer, _: gr.Request) -> Answer:
+        return {"form": editing.form_of(catalogue.find_task(text(sent, "task")))}
+
+    def score(sent: Answer, _: gr.Request) -> Answer:
+        given = sent.get("draft")
+        draft = editing.read_draft(given if isinstance(given, dict) else {})
+        if draft.task is None:
+            raise UserError(next(iter(draft.problems.values())))
+        answer = text(sent, "answer")[:LONGEST_ANSWER]
+        question = draft.task.questions[place_of(draft.task, sent.get("number"))]
+        found = judge_answer(draft.task, question, answer, True)
+        return {"scores": [each.to_dict() for each in found.scores], "verdict": found.task, "score": found.score}
+
+    return [look, form, score]
+
+
+def place_of(task: Task, number: Any) -> int:
+    """A question's place from a number that a script sent."""
+    return min(max(0, number if isinstance(number, int) else 0), len(task.questions) - 1)
+
+
+def preview(lens: Lens, task: Task, number: Any) -> Answer:
+    """The exact prompt of one question: its turns, and its tokens where the models are in this process and loaded."""
+    at = place_of(task, number)
+    question = task.questions[at]
+    prompt = task.prompt(question)
+    told: Answer = {
+        "number": at,
+        "turns": [dict(turn) for turn in prompt.messages],
+        "references": list(question.references),
+        "tokens": [],
+        "note": "",
+    }
+    try:
+        told["tokens"], told["note"] = tokens_of(lens, prompt.messages)
+    except UserError as error:
+        told["note"] = str(error)
+    return told
+
+
+def tokens_of(lens: Lens, messages: Sequence[Message]) -> tuple[list[str], str]:
+    """The tokens of a conversation as it goes to the base side, each as its characters, and a remark where the tuned
+    side reads others. Raises UserError while no pair is loaded, where the models are on other machines, and for a
+    broken template."""
+    from eval_prompts.lens.token_lens import pieces_of
+    from tuning.data.chat import encode_messages
+
+    pair = lens.pair
+    if pair is None:
+        raise UserError("The tokens are shown once the models are loaded in this process.")
+    ids = encode_messages(pair.tokenizer, messages)
+    tuned = pair.tokenizers.get("tuned", pair.tokenizer)
+    same = tuned is pair.tokenizer or encode_messages(tuned, messages) == ids
+    return pieces_of(pair.tokenizer, ids), "" if same else "The tuned side has its own template or tokenizer."
+
+
+def keeping(tasks: TaskChoice) -> list[Work]:
+    """What writes: tasks are saved, removed, shared and brought from a file; the owner chooses what all are asked."""
+
+    def save(sent: Answer, _: gr.Request) -> Answer:
+        draft = editing.read_draft(sent)
+        if draft.task is None:
+            return {"problems": draft.problems, "error": next(iter(draft.problems.values()))}
+        original = text(sent, "original")
+        catalogue.save_task(draft.task)
+        if original and original != draft.task.name:
+            catalogue.delete_task(original)
+        if tasks.chosen is not None and tasks.chosen.name in (original, draft.task.name):
+            tasks.use(draft.task.name)
+        return {"task": draft.task.name}
+
+    def remove(sent: Answer, _: gr.Request) -> Answer:
+        name = text(sent, "task")
+        catalogue.delete_task(name)
+        if tasks.chosen is not None and tasks.chosen.name == name:
+            tasks.reset()
+        return {}
+
+    def export(sent: Answer, _: gr.Request) -> Answer:
+        task = catalogue.find_task(text(sent, "task"))
+        return {"name": f"{task.name}.yaml", "text": dump_task(task)}
+
+    def bring(sent: Answer, _: gr.Request) -> Answer:
+        place = Path(text(sent, "path"))
+        content = uploaded.received(place, Path(gradio_uploads()))
+        task = parse_task(content, place.name)
+        if task.name in catalogue.own_files():
+            raise UserError(
+                f"There is a task {task.name} already: rename the one in {place.name}, or remove the other."
+            )
+        catalogue.save_task(task)
+        return {"task": task.name}
+
+    def use(sent: Answer, _: gr.Request) -> Answer:
+        name = text(sent, "task")
+        return {"task": tasks.use(name)} if name else {"task": tasks.reset()}
+
+    return [save, remove, export, bring, use]
+
+
+def filling() -> list[Work]:
+    """Where a task's questions come from: a file that was uploaded or pasted, and the held-out rows of data."""
+
+    def take_file(sent: Answer, _: gr.Request) -> Answer:
+        return {"file": uploaded.keep(Path(text(sent, "path")), Path(gradio_uploads()))}
+
+    def sources(_: Answer, __: gr.Request) -> Answer:
+        found = tables.offered()
+        runs = [run for run in all_runs() if readable(run)]
+        rows = [{"run": run.name, "label": run.name, "about": f"run on {run.state().data}"} for run in runs]
+        rows += [{"source": EMBEDDED, "label": EMBEDDED, "about": "embedded"}]
+        rows += [{"source": table["name"], "label": table["table"], "about": "table"} for table in found["tables"]]
+        rows += [{"source": path, "label": Path(path).name, "about": "uploaded"} for path in uploads.names()]
+        return {"sources": rows, "splits": list(SPLITS), "unread": found.get("unread", "")}
+
+    def take_rows(sent: Answer, _: gr.Request) -> Answer:
+        run, split = text(sent, "run"), text(sent, "split") or "test"
+        config = Run(runs_root() / Path(run).name).config() if run else None
+        source = config.data if config else text(sent, "source")
+        found = held_out(source, split, config)  # type: ignore[arg-type]  # checked there
+        name = Path(run or source.partition("?")[0]).stem or "data"
+        return {
+            "file": uploaded.keep_rows(found.rows, f"{name}-{split}"),
+            "count": len(found.rows),
+            "system": found.format.system or "",
+            "user": found.format.user or "",
+            "name": catalogue.free_name(f"{name}-held-out"),
+            "tests": any("tests" in row for row in found.rows),
+            "notes": found.notes,
+        }
+
+    return [take_file, sources, take_rows]
+
+
+def readable(run: Run) -> bool:
+    """Whether a run's settings can be read."""
+    try:
+        run.config()
+    except UserError:
+        return False
+    return True
+
+
+def looking_back(
+    before: AskedBefore, pairs: ShownPairs, is_owner: Callable[[gr.Request], bool]
+) -> list[Callable[[Any, gr.Request], Answer]]:
+    """What the board calls: another page of what was asked, how it stands, and its report, which tells the owner of the
+    votes, too."""
+
+    def asked_page(sent: Answer, _: gr.Request) -> Answer:
+        page = sent.get("page")
+        return {**before.find(sent.get("id")).view(page if isinstance(page, int) else 1)}
+
+    def asked_now(sent: Answer, _: gr.Request) -> Answer:
+        page = sent.get("page")
+        return {"asked": before.find(sent.get("id")).told(page if isinstance(page, int) else 1)}
+
+    def report(sent: Answer, request: gr.Request) -> Answer:
+        ratings = pairs.ratings if is_owner(request) else None
+        return report_of(before.find(sent.get("id")), text(sent, "kind"), ratings)
+
+    return [answered(function) for function in (asked_page, asked_now, report)]
+
+
+def text(sent: Answer, name: str) -> str:
+    """A text that a script sent; '' for anything else."""
+    value = sent.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,180 @@
+"""A newcomer's own task in Chromium: written in the drawer, asked, told better or worse, paged, reported."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.app.running import PASSWORD
+from tests.app.visiting import ASK_ALL, CONTRAST, overflow, screenshot, wait_until_done
+
+pytestmark = pytest.mark.browser
+CHOICE = "#ll-task-choice"
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """Thirty questions with references as a spreadsheet program saves them."""
+    path = tmp_path_factory.mktemp("questions") / "pirate.csv"
+    rows = "".join(f'{n};"Where is the ship, number {n}?";"Arr, she be in bay {n}!"\n' for n in range(30))
+    path.write_text("Nr;User question;Good reply\n" + rows, encoding="utf-8-sig")
+    return path
+
+
+@pytest.fixture
+def drawer(page):
+    return page.locator(".ll-drawer")
+
+
+@pytest.fixture
+def page(visit, fresh):
+    return visit(fresh.url)
+
+
+def fill(drawer, label, value):
+    drawer.get_by_label(label, exact=True).fill(value)
+
+
+def add_scorer(drawer, name):
+    drawer.locator("#ll-task-add-scorer").select_option(name)
+
+
+def test_thirty_questions_of_ones_own_tell_better_same_or_worse_without_a_shell(page, drawer, questions):
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all five")
+    expect(page.locator(".ll-probe")).to_have_count(5)
+    page.get_by_role("button", name="New task…").click()
+    fill(drawer, "Name", "pirate")
+    drawer.locator("input[type=file]").set_input_files(questions)
+    expect(drawer.get_by_label("Column of: Question")).to_have_value("User question")
+    drawer.get_by_label("Column of: Reference answer").select_option("Good reply")
+    drawer.get_by_label("Column of: Id").select_option("Nr")
+    fill(drawer, "System prompt", "Answer like a pirate.")
+    expect(drawer.locator(".ll-prompt")).to_contain_text("Answer like a pirate.")
+    assert drawer.locator(".ll-prompt .ll-token").count() > 10
+    expect(drawer.locator(".ll-task-preview")).to_contain_text("question 1 of 30")
+    expect(drawer.locator(".ll-task-preview")).to_contain_text("Reference: Arr, she be in bay 0!")
+    fill(drawer, "User turn", "{questionn}")
+    expect(drawer.locator("#ll-task-user-wrong")).to_contain_text("user names the column 'questionn'")
+    expect(drawer.get_by_role("button", name="Save task")).to_be_disabled()
+    fill(drawer, "User turn", "Ahoy! {question}")
+    add_scorer(drawer, "chrf")
+    add_scorer(drawer, "regex")
+    fill(drawer, "pattern", "(")
+    expect(drawer.locator(".ll-task-scorers > .ll-wrong")).to_contain_text("regex: pattern is not a regular expression")
+    fill(drawer, "pattern", "Arr")
+    drawer.get_by_label("Try them on an answer").fill("Arr, she be in bay 9!")
+    drawer.get_by_role("button", name="Judge it").click()
+    expect(drawer.locator(".ll-task-said")).to_contain_text("regex: passes")
+    expect(drawer.locator(".ll-task-said")).to_contain_text("chrf: measured")
+    drawer.locator("summary", has_text="Settings of the answers").click()
+    fill(drawer, "Longest answer, in tokens", "12")
+    expect(drawer.locator("footer")).to_contain_text("30 questions.")
+    screenshot(page, "task-drawer")
+    drawer.get_by_role("button", name="Save task").click()
+
+    expect(page.locator(CHOICE)).to_have_value("pirate")
+    expect(page.locator(".ll-task-about")).to_contain_text("30 questions · system prompt “Answer like a pirate.”")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30")
+    expect(page.locator(".ll-probe")).to_have_count(30)
+    screenshot(page, "task-chosen")
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=60)
+    page.wait_for_function("document.querySelectorAll('.ll-change:not([hidden])').length === 30")
+    words = {"▲ better": "better", "= same": "the same", "▼ worse": "worse"}
+    marks = page.locator(".ll-change").all_inner_texts()
+    counts = [f"{marks.count(mark)} {words[mark]}" for mark in words]
+    expect(page.locator(".ll-changes")).to_have_text(", ".join(counts))
+    row = page.locator(".ll-row").first
+    row.locator(".ll-reference summary").click()
+    expect(row.locator(".ll-against h4")).to_have_text(["Base against the reference", "Tuned against the reference"])
+    assert row.locator(".ll-against del").count()
+    screenshot(page, "task-answered")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the report as json").click()
+    report = json.loads(saved.value.path().read_text(encoding="utf-8"))
+    assert report["changes"] == {
+        name: marks.count(mark) for mark, name in zip(words, ("better", "same", "worse"), strict=True) if mark in marks
+    }
+    assert report["task"]["prompt_format"]["system"] == "Answer like a pirate."
+    assert {turn["role"]: turn["content"] for turn in report["questions"][0]["prompt"]}["user"].startswith(
+        "Ahoy! Where"
+    )
+    assert len(report["answers"]) == len(report["verdicts"]) == 60
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the report as html").click()
+    assert "Arr, she be in bay 0!" in saved.value.path().read_text(encoding="utf-8")
+
+    page.reload()
+    expect(page.locator(CHOICE)).to_have_value("pirate")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Export").click()
+    exported = saved.value.path()
+    assert "Where is the ship, number 29?" in exported.read_text(encoding="utf-8")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.locator(CHOICE)).to_have_value("")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all five")
+    page.locator(
+        "#ll-tasks > .ll-task-row input[type=file], #ll-tasks .ll-task-tools input[type=file]"
+    ).first.set_input_files({"name": "pirate.yaml", "mimeType": "text/yaml", "buffer": exported.read_bytes()})
+    expect(page.locator(CHOICE)).to_have_value("pirate")
+
+
+def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
+    page.get_by_role("button", name="New task…").click()
+    drawer.get_by_role("button", name="From a data set…").click()
+    drawer.get_by_role("button", name="python_qa embedded").click()
+    expect(drawer.locator("footer")).to_contain_text("questions.", timeout=60_000)
+    expect(drawer.get_by_label("Name", exact=True)).to_have_value("python_qa-held-out")
+    assert "Python coding expert" in drawer.get_by_label("System prompt").input_value()
+    drawer.get_by_role("button", name="Remove python").click()
+    add_scorer(drawer, "rouge_l")
+    drawer.locator("summary", has_text="Settings of the answers").click()
+    fill(drawer, "Longest answer, in tokens", "4")
+    expect(drawer.get_by_role("button", name="Save task")).to_be_enabled()
+    drawer.get_by_role("button", name="Save task").click()
+    expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
+    expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
+    expect(page.locator(ASK_ALL)).to_have_text(re.compile(r"Ask all 1\d\d"))
+    page.click(ASK_ALL)
+    page.wait_for_function("document.querySelector('.ll-pager:not([hidden]) input')?.value === '2'", timeout=60_000)
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
+    expect(page.locator(".ll-progress")).to_contain_text("stopped")
+    page.get_by_role("button", name="Previous page").click()
+    expect(page.locator(".ll-row")).to_have_count(50)
+    expect(page.locator(".ll-number").first).to_have_text("1")
+    expect(page.locator(".ll-changes")).to_contain_text("better")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
+def test_a_visitor_chooses_among_what_the_owner_shows_and_writes_nothing(
+    visit, start_app, page_model_path, page_adapter_path, tmp_path, theme, width
+):
+    home = tmp_path / "data"
+    (home / "tasks").mkdir(parents=True)
+    lines = "\n".join(f"- {{question: 'Q{n}?', answer: A{n}}}" for n in range(120))
+    (home / "tasks" / "shown.yaml").write_text(
+        f"name: shown\nscore: [contains]\nsettings: {{max_new_tokens: 2}}\nquestions:\n{lines}\n"
+    )
+    (home / "tasks" / "secret.yaml").write_text("name: secret\nshow: false\nquestions: ['Q?']\n")
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--auth", PASSWORD, data=home)
+    app.wait_for_line("is ready on")
+    page = visit(app.url, theme=theme, width=width)
+    expect(page.locator(f"{CHOICE} option[value=shown]")).to_have_count(1)
+    assert not page.locator(f"{CHOICE} option[value=secret]").count()
+    assert not page.get_by_role("button", name="New task…").is_visible()
+    page.select_option(CHOICE, "shown")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask 1 to 50 of 120")
+    expect(page.locator(".ll-probe")).to_have_count(50)
+    page.get_by_role("button", name="Next questions").click()
+    expect(page.locator(ASK_ALL)).to_have_text("Ask 51 to 100 of 120")
+    expect(page.locator(".ll-probe").first).to_contain_text("Q50?")
+    assert overflow(page) <= 0
+    found = page.evaluate(CONTRAST)
+    assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
+    screenshot(page, f"task-visitor-{theme}-{width}")
