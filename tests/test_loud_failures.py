@@ -148,7 +148,7 @@ def test_an_exporter(tmp_path, monkeypatch, caplog):
     exports, told = Exports(), threading.Event()
     for call in (lambda: exports.merge(run), lambda: exports.push(run, "ann/x", True)):
         caplog.clear()
-        monkeypatch.setattr(background.helper_process, "call", explode)
+        monkeypatch.setattr(background.helper_process, "follow", explode)
         monkeypatch.setattr(background.hub, "push", explode)
         monkeypatch.setattr(background.hub, "token", lambda: "hf_x")
         call()

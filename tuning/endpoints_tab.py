@@ -1,5 +1,5 @@
 """The page's named endpoints for training, for scripts: ``/start_training``, ``/training_events``, ``/stop_training``,
-``/runs`` and ``/use_adapter``."""
+``/runs``, ``/use_adapter``, ``/export_run`` and ``/exports``."""
 
 import inspect
 import time
@@ -102,8 +102,34 @@ def build(actions: Actions) -> None:
         """
         return actions.use(run, against)
 
+    def export_run(run: str, kind: str, precision: str = "") -> str:
+        """Begins to write a run's best adapter for use elsewhere, and to check what was written; /exports tells of it.
+
+        Args:
+            run: the run's id.
+            kind: 'adapter', 'merged', 'gguf', 'lora-gguf', 'ollama', 'vllm' or 'mlx'.
+            precision: such as 'bf16' for merged or 'Q8_0' for gguf; empty for the usual one.
+
+        Returns:
+            What the export is called in the data folder.
+        """
+        return actions.exports.export(watcher.named(run), kind, precision)
+
+    def exports(run: str) -> dict:
+        """How a run's exports stand.
+
+        Args:
+            run: the run's id.
+
+        Returns:
+            state ('working', 'done', 'stopped', 'failed', or '' where none was begun), words, and made: a list of name,
+            place, and the certificate's colour ('green', 'yellow' or 'red') and sentence.
+        """
+        chosen = watcher.named(run)
+        return {"state": "", "words": "", **actions.exports.told(chosen), "made": actions.exports.made(chosen)}
+
     add(training_events, dict, concurrency_limit=WATCHING_AT_ONCE)
-    for answer_at_once in (start_training, stop_training, runs):
+    for answer_at_once in (start_training, stop_training, runs, export_run, exports):
         add(answer_at_once, inspect.signature(answer_at_once).return_annotation, queue=False)
     add(use_adapter, dict)
 

@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder as gradio_uploads
 from tuning import presets
 from tuning.errors import UserError
 from tuning.exports import hub
+from tuning.exports.kinds import KINDS, PRECISIONS
 from tuning.ingest import tables
 from tuning.runs import helper_process
 from tuning.views import estimate, form, uploads
@@ -48,6 +49,9 @@ def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bo
         "upload_mb": upload_mb,
         "hub": "" if hub.token() else hub.NO_TOKEN,
         "closed": actions.closed,
+        "exports": [
+            {"kind": kind, "words": words, "precisions": PRECISIONS.get(kind, ())} for kind, words in KINDS.items()
+        ],
     }
 
     def may(_: Any, request: gr.Request) -> Answer:
@@ -112,7 +116,8 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
         seen = sent.get("seen")
         view = watcher.look(text(sent, "run") or None, seen if isinstance(seen, dict) else {})
         if view["run"]:
-            view["export"] = actions.exports.told(watcher.named(view["run"]))
+            shown = watcher.named(view["run"])
+            view["export"] = actions.exports.told(shown) | {"made": actions.exports.made(shown)}
             view["can"]["resume"] = view["can"]["resume"] and not actions.closed
             if view["can"]["use"] and (reason := actions.not_comparable(view["run"])):
                 view["can"]["use"], view["other_base"] = False, reason
@@ -160,10 +165,19 @@ def taking(actions: Actions) -> list[Callable[[Answer], Answer]]:
 
     def push(sent: Answer) -> Answer:
         private = sent.get("private") is not False
-        actions.exports.push(watcher.named(text(sent, "run")), text(sent, "repository").strip(), private)
+        run, repository = watcher.named(text(sent, "run")), text(sent, "repository").strip()
+        actions.exports.push(run, repository, private, text(sent, "what"))
         return {}
 
-    return [use, take_adapter, merge, push]
+    def export(sent: Answer) -> Answer:
+        actions.exports.export(watcher.named(text(sent, "run")), text(sent, "kind"), text(sent, "precision"))
+        return {}
+
+    def stop_export(sent: Answer) -> Answer:
+        actions.exports.stop(watcher.named(text(sent, "run")))
+        return {}
+
+    return [use, take_adapter, merge, push, export, stop_export]
 
 
 def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:

@@ -159,6 +159,32 @@ def test_an_adapter_is_downloaded(train, two_runs):
     expect(page.locator(".ll-take").first).to_contain_text("HF_TOKEN")
 
 
+def test_an_export_shows_its_certificate_and_a_red_one_is_not_offered(train, two_runs, training_home, page_model_path):
+    run = two_runs[-1]
+    written = training_home / "runs" / run / "config.json"
+    content = json.loads(written.read_text())
+    written.write_text(json.dumps(content | {"config": content["config"] | {"model": str(page_model_path)}}))
+    red = training_home / "exports" / f"{run}-gguf-Q4_0"
+    red.mkdir(parents=True)
+    sentence = "The file keeps 3% of the adapter's change: it is nearer to the base than to the tuned side."
+    (red / "certificate.json").write_text(json.dumps({"colour": "red", "sentence": sentence}))
+    page = train()
+    page.locator(".ll-run-history").get_by_role("button", name=run).first.click()
+    page.click(".ll-take summary")
+    made = page.get_by_label("Exports of this run")
+    expect(made).to_contain_text(f"red {run}-gguf-Q4_0: {sentence}")
+    page.get_by_label("What to export").select_option("merged")
+    page.get_by_label("Precision of the export").select_option("bf16")
+    page.get_by_role("button", name="Export and check").click()
+    expect(page.get_by_role("button", name="Stop the export")).to_be_visible()
+    expect(made.locator("li")).to_have_count(2, timeout=120_000)
+    expect(made).to_contain_text(f"{run}-merged-bf16: ")
+    offered = page.get_by_label("What to push").locator("option").all_text_contents()
+    assert "the adapter" in offered
+    assert red.name not in offered
+    screenshot(page, "train-exports", full_page=True)
+
+
 def test_a_run_is_deleted_only_when_one_is_sure(train, two_runs, training_home):
     home = training_home
     page = train()

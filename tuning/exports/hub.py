@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuning.errors import UserError
@@ -28,6 +29,20 @@ def push(run: Run, repository: str, *, private: bool = True) -> str:
 
     Raises UserError without a token or an adapter, for a name that cannot be one, and for whatever the Hub refuses.
     """
+    key = checked_key(repository)
+    from tuning.exports.export import best_adapter
+
+    return upload(best_adapter(run), repository, key, private, FILES, "Adapter by LoRA Lens")
+
+
+def push_folder(folder: Path, repository: str, *, private: bool = True) -> str:
+    """Upload an export with its card and certificate, as :func:`push` does an adapter."""
+    key = checked_key(repository)
+    return upload(folder, repository, key, private, ("*",), "Exported by LoRA Lens")
+
+
+def checked_key(repository: str) -> str:
+    """The token. Raises UserError without one, and for a name that cannot be a repository's."""
     if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
         raise UserError(
             f"{repository[:80]!r} is no repository name: use letters, digits, '-', '_' and '.', as OWNER/NAME."
@@ -35,14 +50,11 @@ def push(run: Run, repository: str, *, private: bool = True) -> str:
     key = token()
     if not key:
         raise UserError(NO_TOKEN)
-    from tuning.exports.export import best_adapter
-
-    adapter = best_adapter(run)
-    return upload(adapter, repository, key, private)
+    return key
 
 
-def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
-    """The calls to the Hub. Raises UserError with its reason if one fails."""
+def upload(folder: Path, repository: str, key: str, private: bool, files: Sequence[str], message: str) -> str:
+    """The calls to the Hub for the ``files`` (patterns) of a folder. Raises UserError with its reason if one fails."""
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -50,9 +62,7 @@ def upload(adapter: Path, repository: str, key: str, private: bool) -> str:
     hub = HfApi(token=key, library_name="lora-lens")
     try:
         made = hub.create_repo(repository, private=private, exist_ok=True)
-        hub.upload_folder(
-            repo_id=made.repo_id, folder_path=adapter, allow_patterns=list(FILES), commit_message="Adapter by LoRA Lens"
-        )
+        hub.upload_folder(repo_id=made.repo_id, folder_path=folder, allow_patterns=list(files), commit_message=message)
         seen = hub.model_info(made.repo_id)
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0

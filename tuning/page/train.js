@@ -21,7 +21,7 @@
 		const startOne = "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back.";
 		const bringOne = "A run that is brought here appears with its log, its losses and its sample answers, and can be compared.";
 		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, props.form.closed ? bringOne : startOne));
-		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub });
+		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub, exports: props.form.exports });
 		const form = lens.buildTrainForm(props.form, server, { start, shut: () => (root.dataset.watching = "true") });
 		const history = lens.buildRunHistory(server, { show, act, compare });
 		const live = el("div", { class: "ll-live" }, notice, empty, view.root);

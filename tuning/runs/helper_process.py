@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,34 @@ def call(command: Sequence[str], sent: str, seconds: float) -> tuple[int, str, s
         raise UserError(f"That took longer than {seconds:.0f} s and timed out: try fewer rows.") from None
     lines = [line for line in complaint.splitlines() if line.startswith("error: ")]
     return worker.returncode, printed, lines[-1].removeprefix("error: ") if lines else ""
+
+
+def follow(
+    command: Sequence[str], on_line: Callable[[str], None], on_start: Callable[[subprocess.Popen[str]], None]
+) -> tuple[int, str]:
+    """Run a command that goes on for long, telling each line that it prints; its exit code, and the last line said in
+    the error stream where it refused. ``on_start`` is given the process, so that it can be ended."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        worker = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            env=environment(),
+        )
+        on_start(worker)
+        assert worker.stdout is not None
+        with worker.stdout:
+            for line in worker.stdout:
+                on_line(line)
+        code = worker.wait()
+        said.seek(0)
+        lines = [line.strip() for line in said if line.startswith("error: ")]
+    return code, lines[-1].removeprefix("error: ") if lines else ""
 
 
 def died(code: int) -> str:

@@ -31,9 +31,9 @@ GREEN_STRENGTH, YELLOW_STRENGTH = 0.1, 0.25
 an adapter of which a part is missing is weaker by that part, however finely the rest is stored."""
 FAINT = 1e-3
 """Nats by which the adapter changes the base at least for shares of that change to mean anything."""
-EXACT = frozenset({"F32", "F16", "BF16", "fp32", "fp16", "bf16"})
+EXACT = frozenset({"F32", "F16", "fp32", "fp16"})
 EXACT_TOP, EXACT_KEPT, EXACT_STRENGTH = 0.99, 0.97, 0.03
-"""Asked of formats that do not quantise: rounding to 16 bits moves near ties alone."""
+"""Asked of formats with eleven bits of precision and more: rounding to those moves near ties alone. BF16 has eight."""
 
 
 @dataclass(frozen=True)
