@@ -46,7 +46,7 @@ class GeneralDecoder:
         with torch.inference_mode():
             self.batches = batches and all(side.can_batch() for side in self._sides.values())
         self.context = min(context_of(pair.model(side).config) for side in sides)
-        self.precision = pair.device.label.split()[-1]
+        self.precision = held_in(pair.base) or pair.device.label.split()[-1]
         packed = {id(product): product.nbytes for side in self._sides.values() for product in side.products}
         self.weight_bytes = sum(packed.values()) or pair.memory_bytes
         self.notes: list[str] = []
@@ -196,6 +196,18 @@ def has_submodule(model: nn.Module, name: str) -> bool:
         return type(model.get_submodule(name)) is nn.Linear
     except AttributeError:
         return False
+
+
+def held_in(model: PreTrainedModel) -> str:
+    """In how many bits and by which method a quantised model holds its weights, in words; '' for all others."""
+    settings = getattr(model.config, "quantization_config", None)
+    if settings is None or not getattr(model, "is_quantized", False):
+        return ""
+    told = settings if isinstance(settings, dict) else settings.to_dict()
+    method = told.get("quant_method")
+    words = str(getattr(method, "value", method) or "quantised")
+    bits = 4 if told.get("load_in_4bit") else 8 if told.get("load_in_8bit") else told.get("bits")
+    return f"{bits}-bit {words}" if bits else words
 
 
 def context_of(config: Any) -> int:

@@ -213,6 +213,8 @@ def download(name: HubName) -> Path:
         ) from error
     folder = root / name.folder
     if folder.is_dir() and is_adapter(folder):
+        if not any((folder / weights).is_file() for weights in (WEIGHTS_FILE, MLX_FILE)) and pickled_on_hub(name):
+            raise UserError(pickled(name.words))
         return folder
     others = folders_on_hub(name)
     if len(others) == 1 and not name.folder:
@@ -224,11 +226,24 @@ def download(name: HubName) -> Path:
 
 def folders_on_hub(name: HubName) -> list[str]:
     """Folders of a repository that hold an adapter's configuration, sorted; none where the Hub is out of reach."""
+    return sorted(str(PurePosixPath(file).parent) for file in files_on_hub(name) if file.endswith(f"/{CONFIG_FILE}"))
+
+
+def pickled_on_hub(name: HubName) -> bool:
+    """Whether the weights of an adapter lie there as a pickle, which is not fetched."""
+    places = [PurePosixPath(file) for file in files_on_hub(name)]
+    return any(
+        place.stem == "adapter_model" and place.suffix in PICKLES and place.parent == PurePosixPath(name.folder or ".")
+        for place in places
+    )
+
+
+def files_on_hub(name: HubName) -> list[str]:
+    """The files of a repository; none where the Hub is out of reach."""
     from huggingface_hub import HfApi
 
     try:
         with quiet():
-            files = HfApi().list_repo_files(name.repo, revision=name.revision)
+            return list(HfApi().list_repo_files(name.repo, revision=name.revision))
     except Exception:  # a cached repository is used without the Hub, and then lists nothing
         return []
-    return sorted(str(PurePosixPath(file).parent) for file in files if file.endswith(f"/{CONFIG_FILE}"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend, Engine
     from eval_prompts.models.adapters import AdapterCard
-    from eval_prompts.models.pair import Pair
+    from eval_prompts.models.pair import Pair, Side
     from tuning.models.weights import Choices, Weights
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ TWO_TUNED_SIDES = (
     "The tuned side is an adapter or a whole model: give --adapter or --tuned-model, not both. An adapter of that "
     "model is compared with it by --model and --adapter."
 )
+
+EXAMPLE = "(the question)"
 
 T = TypeVar("T")
 Precision = Literal["auto", "fp32", "int8"]
@@ -150,6 +152,7 @@ class LocalModels:
             memory_mb=round(backend.weight_bytes / 2**20),
             fingerprint=self.weights.fingerprint,
             notes=(*template_notes(pair), *self._notes, *backend.notes),
+            prompts=prompts_apart(pair),
         )
 
     def submit(self, stream: Stream) -> None:
@@ -238,6 +241,20 @@ def template_notes(pair: Pair) -> list[str]:
         except UserError as error:  # whoever asks is told too
             notes.append(str(error))
     return list(dict.fromkeys(notes))
+
+
+def prompts_apart(pair: Pair) -> tuple[tuple[Side, str], ...]:
+    """How each side is asked an example question, as its own template writes it; empty where both are asked alike."""
+    from tuning.data.template import chat_template
+
+    if pair.tuned is None or not pair.side_tokenizers:
+        return ()
+    question = [{"role": "user", "content": EXAMPLE}]
+    try:
+        asked = tuple((side, chat_template(used).render(question)) for side, used in pair.tokenizers.items())
+    except UserError:  # whoever asks is told why
+        return ()
+    return asked if len({text for _, text in asked}) > 1 else ()
 
 
 def in_a_thread_that_ends(work: Callable[[], T]) -> T:

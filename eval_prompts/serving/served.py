@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.adapters import AdapterCard
-    from eval_prompts.models.pair import Pair
+    from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
 
 
@@ -30,6 +30,7 @@ class Facts:
     memory_mb: int = 0
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+    prompts: tuple[tuple[Side, str], ...] = ()
 
 
 class Report(Protocol):

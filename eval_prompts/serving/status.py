@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.models.adapters import AdapterCard, public_name
+
+if TYPE_CHECKING:
+    from eval_prompts.models.pair import Side
 
 LifeState = Literal["loading", "ready", "failed"]
 
@@ -38,6 +41,8 @@ class Status:
     notes: tuple[str, ...] = ()
     """What a user must know of how answers are made, in sentences: the chat template, the model's own generation
     settings, the decoder and its precision."""
+    prompts: tuple[tuple[Side, str], ...] = ()
+    """What each side is asked, by an example, where the two are asked differently; else empty."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; models and adapters without their places on this machine."""

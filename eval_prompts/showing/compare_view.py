@@ -169,6 +169,7 @@ def status_details(status: Status) -> list[list[str]]:
     """What the header's details show, as pairs of a name and words."""
     pairs = [("Base model", model_words(status.model)), ("Weights from", status.origin)]
     pairs += [("Note", note) for note in status.notes]
+    pairs += [(f"{side.capitalize()} side is asked", text) for side, text in status.prompts]
     names = adapter_names(status)
     if names and status.adapter and status.against:
         pairs += [*_card_details(status.against, names["base"]), *_card_details(status.adapter, names["tuned"])]

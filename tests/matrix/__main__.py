@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.matrix.check import Cell, check
-from tests.matrix.families import FAMILIES, write_model
-from tests.matrix.kinds import KINDS
+from tests.matrix.families import FAMILIES, Family, write_model
+from tests.matrix.kinds import KINDS, Kind
 from tests.matrix.templates import TEMPLATES, Template
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
@@ -75,7 +75,7 @@ def main() -> int:
             base = write_model(family, Path(scratch) / f"base-{number}")
             for index, kind in kinds:
                 folder = Path(scratch) / f"adapter-{number}-{index}"
-                for cell in check(family, kind, base, folder, templates_of(number, index)):
+                for cell in cells_of(family, kind, base, folder, templates_of(number, index)):
                     cells.append(cell)
                     words = f"{cell.family:20} {cell.kind:26} {cell.template:24} {cell.result:13}"
                     print(f"{words} {cell.detail[:200]}", flush=True)
@@ -83,6 +83,15 @@ def main() -> int:
     if options.write:
         write_docs(table(cells))
     return int(any(cell.wrong for cell in cells))
+
+
+def cells_of(family: Family, kind: Kind, base: Path, folder: Path, templates: Sequence[Template]) -> list[Cell]:
+    """The cells of a family and a kind; an unforeseen error is a wrong cell, and the others go on."""
+    try:
+        return check(family, kind, base, folder, templates)
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        return [Cell(family.title, kind.name, each.name, "DIFFERS", words) for each in templates]
 
 
 def chosen(name: str, wish: str | None) -> bool:

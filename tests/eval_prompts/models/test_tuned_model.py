@@ -10,12 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from eval_prompts.answers import Settings, Stream
+from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.sides_apart import SidesApart
 from eval_prompts.models.loading import load_sides
 from eval_prompts.models.pair import storages_of, with_adapter
 from eval_prompts.models.tuned_model import SAME, digest_of
 from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
+from eval_prompts.serving.local import LocalLoader, prompts_apart
 from tests.conftest import build_tokenizer
 from tests.eval_prompts.models.random_adapter import peft_merged
 from tuning.data.chat import encode_prompt
@@ -99,6 +100,7 @@ def test_a_merged_checkpoint_shares_what_the_adapter_left_alone(
         own += 0 if shared else parameter.untyped_storage().nbytes()
     assert pair.memory_bytes == sum(storages_of(pair.base).values()) + own
     assert pair.base_is_base
+    assert prompts_apart(pair) == ()
     assert any("bit for bit" in note for note in pair.adapter.notes)
     assert pair.adapter.is_model
     told = answers(pair, engine_for)
@@ -138,8 +140,6 @@ def test_only_another_setting_makes_another_model(tmp_path, tiny_weights, tiny_m
 def test_another_family_answers_by_its_own_decoder_and_tokenizer(
     tiny_weights, tiny_model_path, other_path, cpu, engine_for
 ):
-    from eval_prompts.decoding.choice import make_backend
-
     pair = load_sides(tiny_weights, cpu, None, resolve(str(other_path)))
     backend = make_backend(pair, "auto")
     assert isinstance(backend, SidesApart)
@@ -148,6 +148,9 @@ def test_another_family_answers_by_its_own_decoder_and_tokenizer(
     assert any("share no memory" in note for note in pair.adapter.notes)
     assert any("its own tokenizer" in note and "its own chat template" in note for note in pair.adapter.notes)
     assert answers(pair, engine_for) == {"base": generated(tiny_model_path), "tuned": generated(other_path)}
+    (_, base_prompt), (_, tuned_prompt) = prompts_apart(pair)
+    assert base_prompt == "<|im_start|>user\n(the question)<|im_end|>\n<|im_start|>assistant\n"
+    assert tuned_prompt == "[user] (the question)\n[assistant] "
     assert answers(load_sides(resolve(str(other_path)), cpu, None, tiny_weights), engine_for) == {
         "base": generated(other_path),
         "tuned": generated(tiny_model_path),
@@ -262,6 +265,7 @@ def test_two_models_in_4_or_8_bits(tmp_path, tiny_tokenizer, cpu, quantize):
     ids = torch.arange(4, 40)[None]
     with torch.inference_mode():
         assert not pair.base(ids).logits.equal(pair.tuned(ids).logits)
+    assert make_backend(pair).precision == f"{quantize[0]}-bit bitsandbytes"
     up, down = (f"model.layers.0.mlp.{name}.weight" for name in ("up_proj", "down_proj"))
     assert pair.tuned.get_parameter(up).data_ptr() != pair.base.get_parameter(up).data_ptr()
     assert pair.tuned.get_parameter(down).data_ptr() == pair.base.get_parameter(down).data_ptr()

@@ -65,6 +65,14 @@ def view_of(*answers, settings=None, ahead=0):
     return showing_of(questions, lambda: STATUS, settings, ahead).view(list(answers))
 
 
+def test_the_details_show_both_prompts_where_they_differ():
+    prompts = (("base", "### Question:\n(the question)"), ("tuned", "[user] (the question)"))
+    shown = dict(status_view(replace(STATUS, prompts=prompts))["details"])
+    assert shown["Base side is asked"] == prompts[0][1]
+    assert shown["Tuned side is asked"] == prompts[1][1]
+    assert not any("is asked" in name for name, _ in status_view(STATUS)["details"])
+
+
 def test_a_row_has_its_title_question_and_both_sides():
     view = view_of(answer("base"), answer("tuned"), ahead=4)
     (row,) = view["rows"]
