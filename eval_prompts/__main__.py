@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|lens|adapter|verify|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|lens|strength|adapter|verify|votes``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from eval_prompts import lens_command
+from eval_prompts import lens_command, strength_command
 from eval_prompts.asked_report import votes_on
 from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
-COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "lens", "adapter", "verify", "votes")
+COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "lens", "strength", "adapter", "verify", "votes")
 SIDES = scoring_command.SIDES
 
 
@@ -102,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     tokens.set_defaults(run=run_tokens)
     lens_command.add(commands, common)
     commands.choices["lens"].set_defaults(run=run_lens)
+    strength_command.add(commands, common)
+    commands.choices["strength"].set_defaults(run=run_strength)
     tasks_command.add(commands)
     add_adapter_command(commands)
     add_verify_command(commands)
@@ -201,6 +203,11 @@ def run_tokens(options: argparse.Namespace) -> None:
 def run_lens(options: argparse.Namespace) -> None:
     """Print what tuning changed over a set of texts."""
     lens_command.run(options, new_lens(options), load)
+
+
+def run_strength(options: argparse.Namespace) -> None:
+    """Print score and forgetting at several strengths."""
+    strength_command.run(options, new_lens(options), load, settings_of)
 
 
 def known_votes(status: Status) -> list[str]:
