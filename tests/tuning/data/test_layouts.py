@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 from datetime import datetime
@@ -256,16 +257,35 @@ def test_named_columns_and_encoding(tmp_path):
             column_roles(wrong)
 
 
-@pytest.mark.parametrize("layout", [*JSON_ROWS, "csv", "array"])
+def binary_rows(kind):
+    """The rows as a file of a kind that is no text."""
+    import pyarrow
+    from openpyxl import Workbook
+    from pyarrow import feather, parquet
+
+    file, columns = io.BytesIO(), {"question": [q for q, _ in PAIR], "answer": [a for _, a in PAIR]}
+    if kind == "xlsx":
+        book = Workbook()
+        for row in (columns, *PAIR):
+            book.active.append(list(row))
+        book.save(file)
+    else:
+        write = parquet.write_table if kind == "parquet" else feather.write_feather
+        write(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("layout", [*JSON_ROWS, "csv", "array", "parquet", "arrow", "xlsx"])
 def test_a_mutated_file_is_read_or_refused_in_one_line(tmp_path, layout):
     rows = JSON_ROWS.get(layout, JSON_ROWS["alpaca"])
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    name = {"csv": "m.csv", "array": "m.json"}.get(layout, "m.jsonl")
+    binary = layout in ("parquet", "arrow", "xlsx")
+    name = f"m.{layout}" if binary else {"csv": "m.csv", "array": "m.json"}.get(layout, "m.jsonl")
     if layout == "csv":
         text = "question,answer\n" + "".join(f'"{q}","{a}"\n' for q, a in PAIR)
     elif layout == "array":
         text = json.dumps(rows)
-    whole, draw = text.encode(), random.Random(layout)
+    whole, draw = binary_rows(layout) if binary else text.encode(), random.Random(layout)
     for _ in range(60):
         mutant = bytearray(whole)
         for _ in range(draw.randint(1, 4)):

@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 def rows_of_batch(name: str, batch: pyarrow.RecordBatch, before: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a chunk, numbered on from ``before``. Raises UserError naming row and column of text that is none."""
-    names = batch.schema.names
+    names = column_names(name, batch.schema)
     twice = next((column for column in names if names.count(column) > 1), None)
     if twice is not None:
         raise UserError(f"{name} has the column {twice!r} twice: rename one of them.")
     columns = [cells(name, batch.column(at), column, before) for at, column in enumerate(names)]
     for number, values in enumerate(zip(*columns, strict=True), start=before + 1):
         yield number, dict(zip(names, values, strict=True))
+
+
+def column_names(name: str, schema: pyarrow.Schema) -> list[str]:
+    """The columns' names. Raises UserError if one is no text, as in a damaged file."""
+    try:
+        return list(schema.names)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is malformed: a column's name is not UTF-8.") from error
 
 
 def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuning.data.reading.arrow_rows import rows_of_batch
+from tuning.data.reading.arrow_rows import column_names, rows_of_batch
 from tuning.data.reading.csv_files import csv_rows
 from tuning.data.reading.excel_files import excel_rows
 from tuning.data.reading.json_files import json_rows, jsonl_rows
@@ -61,9 +61,10 @@ def parquet_batches(path: Path) -> tuple[list[str], Iterator[pyarrow.RecordBatch
 
     try:
         file = driver.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES)
-    except (ArrowException, OSError) as error:
+        names = column_names(path.name, file.schema_arrow)
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise broken(path.name) from error
-    return list(file.schema_arrow.names), batches_of(path.name, file)
+    return names, batches_of(path.name, file)
 
 
 def batches_of(name: str, file: parquet.ParquetFile) -> Iterator[pyarrow.RecordBatch]:
@@ -77,7 +78,7 @@ def batches_of(name: str, file: parquet.ParquetFile) -> Iterator[pyarrow.RecordB
         for batch in file.iter_batches(batch_size=rows_per_chunk(size / max(1, facts.num_rows))):
             read += batch.num_rows
             yield batch
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise broken(name, read) from error
 
 
@@ -115,6 +116,7 @@ def arrow_rows(path: Path) -> Iterator[Record]:
             else:
                 batches = iter(pyarrow.ipc.open_stream(file))
             for batch in batches:
+                batch.validate(full=True)  # a damaged file's offsets would else be followed out of its memory
                 yield from rows_of_batch(path.name, batch, read)
                 read += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
