@@ -15,8 +15,10 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept fo
 import gradio as gr
 from fastapi import FastAPI
 
-from eval_prompts import compare_tab, lens_tab, results_tab
+from eval_prompts import compare_tab, lens_tab, results_tab, score_tab
 from eval_prompts import endpoints_tab as asking_endpoints
+from eval_prompts import score_endpoints_tab as scoring_endpoints
+from eval_prompts.scoring.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
@@ -68,6 +70,7 @@ def build_page(
     readings = Readings(lens)
     seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
     watcher = Watcher()
+    scorings = Scorings(lens, pairs.jail, lambda: tasks.task, pairs.preferred)
     training = Actions(
         watcher,
         lambda adapter, against: use_adapter(lens, adapter, against),
@@ -81,21 +84,26 @@ def build_page(
         visitors.stop(request.session_hash)
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        compare_tab.build_header(lens, watcher.training_words, owns, tasks, seen.of_adapters)
+        compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, seen.of_adapters)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs, tasks, owns, seen.of_texts)
+            with gr.Tab("Score", elem_id="ll-tab-score"):
+                score_tab.build(scorings, owns, results_for_all)
             with gr.Tab("Lens", elem_id="ll-tab-lens"):
                 lens_tab.build(seen)
             with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
-                results_tab.build(pairs, owns, results_for_all, lambda found: train_on(found, lens, training))
+                results_tab.build(
+                    pairs, owns, results_for_all, lambda found: train_on(found, lens, training), scorings.latest
+                )
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
         training_endpoints.build(training)
+        scoring_endpoints.build(scorings, owns, results_for_all)
         page.unload(forget)
     page.queue(max_size=MAX_QUEUE)
     gradio_patches.apply(page)
@@ -142,6 +150,11 @@ def comparing(lens: Lens) -> str:
     return " against ".join(names)
 
 
+def working(watcher: Watcher, scorings: Scorings) -> str:
+    """What else the machine works on, in words; '' for nothing."""
+    return " · ".join(filter(None, (watcher.training_words(), scorings.words())))
+
+
 def theme() -> gr.themes.Base:
     """Neutral colours, so that the accents keep their meaning, and fonts that gradio serves itself."""
     quiet = {"block_info_text_color": "*neutral_500", "input_placeholder_color": "*neutral_500"}
@@ -168,7 +181,7 @@ def server_status(lens: Lens) -> dict[str, Any]:
 def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
     """The page as a web app behind its guard."""
     page.is_running, page.max_threads = True, MAX_THREADS
-    head = compare_tab.head() + train_tab.head()
+    head = compare_tab.head() + score_tab.head() + train_tab.head()
     app = gr.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,

@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|tasks|tokens|lens|strength|adapter|verify|votes``."""
+"""Command line: ``python -m eval_prompts ask|compare|score|judge|tasks|tokens|lens|strength|adapter|verify|votes``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from eval_prompts.loss_curve import read_curve
 from eval_prompts.progress import told_loading
 from eval_prompts.report import check_writable, write
 from eval_prompts.scoring import command as scoring_command
+from eval_prompts.scoring import judge_command
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks import command as tasks_command
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
-COMMANDS = ("ask", "compare", "score", "tasks", "tokens", "lens", "strength", "adapter", "verify", "votes")
+COMMANDS = ("ask", "compare", "score", "judge", "tasks", "tokens", "lens", "strength", "adapter", "verify", "votes")
 SIDES = scoring_command.SIDES
 
 
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m eval_prompts", description=__doc__)
     parser.add_argument("--version", action="version", version=f"LoRA Lens {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    judge_command.add(commands)
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
     ask.add_argument("question")
     ask.set_defaults(run=run_ask)

@@ -41,7 +41,7 @@ class Progress:
             print(told, file=sys.stderr, flush=True)
 
 
-def told_loading(message: str, progress: float | None) -> None:
+def told_loading(message: str, progress: float | None = None) -> None:
     """A step of loading, on stderr; a bar's figures on a terminal alone."""
     if progress is None:
         print(message, file=sys.stderr, flush=True)

@@ -31,10 +31,12 @@ def build(
     is_owner: Callable[[gr.Request], bool],
     for_all: bool = True,
     train: Callable[[Lesson], str] | None = None,
+    card: Callable[[str, str], dict[str, Any] | None] = lambda tuned, base: None,
 ) -> None:
     """The Results tab inside the current layout; ``is_owner`` tells of a request whether it is the owner's, who alone
     sees what others asked and said, and, unless it is ``for_all``, anything at all. ``train`` starts a run that learns
-    from votes and returns its name."""
+    from votes and returns its name; ``card`` is what scorings of two sides came to, by their fingerprints, or of those
+    that are loaded."""
 
     def results(sent: Any, request: gr.Request) -> dict[str, Any]:
         owner = is_owner(request)
@@ -43,7 +45,8 @@ def build(
         try:
             own = None if owner else anonymous(text(sent, "visitor") or "nobody")
             view = results_view(pairs.ratings, text(sent, "adapter") or None, own)
-            return view | {"exportable": view["exportable"] and owner}
+            sides = view["contest"] or ["", ""]
+            return view | {"exportable": view["exportable"] and owner, "card": card(*sides)}
         except UserError as error:
             return {"problem": str(error)}
         except Exception:

@@ -88,7 +88,7 @@
 		return card(
 			"Adapters against each other",
 			el("div", { class: "ll-strengths" }, ...rows),
-			el("p", { class: "ll-note" }, `Bradley-Terry strengths, as the chance of being preferred to ${view.strengths[0].reference}; adapters with few or one-sided votes are left out.`)
+			el("p", { class: "ll-note" }, `Bradley-Terry strengths from blind votes, as the chance of being preferred to ${view.strengths[0].reference}; adapters with few or one-sided blind votes are left out.`)
 		);
 	}
 
@@ -174,7 +174,9 @@
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));
 			setText(verdict, view.headline);
 			const cards = view.empty ? [] : [votesCard(view), probesCard(view), ...(view.strengths.length ? [strengthsCard(view)] : []), historyCard(view)];
-			body.replaceChildren(...cards);
+			const sources = view.card ? el("dl", { class: "ll-score-sources" }, ...view.card.sources.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)])) : null;
+			const scored = view.card ? [lens.buildCard(view.card, [sources])] : [];
+			body.replaceChildren(...scored, ...cards);
 		}
 
 		async function refresh() {

@@ -18,8 +18,10 @@ from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import Scoring, State, find
 from eval_prompts.scoring.gate import checks, exit_code, junit
+from eval_prompts.scoring.judge_command import people_of
+from eval_prompts.scoring.judge_model import kept_lines
 from eval_prompts.scoring.pages import difference_line, figures_rows, side_titles, text_table
-from eval_prompts.scoring.result import copy_results, table_of
+from eval_prompts.scoring.result import copy_results, report, table_of
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.task import Task
@@ -161,11 +163,13 @@ def tell(scoring: Scoring, options: argparse.Namespace) -> int:
     print()
     for line in card.lines:
         print(line)
+    for line in kept_lines(scoring):
+        print(f"  judge: {line}")
     if options.out is not None:
         for path in copy_results(scoring, options.out):
             print(path)
     if options.report is not None:
-        write_text(options.report, (scoring.path / "report.html").read_text("utf-8"))
+        write_text(options.report, report(scoring, people_of(table.plan)))
         print(options.report)
     if options.summary is not None:
         before = options.summary.read_text("utf-8") if options.summary.is_file() else ""

@@ -127,8 +127,9 @@ def _some(ids: Sequence[str], most: int = 40) -> str:
     return ", ".join(ids[:most]) + more
 
 
-def page(table: Table, figures: Figures, card: Card) -> str:
-    """The report as one HTML page that needs nothing else, regressions first; all texts are escaped."""
+def page(table: Table, figures: Figures, card: Card, sources: Sequence[tuple[str, str]] = ()) -> str:
+    """The report as one HTML page that needs nothing else, regressions first; all texts are escaped. ``sources`` are
+    what others than the checks say: people, and a judge."""
     titles = side_titles(table.plan)
     tables = [
         f"{_table(figures_rows(task, titles))}{paragraphs('figures', [difference_line(task)])}"
@@ -143,6 +144,7 @@ def page(table: Table, figures: Figures, card: Card) -> str:
         head=html.escape(card.head),
         sentence=html.escape(card.sentence),
         worse=_list("worse", card.worse),
+        sources=paragraphs("source", [f"{name}: {words}" for name, words in sources]),
         rest=_list("rest", [*card.kept, *card.missing, *card.notes]),
         about=paragraphs("about", about(table.plan)),
         tables="".join(tables),

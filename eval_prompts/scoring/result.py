@@ -15,6 +15,7 @@ from typing import Any
 from eval_prompts.scoring.card import Card, card_of
 from eval_prompts.scoring.figures import Figures, figures_of
 from eval_prompts.scoring.folder import Scoring, translated
+from eval_prompts.scoring.judge_model import kept_lines
 from eval_prompts.scoring.pages import markdown, page
 from eval_prompts.scoring.table import Outcome, Table, TaskTable
 from tuning.files import write_whole
@@ -52,12 +53,25 @@ def write_results(scoring: Scoring) -> str:
         "score.json": json.dumps(score_data(table, figures, card), indent=2, ensure_ascii=False) + "\n",
         "score.csv": as_csv(table),
         "summary.md": markdown(table, figures, card),
-        "report.html": page(table, figures, card),
+        "report.html": page(table, figures, card, sources_of(scoring)),
     }
     with translated(scoring.path):
         for name, content in contents.items():
             write_whole(scoring.path / name, content.encode("utf-8", "replace"))
     return f"{card.head}: {card.sentence}"
+
+
+def sources_of(scoring: Scoring, people: str = "") -> list[tuple[str, str]]:
+    """What others than the checks say: people, in words, and a judge, with what that is worth."""
+    judge = "; ".join(kept_lines(scoring))
+    return [(name, words) for name, words in (("people", people), ("judge", judge)) if words]
+
+
+def report(scoring: Scoring, people: str = "") -> str:
+    """The report of a finished scoring with what people and a judge say now."""
+    table = table_of(scoring)
+    figures = figures_of(table)
+    return page(table, figures, card_of(figures), sources_of(scoring, people))
 
 
 def score_data(table: Table, figures: Figures, card: Card) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.decoding.engine import CLOSING
 from eval_prompts.judging.repetition import repetition
 from eval_prompts.scoring.folder import Log, Scoring, State, create
 from eval_prompts.scoring.habits import language_of
+from eval_prompts.scoring.result import write_results
 from eval_prompts.scoring.subject import Subject, changed_parts, find_subject
 from eval_prompts.tasks.verdicts import Judgement
 from tuning import __version__
@@ -234,8 +236,6 @@ class Runner:
             return state, message
 
     def _work(self, log_file: Log) -> tuple[State, str]:
-        from eval_prompts.scoring.result import write_results
-
         earlier = {
             key_of(event): event for event in self.scoring.follow()[0] if event["event"] in ("answer", "unasked")
         }
@@ -324,9 +324,11 @@ class Runner:
                 jail = bool(self._plan["jail"])
                 future = pool.submit(unit.subject.judge, question, answer.said, answer.stopped, jail)
                 self._judging[future] = unit, answer
-        if failed:
+        if failed == CLOSING:
+            self._stop.set()
+        elif failed:
             raise UserError(failed)
-        if any(answer.state == "cancelled" for _, answer in finished):
+        if not failed and any(answer.state == "cancelled" for _, answer in finished):
             raise UserError("An answer was stopped before its end: resume the scoring to ask it again.")
 
     def _write(self, log_file: Log) -> None:

@@ -85,7 +85,7 @@ class Subject:
             "system": self.task.format.system,
             "user": self.task.format.user,
             "score": [scorer.spec for scorer in self.task.scorers],
-            "python": self.task.judges_python,
+            "show": self.task.show,
             "fingerprints": self.fingerprints(),
         }
 

@@ -22,6 +22,8 @@ from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.votes.records import MAX_COMMENT
 from eval_prompts.votes.store import Answered, ShownPair, check_vote
+from eval_prompts.votes.vote_statistics import by_kind
+from eval_prompts.votes.words import headline
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class ShownPairs:
         characters, up to what the database keeps. With ``jail`` code that the sandbox cannot run is run in the jail;
         with ``always_blind`` every pair is shown blind, whatever is asked for."""
         self._url, self._longest_comment = url, longest_comment
+        self.jail = jail
         self._judges = Judges(jail=jail)
         self.always_blind = always_blind
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
@@ -187,6 +190,12 @@ class ShownPairs:
                 placed: dict[str, Any] = {place: verdicts[name] for place, name in live.names.items()}
                 found[live.id] = placed | {"change": live.showing.change(live.index)}
         return found
+
+    def preferred(self, tuned: str, base: str) -> str:
+        """What people who voted on two sides, by their fingerprints, prefer, in words; '' where nobody has voted.
+        Raises UserError if the database cannot be read."""
+        votes = self.ratings.votes(adapter=tuned, against=base)
+        return headline(by_kind(votes)) if votes else ""
 
     def close(self) -> None:
         """Let go of the threads and the database."""

@@ -47,9 +47,9 @@ def bradley_terry(votes: Sequence[VotedPair], seed: int = 0) -> list[Strength]:
     than two.
 
     The reference is the base model with most votes, or the adapter with most where no base model was voted on. Ties
-    are left out.
+    are left out, and so are open votes: who knows which side is which, and what the machine says, votes otherwise.
     """
-    games = _comparable([game for voted in votes if (game := _game(voted))])
+    games = _comparable([game for voted in votes if voted.vote.blind and (game := _game(voted))])
     counts = Counter(player for game in games for player in game)
     if len(counts) < 3:
         return []

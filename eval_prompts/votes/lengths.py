@@ -45,10 +45,17 @@ def lengths(votes: Sequence[VotedPair]) -> dict[str, Any]:
 def at_equal_length(decided: Sequence[VotedPair]) -> dict[str, float] | None:
     """The tuned side's win rate where both answers are equally long, with its 95% interval: ``rate``, ``low``,
     ``high``; None for fewer than ten decided votes, or where all lengths are equal already."""
-    differences = [math.log((voted.pair.tuned.tokens + 1) / (voted.pair.base.tokens + 1)) for voted in decided]
+    return equal_length(
+        [(voted.pair.base.tokens, voted.pair.tuned.tokens, voted.vote.outcome == "tuned") for voted in decided]
+    )
+
+
+def equal_length(decided: Sequence[tuple[int, int, bool]]) -> dict[str, float] | None:
+    """:func:`at_equal_length` of (tokens of base, tokens of tuned, whether tuned won)."""
+    differences = [math.log((tuned + 1) / (base + 1)) for base, tuned, _ in decided]
     if len(decided) < FEWEST or not any(differences):
         return None
-    won = [voted.vote.outcome == "tuned" for voted in decided]
+    won = [tuned_won for _, _, tuned_won in decided]
     intercept, variance = _logistic(differences, won)
     spread = Z95 * math.sqrt(variance)
     rate, low, high = (1 / (1 + math.exp(-value)) for value in (intercept, intercept - spread, intercept + spread))

@@ -97,6 +97,7 @@ def results_view(ratings: Ratings, adapter: str | None = None, own: str | None =
             for name, contest in zip(found["adapters"], data.contests, strict=True)
         ],
         "sides": sides,
+        "contest": [data.contest.tuned, data.contest.base] if data.contest else [],
         "empty": not data.pairs,
         "exportable": bool(data.everyone),
         "headline": headline(statistics, sides),

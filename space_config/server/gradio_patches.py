@@ -116,8 +116,13 @@ def with_defaults(block_fn: Any, values: list[Any]) -> list[Any]:
 
 
 def role_of(request: Any) -> roles.Role:
-    """The role that the guard has found for a request; a visitor's where no guard has seen it."""
-    role: roles.Role = getattr(request, "scope", {}).get("lora_lens_role", roles.Role.VISITOR)
+    """The role that the guard has found for a request; a visitor's where no guard has seen it.
+
+    Gradio's own request copies what is asked of it through JSON, which a scope with bytes in it is not: the request
+    inside is asked.
+    """
+    inside = getattr(request, "request", None) or request
+    role: roles.Role = getattr(inside, "scope", {}).get("lora_lens_role", roles.Role.VISITOR)
     return role
 
 

@@ -100,6 +100,21 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-train/stop": (Role.OWNER, Kind.READ),
     "ll-train/delete": (Role.OWNER, Kind.READ),
     "ll-train/use": (Role.OWNER, Kind.READ),
+    "scorings": (Role.VISITOR, Kind.READ),
+    "scoring": (Role.VISITOR, Kind.READ),
+    "start_scoring": (Role.OWNER, Kind.WRITE),
+    "stop_scoring": (Role.OWNER, Kind.READ),
+    "resume_scoring": (Role.OWNER, Kind.WRITE),
+    "ll-score/look": (Role.VISITOR, Kind.READ),
+    "ll-score/pair": (Role.VISITOR, Kind.READ),
+    "ll-score/history": (Role.VISITOR, Kind.READ),
+    "ll-score/against": (Role.VISITOR, Kind.READ),
+    "ll-score/take": (Role.VISITOR, Kind.READ),
+    "ll-score/form": (Role.OWNER, Kind.READ),
+    "ll-score/start": (Role.OWNER, Kind.WRITE),
+    "ll-score/stop": (Role.OWNER, Kind.READ),
+    "ll-score/resume": (Role.OWNER, Kind.WRITE),
+    "ll-score/delete": (Role.OWNER, Kind.READ),
 }
 """Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What
 names files of the server is the owner's too: ``check`` tells whether one is there. What ends something or makes room

@@ -86,7 +86,7 @@ CONTRAST = """() => {
         return [255, 255, 255];
     };
     const found = [];
-    for (const e of document.querySelectorAll("#ll-header *, #ll-board *, #ll-ask-bar *, #ll-results *")) {
+    for (const e of document.querySelectorAll("#ll-header *, #ll-board *, #ll-ask-bar *, #ll-results *, #ll-score *")) {
         const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
         const shown = e.checkVisibility({ visibilityProperty: true });
         if (!own || !shown || e.closest(":disabled, .ll-offscreen, .sr-only")) continue;

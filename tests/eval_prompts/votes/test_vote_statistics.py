@@ -183,7 +183,7 @@ def test_length_is_told_beside_the_win_rate():
 
 def cast_on(label, wins, losses, base="base"):
     sides = {"tuned": answered(label), "base": answered(base)}
-    return [voted("right", **sides)] * wins + [voted("left", **sides)] * losses
+    return [voted("right", blind=True, **sides)] * wins + [voted("left", blind=True, **sides)] * losses
 
 
 def test_bradley_terry_of_votes_against_one_base_is_the_log_odds():
@@ -195,6 +195,12 @@ def test_bradley_terry_of_votes_against_one_base_is_the_log_odds():
     assert found[1].strength == pytest.approx(math.log(16 / 24), abs=0.02)
     assert all(each.low < each.strength < each.high for each in found)
     assert found == bradley_terry(cast_on("weak", 16, 24) + cast_on("strong", 28, 12))
+
+
+def test_open_votes_do_not_sway_the_strengths():
+    votes = cast_on("weak", 16, 24) + cast_on("strong", 28, 12)
+    swayed = [replace(voted, vote=replace(voted.vote, blind=False)) for voted in cast_on("weak", 40, 1)]
+    assert bradley_terry(votes + swayed) == bradley_terry(votes)
 
 
 TEAMS = ("Baltimore", "Milwaukee", "Detroit", "Toronto", "New York", "Boston", "Cleveland")

@@ -9,8 +9,9 @@ import pytest
 from gradio_client.utils import apply_diff
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from space_config.server import gradio_patches
+from space_config.server import gradio_patches, roles
 from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff, with_defaults
 from tuning.errors import UserError
 
@@ -126,3 +127,14 @@ def test_gradio_refuses_a_call_without_its_defaults_still():
     (call,) = page.fns.values()
     with pytest.raises(ValueError, match="didn't receive enough input values"):
         page.validate_inputs(call, ["Why?"])
+
+
+def test_the_role_of_a_request_is_found_inside_gradios_own():
+    """Gradio copies what its request is asked for through JSON, and a scope holds bytes."""
+    scope = {"type": "http", "headers": [(b"host", b"here")], "client": ("1.2.3.4", 5)}
+    for role in roles.Role:
+        inside = Request(scope | {"lora_lens_role": role})
+        for request in (inside, gr.Request(inside)):
+            assert gradio_patches.role_of(request) is role
+            assert gradio_patches.owns(request) is (role is roles.Role.OWNER)
+    assert not gradio_patches.owns(gr.Request(Request(scope)))

@@ -1,0 +1,99 @@
+"""The page's named endpoints for scoring, for scripts: ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``,
+``/scorings`` and ``/scoring``."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from eval_prompts.results_tab import VOTING_IS_OPEN
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.scoring.scorings import Scorings
+
+
+def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all: bool = True) -> None:
+    """Adds ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``, ``/scorings`` and ``/scoring`` to the current
+    ``gr.Blocks``."""
+
+    def may_read(request: gr.Request) -> bool:
+        owner = is_owner(request)
+        if not (for_all or owner):
+            raise UserError(VOTING_IS_OPEN)
+        return owner
+
+    def start_scoring(task: str = "", options: dict[str, Any] | None = None) -> str:
+        """Begins to score both sides on a task, behind everybody who asks. For the owner alone.
+
+        Args:
+            task: the task's name; empty for the one in use.
+            options: suite (a file of questions with tests on the server), battery (false leaves out what else may have
+                got worse), samples, limit, temperature, max_new_tokens and seed.
+
+        Returns:
+            The scoring's name.
+        """
+        if not isinstance(options, dict | None):
+            raise UserError('The options are an object, such as {"limit": 50}.')
+        return scorings.start({**(options or {}), "task": task})
+
+    def stop_scoring(scoring: str = "") -> str:
+        """Lets the scoring at work end; what it has is kept. For the owner alone.
+
+        Args:
+            scoring: its name; empty for the one at work.
+
+        Returns:
+            The scoring's name.
+        """
+        return scorings.stop(scoring)
+
+    def resume_scoring(scoring: str) -> str:
+        """Goes on with a scoring that was stopped or interrupted. For the owner alone.
+
+        Args:
+            scoring: its name.
+
+        Returns:
+            The scoring's name.
+        """
+        return scorings.resume(scoring)
+
+    def list_scorings(request: gr.Request) -> list[dict[str, Any]]:
+        """All scorings, newest first.
+
+        Returns:
+            One object for each with scoring (its name), began, tasks, adapter, samples, state, head and sentence.
+        """
+        may_read(request)
+        return scorings.history()
+
+    def read_scoring(request: gr.Request, scoring: str = "") -> dict[str, Any]:
+        """How a scoring stands, with the card and the figures once it is over.
+
+        Args:
+            scoring: its name; empty for the one at work, or the newest.
+
+        Returns:
+            One object with scoring, state, message, done, total, tasks, card, habits and items (its first questions).
+        """
+        return scorings.look({"scoring": scoring}, may_read(request))
+
+    list_scorings.__name__, read_scoring.__name__ = "scorings", "scoring"
+    for function in (start_scoring, stop_scoring, resume_scoring, list_scorings, read_scoring):
+        _add(function)
+
+
+def _add(function: Callable[..., Any]) -> None:
+    def endpoint(*values: Any, **named: Any) -> Any:
+        try:
+            return function(*values, **named)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
+    endpoint.__annotations__ = dict(function.__annotations__)
+    endpoint.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    gr.api(endpoint, api_name=function.__name__, queue=False)  # type: ignore[attr-defined]

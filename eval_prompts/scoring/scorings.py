@@ -1,0 +1,338 @@
+"""All scorings of one app: one at work at a time, with the pair that the app has loaded and behind its visitors."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval_prompts.answers import Settings
+from eval_prompts.scoring import run
+from eval_prompts.scoring.battery import battery_of, beside
+from eval_prompts.scoring.board import Board, began
+from eval_prompts.scoring.card import card_of
+from eval_prompts.scoring.folder import Scoring, State, all_scorings, named
+from eval_prompts.scoring.result import report, sources_of
+from eval_prompts.scoring.statistics import compare, holm
+from eval_prompts.scoring.subject import Subject, named_subject, of_suite
+from eval_prompts.scoring.table import TaskTable
+from eval_prompts.tasks.catalogue import all_tasks, find_task, python_task
+from tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+MOST_HISTORY = 50
+
+
+class Scorings:
+    """Starts, stops, resumes and shows scorings. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        lens: Lens,
+        jail: bool = False,
+        in_use: Callable[[], Task] = python_task,
+        people: Callable[[str, str], str] = lambda tuned, base: "",
+    ) -> None:
+        """``in_use`` tells the task of the page, which is offered first, and ``people`` in words what those prefer who
+        voted on two sides, by their fingerprints; with ``jail`` answers may run under bubblewrap."""
+        self._lens, self._jail, self._in_use, self._people = lens, jail, in_use, people
+        self._starting, self._reading = threading.Lock(), threading.Lock()
+        self._runner: run.Runner | None = None
+        self._thread: threading.Thread | None = None
+        self._boards: dict[str, Board] = {}
+
+    @property
+    def working(self) -> run.Runner | None:
+        """The scoring at work in this app; None if there is none."""
+        return self._runner if self._thread is not None and self._thread.is_alive() else None
+
+    def words(self) -> str:
+        """What is being scored, in a few words; '' for nothing."""
+        runner = self.working
+        return f"scoring {runner.progress.done} of {runner.progress.total}" if runner else ""
+
+    def form(self) -> dict[str, Any]:
+        """What may be scored: the tasks, with the battery of each and which is in use, and the settings of each."""
+        tasks = [task for task in all_tasks()[0] if scored(task)]
+        if scored(self._in_use()) and self._in_use().name not in [task.name for task in tasks]:
+            tasks.insert(0, self._in_use())
+        return {
+            "tasks": [
+                {
+                    "name": task.name,
+                    "title": task.words,
+                    "questions": len(task.questions),
+                    "battery": list(battery_of(task)),
+                    "tokens": task.settings.max_new_tokens,
+                }
+                for task in tasks
+            ],
+            "in_use": self._in_use().name,
+        }
+
+    def start(self, asked: Mapping[str, Any]) -> str:
+        """Begin a scoring; returns its name. ``asked`` has ``task`` (a name) or ``suite`` (a file on this machine),
+        ``battery`` (whether what else may have got worse is scored too), ``samples``, ``limit``, ``temperature`` and
+        ``max_new_tokens``. Raises UserError for anything that cannot be scored, and while another one is at work."""
+        with self._starting:
+            self._refuse_second()
+            subjects = self._subjects(asked)
+            samples, limit = whole(asked.get("samples"), "samples", 1), whole(asked.get("limit"), "limit", 0)
+            self._lens.wait_ready(0)
+            scoring = run.new_scoring(
+                subjects, self._lens.status(), samples=samples or 1, limit=limit or None, jail=self._jail
+            )
+            self._begin(scoring, subjects)
+            return scoring.name
+
+    def resume(self, name: str) -> str:
+        """Go on with a scoring. Raises UserError where it has finished, its task or the models have changed, or another
+        one is at work."""
+        with self._starting:
+            self._refuse_second()
+            scoring = named(name)
+            state = scoring.state()[0]
+            if state in (State.RUNNING, State.FINISHED):
+                raise UserError(f"The scoring {name} {'is running' if state is State.RUNNING else 'has finished'}.")
+            self._lens.wait_ready(0)
+            subjects = run.subjects_of(scoring.plan())
+            run.check_models(scoring.plan(), self._lens.status())
+            self._begin(scoring, subjects)
+            return name
+
+    def stop(self, name: str = "") -> str:
+        """Let the scoring at work end; what it has is kept. Raises UserError where none, or another one, is at work."""
+        runner = self.working
+        if runner is None or name not in ("", runner.scoring.name):
+            raise UserError("That scoring is not at work in this app.")
+        runner.stop()
+        return runner.scoring.name
+
+    def delete(self, name: str) -> None:
+        """Remove a scoring. Raises UserError while it is at work."""
+        named(name).delete()
+        with self._reading:
+            self._boards.pop(name, None)
+
+    def close(self) -> None:
+        """Stop what is at work, and wait until its last words are written."""
+        if self._runner is not None:
+            self._runner.stop()
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def board(self, name: str) -> Board:
+        """A scoring by its name; '' is the one at work, else the newest. Raises UserError for none."""
+        if not name:
+            runner = self.working
+            newest = runner.scoring if runner else next(iter(all_scorings()), None)
+            if newest is None:
+                raise UserError("Nothing has been scored yet.")
+            name = newest.name
+        scoring = named(name)
+        with self._reading:
+            if name not in self._boards:
+                self._boards[name] = Board(scoring)
+            return self._boards[name]
+
+    def look(self, asked: Mapping[str, Any], everything: bool) -> dict[str, Any]:
+        """One scoring as it stands (:meth:`eval_prompts.scoring.board.Board.look`), and how long the rest takes."""
+        name = str(asked.get("scoring") or "")
+        if not name and not all_scorings():
+            return {"scoring": ""}
+        board = self.board(name)
+        view = board.look(asked, everything)
+        runner = self.working
+        mine = runner is not None and runner.scoring.name == board.scoring.name
+        view["seconds_left"] = runner.progress.seconds_left if mine and runner else None
+        view["can"] = {
+            "stop": mine,
+            "resume": view["state"] not in (State.RUNNING, State.FINISHED),
+            "delete": view["state"] != State.RUNNING,
+        }
+        return view
+
+    def history(self) -> list[dict[str, Any]]:
+        """The newest scorings, one line each."""
+        rows = []
+        for scoring in all_scorings()[:MOST_HISTORY]:
+            board = self.board(scoring.name)
+            state = scoring.state()[0]
+            card = card_of(board.figures()) if state is State.FINISHED else None
+            adapter = board.plan["adapter"] or {}
+            rows.append(
+                {
+                    "scoring": scoring.name,
+                    "began": began(board.plan),
+                    "tasks": [task["title"] for task in board.plan["tasks"]],
+                    "adapter": adapter.get("name", "no adapter"),
+                    "samples": board.plan["samples"],
+                    "state": str(state),
+                    "head": card.head if card else "",
+                    "sentence": card.sentence if card else "",
+                }
+            )
+        return rows
+
+    def latest(self, tuned: str = "", base: str = "") -> dict[str, Any] | None:
+        """The card of the newest finished scoring of two sides by their fingerprints, of those that are loaded without
+        them, with what each source says; None where these have not been scored."""
+        if not tuned:
+            tuned, base = sides_of(run.fingerprints(self._lens.status()))
+        for scoring in all_scorings()[:MOST_HISTORY]:
+            board = self.board(scoring.name)
+            if sides_of(board.plan["fingerprints"]) == (tuned, base) and scoring.state()[0] is State.FINISHED:
+                card = card_of(board.figures())
+                checks = ("checks", f"{card.sentence} Scored {began(board.plan)}.")
+                sources = [checks, *sources_of(scoring, self._people(tuned, base))]
+                return card.to_dict() | {"scoring": scoring.name, "sources": sources}
+        return None
+
+    def compare(self, one: str, other: str) -> dict[str, Any]:
+        """The tuned sides of two scorings beside each other, task by task, on the questions that are the same."""
+        tables = [self.board(name).table() for name in (one, other)]
+        found, lines = {}, []
+        for name, first in tables[0].tasks.items():
+            second = tables[1].tasks.get(name)
+            if second is None or first.metric != second.metric:
+                continue
+            ours, theirs, notes = _common(first, second)
+            found[name] = compare(ours, theirs)
+            lines.append((name, first.title, notes))
+        adjusted = holm({name: difference.p_value for name, difference in found.items()})
+        return {
+            "titles": [self.board(name).plan["adapter"] or {} for name in (one, other)],
+            "tasks": [
+                {
+                    "title": title,
+                    "words": _difference_words(found[name].to_dict(), adjusted[name]),
+                    "notes": notes,
+                    **found[name].to_dict(),
+                }
+                for name, title, notes in lines
+            ],
+            "problem": "" if found else "These two scorings have no task in common.",
+        }
+
+    def file(self, name: str, kind: str, everything: bool) -> dict[str, Any]:
+        """A finished scoring's report, or, for the owner, its data, to be saved. Raises UserError."""
+        types = {"report.html": "text/html", "score.csv": "text/csv", "score.json": "application/json"}
+        board = self.board(name)
+        hidden = any(not task.get("show", True) for task in board.plan["tasks"])
+        if kind not in types or (hidden and not everything):
+            raise UserError("That file is the owner's.")
+        if kind == "score.json" and not everything:
+            raise UserError("That file is the owner's.")
+        if board.scoring.state()[0] is not State.FINISHED:
+            raise UserError("There is no report before the scoring has finished.")
+        if kind == "report.html":
+            content = report(board.scoring, self._people(*sides_of(board.plan["fingerprints"])))
+        else:
+            content = (board.scoring.path / kind).read_text("utf-8")
+        return {"name": f"{board.scoring.name}-{kind}", "type": types[kind], "content": content}
+
+    def _subjects(self, asked: Mapping[str, Any]) -> list[Subject]:
+        limit = whole(asked.get("limit"), "limit", 0) or None
+        suite, name = str(asked.get("suite") or "").strip(), str(asked.get("task") or "")
+
+        def settings(task: Task) -> Settings:
+            changes: dict[str, Any] = {}
+            if asked.get("temperature") not in (None, ""):
+                changes["temperature"] = number(asked["temperature"], "temperature")
+            if asked.get("max_new_tokens") not in (None, ""):
+                changes["max_new_tokens"] = whole(asked["max_new_tokens"], "token cap", 1)
+            if asked.get("seed") not in (None, ""):
+                changes["seed"] = whole(asked["seed"], "seed", 0)
+            return replace(task.settings, **changes)
+
+        if suite:
+            prompt = find_task(name) if name else python_task()
+            own = of_suite(Path(suite).expanduser(), prompt, settings(prompt), limit)
+        else:
+            own = named_subject(name or self._in_use().name, settings, limit)
+        names = battery_of(own.task) if asked.get("battery", True) else ()
+        return beside(own, names, settings, limit)
+
+    def _refuse_second(self) -> None:
+        if self.working is not None:
+            raise UserError(f"The scoring {self.working.scoring.name} is at work: stop it, or wait for its end.")
+
+    def _begin(self, scoring: Scoring, subjects: list[Subject]) -> None:
+        self._runner = run.Runner(scoring, subjects, self._lens, background=True)
+        self._thread = threading.Thread(target=self._work, args=(self._runner,), name="score", daemon=True)
+        self._thread.start()
+
+    def _work(self, runner: run.Runner) -> None:
+        try:
+            state, message = runner.run()
+            log.info("scoring %s %s: %s", runner.scoring.name, state, message)
+        except UserError as error:
+            log.warning("scoring %s did not begin: %s", runner.scoring.name, error)
+        except Exception:
+            log.exception("scoring %s failed", runner.scoring.name)
+
+
+def sides_of(prints: Mapping[str, str]) -> tuple[str, str]:
+    """The fingerprints of the tuned side and of the base side, as votes keep them."""
+    model = prints["model"]
+    return f"{model}+{prints['adapter']}", f"{model}+{prints['against']}" if prints["against"] else model
+
+
+def scored(task: Task) -> bool:
+    """Whether a task has questions and something that says what an answer is worth."""
+    return bool(task.questions) and bool(task.scorers or any(question.checks for question in task.questions))
+
+
+def whole(value: Any, name: str, least: int) -> int:
+    """A whole number from outside; ``least`` for none. Raises UserError for anything else."""
+    if value in (None, ""):
+        return least
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or int(value) != value or value < least:
+        raise UserError(f"The {name} must be a whole number of at least {least}.")
+    return int(value)
+
+
+def number(value: Any, name: str) -> float:
+    """A number from outside. Raises UserError for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"The {name} must be a number.") from None
+
+
+def _common(first: TaskTable, second: TaskTable) -> tuple[list[list[float]], list[list[float]], str]:
+    """The tuned values of both on the questions that they share, and what is to be said of the others."""
+    places = {(q["id"], q["question"]): number for number, q in enumerate(second.questions)}
+    pairs = [
+        (number, places[key]) for number, q in enumerate(first.questions) if (key := (q["id"], q["question"])) in places
+    ]
+    values = first.values("tuned"), second.values("tuned")
+    left = len(first.questions) + len(second.questions) - 2 * len(pairs)
+    notes = f"{left} questions that only one of them asked are left out" if left else ""
+    changed = [
+        words
+        for part, words in (("prompt", "prompt"), ("scorers", "scorers"))
+        if first.plan["fingerprints"][part] != second.plan["fingerprints"][part]
+    ]
+    if changed:
+        notes = "; ".join(filter(None, [notes, f"asked with another {' and other '.join(changed)}"]))
+    return [values[0][one] for one, _ in pairs], [values[1][other] for _, other in pairs], notes
+
+
+def _difference_words(difference: Mapping[str, Any], p_value: float) -> str:
+    if not difference["of"]:
+        return "nothing in common"
+    shown = "better" if difference["value"] > 0 else "worse"
+    verdict = shown if p_value < 0.05 else "no difference is shown"
+    low, high = difference["low"] * 100, difference["high"] * 100
+    return f"{difference['value'] * 100:+.1f} points ({low:+.1f} to {high:+.1f}), p = {p_value:.3g}: {verdict}"

@@ -1,0 +1,142 @@
+"""Scorings of an app: begun from what a page sends, watched, filtered, compared, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eval_prompts.scoring.folder import all_scorings
+from eval_prompts.scoring.scorings import Scorings
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
+from tuning.errors import UserError
+
+TASK = """
+name: {name}
+title: {name} title
+{battery}
+show: {show}
+score: contains
+settings: {{max_new_tokens: 6}}
+questions:
+""" + "".join(
+    f'- {{{{id: q{number}, question: "Say {number}", answer: {"aeiou"[number % 5]}, tags: [t{number % 2}]}}}}\n'
+    for number in range(8)
+)
+
+
+@pytest.fixture(scope="module")
+def lens(tiny_model_path, tiny_adapter_path):
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), precision="fp32", device="cpu")) as loaded:
+        loaded.start()
+        loaded.wait_ready()
+        yield loaded
+
+
+@pytest.fixture
+def scorings(lens, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    (tmp_path / "tasks").mkdir()
+    for name, battery, show in (("mine", "battery: [other]", "true"), ("other", "", "false")):
+        (tmp_path / "tasks" / f"{name}.yaml").write_text(TASK.format(name=name, battery=battery, show=show))
+    made = Scorings(lens, people=lambda tuned, base: f"People prefer {'tuned' if '+' in tuned else base}.")
+    yield made
+    made.close()
+
+
+def finished(scorings, **asked):
+    name = scorings.start({"task": "mine", **asked})
+    scorings._thread.join(60)
+    return name
+
+
+def test_what_a_page_begins_is_shown_to_its_end(scorings):
+    assert scorings.look({}, True) == {"scoring": ""}
+    form = scorings.form()
+    assert next(task for task in form["tasks"] if task["name"] == "mine")["battery"] == ["other"]
+    name = scorings.start({"task": "mine", "limit": "6", "samples": "1", "seed": ""})
+    running = scorings.look({}, True)
+    assert running["scoring"] == name
+    assert running["card"] is None
+    with pytest.raises(UserError, match="is at work: stop it"):
+        scorings.start({"task": "mine"})
+    scorings._thread.join(60)
+    view = scorings.look({"scoring": name}, True)
+    assert json.loads(json.dumps(view)) == view | {"figures": json.loads(json.dumps(view["figures"]))}
+    assert (view["state"], view["done"], view["total"]) == ("finished", 24, 24)
+    assert view["card"]["standing"] in ("cannot tell yet", "not better")
+    assert [task["title"] for task in view["tasks"]] == ["mine title", "other title"]
+    assert sum(view["tasks"][0]["counts"].values()) == 6
+    assert any("the first 6 of 8 questions" in note for note in view["card"]["notes"])
+    assert scorings.history()[0]["head"] == view["card"]["head"]
+    report = scorings.file(name, "report.html", True)["content"]
+    assert "people: People prefer tuned." in report
+    assert scorings.latest()["sources"][1] == ("people", "People prefer tuned.")
+    assert scorings.latest("x+y", "x") is None
+    with pytest.raises(UserError, match="has finished"):
+        scorings.resume(name)
+
+
+def test_lists_are_filtered_and_hidden_tasks_are_the_owners(scorings):
+    name = finished(scorings)
+    every = scorings.look({"scoring": name}, True)["items"]
+    assert every["total"] == 16
+    outcomes = [row["outcome"] for row in every["rows"]]
+    order = ["lost", "gained", "both", "neither", "unknown"]
+    assert outcomes == sorted(outcomes, key=order.index)
+    assert scorings.look({"scoring": name, "tag": "t1", "task": "mine"}, True)["items"]["total"] == 4
+    assert scorings.look({"scoring": name, "search": "SAY 3", "task": "mine"}, True)["items"]["total"] >= 1
+    seen = scorings.look({"scoring": name}, False)
+    assert {row["task"] for row in seen["items"]["rows"]} == {"mine"}
+    board = scorings.board(name)
+    pair = board.pair("mine", 0, 0, False)
+    assert pair["references"] == ["a"]
+    assert set(pair["sides"]) == {"base", "tuned"}
+    for task, number, everything in (("other", 0, False), ("mine", 99, True), ("none", 0, True)):
+        with pytest.raises(UserError, match="no such question"):
+            board.pair(task, number, 0, everything)
+    for kind in ("score.json", "report.html"):
+        with pytest.raises(UserError, match="the owner's"):
+            scorings.file(name, kind, False)
+    assert str(all_scorings()[0].path) not in json.dumps(seen)
+
+
+def test_stopped_and_resumed_and_compared(scorings):
+    first = finished(scorings, battery=False)
+    second = scorings.start({"task": "mine", "battery": False, "max_new_tokens": 60})
+    assert scorings.stop() == second
+    scorings._thread.join(60)
+    assert scorings.look({}, True)["can"] == {"stop": False, "resume": True, "delete": True}
+    with pytest.raises(UserError, match="not at work"):
+        scorings.stop()
+    scorings.resume(second)
+    scorings._thread.join(60)
+    assert scorings.look({"scoring": second}, True)["state"] == "finished"
+    (task,) = scorings.compare(first, second)["tasks"]
+    assert task["of"] == 8
+    assert "p = " in task["words"]
+    scorings.delete(first)
+    assert [row["scoring"] for row in scorings.history()] == [second]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"task": "none"}, "There is no task"),
+        ({"task": "plain"}, "has no questions"),
+        ({"limit": "-3"}, "The limit must be a whole number"),
+        ({"limit": 1.5}, "The limit must be a whole number"),
+        ({"samples": 0}, "The samples must be a whole number"),
+        ({"samples": 3}, "greedy answers are all the same"),
+        ({"temperature": "warm"}, "The temperature must be a number"),
+        ({"temperature": 9}, "The temperature must lie between"),
+        ({"suite": "/none.jsonl"}, "There is no suite file"),
+        ({"max_new_tokens": True}, "The token cap must be a whole number"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(scorings, asked, words):
+    with pytest.raises(UserError, match=words):
+        scorings.start({"task": "mine", **asked})
+    assert scorings.working is None
+    assert all_scorings() == []
