@@ -11,6 +11,8 @@ from eval_prompts.scoring.habits import LETTERS_FOR_LANGUAGE, language_of
 
 SIDES = ("base", "tuned")
 EQUAL = 1e-9
+STRUCTURED = {"python", "sql", "json"}
+"""Scorers of answers that are code or data."""
 Metric = Literal["passes", "score"]
 Answer = Mapping[str, Any]
 
@@ -80,6 +82,12 @@ class TaskTable:
         """Which questions belong together: their ``cluster``, else each stands alone."""
         return [str(question.get("cluster") or f"\0{number}") for number, question in enumerate(self.questions)]
 
+    @property
+    def in_prose(self) -> bool:
+        """Whether answers are in a language of people: not where they are judged as code or data."""
+        names = {next(iter(spec)) if isinstance(spec, dict) else str(spec) for spec in self.plan["score"]}
+        return not names & STRUCTURED
+
     def outcome(self, number: int) -> Outcome:
         """How the sides' answers to one question compare, by the means of their samples."""
         means = []
@@ -99,7 +107,7 @@ class TaskTable:
         for number, question in enumerate(self.questions):
             base, tuned = (self.answers.get((number, side), {}).get(0) for side in SIDES)
             if base is not None and tuned is not None:
-                found.append((measured(question), base, tuned))
+                found.append((measured(question, self.in_prose), base, tuned))
         return found
 
 
@@ -142,12 +150,13 @@ class Table:
         return count
 
 
-def measured(question: Mapping[str, Any]) -> dict[str, Any]:
-    """What habits are measured by: the words of the reference, and the language that is expected."""
+def measured(question: Mapping[str, Any], in_prose: bool = True) -> dict[str, Any]:
+    """What habits are measured by: the words of the reference, and the language that is expected, where answers are
+    ``in_prose``."""
     references = [str(reference) for reference in question.get("references", ())]
     expected = next((text for text in references if letters(text) >= LETTERS_FOR_LANGUAGE), str(question["question"]))
     lengths = [len(text.split()) for text in references]
-    return {"words": max(lengths, default=0), "language": language_of(expected)}
+    return {"words": max(lengths, default=0), "language": language_of(expected) if in_prose else ""}
 
 
 def letters(text: str) -> int:

@@ -1,0 +1,180 @@
+"""The card, the habits, the gate and the written files, over answers made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from eval_prompts.scoring.card import card_of
+from eval_prompts.scoring.figures import Standing, figures_of
+from eval_prompts.scoring.gate import Exit, checks, exit_code, junit
+from eval_prompts.scoring.habits import language_of
+from eval_prompts.scoring.pages import markdown, page
+from eval_prompts.scoring.result import as_csv, score_data
+from eval_prompts.scoring.table import Outcome
+from tests.eval_prompts.scoring.tables import answer, table_of
+
+GAINED = [(False, True)] * 30 + [(True, False)] * 5 + [(True, True)] * 30 + [(False, False)] * 35
+LOST = [(b, a) for a, b in GAINED]
+EVEN = [(True, True)] * 50 + [(False, False)] * 50
+
+
+def verdict(results, **options):
+    figures = figures_of(table_of(results, **options))
+    return figures, card_of(figures)
+
+
+def test_a_gain_with_a_loss_elsewhere_says_both():
+    figures, card = verdict({"mine": GAINED, "general": LOST, "even": EVEN})
+    assert [task.standing for task in figures.tasks] == [Standing.BETTER, Standing.WORSE, Standing.NOT_BETTER]
+    assert card.head == "Better, at a cost"
+    assert card.sentence == "Gained 25 points on your task (±11), lost 25 points on General (±11)."
+    assert card.worse == ["lost 25 points on General (±11), 60.0% before and 35.0% now: worse"]
+    assert "Even" in card.kept[0]
+    assert "ruled out" in card.kept[0]
+
+
+def test_little_evidence_is_no_verdict_and_says_how_much_is_missing():
+    figures, card = verdict({"mine": [(False, True), (True, True), (False, False), (True, False), (False, True)]})
+    assert card.standing is Standing.CANNOT_TELL
+    assert "more questions for one of 5 points" in card.missing[0] or "thousands" in card.missing[0]
+    assert any("nothing but this task was scored" in line for line in card.missing)
+    assert figures.tasks[0].more > 100
+
+
+def test_nothing_that_differs_over_many_questions_is_not_better():
+    _, card = verdict({"mine": EVEN})
+    assert card.head == "Not better"
+    assert card.sentence.startswith("No difference on your task")
+
+
+def test_several_suites_are_adjusted_together():
+    lucky = [(False, True)] * 8 + [(True, False)] + [(True, True)] * 30
+    alone, _ = verdict({"mine": lucky})
+    assert alone.tasks[0].standing is Standing.BETTER
+    many, _ = verdict({"mine": lucky} | {f"other{number}": EVEN for number in range(4)})
+    assert many.tasks[0].standing is not Standing.BETTER
+    assert many.tasks[0].p_value == pytest.approx(5 * many.tasks[0].difference.p_value)
+
+
+def test_what_could_not_be_tried_counts_as_not_passed_and_is_said():
+    figures, card = verdict({"mine": [(True, None), (True, True), (False, False)]})
+    assert figures.tasks[0].outcomes[Outcome.LOST] == ["q0"]
+    assert any("could not be tried count as not passed (1 of tuned)" in note for note in card.notes)
+
+
+def test_graded_scores_are_compared_by_their_means():
+    graded = [(0.1 * (number % 5), 0.1 * (number % 5) + 0.2) for number in range(40)]
+    figures, card = verdict({"mine": graded})
+    assert figures.tasks[0].metric == "score"
+    assert figures.tasks[0].difference.value == pytest.approx(0.2)
+    assert card.standing is Standing.BETTER
+
+
+HABITS = {
+    "capped": {"state": "capped"},
+    "repeats": {"repetition": 0.6},
+    "empty": {"text": " ", "language": ""},
+    "language": {"language": "de"},
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_a_habit_that_got_worse_is_flagged_unasked(name):
+    figures, card = verdict({"mine": [(True, True)] * 20}, changes=HABITS[name])
+    habit = next(habit for habit in figures.habits if habit.name == name)
+    assert (habit.base, habit.tuned, habit.of) == (0, 20, 20)
+    assert habit.worse
+    assert any(habit.sentence == line for line in card.worse)
+    found = checks(figures, card, 0.0, False)
+    assert exit_code(found) is Exit.WORSE
+
+
+def test_lengths_are_measured_by_the_reference_else_by_the_base():
+    long = {"text": "word " * 50, "tokens": 60}
+    figures, card = verdict(
+        {"mine": [(True, True)] * 20}, changes=long, references=["Ten words are quite enough for what was asked here."]
+    )
+    assert next(habit for habit in figures.habits if habit.name == "long").worse
+    assert "over twice as long as the reference" in "".join(card.worse)
+    figures, card = verdict({"mine": [(True, True)] * 20}, changes=long)
+    assert next(habit for habit in figures.habits if habit.name == "longer").changed
+    assert "over twice as long as the base's" in "".join(card.kept)
+    figures, _ = verdict({"mine": [(True, True)] * 20}, changes=long | {"state": "capped"})
+    assert not [habit for habit in figures.habits if habit.name in ("longer", "shorter")]
+
+
+def test_the_language_is_that_of_the_prose():
+    assert language_of("```python\nprint('Guten Tag, wie geht es Ihnen heute?')\n```") == ""
+    assert language_of("Das ist eine ganz gewöhnliche Antwort auf eine einfache Frage.") == "de"
+
+
+def test_code_is_in_no_language():
+    table = table_of({"mine": [(True, True)] * 20}, changes={"language": "la"})
+    table.tasks["mine"].plan["score"].append({"sql": {"column": "schema"}})
+    assert "language" not in [habit.name for habit in figures_of(table).habits]
+
+
+def test_samples_are_means_with_pass_at_k():
+    table = table_of({"mine": [(True, True)] * 4}, samples=3)
+    for number in range(4):
+        for sample in (1, 2):
+            table.add([answer("mine", number, side, sample == 1, sample) for side in ("base", "tuned")])
+    figures = figures_of(table)
+    side = figures.tasks[0].sides["tuned"]
+    assert side.score.value == pytest.approx(2 / 3)
+    assert side.pass_at == {1: pytest.approx(2 / 3)}
+    assert side.same_verdict == pytest.approx(1 / 3)
+    assert figures.tasks[0].difference.test == "permutation"
+
+
+@pytest.mark.parametrize(
+    ("results", "worse_by", "better", "code"),
+    [
+        ({"mine": GAINED}, 0.0, True, Exit.PASSED),
+        ({"mine": LOST}, 0.0, False, Exit.WORSE),
+        ({"mine": LOST}, 30.0, False, Exit.PASSED),
+        ({"mine": LOST}, 20.0, True, Exit.WORSE),
+        ({"mine": EVEN}, 0.0, False, Exit.PASSED),
+        ({"mine": EVEN}, None, True, Exit.NOT_BETTER),
+        ({"mine": GAINED, "general": LOST}, 0.0, True, Exit.WORSE),
+        ({"mine": LOST}, None, False, Exit.PASSED),
+    ],
+)
+def test_the_gate_ends_with_its_code(results, worse_by, better, code):
+    figures, card = verdict(results)
+    found = checks(figures, card, worse_by, better)
+    assert exit_code(found) is code
+    tree = ElementTree.fromstring(junit(found, figures, card))
+    assert int(tree.get("failures")) == sum(bool(check.problem) for check in found)
+    assert (tree.find(".//failure") is not None) is (code is not Exit.PASSED)
+
+
+def test_what_is_written_is_safe_and_whole():
+    table = table_of({"mine": [(True, False), (False, True)]}, changes={"text": "=1+1 <script>alert(1)</script> \x01"})
+    figures = figures_of(table)
+    card = card_of(figures)
+    data = score_data(table, figures, card)
+    assert json.loads(json.dumps(data)) == data
+    assert data["changes"] == {"worse": 1, "better": 1}
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert len(rows) == 4
+    assert rows[1]["text"].startswith("'=1+1")
+    html = page(table, figures, card, [("judge", "<b>bold</b>")])
+    assert "<script>alert" not in html
+    assert "<b>bold" not in html
+    assert html.index("Lost: only the base passes") < html.index("Gained: only the tuned side passes")
+    for words in ("2023-11-14", "base model m (f)", "adapter mine (a)", "task Mine", "@media print"):
+        assert words in html
+    assert "Lost: q0" in markdown(table, figures, card)
+    ElementTree.fromstring(junit(checks(figures, card, 0.0, True), figures, card))
+
+
+def test_a_line_of_another_file_does_not_matter():
+    table = table_of({"mine": [(True, True)]})
+    table.add([{"event": "answer", "task": "gone"}, {"event": "start"}, answer("mine", 99, "base", True)])
+    assert figures_of(table).tasks[0].questions == 1
