@@ -70,8 +70,8 @@
 		const progress = el("div", { class: "ll-progress", role: "progressbar", "aria-label": "Answers", "aria-valuemin": "0" }, fill);
 		const act = (kind) => async () => {
 			const told = await server[kind]({ scoring: current }).catch(() => ({ error: lens.whyNot() }));
-			tell(told && told.error);
-			if (kind === "delete" && !(told && told.error)) wanted = "";
+			tell(told?.error);
+			if (kind === "delete" && !told?.error) wanted = "";
 			refresh();
 		};
 		const stop = lens.button("Stop", "", act("stop"));
@@ -156,7 +156,11 @@
 			const busy = view && view.state === "running";
 			if (root.checkVisibility() && !document.hidden) timer = setTimeout(refresh, busy ? BUSY_MS : IDLE_MS);
 		}
-		new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && refresh()).observe(root);
+		new IntersectionObserver((seen) => {
+			if (!seen.some((entry) => entry.isIntersecting)) return;
+			if (owner) form.refresh(owner); // there may be new tasks
+			refresh();
+		}).observe(root);
 		document.addEventListener("visibilitychange", () => !document.hidden && root.checkVisibility() && refresh());
 	};
 })(window.LoraLens);

@@ -35,8 +35,8 @@
 
 		function chosen() {
 			const one = tasks.find((each) => each.name === task.value);
-			batteryLabel.hidden = !one || !one.battery.length || Boolean(suite.value.trim());
-			setText(batteryWords, one && one.battery.length ? `and on ${one.battery.join(", ")}, to see what got worse` : "");
+			batteryLabel.hidden = !one?.battery.length || Boolean(suite.value.trim());
+			setText(batteryWords, one?.battery.length ? `and on ${one.battery.join(", ")}, to see what got worse` : "");
 		}
 		task.addEventListener("change", chosen);
 		suite.addEventListener("input", chosen);
@@ -113,7 +113,7 @@
 
 		async function refresh(current) {
 			const told = await server.history({}).catch(() => null);
-			if (!told || !told.scorings) return;
+			if (!told?.scorings) return;
 			const key = JSON.stringify([told.scorings, current]);
 			if (key === drawn) return;
 			drawn = key;
