@@ -280,8 +280,8 @@ class Stream:
             return self._changed.wait_for(lambda: self.done or self._cancelled, timeout)
 
     def fail(self, message: str) -> None:
-        """End the request with a message for the visitor."""
-        self._error = message
+        """End the request with a message for the visitor; the first one stays."""
+        self._error = self._error or message
         for row in self.rows:
             if row.state not in FINAL_STATES:
                 row.state, row.finished = "failed", time.monotonic()

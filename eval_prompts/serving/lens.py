@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from eval_prompts.answers import Prompt, Settings, Stream
 from eval_prompts.serving.limits import Limits
+from eval_prompts.serving.local import in_a_thread_that_ends
 from eval_prompts.serving.served import Loader, Report, Served
 from eval_prompts.serving.status import LifeState, Status
 from tuning import __version__
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from eval_prompts.models.strength import Strength
 
 log = logging.getLogger(__name__)
+
+OTHERS_OPENED = "Other models have been opened meanwhile: ask again."
 
 
 class Lens:
@@ -45,6 +48,7 @@ class Lens:
         self._served: Served | None = None
         self._streams: list[Stream] = []
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
         self._settled = threading.Event()
         self._loading: threading.Thread | None = None
         self._began = time.monotonic()
@@ -161,6 +165,43 @@ class Lens:
                 "machines cannot be read."
             )
         return pair
+
+    def open(self, loader: Loader) -> None:
+        """Load other models while the app runs, and answer with them from then on.
+
+        Those of now answer meanwhile, so both need room in memory for a while; what they have not finished by then ends
+        with a sentence. Raises UserError, and keeps the old ones, if the new ones cannot be used.
+        """
+        if self._loading is not None:
+            self._loading.join()
+        with self._opening:
+            opened: list[Served] = []
+            words_before = self._message
+
+            def broken(words: str) -> None:
+                if not opened or self._served is opened[0]:  # else others answer by now
+                    self._fail(words)
+
+            try:
+                served = in_a_thread_that_ends(lambda: loader.load(self._report, broken))
+            except UserError:
+                self._message, self._progress = words_before, None
+                raise
+            except Exception as error:
+                log.exception("Other models could not be opened")
+                self._message, self._progress = words_before, None
+                raise UserError(loader.failed) from error
+            with self._lock:
+                opened.append(served)
+                old, self._served, self.loader = self._served, served, loader
+                left = [stream for stream in self._streams if not stream.done]
+                self._streams = []
+                self._state, self._message, self._progress = "ready", "ready", None
+                self._settled.set()
+        for stream in left:
+            stream.fail(OTHERS_OPENED)
+        if old is not None:
+            old.close()
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter (folder, Hub id or 'starter'; None for none) on the tuned side while the app runs.

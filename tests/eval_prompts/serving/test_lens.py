@@ -176,6 +176,42 @@ def test_two_adapters_are_compared_while_the_app_runs_and_the_base_comes_back(
     assert [answer.text for answer in lens.ask(["Same?"], Settings(max_new_tokens=20)).result()] == before
 
 
+def test_other_models_are_opened_while_the_app_runs(lens, tiny_model_path, tiny_adapter_path, tmp_path):
+    lens.start()
+    lens.wait_ready(60)
+    few = Settings(max_new_tokens=8)
+    before = [answer.text for answer in lens.ask(["Same?"], few).result()]
+    with pytest.raises(UserError, match="holds no model"):
+        lens.open(LocalLoader(str(tmp_path), None, device="cpu"))
+    assert [answer.text for answer in lens.ask(["Same?"], few).result()] == before
+    assert lens.status().message == "ready"
+    other = shutil.copytree(tiny_model_path, tmp_path / "other")
+    running = lens.ask(["Long"], Settings(max_new_tokens=400))
+    lens.open(LocalLoader(str(other), None, tuned_model=str(tiny_model_path), device="cpu"))
+    with pytest.raises(UserError, match="Other models have been opened"):
+        running.result()
+    status = lens.status()
+    assert (status.state, status.model, status.adapter.kind) == ("ready", str(other), "model")
+    base, tuned = lens.ask(["Same?"], few).result()
+    assert base.text == tuned.text == before[0]
+    lens.open(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu"))
+    assert [answer.text for answer in lens.ask(["Same?"], few).result()] == before
+
+
+def test_what_failed_to_load_gives_way_to_what_is_opened(tiny_model_path):
+    with Lens(LocalLoader("/no/such/model", None, device="cpu")) as lens:
+        lens.start()
+        with pytest.raises(UserError):
+            lens.wait_ready(60)
+        with pytest.raises(UserError, match="still/none"):
+            lens.open(LocalLoader("/still/none", None, device="cpu"))
+        with pytest.raises(UserError, match="such/model"):
+            lens.ask(["Now?"])
+        lens.open(LocalLoader(str(tiny_model_path), None, device="cpu"))
+        lens.wait_ready(1)
+        assert lens.ask(["Now?"], Settings(max_new_tokens=3), sides=("base",)).result()[0].done
+
+
 def test_closing_ends_what_is_being_answered(tiny_model_path):
     lens = Lens(LocalLoader(str(tiny_model_path), None, device="cpu"))
     lens.start()
