@@ -21,6 +21,7 @@ from tuning.data.place import EMBEDDED
 from tuning.errors import UserError
 from tuning.ingest import tables
 from tuning.runs.run import Run, all_runs, runs_root
+from tuning.views import form as form_words
 from tuning.views import uploads
 
 if TYPE_CHECKING:
@@ -251,7 +252,10 @@ def filling() -> list[Work]:
         run, split = text(sent, "run"), text(sent, "split") or "test"
         config = Run(runs_root() / Path(run).name).config() if run else None
         source = config.data if config else text(sent, "source")
-        found = held_out(source, split, config)  # type: ignore[arg-type]  # checked there
+        try:
+            found = held_out(source, split, config)  # type: ignore[arg-type]  # checked there
+        except UserError as error:
+            raise UserError(form_words.without_folders(str(error))) from error
         name = Path(run or source.partition("?")[0]).stem or "data"
         return {
             "file": uploaded.keep_rows(found.rows, f"{name}-{split}"),

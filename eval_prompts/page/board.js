@@ -55,6 +55,12 @@
 		line.replaceChildren(...parts);
 	}
 
+	/** How tall an answer's frame is, in rem: as the longest answer that was asked for needs, and no taller than usual. */
+	function frameOf(view) {
+		const longest = Number(/^[\d,]+/.exec(view.settings)?.[0].replaceAll(",", "")) || 300;
+		return Math.min(25, 10 + longest / 10);
+	}
+
 	function toggle(label, key, apply) {
 		const box = el("input", { type: "checkbox" });
 		box.checked = lens.preference(key);
@@ -281,6 +287,7 @@
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
 			drawTally(tally, view);
 			asked.update(view);
+			list.style.setProperty("--ll-row", `${frameOf(view)}rem`);
 			list.dataset.running = String(view.running);
 			onlyDiffering.hidden = view.rows.length === 1;
 			nothing.hidden = view.running || view.rows.length === 1 || list.dataset.filter !== "differs" || view.rows.some((row) => row.differs !== false);

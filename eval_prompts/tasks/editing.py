@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from eval_prompts.tasks.files import FRACTION, NAME, SETTINGS, WHOLE, scorers_of
 from eval_prompts.tasks.questions import columns_of, make_questions, mapping_of
 from eval_prompts.tasks.scorers.base import Scorer
 from eval_prompts.tasks.scorers.names import KINDS
+from eval_prompts.tasks.tables import Table
 from eval_prompts.tasks.task import Question, Task, as_text
 from eval_prompts.tasks.uploaded import table_of
 from tuning.data.chat import PromptFormat
@@ -27,6 +29,8 @@ LISTED = frozenset({"text"})
 """Options that take several texts, one a line."""
 HIDDEN = frozenset({"own"})
 """Scorers that the page does not offer: code comes from files of this machine alone."""
+
+ENCODING = re.compile(r": with --encoding (\S+) it reads")
 
 T = TypeVar("T")
 
@@ -164,7 +168,7 @@ def questions_of(
     named = sent.get("columns")
     named = {str(part): str(column) for part, column in named.items() if column} if isinstance(named, dict) else {}
     if isinstance(given.get("file"), str):
-        table = table_of(given["file"])
+        table = read_upload(given["file"])
         source = given["file"].partition("/")[2]
         numbered: Sequence[tuple[int, Mapping[str, Any]]] = table.rows
         unit = table.unit
@@ -178,7 +182,18 @@ def questions_of(
     draft.columns = columns_of(row for _, row in numbered)
     draft.rows = [row for _, row in numbered[:SHOWN_ROWS]]
     draft.parts = guessed(draft.columns, named, source)
+    if not {"question", "messages"} & draft.parts.keys() and not format.fields:
+        raise UserError(f"{source}: choose which column is the question (there are {', '.join(draft.columns)}).")
     return make_questions(numbered, format, scorers, source=source, unit=unit, named=draft.parts)
+
+
+def read_upload(name: str) -> Table:
+    """The rows of an uploaded file. Raises UserError, in words that do not speak of the command line."""
+    try:
+        return table_of(name)
+    except UserError as error:
+        words = str(error).replace(", or give its --encoding", "")
+        raise UserError(ENCODING.sub(r": save it as UTF-8; as \1 it reads", words)) from None
 
 
 def guessed(columns: Sequence[str], named: Mapping[str, str], source: str) -> dict[str, str]:

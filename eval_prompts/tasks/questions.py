@@ -10,7 +10,7 @@ from typing import Any
 from eval_prompts.tasks.scorers.base import Scorer
 from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.task import Question, as_text
-from tuning.data.chat import Message, PromptFormat, is_message
+from tuning.data.chat import Message, PromptFormat, check_question, is_message
 from tuning.errors import UserError
 
 MOST = 100_000
@@ -108,6 +108,10 @@ def _question(
         text = format.user_turn({name: as_text(columns.get(name, ""), name) for name in format.fields})
     if not text:
         raise UserError(f"{where}, {parts.get('question', 'question')}: the question is empty.")
+    try:
+        check_question(text)
+    except UserError as error:
+        raise UserError(f"{where}, {parts.get('question', 'question')}: {error}") from None
     if not messages:
         for name in needed(format):
             if not as_text(columns.get(name, "")).strip():

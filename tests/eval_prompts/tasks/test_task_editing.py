@@ -26,7 +26,7 @@ def upload(tmp_path):
     def send(name, text):
         place = tmp_path / "received" / name
         place.parent.mkdir(exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        place.write_bytes(text if isinstance(text, bytes) else text.encode())
         return uploaded.keep(place, place.parent)
 
     return send
@@ -93,6 +93,14 @@ def test_columns_are_guessed_and_the_guess_is_corrected(upload):
         ({"columns": {"question": "frage"}}, "questions", "q.csv: the column 'frage' for question is not there"),
         ({"questions": {"file": "0123456789abcdef/q.csv"}}, "questions", "no longer there"),
         ({"questions": {"file": "../../etc/passwd"}}, "questions", "no longer there"),
+        ({"questions": "a,b\n1,2\n"}, "questions", "choose which column is the question .there are a, b"),
+        ({"questions": "question\na\0b\n"}, "questions", "line 2, question: The question holds a NUL byte"),
+        (
+            {"questions": "question\n" + "x" * 20_001},
+            "questions",
+            "line 2, question: The question has 20,001 characters",
+        ),
+        ({"questions": b"question\ncaf\xe9\n"}, "questions", "column 4.: save it as UTF-8; as cp1252 it reads “café”"),
         ({"questions": None}, "questions", "questions: paste some"),
         ({"questions": {"task": "nothing"}}, "questions", "There is no task 'nothing'"),
     ],
@@ -100,6 +108,8 @@ def test_columns_are_guessed_and_the_guess_is_corrected(upload):
 def test_each_fault_is_one_sentence_under_its_field(upload, fields, field, words):
     file = upload("q.csv", "question,answer,country\nWhere?,here,Mali\nWhen?,,Peru\n")
     catalogue.save_task(editing.read_draft(form(file, name="taken")).task)
+    if isinstance(fields.get("questions"), str | bytes):
+        fields = {"questions": {"file": upload("r.csv", fields["questions"])}, "user": ""}
     draft = editing.read_draft(form(file) | fields)
     assert list(draft.problems) == ([field] if field else [])
     assert (draft.task is None) == bool(field)
