@@ -17,6 +17,7 @@ from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.loss_curve import read_curve
+from eval_prompts.most_changed import most_changed
 from eval_prompts.progress import told_loading
 from eval_prompts.report import check_writable, write
 from eval_prompts.scoring import command as scoring_command
@@ -239,8 +240,12 @@ def run_compare(options: argparse.Namespace) -> None:
         status = load(lens)
         task = named or task_of(options, status)
         answers, verdicts = ask_task(lens, task, questions, settings, SIDES[options.sides])
+        picture, without = None, ""
+        if options.sides == "both":
+            picture, without = most_changed(lens, task, questions, answers, settings.temperature == 0)
     curve = read_curve(status.adapter.path) if status.adapter else None
     comparison = Comparison(status, settings, answers, verdicts, known_votes(status), curve, task, questions)
+    comparison = replace(comparison, picture=picture, remarks=[without] if without else [])
     if len(questions) <= 20:
         for number, group in comparison.groups:
             print(comparison.asked(number).text)

@@ -20,6 +20,7 @@ from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer,
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Prompt, Settings
+    from eval_prompts.lens.picture import Picture
     from eval_prompts.serving.status import Status
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}
@@ -50,6 +51,8 @@ class Comparison:
     created: float = field(default_factory=time.time)
     prompts: Sequence[Prompt] = ()
     remarks: Sequence[str] = ()
+    picture: Picture | None = None
+    """The most changed answer, read token by token."""
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``answers.json``."""
@@ -81,6 +84,7 @@ class Comparison:
             ],
             "summary": summary((side, found.python) for side, found in judgements if found.python),
             "votes": list(self.votes),
+            "lens": self.picture and self.picture.to_dict(),
             "remarks": list(self.remarks),
         }
 

@@ -11,6 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from eval_prompts.comparison import Comparison, facts
+from eval_prompts.lens.picture import picture_html
 from eval_prompts.loss_curve import svg
 from eval_prompts.tasks.verdicts import Change, Judgement
 from tuning.errors import UserError
@@ -136,8 +137,17 @@ def page(comparison: Comparison) -> str:
         table=table_html(comparison),
         votes=paragraphs("votes", [*comparison.remarks, *comparison.votes]),
         curve=curve_html(comparison),
+        lens=lens_html(comparison),
         rows="\n".join(rows),
     )
+
+
+def lens_html(comparison: Comparison) -> str:
+    """The most changed answer token by token; '' where none was read."""
+    picture = comparison.picture
+    if picture is None:
+        return ""
+    return picture_html(picture, comparison.titles, comparison.asked(picture.number).text)
 
 
 def table_html(comparison: Comparison) -> str:
