@@ -39,7 +39,7 @@ SIDES: dict[str, tuple[Side, ...]] = {
     "tuned": ("tuned",),
 }
 KEPT = (
-    "model", "adapter", "device", "precision", "quantize", "prefer_hub", "chat_template", "thinking",
+    "model", "adapter", "tuned_model", "device", "precision", "quantize", "prefer_hub", "chat_template", "thinking",
     "generation_defaults", "trust_remote_code",
 )  # fmt: skip
 """Options that load the same models again."""

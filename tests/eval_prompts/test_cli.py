@@ -72,6 +72,17 @@ def test_a_whole_model_is_asked_as_the_tuned_side(tiny_model_path, tmp_path, cap
     assert "not both" in capsys.readouterr().err
 
 
+def test_a_scoring_that_is_resumed_loads_the_whole_model_again():
+    from argparse import Namespace
+
+    from eval_prompts.__main__ import new_lens
+    from eval_prompts.scoring.command import KEPT
+
+    named = {"model": "owner/base", "tuned_model": "owner/tuned", "precision": "auto"}
+    loader = new_lens(Namespace(sides="both", **{name: named.get(name) for name in KEPT})).loader
+    assert (loader.model, loader.adapter, loader.tuned_model) == ("owner/base", None, "owner/tuned")
+
+
 def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_model_path, tiny_adapter_path):
     questions = [
         {"task_id": n, "text": f"Add {n}.", "code": "", "test_list": [f"assert add({n}) == {n}"]} for n in range(3)
