@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,8 +139,6 @@ def plain_changes(subject: Subject) -> dict[str, Change] | str:
     The scale is alpha / rank (LoRA, https://arxiv.org/abs/2106.09685), with rsLoRA alpha / sqrt(rank)
     (https://arxiv.org/abs/2312.03732).
     """
-    import re
-
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -281,7 +280,9 @@ def with_adapter(base: PreTrainedModel, subject: Subject) -> Any:
         tensors = load_file(subject.adapter / WEIGHTS_FILE)
         result: Any = set_peft_model_state_dict(tuned, tensors)
     except Exception as error:
-        raise UserError(f"The adapter {subject.name} does not fit this base: {first_line(error)}") from error
+        mismatch = re.search(r"size mismatch for (\S+?):", str(error))
+        reason = f"{mismatch[1].removeprefix(PREFIX)} has another shape there" if mismatch else first_line(error)
+        raise UserError(f"The adapter {subject.name} does not fit this base: {reason}.") from error
     if result.unexpected_keys:
         raise UserError(
             f"The adapter {subject.name} is for another base: {len(result.unexpected_keys)} of its {len(tensors)} "

@@ -15,8 +15,7 @@ from tuning.exports.subject import Subject
 GEMMA: dict[str, Any] = {"head_dim": 8, "query_pre_attn_scalar": 8, "tie_word_embeddings": True, "sliding_window": 16}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
-    "llama, tied head": ("llama", {"tie_word_embeddings": True}),
-    "llama with biases": ("llama", {"attention_bias": True}),
+    "llama, tied head": ("llama", {"tie_word_embeddings": True, "attention_bias": True}),
     "llama 3.1 positions": (
         "llama",
         {

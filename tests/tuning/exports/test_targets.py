@@ -148,3 +148,11 @@ def test_without_llama_cpp_a_gguf_is_yellow_and_says_which_extra_to_install(subj
     proof = formats.export(subject, tmp_path / "out", "gguf", "F16").certificate
     assert proof.colour == "yellow"
     assert "lora-lens[gguf]" in proof.sentence
+
+
+def test_an_adapter_of_another_size_names_the_layer(subject, tmp_path):
+    other = write_model(tmp_path / "wide", "llama", {"hidden_size": 64})
+    moved = subjects.of_adapter(subject.adapter, str(other))
+    words = refuse(lambda: formats.export(moved, tmp_path / "out", "merged"))
+    assert "layers.0" in words
+    assert "has another shape there" in words
