@@ -112,7 +112,7 @@
 			body.replaceChildren(el("h2", {}, `What ${report.adapter} changes`), verdicts, lens.status?.owner ? strengthForm(report, (wish) => lens.asked(server.set_strength, wish), () => lens.asked(server.keep_strength, {})) : "", one, report.modules.length ? heatMap(report, (words) => setText(one, words)) : "", leftOut(report) || "");
 		}
 		button.addEventListener("click", () => open(panel.hidden));
-		document.addEventListener("click", (event) => {
+		document.addEventListener("pointerdown", (event) => {
 			if (root.contains(event.target)) return;
 			panel.hidden = true;
 			button.setAttribute("aria-expanded", "false");
