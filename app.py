@@ -15,7 +15,7 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept fo
 import gradio as gr
 from fastapi import FastAPI
 
-from eval_prompts import compare_tab, lens_tab, results_tab, score_tab
+from eval_prompts import compare_tab, lens_tab, results_tab, score_tab, task_endpoints_tab
 from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts import score_endpoints_tab as scoring_endpoints
 from eval_prompts.scoring.scorings import Scorings
@@ -102,6 +102,7 @@ def build_page(
                 )
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
+        task_endpoints_tab.build(lens, tasks, owns)
         training_endpoints.build(training)
         scoring_endpoints.build(scorings, owns, results_for_all)
         page.unload(forget)

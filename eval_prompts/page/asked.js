@@ -79,6 +79,7 @@
 			if (!asked) return;
 			const many = asked.last > asked.first;
 			const task = asked.asking > 1;
+			progress.hidden = !task;
 			setText(changes, changeWords(asked));
 			const left = running ? timeWords(asked.seconds_left) : "";
 			setText(progress, !task ? "" : running || asked.answered < asked.asking ? [`${asked.answered.toLocaleString("en")} of ${asked.asking.toLocaleString("en")} questions answered`, left, running ? "" : "stopped"].filter(Boolean).join(" \u00b7 ") : `${asked.asking.toLocaleString("en")} questions answered`);
@@ -91,7 +92,7 @@
 			const from = asked.last * asked.size;
 			next.hidden = running || !task || from >= asked.count || asked.answered < asked.asking;
 			setText(next, `Ask ${(from + 1).toLocaleString("en")} to ${Math.min(asked.count, lens.task.owner ? asked.count : from + asked.size).toLocaleString("en")}`);
-			reports.hidden = running && !asked.answered;
+			reports.style.visibility = running && !asked.answered ? "hidden" : ""; // its room is kept: nothing moves while text arrives
 		}
 
 		return {

@@ -132,8 +132,10 @@ def test_bad_options_are_refused_in_words(options, part):
 def test_the_endpoints_explain_themselves(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     asking = {"/ask", "/ask_probes", "/ask_pairs", "/rate", "/undo", "/results", "/status", "/tasks", "/use_task"}
+    tasks = {"/save_task", "/delete_task", "/export_task", "/preview_task"}
+    lens = {"/token_lens", "/adapter_report", "/use_strength"}
     training = {"/start_training", "/training_events", "/stop_training", "/runs", "/use_adapter"}
-    assert set(endpoints) == asking | training
+    assert asking | tasks | lens | training <= set(endpoints)
     assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
     assert "streams their answers" in endpoints["/ask"]["description"]
     parameters = {each["parameter_name"]: each for each in endpoints["/ask"]["parameters"]}

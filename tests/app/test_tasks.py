@@ -42,6 +42,16 @@ def test_the_apps_task_is_asked_and_judged_and_another_can_be_named(client):
         client.predict(question="Why?", task="pyhton", api_name="/ask")
     with pytest.raises(Exception, match="There is no task '/etc/passwd'"):
         client.predict(question="Why?", task="/etc/passwd", api_name="/ask")
+    shown = client.predict(task="capitals", number=2, api_name="/preview_task")
+    assert shown["turns"][1] == {"role": "user", "content": "In South America: What is the capital of Peru?"}
+    assert "In South America" in "".join(shown["tokens"])
+    written = client.predict(task="capitals", api_name="/export_task").replace("capitals", "kept")
+    assert client.predict(content=written, api_name="/save_task")["questions"] == 2
+    assert client.predict(task="kept", number=1, api_name="/preview_task")["references"] == ["Bamako"]
+    with pytest.raises(Exception, match="line 1, questions: there are none"):
+        client.predict(content="name: x", api_name="/save_task")
+    assert client.predict(task="kept", api_name="/delete_task")
+    assert "kept" not in {task["name"] for task in client.predict(api_name="/tasks")}
     assert client.predict(task="python", api_name="/use_task")["title"] == "Python"
     assert len(client.predict(question="", blind=False, max_new_tokens=4, api_name="/ask_pairs")) == 5
 
