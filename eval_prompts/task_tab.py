@@ -52,6 +52,7 @@ def build(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool])
         apply_default_css=False,
         scorers=editing.scorer_list(),
         settings=tasks.task.settings.to_dict(),
+        count=len(tasks.task.questions),
     )
 
 

@@ -31,6 +31,7 @@
 	/** Builds the picker inside `root`. */
 	lens.mountTasks = function (root, props, server) {
 		let told = { tasks: [], default: null, owner: false };
+		let pressed = false; // until then the button's words are those that the page was built with
 		let applied = JSON.stringify(["", props.settings]); // the page was built with these
 		const choice = el("select", { id: "ll-task-choice" });
 		const about = el("p", { class: "ll-task-about" });
@@ -88,7 +89,9 @@
 
 		/** Has the button and the settings follow the task, and the empty board its questions. */
 		function changed() {
-			document.getElementById("ll-task-changed")?.click();
+			const asBuilt = !pressed && !lens.task.anew && !lens.task.name && lens.task.summary.questions === props.count && props.count <= told.size;
+			if (!asBuilt) document.getElementById("ll-task-changed")?.click();
+			pressed = pressed || !asBuilt;
 			for (const listener of listeners) listener(lens.task);
 		}
 		lens.choosePage = function (page) {
