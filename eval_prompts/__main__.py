@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from eval_prompts import lens_command, strength_command
 from eval_prompts.asked_report import votes_on
@@ -27,10 +26,9 @@ from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.of_adapter import default_task
-from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.verify import add_verify_command
 from eval_prompts.votes import command
-from tuning import __version__
+from tuning.command_line import Parser, add_version, program
 from tuning.data.chat import check_question
 from tuning.errors import UserError
 from tuning.models.weights import Choices
@@ -40,24 +38,12 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.tasks.task import Task
 
-COMMANDS = ("ask", "compare", "score", "judge", "tasks", "tokens", "lens", "strength", "adapter", "verify", "votes")
 SIDES = scoring_command.SIDES
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, and where to read more; exits with 2."""
-        unknown = re.match(r"argument command: invalid choice: '([^']*)'", message)
-        if unknown:
-            message = f"there is no command {unknown[1]!r}{nearest(unknown[1], COMMANDS)}"
-        self.exit(2, f"error: {message.rstrip('.')}. ({self.prog} --help lists what there is.)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="preset, folder, GGUF file or Hub id[@REVISION]")
     common.add_argument("--adapter", help="adapter folder, Hub id, or 'starter', which is the default")
     common.add_argument("--tuned-model", help="instead of an adapter a whole model: folder, GGUF file or Hub id[@REV]")
@@ -84,8 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
 
-    parser = Parser(prog="python -m eval_prompts", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"LoRA Lens {__version__}")
+    parser = Parser(prog=program("python -m eval_prompts"), description=__doc__)
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     judge_command.add(commands)
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
@@ -266,8 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted, and
     what ``score`` has a gate end with (:class:`eval_prompts.scoring.gate.Exit`)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    options = build_parser().parse_args(arguments)
     try:
+        options = build_parser().parse_args(arguments)
         return int(options.run(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

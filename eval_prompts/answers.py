@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
 from tuning.data.thinking import Thought, split_thinking
@@ -91,7 +92,7 @@ class Settings:
         return text[: min(found)] if found else text
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -162,6 +163,11 @@ class Ahead:
     def of(cls, rows: Sequence[Row], at_once: int = 0) -> Ahead:
         """These rows come first; nothing is said of a request that is next."""
         return cls(len(rows), len({id(row.stream) for row in rows}), at_once) if rows else cls()
+
+
+def ending_words(state: str, cap: str = "the token cap", stopped: str = "stopped by hand") -> str:
+    """How an answer ended, in words: the one place that has them. A state that is no end is told as it is."""
+    return {"ended": "ended by itself", "capped": f"hit {cap}", "cancelled": stopped}.get(state, state)
 
 
 @dataclass(eq=False)
@@ -359,11 +365,14 @@ class Stream:
                     return
                 due = time.monotonic() + interval
                 with self._changed:
-                    self._changed.wait_for(lambda seen=version: self._version != seen, timeout=0.5)
+                    self._changed.wait_for(partial(self._is_newer_than, version), timeout=0.5)
                     self._changed.wait_for(lambda: self.done, timeout=max(0.0, due - time.monotonic()))
         finally:
             if not self.done:
                 self.cancel()
+
+    def _is_newer_than(self, version: int) -> bool:
+        return self._version != version
 
     def result(self) -> list[Answer]:
         """Wait for the end and return the complete answers. Raises UserError if the request failed."""

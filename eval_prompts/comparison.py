@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.answers import ending_words
 from eval_prompts.judging.verdict import summary
 from eval_prompts.loss_curve import LossCurve
 from eval_prompts.showing.compare_view import adapter_names
@@ -21,11 +22,13 @@ from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer,
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Prompt, Settings
     from eval_prompts.lens.picture import Picture
+    from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from tuning.data.chat import Message
 
 PROBE_IDS = {probe.question: probe.id for probe in PROBES}
-SIDE_TITLES = {"base": "Base", "tuned": "Tuned"}
-SIDES = ("base", "tuned")
+SIDE_TITLES: Mapping[Side, str] = {"base": "Base", "tuned": "Tuned"}
+SIDES: tuple[Side, Side] = ("base", "tuned")
 FIRST = {Change.WORSE: 0, Change.BETTER: 1}
 """Regressions come first, then what got better, then the rest in its own order."""
 Key = tuple[str, int]
@@ -121,7 +124,7 @@ class Comparison:
         text = next(answer.question for answer in self.answers if answer.index == number)
         return self.task.question_of(text) or Question("", text, columns={"question": text})
 
-    def messages(self, number: int) -> Sequence[Mapping[str, str]]:
+    def messages(self, number: int) -> Sequence[Message]:
         """The conversation that the answers to a question follow."""
         if number < len(self.prompts):
             return self.prompts[number].messages
@@ -155,7 +158,7 @@ class Comparison:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created))
 
     @property
-    def titles(self) -> dict[str, str]:
+    def titles(self) -> Mapping[Side, str]:
         """What both sides are called: Base and Tuned, or the names of two adapters that are compared."""
         return adapter_names(self.status) or SIDE_TITLES
 
@@ -245,9 +248,8 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
 
 def ending(answer: Answer) -> str:
     """How an answer ended, in words."""
-    words = {"ended": "ended by itself", "capped": "hit the token cap", "cancelled": "stopped by hand"}
     still = " while still thinking" if answer.done and answer.thinks_still else ""
-    return words.get(answer.state, answer.state) + still
+    return ending_words(answer.state) + still
 
 
 def facts(answer: Answer) -> str:

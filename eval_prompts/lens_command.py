@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eval_prompts.lens.set_figures import TextSet
     from eval_prompts.serving.lens import Lens
     from eval_prompts.tasks.task import Task
+    from tuning.command_line import Parser
     from tuning.data.chat import Message
     from tuning.data.cleaning import Row
 
@@ -54,7 +55,7 @@ class Text:
     written: Written
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+def add(commands: argparse._SubParsersAction[Parser], common: Parser) -> None:
     """Add the command to a command line; ``common`` has the options that name the pair and the task."""
     command = commands.add_parser("lens", parents=[common], help="what tuning changed over a whole set of texts")
     command.add_argument("--suite", type=Path, help="JSON lines with questions and solutions (MBPP, HumanEval)")

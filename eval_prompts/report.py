@@ -147,7 +147,8 @@ def lens_html(comparison: Comparison) -> str:
     picture = comparison.picture
     if picture is None:
         return ""
-    return picture_html(picture, comparison.titles, comparison.asked(picture.number).text)
+    titles = {str(side): title for side, title in comparison.titles.items()}
+    return picture_html(picture, titles, comparison.asked(picture.number).text)
 
 
 def table_html(comparison: Comparison) -> str:
@@ -239,7 +240,7 @@ def answer_html(text: str) -> str:
             lexer = get_lexer_by_name(language or "python")
         except ClassNotFound:
             return html.escape(code)
-        return highlight(code, lexer, HtmlFormatter(nowrap=True))
+        return str(highlight(code, lexer, HtmlFormatter(nowrap=True)))
 
     renderer = MarkdownIt("commonmark", {"html": False, "highlight": colour}).disable(["image", "link", "autolink"])
-    return renderer.render(text)
+    return str(renderer.render(text))

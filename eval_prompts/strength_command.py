@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Settings
     from eval_prompts.serving.lens import Lens
     from eval_prompts.tasks.task import Task
+    from tuning.command_line import Parser
     from tuning.data.chat import Message
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5)
@@ -40,7 +41,7 @@ GENERAL_TOKENS = 60
 BARS = 30
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+def add(commands: argparse._SubParsersAction[Parser], common: Parser) -> None:
     """Add the command to a command line; ``common`` has the options that name the pair and the task."""
     command = commands.add_parser("strength", parents=[common], help="score and forgetting at several strengths")
     command.add_argument(

@@ -15,6 +15,7 @@ from tuning.files import write_json
 
 if TYPE_CHECKING:
     from eval_prompts.tasks.task import Task
+    from tuning.command_line import Parser
     from tuning.exports.certify.certificate import Certificate
     from tuning.exports.certify.engine import Engine
     from tuning.exports.certify.measure import Scorer
@@ -24,7 +25,7 @@ RED = 3
 """The exit code of a red certificate."""
 
 
-def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_verify_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to a command line."""
     verify = commands.add_parser("verify", help="whether a GGUF or a merged model holds base and adapter")
     verify.add_argument("artefact", type=Path, help="a GGUF file, a folder with one, or a merged model's folder")

@@ -77,6 +77,19 @@ def replace_folder(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a folder whose place another one may hold already: see :func:`replace_folder`."""
+    fresh = folder.with_name(f".{folder.name}.new")
+    remove(fresh)
+    try:
+        yield fresh
+        replace_folder(fresh, folder)
+    except BaseException:
+        remove(fresh)
+        raise
+
+
 def recover_folder(folder: Path) -> None:
     """Finish a replacement that a crash interrupted. Does nothing where the writer of the new folder was faster."""
     old = _set_aside(folder)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eval_prompts.answers import Ahead, Row, Stream
+from eval_prompts.answers import Ahead, Row, State, Stream
 from eval_prompts.decoding.sampling import choose_tokens, generator_for
 from eval_prompts.decoding.tokenizers import by_side, decoder
 from tuning.data.chat import encode_messages
@@ -297,12 +297,12 @@ class Engine:
         for stream in _streams(rows):
             stream.notify()
 
-    def _retire(self, row: Row, state: str) -> None:
+    def _retire(self, row: Row, state: State) -> None:
         self._active.remove(row)
         self._backend.leave(row)
         self._finish(row, state)
 
-    def _finish(self, row: Row, state: str) -> None:
+    def _finish(self, row: Row, state: State) -> None:
         row.state, row.finished = state, time.monotonic()
         row.stream.notify()
 

@@ -12,7 +12,7 @@ read from the loaded model. Whatever is not understood is refused with the reaso
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -64,11 +64,11 @@ class Family:
         return [name for name in names if name is not None]
 
 
-AFTER_EACH = {
-    "after_attention": "post_attention_layernorm",
-    "before_mlp": "pre_feedforward_layernorm",
-    "after_mlp": "post_feedforward_layernorm",
-}
+AFTER_EACH = Family(
+    after_attention="post_attention_layernorm",
+    before_mlp="pre_feedforward_layernorm",
+    after_mlp="post_feedforward_layernorm",
+)
 
 FAMILIES: dict[str, Family] = {
     "LlamaForCausalLM": Family(),
@@ -77,8 +77,8 @@ FAMILIES: dict[str, Family] = {
     "Qwen3ForCausalLM": Family(head_norm="per head"),
     "SmolLM3ForCausalLM": Family(),
     "GemmaForCausalLM": Family(),
-    "Gemma2ForCausalLM": Family(**AFTER_EACH, caps_attention=True, caps_logits=True),
-    "Gemma3ForCausalLM": Family(**AFTER_EACH, head_norm="per head", caps_logits=True),
+    "Gemma2ForCausalLM": replace(AFTER_EACH, caps_attention=True, caps_logits=True),
+    "Gemma3ForCausalLM": replace(AFTER_EACH, head_norm="per head", caps_logits=True),
     "Phi3ForCausalLM": Family(
         qkv=("qkv_proj",),
         gate_up=("gate_up_proj",),
@@ -161,7 +161,7 @@ def plan_of(model: PreTrainedModel) -> Plan:
 
 def layer_plan(family: Family, config: Any, layer: nn.Module, index: int) -> LayerPlan:
     """One layer's plan; see :func:`plan_of`."""
-    attention, mlp = layer.self_attn, layer.mlp
+    attention, mlp = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
     head_norms = set() if family.head_norm == "none" else {"q_norm", "k_norm"}
     check_children(layer, {"self_attn", "mlp", *family.norms, *family.idle})
     check_children(attention, {*family.qkv, "o_proj", *head_norms})
@@ -172,11 +172,12 @@ def layer_plan(family: Family, config: Any, layer: nn.Module, index: int) -> Lay
     if not getattr(attention, "is_causal", True):
         raise NotUnderstood("its attention looks ahead")
     window = config.sliding_window if family.window_of_config else getattr(attention, "sliding_window", None)
+    numbers: Any = attention  # torch's types know of no numbers among a module's attributes
     return LayerPlan(
         heads=config.num_attention_heads,
         key_heads=config.num_key_value_heads,
-        head_size=attention.head_dim,
-        scale=float(attention.scaling),
+        head_size=numbers.head_dim,
+        scale=float(numbers.scaling),
         window=window,
         cap=config.attn_logit_softcapping if family.caps_attention else None,
         rotary=rotary_kind(config, index) if getattr(attention, "use_rope", True) else None,
@@ -197,7 +198,7 @@ def embedding_scale(family: Family, config: Any, embedding: nn.Module) -> float:
     if type(embedding) is nn.Embedding:
         return float(config.embedding_multiplier) if family.multiplies else 1.0
     if isinstance(embedding, nn.Embedding) and type(embedding).__name__.endswith("TextScaledWordEmbedding"):
-        return float(embedding.embed_scale)
+        return float(embedding.get_buffer("embed_scale"))
     raise NotUnderstood(f"its embedding is a {type(embedding).__name__}")
 
 
@@ -224,7 +225,7 @@ def norm_weight(norm: nn.Module) -> tuple[torch.Tensor, float]:
     Some families store the weight's difference from one; the module itself is asked which. Raises NotUnderstood if it
     is no RMS norm (Zhang and Sennrich, 2019).
     """
-    weight = norm.weight.detach()
+    weight = norm.get_parameter("weight").detach()
     epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
     if epsilon is None:
         raise NotUnderstood(f"its {type(norm).__name__} is not an RMS norm")

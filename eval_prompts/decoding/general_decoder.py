@@ -78,12 +78,12 @@ class GeneralDecoder:
         allowance = prefill_tokens
         for row in rows:
             if row in self._caches and allowance > 0:
-                side = self._sides[row.side]
-                if side.refeeds(row):
+                model = self._sides[row.side]
+                if model.refeeds(row):
                     self._caches[row], row.fed = None, 0
                 count = min(len(row.ids) - row.fed, allowance) if self.batches else len(row.ids) - row.fed
                 allowance -= count if self.batches else 0
-                result, self._caches[row] = side.feed(row, count, self._caches[row])
+                result, self._caches[row] = model.feed(row, count, self._caches[row])
                 if row.fed == len(row.ids):
                     ready.append(row)
                     logits.append(result)
@@ -155,8 +155,9 @@ class SideModel:
             return model
         fast = copy.deepcopy(model, {id(part): part for part in (*model.parameters(), *model.buffers())})
         for name in names:
-            ours = root.get_submodule(name) if has_submodule(root, name) else model.get_submodule(name)
-            layer = FastLinear(ours, model.get_submodule(name))
+            own = linear_at(model, name)
+            ours = linear_at(root, name) if has_submodule(root, name) else own
+            layer = FastLinear(ours, own)
             fast.set_submodule(name, layer)
             self.products.append(layer.product)
             release_pages([ours.weight])
@@ -187,7 +188,15 @@ class FastLinear(nn.Linear):
 
 def can_speed_up(module: nn.Module) -> bool:
     """True for plain linear layers whose products oneDNN can hold."""
-    return type(module) in (nn.Linear, AdaptedLinear) and has_onednn(module.weight)
+    return isinstance(module, nn.Linear) and type(module) in (nn.Linear, AdaptedLinear) and has_onednn(module.weight)
+
+
+def linear_at(model: nn.Module, name: str) -> nn.Linear:
+    """The linear layer of that name. Raises TypeError if there is another kind of layer."""
+    module = model.get_submodule(name)
+    if not isinstance(module, nn.Linear):
+        raise TypeError(f"{name} is a {type(module).__name__}, not a linear layer")
+    return module
 
 
 def has_submodule(model: nn.Module, name: str) -> bool:

@@ -24,6 +24,8 @@ class GroupedWeight:
     def __init__(self, weight: torch.Tensor) -> None:
         """``weight`` is fp32; see :func:`can_group` for what fits."""
         coded = packed_codes(weight, four_bits) or packed_codes(weight, eight_bits)
+        if coded is None:
+            raise ValueError("The weight has more values than 8 bits hold.")
         self._codes, self._scales = coded
         self._planes = self._scales.shape[0] * GROUP // weight.shape[1]
         self.bits = 4 * self._planes

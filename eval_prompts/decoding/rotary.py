@@ -6,7 +6,7 @@ No table is kept: one for 128k positions would take hundreds of MiB, and a step 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,7 +40,7 @@ class Rotary:
     def angles(self, positions: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines [tokens, size] in fp32 for tokens at ``positions`` of texts of so many tokens."""
         frequencies = self.frequencies
-        if self.long_frequencies is not None:
+        if self.long_frequencies is not None and self.switch is not None:
             frequencies = torch.where(lengths[:, None] > self.switch, self.long_frequencies, frequencies)
         angle = positions[:, None].float() * frequencies
         cosine, sine = angle.cos() * self.scaling, angle.sin() * self.scaling
@@ -76,8 +76,9 @@ def rotaries_of(model: PreTrainedModel, family: Family, kinds: set[str]) -> dict
 def rotary_of(module: nn.Module, family: Family, kind: str) -> Rotary:
     """One of them: that of the layers of ``kind``, or of all where that is empty."""
     prefix = f"{kind}_" if kind else ""
-    rope_type = module.rope_type[kind] if kind else module.rope_type
-    parameters = module.config.rope_parameters[kind] if kind else module.config.rope_parameters
+    embedding: Any = module  # torch's types know of no settings among a module's attributes
+    rope_type = embedding.rope_type[kind] if kind else embedding.rope_type
+    parameters = embedding.config.rope_parameters[kind] if kind else embedding.config.rope_parameters
     frequencies = getattr(module, f"{prefix}original_inv_freq").detach().float()
     scaling = float(getattr(module, f"{prefix}attention_scaling"))
     if rope_type in CONSTANT:
@@ -86,6 +87,6 @@ def rotary_of(module: nn.Module, family: Family, kind: str) -> Rotary:
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
         switch = int(parameters["original_max_position_embeddings"])
-        long, _ = ROPE_INIT_FUNCTIONS["longrope"](module.config, frequencies.device, seq_len=switch + 1)
+        long, _ = ROPE_INIT_FUNCTIONS["longrope"](embedding.config, frequencies.device, seq_len=switch + 1)
         return Rotary(frequencies, scaling, long.float(), switch)
     raise NotUnderstood(f"it scales its positions by {rope_type}, which is not known of this family")

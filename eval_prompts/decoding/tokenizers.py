@@ -17,7 +17,7 @@ def by_side(
     tokenizers: PreTrainedTokenizerBase | Mapping[Side, PreTrainedTokenizerBase],
 ) -> dict[Side, PreTrainedTokenizerBase]:
     """The tokenizer of each side; one that is given alone is both sides'."""
-    if isinstance(tokenizers, dict):
+    if isinstance(tokenizers, Mapping):
         return dict(tokenizers)
     return dict.fromkeys(SIDES, tokenizers)
 

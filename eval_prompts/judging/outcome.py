@@ -113,10 +113,11 @@ def _plain(value: object, depth: int, nodes: list[int]) -> object:
     kind = type(value)
     if kind in SIMPLE:
         return value
-    if kind in (list, set, frozenset) or (isinstance(value, tuple) and kind.__len__ is tuple.__len__):
-        parts = [_plain(part, depth + 1, nodes) for part in value]
-        return tuple(parts) if isinstance(value, tuple) else kind(parts)
-    if kind is dict:
+    if isinstance(value, tuple) and type(value).__len__ is tuple.__len__:
+        return tuple(_plain(part, depth + 1, nodes) for part in value)
+    if isinstance(value, list | set | frozenset) and kind in (list, set, frozenset):
+        return type(value)(_plain(part, depth + 1, nodes) for part in value)
+    if isinstance(value, dict) and kind is dict:
         return {_plain(key, depth + 1, nodes): _plain(part, depth + 1, nodes) for key, part in value.items()}
     name = getattr(value, "name", None)
     raise _NotPlainError(f"an object of the class {name if isinstance(name, str) else kind.__name__}")

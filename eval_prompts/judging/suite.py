@@ -106,9 +106,10 @@ def score(
             if on_progress:
                 passed = {side: sum(_passes(outcome) for outcome in outcomes[side]) for side in SIDES}
                 on_progress(Progress(done, len(SIDES) * len(items), passed))
-    if any(outcome is None for side in SIDES for outcome in outcomes[side]):
+    base, tuned = ([outcome for outcome in outcomes[side] if outcome is not None] for side in SIDES)
+    if len(base) < len(items) or len(tuned) < len(items):
         raise UserError("Not every question of the suite was answered by both sides, so there is no score.")
-    return result(name, [item.id for item in items], outcomes["base"], outcomes["tuned"])
+    return result(name, [item.id for item in items], base, tuned)
 
 
 def result(

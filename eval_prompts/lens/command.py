@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import argparse
 
     from eval_prompts.lens.token_lens import Reading
+    from tuning.command_line import Parser
 
 MOST_CHANGED = 10
 
 
-def add_adapter_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_adapter_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to a command line."""
     adapter = commands.add_parser("adapter", help="what an adapter does to the weights, layer by layer")
     adapter.add_argument("adapter", help="adapter folder, Hub id, or 'starter'")

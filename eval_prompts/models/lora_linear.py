@@ -39,6 +39,9 @@ class AdaptedLinear(nn.Linear):
     ``weight`` is the very parameter of the untouched layer.
     """
 
+    down: torch.Tensor
+    up: torch.Tensor
+
     def __init__(self, untouched: nn.Linear, change: LowRank) -> None:
         super().__init__(untouched.in_features, untouched.out_features, bias=False, device="meta")
         self.weight = untouched.weight

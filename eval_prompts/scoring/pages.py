@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from eval_prompts.answers import ending_words
 from eval_prompts.report import answer_html, badge_html, highlight_css, one_line, paragraphs
 from eval_prompts.scoring.card import Card, points
 from eval_prompts.scoring.figures import Figures, TaskFigures
@@ -207,7 +208,7 @@ def _answer(task: TaskTable, number: int, side: str, title: str) -> str:
     answers = task.of(number, side)
     for answer in answers[:1]:
         badges = "".join(badge_html(Badge(**badge)) for badge in answer["badges"])
-        ending = "ended by itself" if answer["state"] == "ended" else "hit the token cap"
+        ending = ending_words(answer["state"])
         parts.append(
             f"{answer_html(answer['text'])}<footer>{answer['tokens']} tokens · {ending}"
             f'<div class="badges">{badges}</div></footer>'

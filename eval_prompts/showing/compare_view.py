@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
+from eval_prompts.answers import ending_words
 from eval_prompts.judging.extract import code
 from eval_prompts.models.adapters import public_name
 from eval_prompts.showing.code_diff import Line, diff_lines
@@ -74,12 +75,12 @@ def pace(tokens: int, seconds: float) -> list[str]:
 def ending(answer: Answer, cap: int) -> str:
     """How an answer ended, in words; empty while it has not."""
     still = " while still thinking" if answer.done and answer.thinks_still else ""
-    return {
-        "ended": f"ended by itself{still}",
-        "capped": f"hit the {cap:,}-token cap{still}",
-        "cancelled": "stopped by you",
-        "failed": "failed: ask again",
-    }.get(answer.state, "")
+    if answer.state == "failed":
+        return "failed: ask again"
+    if not answer.done:
+        return ""
+    words = ending_words(answer.state, f"the {cap:,}-token cap", "stopped by you")
+    return words if answer.state == "cancelled" else words + still
 
 
 def settings_words(settings: Settings) -> str:

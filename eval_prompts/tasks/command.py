@@ -14,12 +14,13 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.tasks.task import Task
+    from tuning.command_line import Parser
 
 SHOWN = 3
 """Questions of which the prompt is shown."""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and what it can do."""
     tasks = commands.add_parser("tasks", help="list tasks, show one, or check a task file")
     what = tasks.add_subparsers(dest="what", required=True, metavar="{list,show,check}")

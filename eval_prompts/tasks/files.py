@@ -116,7 +116,7 @@ def dump_task(task: Task) -> str:
 
 def dump_dict(told: Mapping[str, Any]) -> str:
     """The text of a task file with these fields."""
-    return yaml.dump(dict(told), Dumper=DUMPER, allow_unicode=True, sort_keys=False, width=100)
+    return str(yaml.dump(dict(told), Dumper=DUMPER, allow_unicode=True, sort_keys=False, width=100))
 
 
 def compose(text: str, source: str) -> yaml.MappingNode:

@@ -74,7 +74,7 @@ def make_questions(
         if name not in columns and name not in parts:
             raise UserError(f"{source}: user names the column {name!r}, which is not there{nearest(name, columns)}")
     seen: dict[str, int] = {}
-    questions = []
+    questions: list[Question] = []
     for number, row in rows:
         where = f"{source}, {unit} {number}"
         question = _question(row, parts, format, where, str(len(questions) + 1), folder)

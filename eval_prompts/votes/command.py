@@ -12,9 +12,10 @@ from tuning.files import write_whole
 
 if TYPE_CHECKING:
     from eval_prompts.votes.store import Ratings
+    from tuning.command_line import Parser
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[Parser]) -> None:
     """The command and its options."""
     votes = commands.add_parser("votes", help="say what people voted, or write the votes to a file")
     votes.add_argument("--ratings", help="SQLite file or database URL; default: DATABASE_URL, then the data folder")
@@ -125,12 +126,13 @@ def _export(ratings: Ratings, adapter: str | None, file: Path, form: str, whole:
     from eval_prompts.votes.names import find_contest
     from eval_prompts.votes.whole import export_whole
 
-    which = {}
+    tuned = base = None
     if adapter is not None:
         (title,) = _titles(ratings, adapter)
         contest = find_contest(ratings.contests(), title)
-        which = {"adapter": contest.tuned, "against": contest.base}
-    votes = ratings.votes(**which)
+        if contest is not None:
+            tuned, base = contest.tuned, contest.base
+    votes = ratings.votes(adapter=tuned, against=base)
     content, rows = (export_whole if whole else export)(votes, form)
     try:
         write_whole(file, content)

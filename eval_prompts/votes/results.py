@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.answers import ending_words
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.votes.bradley_terry import bradley_terry
 from eval_prompts.votes.names import contest_titles, find_contest, side_names, side_titles
@@ -207,6 +208,6 @@ def _past(pair: ShownPair, votes: Sequence[VotedPair], sides: dict[str, str]) ->
 
 def _told(side: Answered) -> dict[str, Any]:
     task = {"passes": "✓ does the task", "fails": "✗ fails the task"}.get((side.verdict or {}).get("task", ""), "")
-    state = {"ended": "ended by itself", "capped": "hit the cap", "cancelled": "stopped"}.get(side.state, side.state)
+    state = ending_words(side.state, "the cap", "stopped")
     words = [f"{side.tokens} tokens", state, *([task] if task else [])]
     return {"label": side.label, "words": " · ".join(words), "text": side.text[:LONGEST_TEXT]}

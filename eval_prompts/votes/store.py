@@ -288,11 +288,9 @@ class Ratings:
         return _pair(row)
 
     def _insert(self, table: Any) -> Any:
-        if self._engine.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert
-        return insert(table)
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        return (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(table)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -89,6 +89,7 @@ def open_engine(url: sql.URL, busy_seconds: float) -> sql.Engine:
         # A transaction that reads first and writes later could not wait for another writer. SQLite's own wait grows
         # longer with every try, so that of many processes one may starve: short waits give each the same chance.
         driver = connection.connection.driver_connection
+        assert driver is not None, "the connection is open here"
         driver.execute(f"PRAGMA busy_timeout={POLL_MILLISECONDS}")
         try:
             _wait(lambda: driver.execute("BEGIN IMMEDIATE"), busy_seconds)
@@ -184,7 +185,7 @@ def _ours(connection: sql.Connection, version: int) -> bool:
 
 def _layout(connection: sql.Connection) -> int:
     if connection.dialect.name == "sqlite":
-        return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
     if not sql.inspect(connection).has_table(layout.name):
         return 0
     return connection.execute(sql.select(layout.c.version)).scalar() or 0

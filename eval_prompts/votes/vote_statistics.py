@@ -109,8 +109,7 @@ def evidence(counted: Sequence[VotedPair]) -> dict[str, Any]:
         low, high = confidence_sequence(one.wins, one.losses)
         more = more_needed(one.wins, one.losses)
         claims[scope.value] = {"wins": one.wins, "of": one.votes, "low": low, "high": high, "more": more}
-    scope, better = found.claim if found.claim else (None, None)
-    holds_for = None if scope is None else scope.value
+    holds_for, better = (found.claim[0].value, found.claim[1]) if found.claim else (None, None)
     return {"holds_for": holds_for, "better": better, "main": found.main.value, "claims": claims}
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning import presets
 from tuning.errors import UserError
-from tuning.files import named_line
+from tuning.files import named_line, replacing
 from tuning.presets import Config
 from tuning.training.lora import trainable
 
@@ -94,9 +94,7 @@ def save(folder: Path, session: Session, progress: Progress, identity: dict[str,
         },
     }
     final = folder / f"step-{progress.step:06d}"
-    fresh = folder / f".{final.name}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    with replacing(final) as fresh:
         fresh.mkdir()
         (fresh / STATE).write_bytes(packed(state))
         manifest = {"step": progress.step, "sha256": digest(fresh / STATE), "version": VERSION}
@@ -104,11 +102,7 @@ def save(folder: Path, session: Session, progress: Progress, identity: dict[str,
         for path in (fresh / STATE, fresh / MANIFEST, fresh):
             flush_to_disk(path)
         shutil.rmtree(final, ignore_errors=True)
-        fresh.rename(final)
-        flush_to_disk(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
+    flush_to_disk(folder)
     for old in found(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return final

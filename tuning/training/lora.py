@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import re
-import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.data.place import PYTHON_SOURCES, is_place, parse
 from tuning.errors import UserError
-from tuning.files import replace_folder
+from tuning.files import replacing_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
 from tuning.quiet import quiet
@@ -106,19 +105,16 @@ def save_adapter(
     folder is replaced in one move, so a reader sees the old adapter or the new one. Raises OSError if the disk is
     full; the old adapter then stays.
     """
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
     try:
-        model.peft_config[ADAPTER].base_model_name_or_path = base
-        with quiet():
-            model.save_pretrained(fresh, save_embedding_layers=False)
-        (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        for name, text in (files or {}).items():
-            (fresh / name).write_text(text, encoding="utf-8")
-        (fresh / "README.md").write_text(model_card(base, record), encoding="utf-8")
-        replace_folder(fresh, folder)
-    except BaseException as error:
-        shutil.rmtree(fresh, ignore_errors=True)
+        with replacing_folder(folder) as fresh:
+            model.peft_config[ADAPTER].base_model_name_or_path = base
+            with quiet():
+                model.save_pretrained(fresh, save_embedding_layers=False)
+            (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            for name, text in (files or {}).items():
+                (fresh / name).write_text(text, encoding="utf-8")
+            (fresh / "README.md").write_text(model_card(base, record), encoding="utf-8")
+    except Exception as error:
         if "No space left" in str(error):
             # safetensors has an exception of its own for it
             raise OSError(errno.ENOSPC, "No space left on device", str(folder)) from error

@@ -61,7 +61,7 @@ def _average_by(program: Program, entry: Entry) -> Check:
     with program.open_session() as session:
         if found := stopped(AVERAGE_LABEL, session.run(program.source, Typist(program, AVERAGES[0][0]))):
             return found
-        places = EITHER_END
+        places: Sequence[int] = EITHER_END
         for numbers, expected in AVERAGES:
             outcome = session.evaluate(f"{entry.call}({'*' if spread else ''}{numbers})")
             if found := stopped(AVERAGE_LABEL, outcome):
@@ -73,7 +73,7 @@ def _average_by(program: Program, entry: Entry) -> Check:
 
 
 def _average_of_script(program: Program) -> Check | None:
-    places = EITHER_END
+    places: Sequence[int] = EITHER_END
     for numbers, expected in (AVERAGES[0], AVERAGES[-1]):
         typist = Typist(program, numbers)
         outcome = _run_script(program, typist, None if program.asks() else program.with_numbers(numbers))

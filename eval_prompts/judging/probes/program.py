@@ -84,8 +84,13 @@ class Program:
         nodes = list(ast.walk(self.tree))
         alone = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         values = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in alone]
-        parts = [numbers_in(value) if isinstance(value, str) else [value] for value in values]
-        return [number for part in parts for number in part if type(number) in (int, float)]
+        numbers: list[float] = []
+        for value in values:
+            if isinstance(value, str):
+                numbers += numbers_in(value)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                numbers.append(value)
+        return numbers
 
     def asks(self) -> bool:
         """Whether it calls ``input`` anywhere."""

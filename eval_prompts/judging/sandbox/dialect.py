@@ -226,27 +226,36 @@ def _import_from(node: ast.ImportFrom, modules: set[str]) -> str | None:
     if node.module == "sys" and any(alias.name == "exit" and not alias.asname for alias in node.names):
         others = [alias for alias in node.names if alias.name != "exit"]
         return ast.unparse(ast.ImportFrom(module="sys", names=others, level=0)) if others else "pass"
-    exports = _exports(node.module or "")
+    module = node.module or ""
+    exports = _exports(module)
     names = list(exports) if [alias.name for alias in node.names] == ["*"] else [alias.name for alias in node.names]
     if not exports or not set(names) <= set(exports):
         return None
-    modules.add(node.module)
+    modules.add(module)
     asnames = [alias.asname for alias in node.names] if len(names) == len(node.names) else [None] * len(names)
-    return "; ".join(f"{other or name} = _std_{node.module}.{name}" for name, other in zip(names, asnames, strict=True))
+    return "; ".join(f"{other or name} = _std_{module}.{name}" for name, other in zip(names, asnames, strict=True))
+
+
+def _place(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a parsed node begins and ends: line from 0, and column in UTF-8 bytes."""
+    assert isinstance(node, ast.stmt | ast.expr), "nothing else is replaced"
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return (node.lineno - 1, node.col_offset), (node.end_lineno - 1, node.end_col_offset)
 
 
 def _apply(source: str, edits: list[tuple[ast.AST, str]]) -> str:
     """Replace nodes by texts, from the last to the first, keeping the number of lines; columns are UTF-8 bytes."""
     lines = [line.encode() for line in source.split("\n")]
     start_of_later = (len(lines), 0)
-    for node, text in sorted(edits, key=lambda edit: (edit[0].end_lineno, edit[0].end_col_offset), reverse=True):
-        first, last = node.lineno - 1, node.end_lineno - 1
-        if (last, node.end_col_offset) > start_of_later:
+    placed = [(*_place(node), text) for node, text in edits]
+    for (first, start), (last, end), text in sorted(placed, key=lambda edit: edit[1], reverse=True):
+        if (last, end) > start_of_later:
             continue
-        tail = lines[last][node.end_col_offset :]
-        lines[first] = lines[first][: node.col_offset] + text.encode() + tail
+        tail = lines[last][end:]
+        lines[first] = lines[first][:start] + text.encode() + tail
         lines[first + 1 : last + 1] = [b""] * (last - first)
-        start_of_later = (first, node.col_offset)
+        start_of_later = (first, start)
     return b"\n".join(lines).decode()
 
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.judging.outcome import PRINTED_LIMIT, Opaque, Outcome, Typing, plain
+from eval_prompts.judging.outcome import PRINTED_LIMIT, Opaque, Outcome, State, Typing, plain
 from eval_prompts.judging.sandbox import jail_child
 from eval_prompts.judging.sandbox.seccomp import fork_filter
 from eval_prompts.judging.sandbox.watchdog import within
@@ -113,8 +113,11 @@ class Jail:
         except BaseException:
             self._errors.close()
             raise
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("The jail was started without its pipes.")
+        self._input, self._output = self._process.stdin, self._process.stdout
         self._deadline = time.monotonic() + self._seconds
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._input, self._output):
             os.set_blocking(pipe.fileno(), False)
 
     def __exit__(
@@ -166,21 +169,21 @@ class Jail:
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdin, selectors.EVENT_WRITE)
+            selector.register(self._input, selectors.EVENT_WRITE)
             while data:
                 self._await(selector)
                 try:
-                    data = data[os.write(self._process.stdin.fileno(), data) :]
+                    data = data[os.write(self._input.fileno(), data) :]
                 except OSError:
                     raise self._ended() from None
 
     def _reply(self) -> dict[str, Any]:
         """The next line from the jail as a JSON object; raises _EndedError at the end of time, or of the process."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._output, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 self._await(selector)
-                chunk = self._process.stdout.read(1 << 16)
+                chunk = self._output.read(1 << 16)
                 if not chunk:
                     raise self._ended()
                 self._buffer += chunk
@@ -212,14 +215,14 @@ class Jail:
         """Kill the whole group; the jail's process namespace dies with its first process."""
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.stdout.close()
+        self._output.close()
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._input.close()
         self._process.wait()
 
 
 class _EndedError(Exception):
-    def __init__(self, state: str, reason: str) -> None:
+    def __init__(self, state: State, reason: str) -> None:
         super().__init__(reason)
         self.state, self.reason = state, reason
 

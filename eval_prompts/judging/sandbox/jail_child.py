@@ -135,7 +135,7 @@ class _Jailed:
         answer = json.loads(self.commands.readline())
         if "line" not in answer:
             raise _OutOfInputError("asks for more input than there is")
-        return answer["line"]
+        return str(answer["line"])
 
     def send(self, reply: dict[str, Any]) -> None:
         self.replies.write(json.dumps(reply) + "\n")

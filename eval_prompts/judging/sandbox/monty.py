@@ -80,7 +80,7 @@ class MontySandbox:
     @property
     def worker(self) -> int | None:
         """The worker's process id."""
-        return self._session.worker_pid
+        return self._session.worker_pid if self._session is not None else None
 
     def run(self, source: str, typing: Typing | None = None) -> Outcome:
         """Run a program; errors become an Outcome. Its names stay for ``evaluate``, also after an error."""
@@ -117,6 +117,8 @@ class MontySandbox:
     ) -> Outcome:
         if self._broken:
             return self._broken
+        if self._session is None:
+            raise RuntimeError("A session runs nothing before it is entered.")
         monty = _monty()
         printed = Printed()
         typist = _Typist(typing, printed)

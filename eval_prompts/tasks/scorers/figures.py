@@ -89,14 +89,14 @@ def letter_of(text: str, options: Sequence[str]) -> str | None:
     letters = LETTERS[: len(options)]
     claims = [one or other for one, other in SAID.findall(text) if (one or other) in letters]
     if claims:
-        return claims[-1]
+        return str(claims[-1])
     led = LED.match(text)
     if led and led[1] in letters and not re.match(r"\s*(A|I) [a-z]", text):
         others = {letter for letter in ALONE.findall(text.strip().splitlines()[0]) if letter in letters} - {led[1]}
         return None if others else led[1]
     alone = {letter for letter in ALONE.findall(text) if letter in letters}
     if len(alone) == 1:
-        return alone.pop()
+        return str(alone.pop())
     if alone:
         return None
     named = [at for at, option in enumerate(options) if finder(option, False, True).search(text)]

@@ -49,7 +49,7 @@ def candidates(text: str) -> Iterator[str]:
     yield text.strip()
     for _, body in FENCE.findall(text):
         yield body.strip()
-    for opening, closing in sorted(("{}", "[]"), key=lambda pair: text.find(pair[0]) % (len(text) + 1)):
+    for opening, closing in sorted((("{", "}"), ("[", "]")), key=lambda pair: text.find(pair[0]) % (len(text) + 1)):
         start, end = text.find(opening), text.rfind(closing)
         if 0 <= start < end:
             yield text[start : end + 1]
