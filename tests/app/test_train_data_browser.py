@@ -23,7 +23,7 @@ WINDOWS_WITHOUT_TRAINED = """(windows) => windows.filter((each) => {
 def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path, data_file, tmp_path):
     page = train()
     fill(page, settings(page_model_path, "python_qa"))
-    page.set_input_files("input[type=file]", data_file)
+    page.set_input_files(".ll-data input[type=file]", data_file)
     page.wait_for_selector(".ll-data-samples article", timeout=60_000)
     expect(page.locator(".ll-data-samples article")).to_have_count(3)
     expect(page.locator(".ll-data-samples mark").first).to_have_text(re.compile(r"^answer.*<\|im_end\|>$", re.S))
@@ -34,12 +34,12 @@ def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path,
 
     nonsense = tmp_path / "nonsense.jsonl"
     nonsense.write_bytes(os.urandom(4000))
-    page.set_input_files("input[type=file]", nonsense)
+    page.set_input_files(".ll-data input[type=file]", nonsense)
     expect(page.locator(".ll-data .ll-wrong")).to_contain_text("nonsense.jsonl is malformed in line 1", timeout=60_000)
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:
         file.truncate(2**30)
-    page.set_input_files("input[type=file]", huge)
+    page.set_input_files(".ll-data input[type=file]", huge)
     expect(page.locator(".ll-data .ll-wrong")).to_contain_text("huge.csv has 1,024 MB; at most 1 MB are taken")
 
 
@@ -115,7 +115,7 @@ def test_roles_of_columns_are_corrected_in_the_preview(train, page_model_path, t
     file.write_text("Nr,Frage,Antwort,a column with a very long name that says what stands in it\n" + rows)
     page = train(theme=theme, width=width)
     fill(page, settings(page_model_path, "python_qa"))
-    page.set_input_files("input[type=file]", file)
+    page.set_input_files(".ll-data input[type=file]", file)
     wrong = page.locator(".ll-data .ll-wrong")
     expect(wrong).to_contain_text("mapped.csv has no columns that are understood", timeout=60_000)
     assert str(tmp_path.parent) not in wrong.inner_text()
