@@ -1,20 +1,15 @@
-"""Scoring both sides on a file of questions with tests, in the format of MBPP or of HumanEval.
-
-How the questions are answered is handed in (``ask``), so that nothing here needs a model.
-"""
+"""A file of questions with tests, in the format of MBPP or of HumanEval: how it is read, and its answers judged."""
 
 from __future__ import annotations
 
 import ast
 import gzip
 import json
-import math
 import textwrap
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from eval_prompts.judging.assignment import Assignment
 from eval_prompts.judging.extract import code
@@ -22,27 +17,11 @@ from eval_prompts.judging.judge import judge
 from eval_prompts.judging.probes.program import bound_names
 from eval_prompts.judging.syntax import syntax_tree
 from eval_prompts.judging.verdict import Verdict
-from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 
 SIDES = ("base", "tuned")
-AT_ONCE = 500
 GZIP_MARK = b"\x1f\x8b"
 COMPLETE = "Complete this Python function. Write the whole function."
-
-
-class Reply(Protocol):
-    """A finished answer: ``index`` is the place of its question in the request, ``stopped`` whether it ended itself."""
-
-    side: str
-    index: int
-    text: str
-    tokens: int
-    stopped: bool
-
-
-Ask = Callable[[list[tuple[str, str]]], Iterable[Reply]]
-"""Answers (question, input) pairs on both sides, each reply as soon as it is finished, in any order."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +33,6 @@ class Item:
     input: str
     task: Assignment
     prompt: str = ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a scoring is: finished answers of all, and answers that pass per side."""
-
-    done: int
-    total: int
-    passed: dict[str, int]
 
 
 def load_suite(path: Path, limit: int | None = None) -> list[Item]:
@@ -79,64 +49,6 @@ def load_suite(path: Path, limit: int | None = None) -> list[Item]:
     if not items:
         raise UserError(f"The suite file {path} holds no questions.")
     return items
-
-
-def score(
-    items: Sequence[Item],
-    ask: Ask,
-    *,
-    name: str = "suite",
-    jail: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> dict[str, Any]:
-    """Answers, judges and compares both sides on a suite.
-
-    Returns JSON data: ``suite``, ``n``, per side ``passed`` and ``stopped`` (counts), ``mean_tokens``, ``pass_rate``,
-    ``stopped_rate`` and ``not_run``; ``p_value`` of the exact McNemar test; ``only_base`` and ``only_tuned``, the ids
-    of the questions that one side alone solved. Raises UserError if an answer is missing.
-    """
-    outcomes: dict[str, list[tuple[Verdict, int] | None]] = {side: [None] * len(items) for side in SIDES}
-    done = 0
-    for start in range(0, len(items), AT_ONCE):
-        portion = items[start : start + AT_ONCE]
-        for reply in ask([(item.question, item.input) for item in portion]):
-            verdict = judge_answer(portion[reply.index], without_thinking(reply.text), reply.stopped, jail=jail)
-            outcomes[reply.side][start + reply.index] = (verdict, reply.tokens)
-            done += 1
-            if on_progress:
-                passed = {side: sum(_passes(outcome) for outcome in outcomes[side]) for side in SIDES}
-                on_progress(Progress(done, len(SIDES) * len(items), passed))
-    base, tuned = ([outcome for outcome in outcomes[side] if outcome is not None] for side in SIDES)
-    if len(base) < len(items) or len(tuned) < len(items):
-        raise UserError("Not every question of the suite was answered by both sides, so there is no score.")
-    return result(name, [item.id for item in items], base, tuned)
-
-
-def result(
-    name: str, ids: Sequence[str], base: Sequence[tuple[Verdict, int]], tuned: Sequence[tuple[Verdict, int]]
-) -> dict[str, Any]:
-    """The score as JSON data, from (verdict, tokens) per question and side."""
-    pairs = [(_passes(one), _passes(other)) for one, other in zip(base, tuned, strict=True)]
-    only_base = [item for item, (one, other) in zip(ids, pairs, strict=True) if one and not other]
-    only_tuned = [item for item, (one, other) in zip(ids, pairs, strict=True) if other and not one]
-    return {
-        "suite": name,
-        "n": len(ids),
-        "base": _side(base),
-        "tuned": _side(tuned),
-        "p_value": mcnemar(len(only_base), len(only_tuned)),
-        "only_base": only_base,
-        "only_tuned": only_tuned,
-    }
-
-
-def mcnemar(only_base: int, only_tuned: int) -> float:
-    """The two-sided p-value of the exact McNemar test: whether the questions that one side alone solved part as
-    unevenly as this by chance (a binomial test with 1/2); 1 if there are none."""
-    from scipy.stats import binomtest
-
-    discordant = only_base + only_tuned
-    return float(binomtest(only_base, discordant, 0.5).pvalue) if discordant else 1.0
 
 
 def judge_answer(item: Item, text: str, stopped: bool | None = None, *, jail: bool = False) -> Verdict:
@@ -168,24 +80,6 @@ def as_table(score_data: dict[str, Any]) -> str:
         f"exact McNemar p = {score_data['p_value']:.3g}"
     )
     return "\n".join(lines)
-
-
-def _side(outcomes: Sequence[tuple[Verdict, int]]) -> dict[str, Any]:
-    passed = sum(_passes(outcome) for outcome in outcomes)
-    stopped = sum(verdict.stopped is True for verdict, _ in outcomes)
-    mean = math.fsum(tokens for _, tokens in outcomes) / len(outcomes) if outcomes else None
-    return {
-        "passed": passed,
-        "stopped": stopped,
-        "mean_tokens": mean,
-        "pass_rate": passed / len(outcomes) if outcomes else 0.0,
-        "stopped_rate": stopped / len(outcomes) if outcomes else 0.0,
-        "not_run": sum(verdict.task == "not run" for verdict, _ in outcomes),
-    }
-
-
-def _passes(outcome: tuple[Verdict, int] | None) -> bool:
-    return outcome is not None and outcome[0].task == "passes"
 
 
 def _rows(path: Path) -> list[tuple[int, Any]]:
@@ -247,13 +141,3 @@ def _without(prompt: str, entry_point: str) -> str:
         return ""
     kept = [node for node in tree.body if getattr(node, "name", None) != entry_point]
     return "\n".join(ast.unparse(node) for node in kept)
-
-
-def finished(snapshots: Iterator[Sequence[Any]]) -> Iterator[Reply]:
-    """Each answer of a growing list of answers once, when it is ``done``: turns a stream's snapshots into replies."""
-    seen: set[tuple[int, str]] = set()
-    for answers in snapshots:
-        for answer in answers:
-            if answer.done and (answer.index, answer.side) not in seen:
-                seen.add((answer.index, answer.side))
-                yield answer

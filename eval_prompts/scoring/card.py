@@ -17,6 +17,7 @@ HEADS = {
 }
 FEW = 2000
 """Beyond so many further questions their number is no advice any more."""
+CHANCE = ", which may be chance"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def gain(task: TaskFigures, where: str) -> str:
         return f"no answers that can be compared on {where}"
     if round(abs(difference.value) * 100, 1) < 0.05:
         return f"no difference on {where} ({reach(difference)})"
-    return f"{'gained' if difference.value > 0 else 'lost'} {points(difference.value)} on {where} ({reach(difference)})"
+    word = "gained" if difference.value > 0 else "lost"
+    return f"{word} {points(difference.value)} on {where} ({reach(difference)}){'' if clear(task) else CHANCE}"
 
 
 def describe(task: TaskFigures) -> str:
@@ -116,7 +118,7 @@ def describe(task: TaskFigures) -> str:
     }[task.standing]
     if not clear(task) and task.difference.low > -EFFECT:
         words = f"a loss of {EFFECT * 100:.0f} points is ruled out"
-    told = gain(task, task.title)
+    told = gain(task, task.title).removesuffix(CHANCE)
     return f"{told}, {base:.1%} before and {tuned:.1%} now: {words}"
 
 

@@ -29,8 +29,8 @@ CHANGES = {
 }
 """How a comparison calls what a scoring finds of a question."""
 COLUMNS = (
-    "task", "number", "id", "question", "references", "tags", "side", "sample", "seed", "text", "tokens", "state",
-    "verdict", "score", "reason", "repetition", "language", "outcome",
+    "task", "number", "id", "question", "references", "tags", "side", "sample", "seed", "text", "draft", "tokens",
+    "state", "verdict", "score", "reason", "repetition", "language", "outcome",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -161,6 +161,7 @@ def _answers(task: TaskTable) -> list[dict[str, Any]]:
             "sample": answer["sample"],
             "seed": answer["seed"],
             "text": answer["text"],
+            **({"draft": answer["draft"]} if "draft" in answer else {}),
             "tokens": answer["tokens"],
             "state": answer["state"],
             "stopped": answer["state"] == "ended",
@@ -211,7 +212,7 @@ def as_csv(table: Table) -> str:
                 "tags": ", ".join(question["tags"]),
                 "outcome": question["outcome"],
             }
-            writer.writerow({name: _cell(row[name]) for name in COLUMNS})
+            writer.writerow({name: _cell(row.get(name, "")) for name in COLUMNS})
     return out.getvalue()
 
 

@@ -320,9 +320,7 @@ class Runner:
         for units, answer in finished:
             if answer.state in ("ended", "capped"):
                 unit = units[answer.index]
-                question = unit.subject.questions[unit.number]
-                jail = bool(self._plan["jail"])
-                future = pool.submit(unit.subject.judge, question, answer.said, answer.stopped, jail)
+                future = pool.submit(judged, unit.subject, unit.number, answer, bool(self._plan["jail"]))
                 self._judging[future] = unit, answer
         if failed == CLOSING:
             self._stop.set()
@@ -369,11 +367,17 @@ def place(unit: Unit, side: Side) -> dict[str, Any]:
     }
 
 
+def judged(subject: Subject, number: int, answer: Answer, jail: bool = False) -> Judgement:
+    """The judgement on a finished answer, of what was said: a thinking model's draft counts for nothing."""
+    return subject.judge(subject.questions[number], answer.said, answer.stopped, jail)
+
+
 def told(answer: Answer, judgement: Judgement) -> dict[str, Any]:
-    """An answer and its judgement as an event tells them."""
+    """An answer and its judgement as an event tells them; a thinking model's draft stands apart from what it said."""
     found = judgement.to_dict()
     return {
-        "text": answer.text,
+        "text": answer.said,
+        **({"draft": answer.text} if answer.said != answer.text else {}),
         "tokens": answer.tokens,
         "state": answer.state,
         "verdict": judgement.task,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,16 +30,6 @@ HUMAN_EVAL = {
         "    assert candidate([]) == []\n"
     ),
 }
-
-
-@dataclass
-class Reply:
-    side: str
-    index: int
-    text: str
-    tokens: int = 10
-    stopped: bool = True
-    done: bool = True
 
 
 def fenced(source):
@@ -172,78 +161,14 @@ def test_a_check_that_catches_everything_passes_as_in_python():
     assert suite.judge_answer(item, fenced("def f(x): raise ValueError"), True).task == "passes"
 
 
-def score_of(tmp_path, base, tuned, **options):
-    """The score of a suite of ten rows; each side solves those whose index is in its set."""
-    items = suite.load_suite(write(tmp_path / "suite.jsonl", ROWS[:10]))
-    asked = []
-
-    def ask(questions):
-        asked.append(questions)
-        for index in reversed(range(len(questions))):
-            for side, solved in (("tuned", tuned), ("base", base)):
-                code = ROWS[index]["code" if index in solved else "broken"]
-                yield Reply(side, index, fenced(code), tokens=10 if side == "base" else 20, stopped=side == "tuned")
-
-    data = suite.score(items, ask, name="own", **options)
-    assert asked == [[(row["text"], row["test_list"][0]) for row in ROWS[:10]]]
-    return data
-
-
-def test_a_score(tmp_path):
-    data = score_of(tmp_path, base={0, 1}, tuned={1, 2, 3, 4, 5, 6, 7})
-    assert json.loads(json.dumps(data)) == data
-    assert (data["suite"], data["n"]) == ("own", 10)
-    assert {key: data["base"][key] for key in ("passed", "stopped", "mean_tokens")} == {
-        "passed": 2, "stopped": 0, "mean_tokens": 10.0,
-    }  # fmt: skip
-    assert {key: data["tuned"][key] for key in ("passed", "stopped", "mean_tokens")} == {
-        "passed": 7, "stopped": 10, "mean_tokens": 20.0,
-    }  # fmt: skip
-    assert data["only_base"] == ["1"]
-    assert data["only_tuned"] == ["3", "4", "5", "6", "7", "8"]
-    assert data["p_value"] == pytest.approx(0.125)
-    assert "tuned: passed 7 (70.0%)" in suite.as_table(data)
-
-
-def test_progress_is_told(tmp_path):
-    told = []
-    score_of(tmp_path, base=set(), tuned={9}, on_progress=told.append)
-    assert [step.done for step in told] == list(range(1, 21))
-    assert told[0].total == 20
-    assert told[0].passed == {"base": 0, "tuned": 1}
-
-
-def test_a_missing_answer_is_no_score():
-    items = [suite.Item("1", "q", "", suite.Assignment(tests=("assert f(1)",)))]
-    with pytest.raises(UserError, match="Not every question"):
-        suite.score(items, lambda questions: [Reply("base", 0, "")])
-
-
-@pytest.mark.parametrize(
-    ("only_base", "only_tuned", "p"),
-    [(0, 0, 1), (1, 0, 1), (5, 0, 0.0625), (0, 5, 0.0625), (6, 0, 0.03125), (4, 4, 1), (1, 6, 0.125), (9, 1, 0.021484)],
-)  # fmt: skip
-def test_exact_mcnemar(only_base, only_tuned, p):
-    assert suite.mcnemar(only_base, only_tuned) == pytest.approx(p, rel=1e-4)
-
-
-def test_large_suites_are_asked_in_portions(monkeypatch):
-    monkeypatch.setattr(suite, "AT_ONCE", 3)
-    items = [suite.Item(str(n), f"q{n}", "", suite.Assignment(tests=(f"assert f() == {n}",))) for n in range(8)]
-
-    def ask(questions):
-        for index, (question, _) in enumerate(questions):
-            for side in suite.SIDES:
-                yield Reply(side, index, fenced(f"def f(): return {question[1:]}"))
-
-    assert suite.score(items, ask)["base"]["passed"] == 8
-
-
-def test_snapshots_become_replies_once_each():
-    first, second = Reply("base", 0, "a", done=False), Reply("tuned", 0, "b")
-    ended = Reply("base", 0, "a b")
-    replies = list(suite.finished(iter([[first], [first, second], [ended, second], [ended, second]])))
-    assert [(reply.side, reply.text) for reply in replies] == [("tuned", "b"), ("base", "a b")]
+def test_the_table_of_a_score():
+    side = {"passed": 2, "stopped": 0, "mean_tokens": 10.0, "pass_rate": 0.2, "stopped_rate": 0.0, "not_run": 0}
+    tuned = side | {"passed": 7, "pass_rate": 0.7, "mean_tokens": None}
+    data = {"suite": "own", "n": 10, "p_value": 0.125, "only_base": ["1"], "only_tuned": ["3", "4"]}
+    table = suite.as_table(data | {"base": side, "tuned": tuned})
+    assert "own: 10 questions" in table
+    assert "tuned: passed 7 (70.0%), stopped 0 (0.0%), - tokens on average" in table
+    assert "solved by base alone: 1, by tuned alone: 2, exact McNemar p = 0.125" in table
 
 
 ODD = "a\u2028b\u0085c\u2029d\x0ce\x1cf\x0bg"

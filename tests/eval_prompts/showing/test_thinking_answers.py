@@ -7,9 +7,11 @@ from dataclasses import replace
 from eval_prompts.answers import Answer, Settings, Stream
 from eval_prompts.comparison import Comparison as Report
 from eval_prompts.comparison import answer_dict, judged
-from eval_prompts.judging import suite
 from eval_prompts.models.pair import Pair
 from eval_prompts.report import markdown, page
+from eval_prompts.scoring.run import judged as judged_answer
+from eval_prompts.scoring.run import told
+from eval_prompts.scoring.subject import of_suite
 from eval_prompts.showing.judges import Judges, Verdicts
 from eval_prompts.tasks.catalogue import python_task
 from tests.eval_prompts.showing.test_compare_view import STATUS, view_of
@@ -64,12 +66,12 @@ def test_a_suites_tests_run_what_was_said(tmp_path):
     file.write_text('{"task_id": 1, "text": "Add one.", "test_list": ["assert f(1) == 2"]}\n')
     code = "<think>def f(x): return 0</think>```python\ndef f(x):\n    return x + 1\n```"
 
-    def ask(questions):
-        for side in ("base", "tuned"):
-            yield Answer(side, 0, "Add one.", code, tokens=5, state="ended")
-
-    figures = suite.score(suite.load_suite(file), ask, name="one")
-    assert [figures[side]["passed"] for side in ("base", "tuned")] == [1, 1]
+    subject = of_suite(file, python_task(), Settings())
+    finished = Answer("base", 0, "Add one.", code, tokens=5, state="ended")
+    event = told(finished, judged_answer(subject, 0, finished))
+    assert event["verdict"] == "passes"
+    assert "return 0" not in event["text"]
+    assert event["draft"] == code
 
 
 def test_reports_and_json_keep_the_draft_apart():
