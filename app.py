@@ -24,7 +24,6 @@ from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.choice import TaskChoice
-from eval_prompts.tasks.task import Task
 from eval_prompts.votes.lesson import Lesson
 from eval_prompts.votes.lesson import write as write_lesson
 from eval_prompts.votes.whole import export_whole
@@ -59,13 +58,14 @@ def build_page(
     upload_mb: int = 20,
     notice: str = "",
     no_training: str = "",
-    task: Task | None = None,
+    tasks: TaskChoice | None = None,
     results_for_all: bool = True,
 ) -> gr.Blocks:
     """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
     is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so;
-    ``task`` is what is asked, without it the five probes; unless ``results_for_all``, the results are the owner's."""
-    tasks = TaskChoice(task)
+    ``tasks`` holds what is asked, else it is the five probes; unless ``results_for_all``, the results are the owner's.
+    """
+    tasks = tasks or TaskChoice()
     visitors = Visitors()
     readings = Readings(lens)
     seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
@@ -173,13 +173,13 @@ def names(page: gr.Blocks) -> Names:
     return Names(functions, {number: str(block.elem_id) for number, block in page.blocks.items()})
 
 
-def server_status(lens: Lens) -> dict[str, Any]:
-    """What ``GET /status`` tells those who watch the server."""
-    status = lens.status().to_dict()
+def server_status(lens: Lens, tasks: TaskChoice) -> dict[str, Any]:
+    """What ``GET /status`` tells those who watch the server, with the page's own notes on what is asked."""
+    status = tasks.noted(lens.status()).to_dict()
     return {"ready": status["state"] == "ready", "loading": status["state"] == "loading", **status}
 
 
-def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
+def guarded(page: gr.Blocks, lens: Lens, tasks: TaskChoice, settings: Settings) -> Guard:
     """The page as a web app behind its guard."""
     page.is_running, page.max_threads = True, MAX_THREADS
     head = compare_tab.head() + score_tab.head() + train_tab.head()
@@ -206,7 +206,7 @@ def guarded(page: gr.Blocks, lens: Lens, settings: Settings) -> Guard:
         policy=Policy(head, ("https://huggingface.co",) if settings.on_space else ()),
         limits=settings.limits(),
         names=names(page),
-        status=lambda: server_status(lens),
+        status=lambda: server_status(lens, tasks),
         disk_problem=Disk(data_root(), settings.data_gb * 2**30, settings.free_disk_mb * 2**20).problem,
         hosts=settings.hosts(),
         trust_proxy=settings.behind_proxy,
@@ -243,9 +243,9 @@ def main(arguments: list[str] | None = None) -> int:
         always_blind = settings.blind == "always"
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed(), always_blind)
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
-        task, for_all = settings.chosen_task(), settings.results == "all"
-        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), task, for_all)
-        guard = guarded(page, lens, settings)
+        tasks, for_all = TaskChoice(settings.chosen_task()), settings.results == "all"
+        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), tasks, for_all)
+        guard = guarded(page, lens, tasks, settings)
         listening = listen(settings.host, settings.port)
         server = Server(guard, listening, settings.open_connections(), on_death=asked_to_end.server_gone)
         page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there

@@ -11,6 +11,7 @@ import gradio as gr
 
 from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
+from eval_prompts.results_tab import VOTING_IS_OPEN
 from eval_prompts.showing.ask_pages import VERDICT_SECONDS
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.visitors import Visitors
@@ -209,7 +210,7 @@ def build(
             statistics (win rate with its interval and test, position, agreement, lengths) and probes.
         """
         if not (results_for_all or is_owner(request)):
-            raise UserError("Results are shown once voting is over: they are the owner's until then.")
+            raise UserError(VOTING_IS_OPEN)
         if not isinstance(adapter, str):
             raise UserError("The adapter is given by its name.")
         return results_of(pairs.ratings, adapter or None)

@@ -41,7 +41,7 @@ def build(
     def results(sent: Any, request: gr.Request) -> dict[str, Any]:
         owner = is_owner(request)
         if not (for_all or owner):
-            return {"problem": VOTING_IS_OPEN}
+            return {"problem": VOTING_IS_OPEN, "waits": True}
         try:
             own = None if owner else anonymous(text(sent, "visitor") or "nobody")
             view = results_view(pairs.ratings, text(sent, "adapter") or None, own)

@@ -66,4 +66,5 @@ def may_go_on(source: str) -> bool:
         return False
     if error is None:
         return True
-    return (error.lineno or 0) >= source.count("\n") + 1 or "never closed" in error.msg or "EOF" in error.msg
+    open_ends = ("never closed", "EOF", "unterminated triple-quoted")  # they are reported where they begin
+    return (error.lineno or 0) >= source.count("\n") + 1 or any(words in error.msg for words in open_ends)

@@ -107,7 +107,7 @@ class Verdict:
         if not self.parses or not self.final:
             return None
         if not self.missing:
-            return Badge("names", "names exist", "good", "Every name that can be looked up exists.")
+            return Badge("names", "known names", "good", "Every name that can be looked up exists.")
         label = self.missing[0].name if len(self.missing) == 1 else f"{len(self.missing)} names"
         reason = "\n".join(f"Line {item.line}: {item.reason}." for item in self.missing)
         return Badge("names", f"unknown: {label}" if len(self.missing) == 1 else f"{label} unknown", "bad", reason)

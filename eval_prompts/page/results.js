@@ -59,6 +59,20 @@
 
 	const card = (title, ...children) => el("section", { class: "ll-panel" }, el("h3", {}, title), ...children);
 
+	/** Before the first vote: what will stand here, and how to get there. */
+	function comingCard() {
+		const things = [
+			["Which side people prefer", "the share of votes for each side, with how sure that is; blind votes count for more, because nobody knows whose answer they choose"],
+			["By question", "how often each side does its task and ends by itself, and how long its answers are"],
+			["Comparisons", "each question with both answers and what was voted on them"],
+		];
+		return card(
+			"What will stand here",
+			el("dl", { class: "ll-coming" }, ...things.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)])),
+			el("p", { class: "ll-note" }, "Ask on the Compare tab, then say below each pair which answer is better. Where one side wins nine of ten, about 12 blind votes tell; at eight of ten it takes about 20, at seven of ten about 50.")
+		);
+	}
+
 	function cell(text, attributes) {
 		return el("td", attributes || {}, text);
 	}
@@ -166,6 +180,7 @@
 			drawn = key;
 			problem.hidden = !view.problem;
 			setText(problem, view.problem);
+			problem.dataset.level = view.waits ? "info" : "error";
 			head.hidden = verdict.hidden = body.hidden = Boolean(view.problem);
 			exports.hidden = !view.exportable;
 			learning.show(view.exportable && !view.problem);
@@ -173,7 +188,7 @@
 			head.hidden = view.adapters.length < 1;
 			choose.replaceChildren(...view.adapters.map((each) => el("option", { value: each.name, selected: each.name === view.adapter }, `${each.name} (${count(each.votes, "vote")})`)));
 			setText(verdict, view.headline);
-			const cards = view.empty ? [] : [votesCard(view), probesCard(view), ...(view.strengths.length ? [strengthsCard(view)] : []), historyCard(view)];
+			const cards = view.empty ? [comingCard()] : [votesCard(view), probesCard(view), ...(view.strengths.length ? [strengthsCard(view)] : []), historyCard(view)];
 			const sources = view.card ? el("dl", { class: "ll-score-sources" }, ...view.card.sources.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)])) : null;
 			const scored = view.card ? [lens.buildCard(view.card, [sources])] : [];
 			body.replaceChildren(...scored, ...cards);

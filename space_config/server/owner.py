@@ -12,6 +12,7 @@ import time
 import urllib.parse
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from starlette.requests import cookie_parser
@@ -29,14 +30,11 @@ SIGN_INS_PER_MINUTE = 6
 """Wrong passwords from one address, and from one browser in which the owner has signed in before."""
 REMEMBERED_SESSIONS = 1000
 PROVIDER_SECONDS = 10.0
-STYLE = (
-    ":root{color-scheme:light dark}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:28rem;margin:15vh auto;padding:0 1rem}"
-    "input,button{font:inherit;padding:.5rem .75rem;margin:.25rem .25rem .25rem 0}"
-)
+STYLE = Path(__file__).with_name("owner.css").read_text(encoding="utf-8")
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 PAGE_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; font-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
 )
 
 
@@ -111,7 +109,7 @@ class Owner:
         values = dict(urllib.parse.parse_qsl(visit.query if method == "GET" else body.decode("utf-8", "replace")))
         redirect = f"{origin}/owner/callback"
         if (method, path) == ("GET", "/owner"):
-            return self.page(self.role(cookies))
+            return self.page(self.role(cookies), theme=values.get("__theme", ""))
         if (method, path) == ("GET", "/owner/role"):
             return JSONResponse({"role": self.role(cookies).name.lower()})
         if (method, path) == ("POST", "/owner") and self._password is not None:
@@ -170,8 +168,11 @@ class Owner:
             _set_cookie(response, cookie, token, seconds, origin)
         return response
 
-    def page(self, role: Role, problem: str = "", status: int = 200) -> Response:
-        """The page for whoever comes with that role: what they may do, how to sign in or out, and what went wrong."""
+    def page(self, role: Role, problem: str = "", status: int = 200, theme: str = "") -> Response:
+        """The page for whoever comes with that role: what they may do, how to sign in or out, and what went wrong.
+
+        ``theme`` is 'light' or 'dark'; else it follows the browser, as the app's own page does."""
+        themed = f" class={theme}" if theme in ("light", "dark") else ""
         parts = [f"<p role=alert>{html.escape(problem)}</p>" if problem else ""]
         if role == Role.OWNER:
             parts.append("<p>You are the owner: you may train, delete, and choose adapters.</p>")
@@ -192,8 +193,9 @@ class Owner:
                 parts.append("<p>This app was started without a password, so nobody can sign in.</p>")
         parts.append("<p><a href=/>Back to the page</a></p>")
         page = (
-            f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>LoRA Lens: owner</title><style>{STYLE}</style><h1>LoRA Lens</h1>{''.join(parts)}"
+            f"<!doctype html><html lang=en{themed}><meta charset=utf-8>"
+            "<meta name=viewport content='width=device-width'>"
+            f"<title>LoRA Lens: owner</title><style>{STYLE}</style><main><h1>LoRA Lens</h1>{''.join(parts)}</main>"
         )
         return HTMLResponse(page, status, {"content-security-policy": PAGE_POLICY, "cache-control": "no-store"})
 

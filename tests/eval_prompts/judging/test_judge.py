@@ -33,7 +33,7 @@ def test_a_right_answer():
     verdict = judge("Here:\n" + AVERAGE, probe_id="average", stopped=True)
     assert (verdict.parses, verdict.runs, verdict.task, verdict.missing) == (True, "yes", "passes", ())
     assert [item.label for item in verdict.badges] == [
-        "parses", "names exist", "defines only", "does the task", "ended by itself",
+        "parses", "known names", "defines only", "does the task", "ended by itself",
     ]  # fmt: skip
     assert [item.state for item in verdict.badges] == ["good", "good", "neutral", "good", "good"]
 
@@ -237,6 +237,8 @@ def test_the_jail_is_refused_in_words_where_it_is_missing(monkeypatch):
         (AVERAGE, True),
         ("```python\ndef f(:\n```", False),
         ("```python\nx = '''a", None),
+        ('```python\ndef f():\n    """One line.\n\n    Another\n', None),
+        ('```python\ndef f():\n    f(x\n    """One line.\n', None),
     ],
 )
 def test_while_it_streams(text, parses):
