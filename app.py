@@ -179,8 +179,8 @@ def server_status(lens: Lens, tasks: TaskChoice) -> dict[str, Any]:
     return {"ready": status["state"] == "ready", "loading": status["state"] == "loading", **status}
 
 
-def guarded(page: gr.Blocks, lens: Lens, tasks: TaskChoice, settings: Settings) -> Guard:
-    """The page as a web app behind its guard."""
+def guarded(page: gr.Blocks, lens: Lens, tasks: TaskChoice, settings: Settings, shared: str) -> Guard:
+    """The page as a web app behind its guard. ``shared`` is the address to give to others, which the owner is shown."""
     page.is_running, page.max_threads = True, MAX_THREADS
     head = compare_tab.head() + score_tab.head() + train_tab.head()
     app = gr.mount_gradio_app(
@@ -199,7 +199,7 @@ def guarded(page: gr.Blocks, lens: Lens, tasks: TaskChoice, settings: Settings) 
         favicon_path=str(compare_tab.PAGE_FOLDER / "favicon.svg"),
     )
     owner = settings.owner()
-    owner.shared = share.address(settings.host, settings.port) if settings.port else ""
+    owner.shared = shared
     return Guard(
         app,
         owner=owner,
@@ -245,8 +245,9 @@ def main(arguments: list[str] | None = None) -> int:
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
         tasks, for_all = TaskChoice(settings.chosen_task()), settings.results == "all"
         page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), tasks, for_all)
-        guard = guarded(page, lens, tasks, settings)
         listening = listen(settings.host, settings.port)
+        shared = share.address(settings.host, listening.getsockname()[1])
+        guard = guarded(page, lens, tasks, settings, shared)
         server = Server(guard, listening, settings.open_connections(), on_death=asked_to_end.server_gone)
         page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there
         server.start()
@@ -256,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
     url = address(listening)
     logs.tell(f"Running on {profile.words}. {settings.who_owns()}")
     logs.tell(f"LoRA Lens is at {url}")
-    if shared := share.address(settings.host, listening.getsockname()[1]):
+    if shared:
         logs.tell(f"Others on your network reach it at {shared}")
         if sys.stdout.isatty():
             print(share.code_for_terminal(shared))

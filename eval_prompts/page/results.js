@@ -62,7 +62,7 @@
 	/** Before the first vote: what will stand here, and how to get there. */
 	function comingCard() {
 		const things = [
-			["Which side people prefer", "the share of votes for each side, with how sure that is; blind votes count for more, because nobody knows whose answer they choose"],
+			["Which side people prefer", "the share of votes for each side, with how sure that is; above all of blind votes, given by people who do not know whose answer they choose"],
 			["By question", "how often each side does its task and ends by itself, and how long its answers are"],
 			["Comparisons", "each question with both answers and what was voted on them"],
 		];

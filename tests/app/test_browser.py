@@ -16,6 +16,7 @@ from eval_prompts.tasks.probes import PROBES
 from tests.app.visiting import (
     ASK,
     ASK_ALL,
+    DIFF,
     FINAL,
     QUESTION,
     STOP,
@@ -232,7 +233,7 @@ def test_a_phone_shows_base_above_tuned_and_never_scrolls_sideways(visit):
     assert overflow(page) <= 0
     page = visit(width=400, height=800, stored=[stored_comparison((wide, "w" * 500))])
     assert overflow(page) <= 0
-    page.click(".ll-toggle")
+    page.click(DIFF)
     assert overflow(page) <= 0
     base, tuned = (side.bounding_box() for side in page.locator(".ll-side").all())
     assert base["x"] == tuned["x"]
@@ -266,7 +267,7 @@ def test_the_keyboard_alone_is_enough(visit):
     tab_to(".ll-example")
     tab_to("#ll-settings > button")
     tab_to(".ll-check input")
-    tab_to(".ll-toggle")
+    tab_to(DIFF)
     page.keyboard.press("Space")
     expect(page.locator(".ll-diff").first).to_be_visible()
     tab_to(".ll-sides", worn_by=".ll-row")
@@ -299,6 +300,6 @@ def test_the_real_model_on_the_page(visit, start_app):
         other = visit(app.url, stored=stored, **options)
         other.wait_for_selector(".ll-row")
         screenshot(other, f"real-{name}", full_page=name == "phone")
-    page.locator(".ll-toggle").nth(1).click()
+    page.locator(DIFF).nth(1).click()
     page.locator(".ll-row").nth(1).scroll_into_view_if_needed()
     screenshot(page, "real-diff")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from eval_prompts.tasks.probes import PROBES
-from tests.app.visiting import CONTRAST, ask, code, screenshot, stored_comparison, wait_until_done
+from tests.app.visiting import CONTRAST, DIFF, ask, code, screenshot, stored_comparison, wait_until_done
 
 pytestmark = pytest.mark.browser
 
@@ -21,8 +21,8 @@ HOSTILE = (
 def test_the_diff_is_one_click_away_and_moves_nothing(visit):
     page = visit(stored=[stored_comparison((code("a = 1\nb = 2\nprint(a)"), code("a = 1\nb = 3")))])
     height = page.locator(".ll-row").bounding_box()["height"]
-    page.click(".ll-toggle")
-    expect(page.locator(".ll-toggle").first).to_have_attribute("aria-pressed", "true")
+    page.click(DIFF)
+    expect(page.locator(DIFF).first).to_have_attribute("aria-pressed", "true")
     expect(page.locator("[data-side=base] .ll-diff-text")).to_have_text(["a = 1", "b = 2", "print(a)"])
     expect(page.locator("[data-side=tuned] .ll-diff-text")).to_have_text(["a = 1", "b = 3"])
     expect(page.locator("[data-side=base] .ll-diff mark")).to_have_text(["2"])
@@ -30,7 +30,7 @@ def test_the_diff_is_one_click_away_and_moves_nothing(visit):
     expect(page.locator(".ll-body").first).to_be_hidden()
     assert page.locator(".ll-row").bounding_box()["height"] == height
     screenshot(page, "diff")
-    page.click(".ll-toggle")
+    page.click(DIFF)
     expect(page.locator(".ll-body").first).to_be_visible()
 
 
@@ -151,7 +151,7 @@ def test_highlighting_loses_no_character(markdown_page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(visit, theme):
     page = visit(theme=theme, stored=[stored_comparison((code("a = 'b'  # c"), code("a = 1")), ("same", "same"))])
-    page.locator(".ll-toggle").first.click()
+    page.locator(DIFF).first.click()
     ratios = page.evaluate(CONTRAST)
     assert len(ratios) > 20
     assert [pair for pair in ratios if pair[0] < 4.5] == []

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.app.visiting import (
     ASK_ALL,
     CONTRAST,
+    DIFF,
     ask,
     choose_longest_answer,
     code,
@@ -240,7 +241,7 @@ def test_blind_hides_who_is_who_until_the_vote(visit):
     assert '"pair"' in heard
     for word in ('"base"', '"tuned"', "tok/s", "seconds"):
         assert word not in heard
-    page.click(".ll-toggle")
+    page.click(DIFF)
     expect(page.locator(".ll-summary")).to_have_text(re.compile("only in A|code"))
     screenshot(page, "blind")
     page.mouse.move(0, 0)
