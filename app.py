@@ -114,7 +114,7 @@ def build_page(
 def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[str, Any] | None:
     """Puts an adapter, perhaps against another, on the Compare tab. Raises UserError if one cannot be used."""
     card = lens.reload(adapter, against)
-    return card and card.to_dict()
+    return card.to_dict() if card else None
 
 
 def train_on(found: Lesson, lens: Lens, training: Actions) -> str:

@@ -13,6 +13,7 @@ import urllib.parse
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from starlette.requests import cookie_parser
@@ -207,5 +208,5 @@ def _cookie(cookies: str, name: str) -> str:
 def _set_cookie(response: Response, name: str, value: str, seconds: int, origin: str) -> None:
     """A Space's page stands in a frame of another site, where only SameSite=None cookies arrive; they need https."""
     secure = origin.startswith("https://")
-    same_site = "none" if secure else "lax"
+    same_site: Literal["none", "lax"] = "none" if secure else "lax"
     response.set_cookie(name, value, max_age=seconds, httponly=True, secure=secure, samesite=same_site)

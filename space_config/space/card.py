@@ -37,7 +37,7 @@ def split(text: str) -> tuple[dict[str, Any], str]:
         matter = yaml.safe_load(match[1]) if match else None
     except yaml.YAMLError as error:
         raise UserError(f"The card's front matter is no YAML ({str(error).splitlines()[0]}).") from None
-    if not isinstance(matter, dict):
+    if match is None or not isinstance(matter, dict):
         raise UserError("The card has no front matter: it begins with '---', keys and values, and '---'.")
     return matter, match[2]
 

@@ -70,7 +70,8 @@ def open_file(place: Place, read_only: bool, config: dict[str, Any]) -> DuckDBPy
     if read_only:
         present(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return driver().connect(str(path), read_only=read_only, config=config)
+    connection: DuckDBPyConnection = driver().connect(str(path), read_only=read_only, config=config)
+    return connection
 
 
 def present(path: Path) -> None:
@@ -87,7 +88,9 @@ def open_motherduck(database: str, read_only: bool, config: dict[str, Any]) -> D
     mode").
     """
     options = "dbinstance_inactivity_ttl=0s" + ("&attach_mode=single&saas_mode=true" if read_only else "")
-    return driver().connect(f"md:{database}?{options}", config={**config, "motherduck_token": token()})
+    settings = {**config, "motherduck_token": token()}
+    connection: DuckDBPyConnection = driver().connect(f"md:{database}?{options}", config=settings)
+    return connection
 
 
 def scalar(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> Any:
@@ -101,7 +104,7 @@ def table_exists(connection: DuckDBPyConnection, table: str) -> bool:
         "SELECT count(*) FROM information_schema.tables WHERE table_catalog = current_database() "
         "AND table_schema = current_schema() AND lower(table_name) = lower(?)"
     )
-    return scalar(connection, query, [table]) > 0
+    return bool(scalar(connection, query, [table]) > 0)
 
 
 @contextmanager
