@@ -116,7 +116,7 @@ def build(actions: Actions) -> None:
         return actions.exports.export(watcher.named(run), kind, precision)
 
     def exports(run: str) -> dict:
-        """How a run's exports stand.
+        """How a run's exports stand: what is being written, and what was, with its certificate.
 
         Args:
             run: the run's id.

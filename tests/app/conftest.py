@@ -153,6 +153,11 @@ def visit(browser, app, start_app, complaints):
     """Opens the page as a new visitor."""
     contexts = []
 
+    def complain(text):
+        # A reload ends the streams of gradio's client, which says so as errors of its own.
+        if "AbortError" not in text and text.strip() != "Connection errored out.":
+            complaints.append(text)
+
     def open_page(url=None, width=1280, height=900, theme="light", stored=None):
         url = url or app.url
         context = browser.new_context(viewport={"width": width, "height": height}, permissions=["clipboard-read"])
@@ -161,9 +166,8 @@ def visit(browser, app, start_app, complaints):
             script = "([key, value]) => localStorage.setItem(key, value)"
             context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.2', json.dumps(stored)])})")
         page = context.new_page()
-        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        # A reload ends the streams of gradio's client, which says so as an error of its own.
-        page.on("pageerror", lambda error: "AbortError" in str(error) or complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and complain(message.text))
+        page.on("pageerror", lambda error: complain(str(error)))
         page.on(
             "request",
             lambda request: request.url.startswith((url, "data:", "blob:")) or complaints.append(request.url),

@@ -257,9 +257,9 @@ def test_the_keyboard_alone_is_enough(visit):
 
     tab_to(".ll-state")
     page.keyboard.press("Enter")
-    expect(page.locator(".ll-card")).to_be_visible()
+    expect(page.locator(".ll-status > .ll-card")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.locator(".ll-card")).to_be_hidden()
+    expect(page.locator(".ll-status > .ll-card")).to_be_hidden()
     tab_to(ASK_ALL)
     tab_to(QUESTION)
     page.keyboard.type("Typed?")

@@ -202,7 +202,7 @@ def test_thinking_is_switched_where_the_template_can():
     assert chat_template(tokenizer, thinking=False).render([QUESTION]).endswith("<think>\n\n</think>\n\n")
     assert "<think>" not in chat_template(tokenizer, thinking=True).render([QUESTION])
     assert "no switch" in " ".join(chat_template(tokenizer_with(CHATML), thinking=True).notes)
-    assert chat_template(tokenizer_with(BODY + "<think>\n")).opening == "<think>\n"
+    assert chat_template(tokenizer_with(BODY + "{{ '<think>\n' }}")).opening == "<think>\n"
 
 
 def test_what_the_template_adds_or_leaves_out_is_said():
