@@ -62,7 +62,7 @@ def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all:
         return scorings.resume(scoring)
 
     def list_scorings(request: gr.Request) -> list[dict[str, Any]]:
-        """All scorings, newest first.
+        """All scorings, newest first: what each asks, how far it is, and what it found.
 
         Returns:
             One object for each with scoring (its name), began, tasks, adapter, samples, state, head and sentence.

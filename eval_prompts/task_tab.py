@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
-from eval_prompts.asked_report import report_of
 from eval_prompts.tasks import catalogue, editing, uploaded
 from eval_prompts.tasks.choice import AT_ONCE, page_of, pages_of
 from eval_prompts.tasks.files import dump_task, parse_task
@@ -295,6 +294,8 @@ def looking_back(
         return {"asked": before.find(sent.get("id")).told(page if isinstance(page, int) else 1)}
 
     def report(sent: Answer, request: gr.Request) -> Answer:
+        from eval_prompts.asked_report import report_of  # the page starts without it
+
         ratings = pairs.ratings if is_owner(request) else None
         return report_of(before.find(sent.get("id")), text(sent, "kind"), ratings)
 

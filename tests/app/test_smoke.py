@@ -136,7 +136,7 @@ def test_the_endpoints_explain_themselves(client):
     lens = {"/token_lens", "/adapter_report", "/use_strength"}
     training = {"/start_training", "/training_events", "/stop_training", "/runs", "/use_adapter"}
     assert asking | tasks | lens | training <= set(endpoints)
-    assert all(len(endpoint["description"]) > 40 for endpoint in endpoints.values())
+    assert [name for name, endpoint in endpoints.items() if len(endpoint["description"]) <= 40] == []
     assert "streams their answers" in endpoints["/ask"]["description"]
     parameters = {each["parameter_name"]: each for each in endpoints["/ask"]["parameters"]}
     assert parameters["question"]["python_type"]["type"] == "str"
