@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -245,7 +246,13 @@ def test_dagster_dev_shows_the_graph(tmp_path):
         pytest.skip("no Chromium on the PATH: install Debian's package chromium")
     command = [DAGSTER, "dev", "-m", "tuning.ingest.dagster_job", "--port", "0"]
     server = subprocess.Popen(
-        command, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         lines = iter(server.stdout.readline, "")
@@ -258,5 +265,6 @@ def test_dagster_dev_shows_the_graph(tmp_path):
                 page.get_by_text(asset, exact=True).first.wait_for()
             browser.close()
     finally:
-        server.terminate()
+        # Dagster's own end can wait for ever on a child of it: its whole session is ended instead.
+        os.killpg(server.pid, signal.SIGKILL)
         server.communicate()
