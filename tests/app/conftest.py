@@ -102,6 +102,14 @@ def training_home(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("training")
 
 
+def pytest_collection_modifyitems(items):
+    """A test that drives a browser is tried once more where it fails: the report says so, and a real fault fails
+    twice."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def training_app(page_model_path, page_adapter_path, training_home):
     """One app for all tests that train; each leaves no run working. It takes uploads of 1 MB."""
