@@ -206,7 +206,7 @@ def touched_modules(tuned: PreTrainedModel, config: PeftConfig) -> set[str]:
     except (ValueError, KeyError) as error:
         raise UserError(f"The adapter fits no layer of this model: {reason_of(error)}") from error
     except Exception:
-        log.warning("The layers of this adapter cannot be told beforehand, so all are copied", exc_info=True)
+        log.exception("The layers of this adapter cannot be told beforehand, so all are copied")
         return {
             path for path, module in tuned.named_modules() if path and next(module.parameters(False), None) is not None
         }

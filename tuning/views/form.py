@@ -220,8 +220,8 @@ def summary(config: Config) -> str:
 
 
 def rate_warning(config: Config) -> str:
-    """A sentence where the learning rate is far from what works for LoRA; else ''. The bounds are wide: ten times what
-    the papers of LoRA, DPO and ORPO and this project's own runs use, and a hundredth."""
+    """A sentence where the learning rate is far from the usual for the objective; else ''. Far is a rule of thumb of
+    ours: ten times ``USUAL_RATES`` with the scale of the adapter counted in, or a hundredth of them."""
     high = USUAL_RATES[config.objective] * 10
     rate = config.learning_rate * config.lora_plus * (config.alpha / config.rank) ** 0.5
     if rate > high:
