@@ -15,7 +15,6 @@ from eval_prompts.asked_report import votes_on
 from eval_prompts.asking import ask_task, chosen, print_streaming
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.command import add_adapter_command, print_tokens
-from eval_prompts.loss_curve import read_curve
 from eval_prompts.most_changed import most_changed
 from eval_prompts.progress import told_loading
 from eval_prompts.report import check_writable, write
@@ -23,6 +22,7 @@ from eval_prompts.scoring import command as scoring_command
 from eval_prompts.scoring import judge_command
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
+from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.of_adapter import default_task

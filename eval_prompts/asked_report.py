@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts import report
 from eval_prompts.comparison import Comparison
-from eval_prompts.loss_curve import read_curve
+from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks.of_adapter import default_task
 from eval_prompts.votes.vote_statistics import by_kind
 from eval_prompts.votes.words import headline, notes

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import ending_words
 from eval_prompts.judging.verdict import summary
-from eval_prompts.loss_curve import LossCurve
 from eval_prompts.showing.compare_view import adapter_names
+from eval_prompts.showing.loss_curve import LossCurve
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.tasks.task import Question, Task

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from eval_prompts.comparison import Comparison, facts
 from eval_prompts.lens.picture import picture_html
-from eval_prompts.loss_curve import svg
+from eval_prompts.showing.loss_curve import svg
 from eval_prompts.tasks.verdicts import Change, Judgement
 from tuning.errors import UserError
 from tuning.files import write_whole

@@ -14,7 +14,7 @@ ROOMS = (
     "tuning.training", "tuning.exports", "tuning.views", "tuning.endpoints_tab", "tuning.tab", "tuning.__main__",
     "eval_prompts.models", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens", "eval_prompts.judging",
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
-    "eval_prompts.loss_curve", "eval_prompts.comparison", "eval_prompts.report", "eval_prompts.progress",
+    "eval_prompts.comparison", "eval_prompts.report", "eval_prompts.progress",
     "eval_prompts.asking", "eval_prompts.verify", "eval_prompts.lens_command", "eval_prompts.strength_command",
     "eval_prompts.most_changed", "eval_prompts.scoring", "eval_prompts.asked_report", "eval_prompts.task_tab",
     "eval_prompts.compare_tab", "eval_prompts.results_tab", "eval_prompts.score_tab", "eval_prompts.endpoints_tab",

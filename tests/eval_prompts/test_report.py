@@ -10,10 +10,10 @@ import pytest
 
 from eval_prompts.answers import Answer, Settings
 from eval_prompts.comparison import Comparison, judged
-from eval_prompts.loss_curve import read_curve
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.report import answer_html, write
 from eval_prompts.serving.status import Status
+from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
 
