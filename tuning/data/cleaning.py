@@ -19,7 +19,7 @@ DUPLICATE = "duplicate row"
 SAME_ANSWERS = "the better and the worse answer are the same"
 CONTRADICTED = "contradicted by another pair, which prefers the other answer"
 WORDS_ONLY = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789" else ord(" ") for byte in range(256))
-Phrases = frozenset[bytes]
+Phrases = frozenset[tuple[bytes, ...]]
 ID_DIGITS = 16
 
 
@@ -45,11 +45,11 @@ class Row:
 def clean(rows: Iterable[RawRow], dropped: Counter[str], exclude: Iterable[str]) -> list[Row]:
     """Rows without white space around them, without the empty, broken, repeated and excluded ones."""
     left_out = dropped if isinstance(dropped, LeftOut) else None
-    phrases = [phrases_of(question) for question in exclude]
+    excluded = Excluded(exclude)
     seen: set[str] = set()
     kept = []
     for raw in rows:
-        row = clean_row(raw, phrases)
+        row = clean_row(raw, excluded)
         reason = row if isinstance(row, str) else ""
         if isinstance(row, Row):
             exact = exact_digest(row)
@@ -93,7 +93,7 @@ def exact_digest(row: Row) -> str:
     return digest(row.question, row.input, row.answer, turns_to_json(row.turns), *worse)
 
 
-def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
+def clean_row(raw: RawRow, excluded: Excluded) -> Row | str:
     """One row without the white space around its texts, or the reason why it is left out."""
     texts = (raw.question, raw.input, raw.answer, raw.rejected, *(turn.text for turn in raw.turns))
     if max(map(len, texts)) > MAX_CHARACTERS:
@@ -103,10 +103,9 @@ def clean_row(raw: RawRow, excluded: Iterable[Phrases]) -> Row | str:
         return "empty question"
     if not answer:
         return "empty answer"
-    if any("\x00" in text for text in texts):
+    if "\x00" in "".join(texts):
         return "NUL byte"
-    spaced = spaced_words(f"{question} {given}")
-    if any(repeats(spaced, phrases) for phrases in excluded):
+    if excluded.repeated_in(f"{question} {given}"):
         return "repeats a probe question"
     worse = trimmed(raw.rejected)
     if worse.strip() == answer.strip():
@@ -127,25 +126,40 @@ def keep(rows: list[Row], condition: Callable[[Row], bool], reason: str, dropped
     return kept
 
 
-def spaced_words(text: str) -> bytes:
-    """Lower-case words and numbers (ASCII) of a text, with one space before, between and after them."""
-    only_words = text.lower().encode("ascii", "replace").translate(WORDS_ONLY)
-    return b" " + b" ".join(only_words.split()) + b" "
+def words_of(text: str) -> list[bytes]:
+    """Lower-case words and numbers (ASCII) of a text."""
+    return text.lower().encode("ascii", "replace").translate(WORDS_ONLY).split()
 
 
 def phrases_of(text: str, size: int = NGRAM) -> Phrases:
-    """All runs of ``size`` words of a text, each as :func:`spaced_words`; a shorter text is one run."""
-    words = spaced_words(text).split()
+    """All runs of ``size`` words of a text; a shorter text is one run."""
+    words = words_of(text)
     runs = range(max(1, len(words) - size + 1))
-    return frozenset(b" " + b" ".join(words[at : at + size]) + b" " for at in runs)
+    return frozenset(tuple(words[at : at + size]) for at in runs)
 
 
-def repeats(spaced: bytes, phrases: Phrases) -> bool:
-    """Whether a question (as :func:`spaced_words`) holds at least half of a probe's runs of five words. A probe of
-    fewer words is repeated only by a question of just these."""
-    if len(phrases) == 1 and min(phrases).count(b" ") <= NGRAM:
-        return spaced in phrases
-    return sum(phrase in spaced for phrase in phrases) >= PROBE_OVERLAP * len(phrases)
+class Excluded:
+    """Questions that no row may repeat: a row does with half of a question's runs of five words, or, where a question
+    has fewer words, with just these in one run."""
+
+    def __init__(self, questions: Iterable[str]) -> None:
+        found = [phrases_of(question) for question in questions]
+        self.long = [phrases for phrases in found if len(max(phrases)) == NGRAM]
+        self.short = [b" ".join(max(phrases)) for phrases in found if len(max(phrases)) < NGRAM]
+        self.any = frozenset().union(*self.long)
+
+    def repeated_in(self, text: str) -> bool:
+        """Whether a text repeats one of the questions."""
+        words = words_of(text)
+        runs = zip(words, words[1:], words[2:], words[3:], words[4:], strict=False)
+        if self.short:
+            spaced = b" ".join((b"", *words, b""))
+            if any(b" %b " % question in spaced for question in self.short):
+                return True
+        if self.any.isdisjoint(runs):
+            return False
+        phrases = phrases_of(text)
+        return any(len(phrases & each) >= PROBE_OVERLAP * len(each) for each in self.long)
 
 
 def normalised(text: str) -> str:

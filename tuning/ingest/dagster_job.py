@@ -184,11 +184,10 @@ def no_empty_answers(stage: DuckDBPyConnection) -> dg.AssetCheckResult:
 
 def no_probe_leaked(stage: DuckDBPyConnection) -> dg.AssetCheckResult:
     """Rows that repeat a probe question, by the rule of :func:`tuning.data.cleaning.clean_row`."""
-    probes = [cleaning.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+    probes = cleaning.Excluded(PROBE_QUESTIONS.values())
     leaked = 0
     for batch in stage.sql("SELECT QuestionAsked || ' ' || QuestionInput FROM modelled").to_arrow_reader(MODEL_ROWS):
-        texts = (cleaning.spaced_words(text) for text in batch.column(0).to_pylist())
-        leaked += sum(any(cleaning.repeats(text, phrases) for phrases in probes) for text in texts)
+        leaked += sum(map(probes.repeated_in, batch.column(0).to_pylist()))
     return result("no_probe_leaked", not leaked, {"leaked": leaked})
 
 

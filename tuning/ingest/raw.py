@@ -45,10 +45,7 @@ def copy_batches(
     position = 0
     for batch in batches:
         if is_turns(batch, maker):
-            rest = counted(chain([batch], batches), maker.read)
-            join_messages(
-                connection, (one for before, each in rest for one in rows_of_batch(name, each, before)), maker
-            )
+            join_messages(connection, message_chunks(name, chain([batch], batches), maker), maker)
             return
         layout = plain_layout(batch, maker)
         if layout is None:
@@ -62,11 +59,36 @@ def copy_batches(
         position += batch.num_rows
 
 
-def counted(batches: Iterable[pyarrow.RecordBatch], before: int) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
-    """Chunks with the number of rows before each."""
+def message_chunks(name: str, batches: Iterable[pyarrow.RecordBatch], maker: RowMaker) -> Iterator[list[Any]]:
+    """Arrow chunks of one message a row as columns of ``turns``: whole columns at once where they are plain text."""
     for batch in batches:
-        yield before, batch
-        before += batch.num_rows
+        columns = plain_messages(batch, maker)
+        if columns is None:
+            yield from in_columns(message_rows(rows_of_batch(name, batch, maker.read), maker))
+        else:
+            yield columns
+
+
+def plain_messages(batch: pyarrow.RecordBatch, maker: RowMaker) -> list[Any] | None:
+    """The columns of ``turns`` that a chunk of plain messages gives, or None if any row wants a closer look."""
+    import pyarrow
+    from pyarrow import types
+
+    layout = maker.layout(dict.fromkeys(batch.schema.names, "filled"))
+    if layout is None or layout.kind != "turn" or len(set(batch.schema.names)) < len(batch.schema.names):
+        return None
+    conversation, kind, text = (batch.column(layout.column(role)) for role in ("conversation", "role", "content"))
+    if not (types.is_string(kind.type) and types.is_string(text.type)) or conversation.null_count:
+        return None
+    if not (types.is_string(conversation.type) and is_full(conversation)) and not types.is_integer(conversation.type):
+        return None
+    kinds = kind.fill_null("").dictionary_encode()
+    plain_kinds = [each.strip().lower() for each in kinds.dictionary.to_pylist()]
+    maker.use(layout)
+    numbers = range(maker.read + 1, maker.read + batch.num_rows + 1)
+    maker.read += batch.num_rows
+    taken = pyarrow.array(plain_kinds, pyarrow.string()).take(kinds.indices)
+    return [list(numbers), conversation.cast(pyarrow.string()), taken, text.fill_null("")]
 
 
 def is_turns(batch: pyarrow.RecordBatch, maker: RowMaker) -> bool:
@@ -89,17 +111,16 @@ def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
         return None
     kinds = [batch.schema.field(name).type for name in layout.roles]
     plain = all(types.is_string(kind) or types.is_large_string(kind) for kind in kinds)
-    if not plain or any(looks_listed(batch, name) for name in layout.needed()):
+    if not plain or any(looks_listed(batch, name) for name in layout.needed):
         return None
     only = len(maker.candidates(row)) == 1
-    return layout if only or all(is_full(batch, name) for name in layout.needed()) else None
+    return layout if only or all(is_full(batch.column(name)) for name in layout.needed) else None
 
 
-def is_full(batch: pyarrow.RecordBatch, name: str) -> bool:
+def is_full(column: pyarrow.Array) -> bool:
     """Whether a column of text is filled in every row, so that no other layout can be meant."""
     from pyarrow import compute
 
-    column = batch.column(name)
     return column.null_count == 0 and bool((compute.min(compute.binary_length(column)).as_py() or 0) > 0)
 
 
@@ -118,7 +139,7 @@ def copy_records(connection: DuckDBPyConnection, records: Iterator[Record], make
     layout = maker.layout(first[1])
     whole = chain([first], records)
     if layout is not None and layout.kind == "turn":
-        join_messages(connection, whole, maker)
+        join_messages(connection, in_columns(message_rows(whole, maker)), maker)
     else:
         append_rows(connection, maker.rows(whole), position)
 
@@ -144,15 +165,15 @@ def append_chunk(connection: DuckDBPyConnection, rows: list[RawRow], position: i
     return append(connection, "raw", position, [[row.line for row in rows], *columns, conversations])
 
 
-def join_messages(connection: DuckDBPyConnection, records: Iterator[Record], maker: RowMaker) -> None:
-    """One message per row to ``raw``, joined by conversation as :meth:`RowMaker.joined` does. The grouping sees
-    positions only, so that long messages stay on disk."""
+def join_messages(connection: DuckDBPyConnection, chunks: Iterator[list[Any]], maker: RowMaker) -> None:
+    """Messages, as columns of ``turns``, to ``raw``, joined by conversation as :meth:`RowMaker.joined` does.
+
+    The grouping sees positions only, so that long messages stay on disk.
+    """
     connection.execute(f"CREATE TABLE {TURNS}")
     position = 0
-    messages = message_rows(records, maker)
-    while waiting := list(islice(messages, ROWS_AT_ONCE)):
-        append(connection, "turns", position, [list(column) for column in zip(*waiting, strict=True)])
-        position += len(waiting)
+    for columns in chunks:
+        position += append(connection, "turns", position, columns)
     connection.execute(
         f"""CREATE TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
         max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
@@ -173,6 +194,12 @@ def join_messages(connection: DuckDBPyConnection, records: Iterator[Record], mak
     append_rows(connection, other_conversations(connection, maker), position)
     connection.execute("DROP TABLE turns")
     connection.execute("DROP TABLE conversations")
+
+
+def in_columns(messages: Iterator[tuple[int, str, str, str]]) -> Iterator[list[Any]]:
+    """Messages as columns, in chunks of bounded length."""
+    while waiting := list(islice(messages, ROWS_AT_ONCE)):
+        yield [list(column) for column in zip(*waiting, strict=True)]
 
 
 def message_rows(records: Iterator[Record], maker: RowMaker) -> Iterator[tuple[int, str, str, str]]:

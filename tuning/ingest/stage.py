@@ -53,8 +53,9 @@ class Facts:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[DuckDBPyConnection]:
-    """The stage's database."""
+    """The stage's database, not compressed: it is read once or twice and then removed."""
     with connected(Place(FILE, str(folder / STAGE_FILE)), spill=folder / "spill") as connection:
+        connection.execute("PRAGMA force_compression='uncompressed'")
         yield connection
 
 
@@ -112,10 +113,10 @@ def model(folder: Path) -> Facts:
         names = ("Id", *TEXTS, CONVERSATION, "DataSplit", "Exact", "ContentHash")
         columns = ", ".join(f"{name} VARCHAR" for name in names)
         connection.execute(f"CREATE OR REPLACE TABLE cleaned (position BIGINT, line BIGINT, {columns})")
-        phrases = [cleaning.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+        probes = cleaning.Excluded(PROBE_QUESTIONS.values())
         reader = connection.cursor()
         for batch in reader.sql("SELECT * FROM raw").to_arrow_reader(MODEL_ROWS):
-            insert(connection, "cleaned", cleaned(batch, phrases, dropped), f"*, {content_hash()}")
+            insert(connection, "cleaned", cleaned(batch, probes, dropped), f"*, {content_hash()}")
         before = count(connection, "cleaned")
         connection.execute(
             "CREATE TEMP TABLE chosen AS SELECT min(position) AS position, Id, Exact FROM cleaned GROUP BY Id, Exact"
@@ -137,18 +138,18 @@ def model(folder: Path) -> Facts:
         if not facts.rows:
             raise UserError(f"No row of {facts.source} can be used ({dropped.words() or 'it is empty'}).")
         facts.splits = dict(connection.execute("SELECT DataSplit, count(*) FROM modelled GROUP BY 1").fetchall())
-        facts.snapshot = snapshot(connection, "modelled")
+        facts.snapshot = snapshot(connection, "modelled", row_hash="ContentHash")
         write_facts(connection, facts)
     return facts
 
 
-def cleaned(batch: pyarrow.RecordBatch, phrases: list[cleaning.Phrases], dropped: LeftOut) -> pyarrow.Table:
+def cleaned(batch: pyarrow.RecordBatch, excluded: cleaning.Excluded, dropped: LeftOut) -> pyarrow.Table:
     """The usable rows of a chunk of ``raw`` with id and split; the others are counted."""
     import pyarrow
 
     kept: list[tuple[int, cleaning.Row]] = []
     for position, line, *texts, turns in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-        row = cleaning.clean_row(RawRow(*texts, turns_from_json(turns), line), phrases)
+        row = cleaning.clean_row(RawRow(*texts, turns_from_json(turns), line), excluded)
         if isinstance(row, str):
             dropped.add(row, line)
         else:

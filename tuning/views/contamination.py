@@ -45,7 +45,7 @@ class Index:
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts = list(texts)
         self.phrases: list[Phrases] = [phrases_of(text) for text in self.texts]
-        self.places: dict[bytes, list[int]] = {}
+        self.places: dict[tuple[bytes, ...], list[int]] = {}
         for at, phrases in enumerate(self.phrases):
             for phrase in phrases:
                 self.places.setdefault(phrase, []).append(at)

@@ -19,7 +19,7 @@ from tuning.ingest.load import ingest
 from tuning.ingest.snapshot import content_hash
 
 pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
-PHRASES = [cleaning.phrases_of(question) for question in PROBE_QUESTIONS.values()]
+PROBES = cleaning.Excluded(PROBE_QUESTIONS.values())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -178,11 +178,40 @@ def test_any_rows_give_the_same_set_from_file_and_table(tmp_path_factory, triple
     source, place = write_parquet(folder / "s.parquet", rows), file_place(folder / "t.duckdb")
     # Where there is no instruction, the input is the question.
     raw = [RawRow(*triple) if triple[0] else RawRow(triple[1], "", triple[2]) for triple in triples]
-    if not any(isinstance(cleaning.clean_row(row, PHRASES), cleaning.Row) for row in raw):
+    if not any(isinstance(cleaning.clean_row(row, PROBES), cleaning.Row) for row in raw):
         for read in (lambda: dataset.load(source), lambda: ingest(source, place)):
             with pytest.raises(UserError, match=r"^No row of .*s\.parquet can be used \("):
                 read()
         return
+    direct = dataset.load(source)
+    loaded = ingest(source, place)
+    assert rows_of(direct) == rows_of(dataset.load(place.name))
+    assert loaded.facts.dropped == direct.dropped
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 4) | st.none(),
+            st.sampled_from(["instruction", " Output", "OUTPUT\x1f", "input", "user", "gpt", "İ", "system"])
+            | st.none(),
+            st.sampled_from(["", "  x", "y\n", "\x00", "[]"]) | TEXT | st.none(),
+        ),
+        min_size=1,
+        max_size=24,
+    ),
+    st.sampled_from(["number", "text", "float"]),
+)
+def test_any_messages_give_the_same_set_from_file_and_table(tmp_path_factory, messages, identity):
+    folder = tmp_path_factory.mktemp("any")
+    made = {"number": int, "text": lambda number: f"c{number}" if number else "", "float": float}[identity]
+    simple = [(9, "instruction", "A?"), (9, "output", "Yes.")]
+    rows = [
+        {"conversation_id": None if number is None else made(number), "message_type": kind, "message": text}
+        for number, kind, text in [*messages, *simple]
+    ]
+    source, place = write_parquet(folder / "s.parquet", rows), file_place(folder / "t.duckdb")
     direct = dataset.load(source)
     loaded = ingest(source, place)
     assert rows_of(direct) == rows_of(dataset.load(place.name))
@@ -232,3 +261,19 @@ def test_a_table_of_an_earlier_version_is_read_and_loaded_into(tmp_path):
     after = rows_of(dataset.load(place.name))
     assert before.items() <= after.items()
     assert len(after) == 41
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), min_size=1, max_size=3),
+    st.lists(st.sampled_from("abcd"), max_size=14).map(" ".join),
+)
+def test_what_repeats_a_question_is_what_holds_half_of_its_runs(questions, text):
+    def runs(words):
+        return {" ".join(words[at : at + 5]) for at in range(max(1, len(words) - 4))}
+
+    def repeated(question):
+        found = [f" {run} " in f" {text} " for run in runs(question.split())]
+        return sum(found) >= len(found) / 2
+
+    asked = [question for question in questions if question]
+    assert cleaning.Excluded(asked).repeated_in(text) == any(map(repeated, asked))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tuning.data.options import Reading
@@ -39,12 +40,18 @@ class Layout:
     """Which column has which role. ``kind`` is 'pair', 'chat', 'turn', 'text' or 'preference'."""
 
     kind: str
-    roles: Mapping[str, str]
+    roles: dict[str, str]
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """The first column of each role."""
+        return {role: name for name, role in reversed(self.roles.items())}
 
     def column(self, role: str) -> str | None:
         """The column of a role."""
-        return next((name for name, found in self.roles.items() if found == role), None)
+        return self.columns.get(role)
 
+    @cached_property
     def needed(self) -> tuple[str, ...]:
         """The columns without which a row is nothing."""
         wanted = {"pair": ("question", "answer"), "chat": ("messages",), "text": ("text",)}.get(self.kind, ())

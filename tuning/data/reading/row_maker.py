@@ -69,7 +69,7 @@ class RowMaker:
         found = self.candidates(row)
         if len(found) < 2:
             return found[0] if found else None
-        return next((one for one in found if all(is_filled(row[name]) for name in one.needed())), found[0])
+        return next((one for one in found if all(is_filled(row[name]) for name in one.needed)), found[0])
 
     def rows(self, records: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[RawRow]:
         """The usable rows of ``records``. Raises UserError if none of them has columns that are understood."""
