@@ -76,10 +76,12 @@ def build_parser() -> argparse.ArgumentParser:
     judge_command.add(commands)
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
     ask.add_argument("question")
+    add_confidence(ask, "name the tokens that each model was least sure of")
     ask.set_defaults(run=run_ask)
     compare = commands.add_parser("compare", parents=[common], help="ask all of a task's questions and write a report")
     compare.add_argument("--out", type=Path, required=True, help="folder for answers.json, report.md and report.html")
     compare.add_argument("--limit", type=int, help="only the first questions")
+    add_confidence(compare, "have answers.json hold how likely each model found every token")
     compare.set_defaults(run=run_compare)
     score = commands.add_parser("score", parents=[common], help="ask both sides a suite with tests, or a task")
     scoring_command.add_options(score)
@@ -100,10 +102,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_confidence(command: argparse.ArgumentParser, words: str) -> None:
+    """Add the option that has answers tell how sure their models were."""
+    command.add_argument("--confidence", action="store_true", help=words)
+
+
 def settings_of(options: argparse.Namespace, task: Task) -> Settings:
     """Generation settings: the task's, but for what the options say."""
     names = ("max_new_tokens", "temperature", "top_p", "seed")
     asked = {name: value for name in names if (value := getattr(options, name)) is not None}
+    asked |= {"confidence": True} if getattr(options, "confidence", False) else {}
     return replace(task.settings, **asked)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from tuning.data.pieces import Pieces
 from tuning.data.thinking import Thought, split_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+    from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
 
@@ -25,6 +27,8 @@ FINAL_STATES = frozenset({"ended", "capped", "cancelled", "failed"})
 MAX_NEW_TOKENS_LIMIT = 4096
 MAX_QUESTIONS = 1000
 MAX_STOPS, MAX_STOP_CHARACTERS = 8, 200
+Sure = tuple[str, float | None]
+"""A token's characters, and how likely its model found it; None where nobody told."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,16 @@ def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = P
 
 @dataclass(frozen=True)
 class Settings:
-    """How answers are generated; temperature 0 is greedy, ``stop`` are texts at which an answer is cut off. Raises
-    UserError for a value out of range."""
+    """How answers are generated; temperature 0 is greedy, ``stop`` are texts at which an answer is cut off. With
+    ``confidence`` each answer tells how likely its model found every token. Raises UserError for a value out of range.
+    """
 
     max_new_tokens: int = 300
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    confidence: bool = False
 
     def __post_init__(self) -> None:
         if not _is_whole(self.max_new_tokens) or not 1 <= self.max_new_tokens <= MAX_NEW_TOKENS_LIMIT:
@@ -80,11 +86,13 @@ class Settings:
             raise UserError(f"Stop texts are a list of at most {MAX_STOPS} texts.")
         if not all(isinstance(text, str) and 0 < len(text) <= MAX_STOP_CHARACTERS for text in self.stop):
             raise UserError(f"A stop text must have 1 to {MAX_STOP_CHARACTERS} characters.")
+        if not isinstance(self.confidence, bool):
+            raise UserError("Confidence is asked for with true, or not with false.")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON data; without stop texts where there are none."""
+        """As JSON data; without stop texts where there are none, and without confidence where nobody asked for it."""
         told = asdict(self) | {"stop": list(self.stop)}
-        return told if self.stop else {name: value for name, value in told.items() if name != "stop"}
+        return {name: value for name, value in told.items() if value or name not in ("stop", "confidence")}
 
     def cut(self, text: str) -> str:
         """A text up to the first stop text in it."""
@@ -106,7 +114,8 @@ class Answer:
 
     ``seconds`` runs from this answer's first computation, ``first_token_seconds`` from the moment of asking;
     ``tokens`` counts the generated tokens without the closing one. ``text`` is all of it; of a thinking model that
-    includes its draft, and the tag ``opening`` where that stood in the prompt.
+    includes its draft, and the tag ``opening`` where that stood in the prompt. ``confidence`` are the tokens of the
+    text behind ``opening``, each with its probability, where the settings ask for it.
     """
 
     side: Side
@@ -118,6 +127,9 @@ class Answer:
     first_token_seconds: float | None = None
     state: State = "waiting"
     opening: str = ""
+    confidence: tuple[Sure, ...] = ()
+    strength: float | None = None
+    """How strongly the adapter spoke, where it was asked at several strengths."""
 
     @property
     def thought(self) -> Thought:
@@ -198,6 +210,12 @@ class Row:
     """Texts at which this side's format ends an answer, besides those of the settings."""
     opening: str = ""
     """The tag with which the prompt has opened a draft, so that the answer begins inside it."""
+    odds: list[float | None] = field(default_factory=list)
+    """How likely the model found each token behind the prompt, where the settings ask for it: by its own logits, before
+    temperature, top-p and its generation settings; None for a token that it did not choose, or that nobody told of."""
+    pieces: Pieces = field(default_factory=Pieces)
+    strength: float | None = None
+    """How strongly the adapter speaks in this answer; None as it is loaded."""
 
     @property
     def generated(self) -> list[int]:
@@ -211,6 +229,20 @@ class Row:
         places = [at for stop in self.stops if (at := text.find(stop)) >= 0]
         text = text[: min(places)] if places else text
         return self.opening + text if text else ""
+
+    def confidence(self, ids: list[int], text: str) -> tuple[Sure, ...]:
+        """The tokens of ``text``, which ``ids`` were decoded to, each with its probability; none without asking."""
+        if not self.stream.settings.confidence:
+            return ()
+        left = len(text) - len(self.opening) if text else 0
+        found: list[Sure] = []
+        pieces = self.pieces.of(ids, self.decode or self.stream.decode, self.state in FINAL_STATES)
+        for place, piece in enumerate(pieces):
+            if left <= 0:
+                break
+            found.append((piece[:left], self.odds[place] if place < len(self.odds) else None))
+            left -= len(piece)
+        return tuple(found)
 
     @property
     def cancelled(self) -> bool:
@@ -228,21 +260,31 @@ class Stream:
         settings: Settings,
         visitor: str = "",
         format: PromptFormat = PYTHON_FORMAT,
+        strengths: Sequence[float] = (),
     ) -> None:
-        """``questions`` are prompts, or texts and (question, input) pairs, which are put into ``format``. Raises
-        UserError if one cannot be asked."""
+        """``questions`` are prompts, or texts and (question, input) pairs, which are put into ``format``. With
+        ``strengths`` the tuned side alone answers each question, once at each of them. Raises UserError if one cannot
+        be asked."""
         if not questions:
             raise UserError("There is no question to ask.")
         if len(questions) > MAX_QUESTIONS:
             raise UserError(f"At most {MAX_QUESTIONS} questions can be asked at once.")
         self.questions = [prompt_of(question, format) for question in questions]
-        self.sides = tuple(sides)
+        self.sides: tuple[Side, ...] = ("tuned",) if strengths else tuple(sides)
+        self.strengths = tuple(strengths)
+        self.decoders: Mapping[float, Backend] = {}
+        """What computes at a strength, where the decoder in use does not."""
         self.settings = settings
         self.visitor = visitor
         self.address = ""
         self.background = False
         """Whether it waits, and is set aside, while anybody else is being answered."""
-        self.rows = [Row(self, side, index) for index in range(len(self.questions)) for side in self.sides]
+        self.rows = [
+            Row(self, side, index, strength=strength)
+            for index in range(len(self.questions))
+            for side in self.sides
+            for strength in self.strengths or (None,)
+        ]
         self.asked = time.monotonic()
         self.prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None
         """The questions as they are put to an adapter, where that depends on it; it may not be known yet."""
@@ -346,6 +388,8 @@ class Stream:
             first_token_seconds=row.first_token_seconds,
             state=row.state,
             opening=row.opening,
+            confidence=row.confidence(ids, text),
+            strength=row.strength,
         )
 
     def snapshots(self, interval: float = 0.08) -> Iterator[list[Answer]]:

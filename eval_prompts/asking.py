@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval_prompts.comparison import facts
 from eval_prompts.progress import Progress
+from eval_prompts.showing.certainty import NOT_TOLD, least_sure
 from eval_prompts.tasks.verdicts import Judgement, judge_answer
 from tuning.errors import UserError
 
@@ -87,5 +88,7 @@ def print_streaming(lens: Lens, task: Task, question: str, settings: Settings, s
             if not answer.done:
                 break
             print(f"\n({facts(answer)})\n", flush=True)
+            if settings.confidence:
+                print(f"least sure: {least_sure(answer) or NOT_TOLD}\n", flush=True)
             place, printed, begun = place + 1, 0, False
     return answers

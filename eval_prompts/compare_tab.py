@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "row.js", "empty.js",
-    "board.js", "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js", "tasks.js", "task_form.js",
-    "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
+    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "sure.js", "row.js",
+    "empty.js", "board.js", "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js", "tasks.js",
+    "task_form.js", "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
 )  # fmt: skip
 STYLES = (
-    "page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "tasks.css",
+    "page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "sure.css", "tasks.css",
 )  # fmt: skip
 EXAMPLES = (
     "Reverse a string without using slicing.",
@@ -136,7 +136,7 @@ def build(
                 chip = gr.Button(example, size="sm", elem_classes="ll-example", scale=0, min_width=40)
                 chip.click(None, js=f"() => LoraLens.askOwn({json.dumps(example)})", api_visibility="private")
         with gr.Row(elem_id="ll-options"):
-            settings = _settings(task.settings)
+            *settings, confidence = _settings(task.settings)
             blind = gr.Checkbox(
                 value=pairs.always_blind,
                 interactive=not pairs.always_blind,
@@ -168,8 +168,10 @@ def build(
     asker = _asker(lens, visitors, pairs, tasks, before, is_owner)
     which = [gr.Textbox(visible=False), gr.Number(visible=False)]  # the task and its page, put in by the page's script
     fill = "(...values) => [...values.slice(0, -2), LoraLens.task.name, LoraLens.task.page]"
-    all_five = ask_all.click(asker, [gr.State(None), *settings, blind, *which], js=fill, **asking)
-    own = gr.on([ask_own.click, question.submit], asker, [question, *settings, blind, *which], js=fill, **asking)
+    all_five = ask_all.click(asker, [gr.State(None), *settings, confidence, blind, *which], js=fill, **asking)
+    own = gr.on(
+        [ask_own.click, question.submit], asker, [question, *settings, confidence, blind, *which], js=fill, **asking
+    )
     for event in (all_five, own):
         event.then(None, js="() => LoraLens.setBusy(false)", api_visibility="private")
 
@@ -206,6 +208,11 @@ def _settings(start: Settings) -> list[gr.components.Component]:
             gr.Slider(0, 2, warmth, step=0.05, label="Temperature", info="0 always takes the likeliest token"),
             gr.Slider(0.05, 1, start.top_p, step=0.05, label="Top-p", info="1 leaves every token in play"),
             gr.Number(start.seed, precision=0, label="Seed", info="the same seed gives the same text"),
+            gr.Checkbox(
+                label="Confidence",
+                info="underlines each token by how unsure its model was of it",
+                elem_id="ll-confidence",
+            ),
         ]
 
 
@@ -242,6 +249,7 @@ def _asker(
         temperature: float,
         top_p: float,
         seed: float | None,
+        confidence: bool,
         blind: bool,
         chosen: str | None,
         page: float | None,
@@ -252,7 +260,7 @@ def _asker(
         try:
             owner, named = is_owner(request), chosen or ""
             task = tasks.named(named, owner)
-            settings = settings_from(cap, temperature, top_p, seed)
+            settings = settings_from(cap, temperature, top_p, seed, confidence)
             stopped = visitors.begin(session)
             who = Asker(session, address_of(request), bool(blind), named, visitors.follow, stopped)
             first = page_number(page)

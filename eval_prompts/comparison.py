@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import ending_words
 from eval_prompts.judging.verdict import summary
+from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import adapter_names
 from eval_prompts.showing.loss_curve import LossCurve
 from eval_prompts.tasks.catalogue import python_task
@@ -233,9 +234,10 @@ class Comparison:
 def answer_dict(answer: Answer) -> dict[str, Any]:
     """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds.
 
-    That of a thinking model has ``said`` and ``thinking`` too; its ``text`` is both.
+    That of a thinking model has ``said`` and ``thinking`` too; its ``text`` is both. Where it was asked for there is
+    ``confidence``: each token with how likely the model found it.
     """
-    return {
+    told: dict[str, Any] = {
         "probe": PROBE_IDS.get(answer.question),
         "question": answer.question,
         "side": answer.side,
@@ -243,7 +245,10 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "tokens": answer.tokens,
         "seconds": round(answer.seconds, 3),
         "stopped": answer.stopped,
-    } | ({} if answer.said == answer.text else {"said": answer.said, "thinking": answer.thought.thinking})
+    }
+    if answer.said != answer.text:
+        told |= {"said": answer.said, "thinking": answer.thought.thinking}
+    return told | {"confidence": recorded(answer)} if answer.confidence else told
 
 
 def ending(answer: Answer) -> str:

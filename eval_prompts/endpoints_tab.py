@@ -13,6 +13,7 @@ from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
 from eval_prompts.results_tab import VOTING_IS_OPEN
 from eval_prompts.showing.ask_pages import VERDICT_SECONDS
+from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.catalogue import python_task
@@ -118,6 +119,7 @@ def build(
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int = 0,
+        confidence: bool = False,
     ) -> Iterator[list[dict]]:
         """Asks both models the five probe questions and streams the ten answers so far. Unless the owner chose a task,
         they are put in the prompt that the adapter was trained in.
@@ -127,14 +129,16 @@ def build(
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
+            confidence: whether to tell how likely each model found every token of its answer.
 
         Returns:
             Ten objects with probe, question, side ('base' or 'tuned'), text, tokens, seconds, stopped, which is true
             once the model has ended the answer itself, verdict, what the machine found so far ('checking' and
-            'badges'), and pair, by which the answer and its counterpart can be voted on with /rate; base stands left.
+            'badges'), and pair, by which the answer and its counterpart can be voted on with /rate; base stands left;
+            with confidence where asked for: each token with its probability, or null.
         """
         refuse_names(request)
-        settings = (max_new_tokens, temperature, top_p, seed)
+        settings = (max_new_tokens, temperature, top_p, seed, confidence)
         probes = python_task()
         yield from stream_rows(probes, list(probes.questions), settings, request, False, _answer_rows)
 
@@ -148,6 +152,7 @@ def build(
         seed: int = 0,
         task: str = "",
         page: int = 1,
+        confidence: bool = False,
     ) -> Iterator[list[dict]]:
         """Asks both models one question, or those of a task, and streams pairs of answers to be voted on with /rate.
 
@@ -161,15 +166,16 @@ def build(
             task: the name of a task (see /tasks); empty for the one in use. If the owner chose none, these are the five
                 probes, put in the prompt that the adapter was trained in.
             page: which fifty of the task's questions to ask, if it has more.
+            confidence: whether to tell how likely each model found every token of its answer.
 
         Returns:
             One object for each question with pair (its id), question, blind, names (which model stands 'left' and
             'right'; null while that is hidden), left and right, each with text, tokens, state and verdict (null while
-            the pair is hidden).
+            the pair is hidden), and confidence where it was asked for and is not hidden.
         """
         named = tasks.named(task)
         questions = [named.own_question(question)] if question else page_of(named, page)
-        settings = (max_new_tokens, temperature, top_p, seed)
+        settings = (max_new_tokens, temperature, top_p, seed, confidence)
         yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task)
 
     def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
@@ -277,6 +283,8 @@ def _pair_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
             answer = sides[side]
             row[place] = {"text": answer.text, "tokens": answer.tokens, "state": answer.state}
             row[place]["verdict"] = showing.verdict(answer)
+            if showing.confidence(answer) is not None:
+                row[place]["confidence"] = recorded(answer)
         rows.append(row)
     return rows
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Ahead, Row, State, Stream
-from eval_prompts.decoding.sampling import choose_tokens, generator_for
+from eval_prompts.decoding.sampling import choose_tokens, generator_for, probabilities
 from eval_prompts.decoding.tokenizers import by_side, decoder
 from tuning.data.chat import encode_messages
 from tuning.data.template import chat_template
@@ -33,6 +33,7 @@ CLOSE_SECONDS = 10.0
 NO_MEMORY = "Answering failed: the memory ran out. Ask fewer or shorter questions."
 FAULT = "Answering failed on the server, and its log says why: ask again."
 BROKEN = "Answering has failed, and the server's log says why: its owner has to start the app again."
+CHANGED = "Another adapter has been loaded meanwhile: ask at these strengths again."
 CLOSING = "The app is shutting down: ask again once it is back."
 
 
@@ -45,6 +46,8 @@ class Backend(Protocol):
     weight_bytes: int
     notes: list[str]
     """What people should know of how it computes, in sentences."""
+    scales: bool
+    """Whether every row of the tuned side may have a strength of its own; it is the trained adapter's then."""
 
     def enter(self, row: Row) -> None:
         """Make room for ``row`` (up to ``row.limit`` tokens)."""
@@ -145,7 +148,7 @@ class Engine:
             begun = beginning(row.stream.questions[row.index].begun, tokenizer)
             if len(prompt) + len(begun) >= context:
                 raise UserError(f"Question and beginning fill the {context:,} tokens that this model holds: cut them.")
-            row.ids, row.prompt_length = [*prompt, *begun], len(prompt)
+            row.ids, row.prompt_length, row.odds = [*prompt, *begun], len(prompt), [None] * len(begun)
             row.limit = min(len(row.ids) + int(settings.max_new_tokens), context)
             row.generator = generator_for(settings, row.stream.questions[row.index].seed)
             row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
@@ -243,7 +246,7 @@ class Engine:
         """Let the background's rows go, with what they have written: once they come back it is fed anew."""
         for row in reversed([row for row in self._active if row.stream.background]):
             self._active.remove(row)
-            self._backend.leave(row)
+            self._decoder_of(row).leave(row)
             row.state, row.fed = "waiting", 0
             with self._work:
                 self._background.appendleft(row)
@@ -255,7 +258,7 @@ class Engine:
                 self._finish(row, "cancelled")
                 continue
             try:
-                self._backend.enter(row)
+                self._decoder_of(row).enter(row)
             except Exception as error:
                 self._fail([row], error)
                 continue
@@ -275,15 +278,16 @@ class Engine:
 
     def _step(self) -> None:
         try:
-            rows, logits = self._backend.advance(self._active, PREFILL_TOKENS_PER_STEP)
-            if self._defaults is not None:
-                logits = self._defaults.applied(rows, logits)
+            rows, own = self._advance()
+            logits = own if self._defaults is None else self._defaults.applied(rows, own)
             tokens = choose_tokens(rows, logits)
+            odds = probabilities(rows, own, tokens)
         except Exception as error:
             self._fail(list(self._active), error)
             return
         now = time.monotonic()
-        for row, token in zip(rows, tokens, strict=True):
+        for row, token, chance in zip(rows, tokens, odds, strict=True):
+            row.odds.append(chance)  # before the token, so that whoever reads it finds its odds too
             row.ids.append(token)
             if row.first_token_seconds is None:
                 row.first_token_seconds = now - row.stream.asked
@@ -297,9 +301,30 @@ class Engine:
         for stream in _streams(rows):
             stream.notify()
 
+    def _decoder_of(self, row: Row) -> Backend:
+        """What computes a row: the backend in use or, at a strength that it does not take, one of the request's own.
+
+        Raises UserError where the backend has changed since, and takes none."""
+        own = None if row.strength is None else row.stream.decoders.get(row.strength)
+        if own is None and row.strength is not None and not self._backend.scales:
+            raise UserError(CHANGED)
+        return own or self._backend
+
+    def _advance(self) -> tuple[list[Row], torch.Tensor]:
+        """One step of all rows; those that have decoders of their own follow one another."""
+        from eval_prompts.decoding.in_turn import in_turn
+
+        if not any(row.stream.decoders for row in self._active):
+            return self._backend.advance(self._active, PREFILL_TOKENS_PER_STEP)
+        groups: dict[int, tuple[Backend, list[Row]]] = {}
+        for row in self._active:
+            decoder_of_row = self._decoder_of(row)
+            groups.setdefault(id(decoder_of_row), (decoder_of_row, []))[1].append(row)
+        return in_turn(groups.values(), PREFILL_TOKENS_PER_STEP)
+
     def _retire(self, row: Row, state: State) -> None:
         self._active.remove(row)
-        self._backend.leave(row)
+        self._decoder_of(row).leave(row)
         self._finish(row, state)
 
     def _finish(self, row: Row, state: State) -> None:
@@ -320,7 +345,7 @@ class Engine:
         for stream in _streams(rows):
             for row in [row for row in self._active if row.stream is stream]:
                 self._active.remove(row)
-                self._backend.leave(row)
+                self._decoder_of(row).leave(row)
             stream.fail(words)
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)

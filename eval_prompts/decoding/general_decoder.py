@@ -38,6 +38,8 @@ PROBE_TOKENS = 3
 class GeneralDecoder:
     """Decodes through the models' own forward passes (:class:`eval_prompts.decoding.engine.Backend`)."""
 
+    scales = False
+
     def __init__(self, pair: Pair, *, batches: bool = True) -> None:
         """``batches``: rows of a side take their steps together where the model's cache allows it."""
         sides = SIDES[:1] if pair.tuned is None else SIDES

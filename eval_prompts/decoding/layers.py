@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eval_prompts.models.pair import Pair
 
 PRODUCTS = ("qkv", "output", "gate_up", "down")
+NORMS = ("before_attention", "query_norm", "key_norm", "after_attention", "before_mlp", "after_mlp")
 Modules = tuple[Any, Any, Any]
 """A module of the untouched model, of the base side and of the tuned side (None without an adapter)."""
 
@@ -31,6 +32,11 @@ class SideNorm:
         theirs = ours if tuned is None else norm_weight(tuned)[0]
         self._weights = [ours, ours if theirs.equal(ours) else theirs]
         self.width: int = ours.shape[0]
+
+    @property
+    def same(self) -> bool:
+        """Whether both sides have one weight."""
+        return self._weights[0] is self._weights[1]
 
     def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
         """``x`` [rows, ..., width] normalised over its last dimension."""
@@ -53,6 +59,11 @@ class SideEmbedding:
         theirs = ours if tuned is None else tuned.weight.detach()
         self._tables = [ours, ours if theirs.data_ptr() == ours.data_ptr() else theirs]
         self._scale = scale
+
+    @property
+    def same(self) -> bool:
+        """Whether both sides have one table."""
+        return self._tables[0] is self._tables[1]
 
     def __call__(self, tokens: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
         """[rows, width] for ``tokens`` [rows]."""
@@ -85,6 +96,12 @@ class Layer:
     def nbytes(self) -> int:
         """Bytes that the packed matrices take, besides the models' own."""
         return sum(getattr(self, name).nbytes for name in PRODUCTS)
+
+    @property
+    def scales(self) -> bool:
+        """Whether the two sides differ by low-rank changes alone."""
+        products, norms = (getattr(self, name) for name in PRODUCTS), (getattr(self, name) for name in NORMS)
+        return all(product.scales for product in products) and all(norm is None or norm.same for norm in norms)
 
 
 def layers_of(pair: Pair, family: Family, plans: Sequence[LayerPlan], precision: Precision) -> list[Layer]:

@@ -66,12 +66,14 @@ class Feed:
     """The tokens of one forward pass, rows of a side behind one another.
 
     ``lengths`` are the known tokens of each token's whole row: longrope turns long texts by other frequencies.
+    ``scales`` [tokens, 1] are the strengths of each token's row, None where all have the adapter as it is.
     """
 
     tokens: list[int]
     positions: list[int]
     lengths: list[int]
     runs: list[Run]
+    scales: torch.Tensor | None = None
 
 
 def shared_plan(pair: Pair) -> tuple[Plan, dict[str, Rotary]]:
@@ -123,6 +125,7 @@ class PairDecoder:
         self._layers = layers_of(pair, family_of(base), self._plan.layers, precision)
         heads = torch.arange(self._heads + 2 * self._kv_heads, device=self._device)
         self._stays = (heads >= self._heads + self._kv_heads).long()
+        self.scales: bool = self._can_scale()
         self.precision = "int8" if self._coarse else pair.device.label.split()[-1]
         self.weight_bytes: int = self._head.nbytes + sum(layer.nbytes for layer in self._layers) or pair.memory_bytes
         self._lanes: dict[int, Lane] = {}
@@ -139,7 +142,8 @@ class PairDecoder:
             lane = self._lanes[capacity] = self._new_lane(capacity)
         slot = lane.add(row)
         prefix = self._prefixes[row.side]
-        shared = 0 if self._turns_long(row) else _common_length(prefix.ids, row.ids[:-1])
+        as_loaded = not self.scales or row.strength in (None, 1)
+        shared = _common_length(prefix.ids, row.ids[:-1]) if as_loaded and not self._turns_long(row) else 0
         if shared and prefix.lane is not None:
             lane.copy_from(prefix.lane, slot, shared)
         row.fed = shared
@@ -169,6 +173,21 @@ class PairDecoder:
             logits.append(result)
         return ready, torch.cat(logits).float()
 
+    def _can_scale(self) -> bool:
+        """Whether the tuned side is the base plus the trained adapter's low-rank changes, and nothing else."""
+        card = self._pair.adapter
+        if card is None or card.is_model or card.strength is not None or (self._coarse and self._head.changes_tuned):
+            return False
+        same = self._embed.same and self._norm.same and self._head.scales
+        return same and all(layer.scales for layer in self._layers)
+
+    def _scales_of(self, strengths: Sequence[float | None]) -> torch.Tensor | None:
+        """[rows, 1] for the strengths of rows; None where all are as loaded, or the pair itself is at that strength."""
+        if not self.scales or all(strength is None or strength == 1 for strength in strengths):
+            return None
+        factors = [1.0 if strength is None else strength for strength in strengths]
+        return torch.tensor(factors, dtype=self._dtype, device=self._device)[:, None]
+
     def _turns_long(self, row: Row) -> bool:
         """True once for a row that has become longer than longrope's switch: all of it is turned anew, and fed anew."""
         if self._switch is None or len(row.ids) <= self._switch or row in self._long_rows:
@@ -193,7 +212,8 @@ class PairDecoder:
         lengths = [len(row.ids) for row, span in fed for _ in range(span.count)]
         base_tokens = sum(span.count for row, span in fed if row.side == "base")
         runs = runs_of([(base_tokens, len(tokens) - base_tokens)])
-        hidden = self._forward(Feed(tokens, positions, lengths, runs), partial(self._attend_spans, spans))
+        scales = self._scales_of([row.strength for row, span in fed for _ in range(span.count)])
+        hidden = self._forward(Feed(tokens, positions, lengths, runs, scales), partial(self._attend_spans, spans))
         last, end = [], 0
         for row, span in fed:
             end += span.count
@@ -216,7 +236,8 @@ class PairDecoder:
         positions = [row.fed for row in rows]
         for lane in lanes:
             lane.prepare_step(self._windows)
-        feed = Feed(tokens, positions, [len(row.ids) for row in rows], runs)
+        scales = self._scales_of([row.strength for row in rows])
+        feed = Feed(tokens, positions, [len(row.ids) for row in rows], runs, scales)
         hidden = self._forward(feed, partial(self._attend_lanes, lanes))
         keep = [index for index, row in enumerate(rows) if len(row.ids) - row.fed == 1]
         done = [rows[index] for index in keep]
@@ -232,24 +253,24 @@ class PairDecoder:
         ``mix(index, layer, queries, new)`` is attention; it gets [tokens, heads, head size], of which ``new`` is the
         key heads, then the value heads, and returns [tokens, heads * head size].
         """
-        runs = feed.runs
+        runs, scales = feed.runs, feed.scales
         x = self._embed(torch.tensor(feed.tokens, device=self._device), runs)
         angles = self._angles(feed)
         for index, layer in enumerate(self._layers):
             plan = layer.plan
             y = layer.before_attention(x, runs) if layer.before_attention else x
-            qkv = layer.qkv(y, runs).view(len(x), -1, self._head_size)
+            qkv = layer.qkv(y, runs, scales).view(len(x), -1, self._head_size)
             if layer.query_norm and layer.key_norm:
                 qkv = self._normalise_heads(qkv, layer.query_norm, layer.key_norm, runs)
             if plan.rotary:
                 qkv = rotate(qkv, *angles[plan.rotary])
             qkv = qkv.to(self._cache_dtype)
             mixed = mix(index, layer, qkv[:, : self._heads], qkv[:, self._heads :]).to(x.dtype)
-            y = layer.output(mixed, runs)
+            y = layer.output(mixed, runs, scales)
             x = torch.add(x, layer.after_attention(y, runs) if layer.after_attention else y, alpha=plan.residual)
             y = layer.before_mlp(x, runs) if layer.before_mlp else x
-            gate, up = layer.gate_up(y, runs).chunk(2, dim=-1)
-            y = layer.down(layer.activation(gate) * up, runs)
+            gate, up = layer.gate_up(y, runs, scales).chunk(2, dim=-1)
+            y = layer.down(layer.activation(gate) * up, runs, scales)
             x = torch.add(x, layer.after_mlp(y, runs) if layer.after_mlp else y, alpha=plan.residual)
         return x
 
@@ -285,7 +306,7 @@ class PairDecoder:
             return hidden.new_empty(0, max(len(weight) for weight in self._head_weights))
         runs = runs_of((row.side == "base", row.side == "tuned") for row in rows)
         hidden = self._norm(hidden, runs)
-        logits = self._head(hidden, runs)
+        logits = self._head(hidden, runs, self._scales_of([row.strength for row in rows]))
         if self._coarse:
             logits = self._refined(logits, hidden, runs)
         if self._plan.logits_divisor != 1.0:

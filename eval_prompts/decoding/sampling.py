@@ -1,4 +1,4 @@
-"""From logits to the next token: greedy, or temperature and top-p with a generator for each row."""
+"""From logits to the next token: greedy, or temperature and top-p with a generator for each row; and its odds."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def sample(logits: torch.Tensor, temperature: float, top_p: float, generator: to
         ordered = ordered.masked_fill(mass_before >= top_p, 0.0)
         return int(order[ordered.multinomial(1, generator=generator)])
     return int(probabilities.multinomial(1, generator=generator))
+
+
+def probabilities(rows: list[Row], logits: torch.Tensor, tokens: list[int]) -> list[float | None]:
+    """How likely each row's new token was by its model's own ``logits``, [rows, vocabulary]; None for the rows whose
+    settings do not ask. One log-sum-exp for each row that does."""
+    import torch
+
+    places = [place for place, row in enumerate(rows) if row.stream.settings.confidence]
+    found: list[float | None] = [None] * len(rows)
+    if not places:
+        return found
+    part = logits if len(places) == len(rows) else logits[places]
+    chosen = torch.tensor([[tokens[place]] for place in places], device=logits.device)
+    odds = (part.gather(1, chosen)[:, 0] - part.logsumexp(-1)).exp().clamp(max=1).tolist()
+    for place, value in zip(places, odds, strict=True):
+        found[place] = value
+    return found

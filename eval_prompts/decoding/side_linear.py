@@ -59,8 +59,21 @@ class SideProduct:
         changes = sum(change.down.nbytes + change.up.nbytes for change in self._changes if change is not None)
         return changes + sum({id(product): product.nbytes for product in self._products}.values())
 
-    def __call__(self, x: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
-        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side.
+    @property
+    def scales(self) -> bool:
+        """Whether the tuned side differs from the root by a low-rank change alone, which can be scaled row by row."""
+        ours, theirs = self._biases
+        same = ours is theirs if ours is None or theirs is None else ours.equal(theirs)
+        return self._shared and same
+
+    @property
+    def changes_tuned(self) -> bool:
+        """Whether a low-rank change is added for the tuned side."""
+        return self._changes[1] is not None
+
+    def __call__(self, x: torch.Tensor, runs: Sequence[Run], scales: torch.Tensor | None = None) -> torch.Tensor:
+        """Outputs [rows, out] for ``x`` [rows, in]; ``runs`` say which rows belong to which side, and ``scales``
+        [rows, 1] how much of its side's change each row gets, None for all of it.
 
         Where a side has fewer outputs (a smaller vocabulary), those that it lacks are minus infinity.
         """
@@ -71,7 +84,9 @@ class SideProduct:
         for side, begin, end in runs:
             change, bias = self._changes[side], self._biases[side]
             if change is not None:
-                y[begin:end, : change.up.shape[1]].addmm_(x[begin:end] @ change.down, change.up)
+                low = x[begin:end] @ change.down
+                low = low if scales is None else low * scales[begin:end]
+                y[begin:end, : change.up.shape[1]].addmm_(low, change.up)
             if bias is not None:
                 y[begin:end, : len(bias)].add_(bias)
         return y

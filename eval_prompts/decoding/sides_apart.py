@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch.nn import functional as F
-
+from eval_prompts.decoding.in_turn import in_turn
 from eval_prompts.models.pair import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from transformers import PreTrainedModel
 
     from eval_prompts.answers import Row
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 class SidesApart:
     """One decoder for each side (:class:`eval_prompts.decoding.engine.Backend`); nothing is computed in common."""
+
+    scales = False
 
     def __init__(self, backends: Mapping[Side, Backend], names: Mapping[Side, str]) -> None:
         """``names`` are what people call the sides in notes."""
@@ -45,17 +46,8 @@ class SidesApart:
 
     def advance(self, rows: list[Row], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:
         """One step of each side that has rows; tokens that one side's vocabulary lacks are minus infinity there."""
-        ready: list[Row] = []
-        parts: list[torch.Tensor] = []
-        for side, backend in self._backends.items():
-            mine = [row for row in rows if row.side == side]
-            if mine:
-                done, logits = backend.advance(mine, prefill_tokens)
-                ready += done
-                parts.append(logits)
-        widest = max((part.shape[-1] for part in parts), default=0)
-        padded = [F.pad(part.float(), (0, widest - part.shape[-1]), value=-torch.inf) for part in parts if len(part)]
-        return ready, torch.cat(padded) if padded else torch.empty(0, widest)
+        groups = [(each, [row for row in rows if row.side == side]) for side, each in self._backends.items()]
+        return in_turn([group for group in groups if group[1]], prefill_tokens)
 
 
 def own_pair(pair: Pair, side: Side) -> Pair:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.lens.aligned import aligned_scores, stretches
 from eval_prompts.lens.token_scores import SideScore, TokenScore, entries_of, room, score, score_alone
 from eval_prompts.models.pair import SIDES
+from tuning.data import pieces
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
 from tuning.data.template import chat_template
 from tuning.errors import UserError
@@ -152,7 +153,7 @@ def read_aligned(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], 
     """Score a text that the two sides cut differently, each in its own tokens after its own prompt."""
     notes: list[str] = [ALIGNED]
     scores: dict[Side, list[SideScore]] = {}
-    pieces: dict[Side, list[str]] = {}
+    parts: dict[Side, list[str]] = {}
     words: dict[Side, dict[int, str]] = {}
     ids: dict[Side, list[int]] = {}
     for side in SIDES:
@@ -165,7 +166,7 @@ def read_aligned(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], 
             )
         tokenizer = pair.tokenizers[side]
         scores[side] = score_alone(pair.model(side), prompt_ids, text_ids, chat_template(tokenizer).end_ids())
-        pieces[side], words[side], ids[side] = (
+        parts[side], words[side], ids[side] = (
             pieces_of(tokenizer, text_ids),
             words_of(tokenizer, scores[side]),
             text_ids,
@@ -173,11 +174,11 @@ def read_aligned(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], 
     if decoded(pair, texts, "base") != decoded(pair, texts, "tuned"):
         notes.append(OTHER_PROMPT)
     closing = slice(None, -1 if ended else None)
-    pairs = stretches(pieces["base"][closing], pieces["tuned"][closing])
+    pairs = stretches(parts["base"][closing], parts["tuned"][closing])
     if ended:
         pairs.append((slice(len(ids["base"]) - 1, None), slice(len(ids["tuned"]) - 1, None)))
     entries = aligned_scores(pairs, scores["base"], scores["tuned"], ids["base"], (words["base"], words["tuned"]))
-    shown = ["".join(pieces["base"][ours]) for ours, _ in pairs]
+    shown = ["".join(parts["base"][ours]) for ours, _ in pairs]
     return Reading(entries, shown, words, len(texts["base"][0]), [*notes, *precision_notes(pair)], aligned=True)
 
 
@@ -216,19 +217,7 @@ def encoded(pair: Pair, side: Side, messages: Sequence[Message], text: str, ende
 
 def pieces_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """The characters that each token adds; a character made of several tokens stands with the last of them."""
-    pieces: list[str] = []
-    pending = 0
-    for end in range(1, len(ids) + 1):
-        # The last tokens alone decide: a window keeps this linear, and one token before it keeps leading spaces.
-        start = max(0, pending - 1)
-        before = tokenizer.decode(ids[start:pending])
-        whole = tokenizer.decode(ids[start:end])
-        if whole.endswith("\ufffd") and end < len(ids):
-            pieces.append("")
-            continue
-        pieces.append(whole[len(before) :] if whole.startswith(before) else tokenizer.decode(ids[pending:end]))
-        pending = end
-    return pieces
+    return pieces.pieces_of(ids, lambda some: str(tokenizer.decode(some)))
 
 
 def finite(figures: dict[str, Any]) -> dict[str, Any]:

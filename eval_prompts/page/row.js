@@ -42,6 +42,7 @@
 		part.thinking = el("details", { class: "ll-thinking", hidden: true }, part.draftWords, part.draft);
 		part.diff = el("div", { class: "ll-diff" });
 		part.lens = el("div", { class: "ll-lens-place" });
+		part.sure = lens.buildSure();
 		part.hint = el("p", { class: "ll-hint" });
 		part.facts = el("span", { class: "ll-facts" });
 		part.sign = el("span", { class: "ll-sign", "aria-hidden": "true" });
@@ -56,7 +57,7 @@
 			"article",
 			{ class: "ll-side" },
 			el("header", { class: "ll-label" }, part.label, part.who, copies),
-			el("div", { class: "ll-answer" }, part.thinking, part.hint, part.body, part.diff, part.lens),
+			el("div", { class: "ll-answer" }, part.thinking, part.hint, part.body, part.sure.root, part.diff, part.lens),
 			el(
 				"footer",
 				{ class: "ll-foot" },
@@ -91,6 +92,7 @@
 			lens.renderMarkdown(part.body, answer.text);
 			part.drawn = true;
 		}
+		if (answer.confidence) part.sure.update(answer.confidence, `the ${label} model`);
 		part.text = answer.text;
 		part.code = answer.code;
 		part.copyText.disabled = !answer.text;
@@ -105,6 +107,7 @@
 	lens.buildRow = function (row, index, single, voting) {
 		const name = row.title || "your question";
 		const tokensButton = el("button", { type: "button", class: "ll-toggle ll-tokens-toggle", "aria-pressed": "false" }, "Tokens");
+		const sureButton = el("button", { type: "button", class: "ll-toggle ll-sure-toggle", "aria-pressed": "false", hidden: true }, "Confidence");
 		const under = el("div", { class: "ll-under" });
 		const diffButton = el("button", { type: "button", class: "ll-toggle", "aria-pressed": "false" }, "Diff");
 		const summary = el("span", { class: "ll-summary" });
@@ -128,10 +131,11 @@
 				{ class: "ll-question" },
 				single ? null : el("span", { class: "ll-number" }, String(index + 1)),
 				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question)),
-				el("div", { class: "ll-actions" }, change.root, summary, tokensButton, diffButton)
+				el("div", { class: "ll-actions" }, change.root, summary, sureButton, tokensButton, diffButton)
 			),
 			reference?.root,
 			sides,
+			el("div", { class: "ll-sure-legend" }, lens.sureLegend()),
 			under,
 			votes.root
 		);
@@ -143,7 +147,12 @@
 			root.dataset.view = kind;
 			diffButton.setAttribute("aria-pressed", String(kind === "diff"));
 			tokensButton.setAttribute("aria-pressed", String(kind === "tokens"));
+			sureButton.setAttribute("aria-pressed", String(kind === "sure"));
 		}
+		sureButton.addEventListener("click", () => {
+			setText(summary, "");
+			turnTo(root.dataset.view === "sure" ? "answers" : "sure");
+		});
 
 		async function showTokens() {
 			if (root.dataset.view === "tokens") return showDiff(false);
@@ -193,7 +202,10 @@
 			root.dataset.left = next.names ? next.names.left : "hidden";
 			tokensButton.hidden = !next.names || !next.pair; // who wrote what is hidden until the vote
 			tokensButton.disabled = view.running;
-			if (root.dataset.view !== "tokens") showDiff(root.dataset.view === "diff");
+			const sure = Object.values(next.sides).some((side) => side.confidence);
+			if (sure && sureButton.hidden) turnTo("sure"); // it was asked for, so it is shown
+			sureButton.hidden = !sure;
+			if (root.dataset.view === "answers" || root.dataset.view === "diff") showDiff(root.dataset.view === "diff");
 			votes.update(next);
 			change.update(next);
 			reference?.update(next);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Row, State
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 120.0
+WISH_REFUSED = frozenset({400, 404, 422, 501})
+"""How endpoints refuse a parameter that they do not know, or have switched off."""
 START_SECONDS, RETRY_SECONDS = 120.0, 1.0
 ENDINGS: dict[str, State] = {
     "stop": "ended",
@@ -48,9 +51,31 @@ class Endpoint:
 
 
 async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of one streamed chat completion. Raises UserError if the endpoint refuses."""
+    """The chunks of one streamed chat completion, with log-probabilities where they are asked for and the endpoint
+    takes the wish. Raises UserError if the endpoint refuses."""
     import httpx
 
+    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    asked = body_of(side, row)
+    plain = {name: value for name, value in asked.items() if name != "logprobs"}
+    async with httpx.AsyncClient(timeout=timeout) as client:
+        for body in [asked] if asked == plain else [asked, plain]:
+            async with client.stream(
+                "POST", f"{side.url}/chat/completions", json=body, headers=side.headers
+            ) as response:
+                if response.is_error:
+                    reason = refusal(await response.aread())
+                    if body is not plain and response.status_code in WISH_REFUSED:
+                        continue  # the answer comes without them, and says so
+                    raise UserError(f"The {row.side} side refused ({response.status_code}): {reason}")
+                async for line in response.aiter_lines():
+                    if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
+                        yield event(data, row.side)
+                return
+
+
+def body_of(side: Endpoint, row: Row) -> dict[str, Any]:
+    """What a streamed chat completion is asked with."""
     settings, prompt = row.stream.settings, row.stream.questions[row.index]
     seed = settings.seed if prompt.seed is None else prompt.seed
     body: dict[str, Any] = {
@@ -65,16 +90,26 @@ async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
     }
     if settings.stop:
         body["stop"] = list(settings.stop)
-    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-    async with (
-        httpx.AsyncClient(timeout=timeout) as client,
-        client.stream("POST", f"{side.url}/chat/completions", json=body, headers=side.headers) as response,
-    ):
-        if response.is_error:
-            raise UserError(f"The {row.side} side refused ({response.status_code}): {refusal(await response.aread())}")
-        async for line in response.aiter_lines():
-            if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
-                yield event(data, row.side)
+    if settings.confidence:
+        body["logprobs"] = True
+    return body
+
+
+def sure_pieces(text: str, choice: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """The tokens of a piece of text with their probabilities, as a stream's choice tells them; the text as one piece
+    without a probability where it does not, or where what it tells is another text."""
+    told = choice.get("logprobs")
+    entries = objects(told.get("content")) if isinstance(told, dict) else []
+    found: list[tuple[str, float | None]] = [(str(entry.get("token", "")), chance_of(entry)) for entry in entries]
+    return found if found and "".join(piece for piece, _ in found) == text else [(text, None)]
+
+
+def chance_of(entry: dict[str, Any]) -> float | None:
+    """The probability of a token that is told with its ``logprob``; None for what is no log-probability."""
+    value = entry.get("logprob")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= 0.01:
+        return None
+    return math.exp(min(0.0, value))
 
 
 def event(data: str, side: str) -> dict[str, Any]:

@@ -112,18 +112,22 @@ class Lens:
         format: PromptFormat = PYTHON_FORMAT,
         prompts_for: Callable[[AdapterCard | None], Sequence[Prompt]] | None = None,
         background: bool = False,
+        strengths: Sequence[float] = (),
     ) -> Stream:
         """Ask, and get the stream of answers at once; it waits for the models if they are still loading.
 
         Questions that are texts are put into ``format``. ``prompts_for`` gives the same questions as they are put to
         the adapter that will answer, which is known once the models are loaded. ``visitor`` is the session and
         ``address`` the network address that asks, where they are known; ``background`` lets everybody else go first.
+        With ``strengths`` the adapter alone answers each question, once at each of them, in one batch where it can.
         If ``visitor`` has a request running, waits a moment for its end. Raises UserError if it goes on, if a question
         cannot be asked, the queue is full, ``address`` has too many requests, or there is no tuned side to ask.
         """
-        stream = Stream(questions, sides, settings or Settings(), visitor, format)
+        stream = Stream(questions, sides, settings or Settings(), visitor, format, strengths)
         stream.address, stream.prompts_for, stream.background = address, prompts_for, background
         self._limits.check(stream)
+        if strengths:
+            stream.decoders = self.served.at_strengths(strengths)
         self._wait_for_previous(visitor)
         with self._lock:
             if self._state == "failed":

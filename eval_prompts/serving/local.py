@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -190,6 +190,23 @@ class LocalModels:
     def strength(self) -> Strength:
         """How strongly the adapter speaks."""
         return self._strength
+
+    def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
+        """Decoders for a request at these strengths of the adapter as trained; none where the one in use takes them row
+        by row, all in one batch. Raises UserError if there is no adapter, or it cannot be scaled."""
+        from eval_prompts.decoding.choice import make_backend
+        from eval_prompts.models.strength import scaled
+
+        with self._reloading:
+            if self.engine.backend.scales:
+                return {}
+            trained = self._trained
+
+            def load() -> dict[float, Backend]:
+                pairs = {strength: scaled(trained, Strength.of(strength)) for strength in strengths}
+                return {strength: make_backend(pair, self.loader.precision) for strength, pair in pairs.items()}
+
+            return in_a_thread_that_ends(load)
 
     def set_strength(self, strength: Strength) -> AdapterCard | None:
         """Have the adapter speak at another strength from the next answer on; answers under way end as they began.

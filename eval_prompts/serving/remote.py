@@ -10,19 +10,20 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.answers import Ahead
 from eval_prompts.models.adapters import AdapterCard
-from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in
+from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in, sure_pieces
 from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Row, State, Stream
+    from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.pair import Side
     from eval_prompts.models.strength import Strength
 
@@ -99,6 +100,10 @@ class RemoteModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""
         raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
+
+    def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
+        """Raises UserError: a served model is what it is."""
+        raise UserError("The models are served elsewhere: an adapter's strengths cannot be compared from here.")
 
     def set_strength(self, strength: Strength) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""
@@ -178,8 +183,11 @@ class RemoteModels:
                 delta = choice.get("delta")
                 text = delta.get("content") if isinstance(delta, dict) else None
                 if isinstance(text, str) and text:
-                    pieces.append(text)
-                    row.ids.append(len(pieces) - 1)
+                    wished = row.stream.settings.confidence
+                    for piece, chance in sure_pieces(text, choice) if wished else [(text, None)]:
+                        pieces.append(piece)
+                        row.odds.append(chance)
+                        row.ids.append(len(pieces) - 1)
                     if row.first_token_seconds is None:
                         row.first_token_seconds = time.monotonic() - row.stream.asked
                 reason = choice.get("finish_reason")

@@ -6,12 +6,13 @@ There are three kinds of both: in this process (:mod:`eval_prompts.serving.local
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
+    from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
@@ -62,6 +63,10 @@ class Served(Protocol):
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side. Raises UserError, and changes nothing, if that is not possible."""
+
+    def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
+        """Decoders for a request at these strengths of the adapter as trained; none for those that the decoder in use
+        takes row by row. Raises UserError if the adapter cannot be scaled."""
 
     def set_strength(self, strength: Strength) -> AdapterCard | None:
         """Have the adapter speak at another strength. Raises UserError, and changes nothing, if it cannot."""

@@ -49,6 +49,7 @@ def _cut(stream: Stream, answer: Answer, count: int, state: State) -> Answer:
     """An answer as it stood after ``count`` tokens."""
     if answer.tokens == count:
         return replace(answer, state=state)
+    sure = answer.confidence[:count]
     row = next(row for row in stream.rows if (row.side, row.index) == (answer.side, answer.index))
     text = row.text(row.generated[:count]).rstrip("\ufffd")
-    return replace(answer, text=text, tokens=count, state=state)
+    return replace(answer, text=text, tokens=count, state=state, confidence=sure)

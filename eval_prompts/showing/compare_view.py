@@ -48,12 +48,14 @@ def line_view(line: Line | None) -> LineView | None:
     return None if line is None else {"number": line.number, "pieces": list(line.pieces)}
 
 
-def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> Settings:
+def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any, confidence: Any = False) -> Settings:
     """Settings from what a form or a client sent; an empty seed is 0. Raises UserError for what is no number."""
     from eval_prompts.answers import Settings
 
     try:
-        return Settings(int(max_new_tokens), float(temperature), float(top_p), int(seed or 0))
+        return Settings(
+            int(max_new_tokens), float(temperature), float(top_p), int(seed or 0), confidence=bool(confidence)
+        )
     except (TypeError, ValueError, OverflowError):
         raise UserError("Each of the settings is a number: check the token cap, temperature, top-p and seed.") from None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from eval_prompts.showing.certainty import recorded
 from eval_prompts.votes.store import Answered, ShownPair
 from tuning.errors import UserError
 
@@ -100,8 +101,15 @@ class LivePair:
             blind=showing.blind,
             settings=showing.stream.settings.to_dict()
             | showing.task_named
-            | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]},
+            | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]}
+            | self._confidence(answers),
         )
+
+    def _confidence(self, answers: dict[Side, Answer]) -> dict[str, Any]:
+        """How sure both sides were of each token, where that was asked for: it takes the setting's place."""
+        if not self.showing.stream.settings.confidence:
+            return {}
+        return {"confidence": {side: recorded(answer) for side, answer in answers.items()}}
 
     def _side(self, answer: Answer) -> Answered:
         label, fingerprint = self.showing.who(answer.side)

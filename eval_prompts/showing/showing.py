@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from eval_prompts.showing.blind import COMPLETE, in_step, timeless
+from eval_prompts.showing.certainty import confidence_view
 from eval_prompts.showing.compare_view import (
     adapter_names,
     adapter_words,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
-    from eval_prompts.showing.views import BoardView, LinesView, RowView, SideView, VerdictView
+    from eval_prompts.showing.views import BoardView, ConfidenceView, LinesView, RowView, SideView, VerdictView
     from eval_prompts.tasks.task import Question, Task
 
 
@@ -182,8 +183,15 @@ class Showing:
             row["differs"], row["diff"] = self._diffs[index]
         return row
 
+    def confidence(self, answer: Answer) -> ConfidenceView | None:
+        """How sure an answer's model was of it; None where nobody asked, and while that might tell who it was."""
+        if not self.stream.settings.confidence or not self.pairs[answer.index].revealed:
+            return None
+        return confidence_view(answer)
+
     def _side(self, answer: Answer) -> SideView:
-        return {
+        sure = self.confidence(answer)
+        known: SideView = {
             "text": answer.said,
             "thinking": thinking(answer),
             "code": code_once(answer.said) if answer.done else "",
@@ -192,6 +200,7 @@ class Showing:
             "ending": ending(answer, self.stream.settings.max_new_tokens),
             "verdict": self.verdict(answer),
         }
+        return known if sure is None else {**known, "confidence": sure}
 
 
 def answering(status: Status) -> dict[Side, tuple[str, str]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
-    from eval_prompts.showing.views import VerdictView
+    from eval_prompts.showing.views import ConfidenceView, VerdictView
     from eval_prompts.tasks.task import Question, Task
     from eval_prompts.votes.store import Ratings
 
@@ -168,12 +168,13 @@ class ShownPairs:
         found = self._verdicts(live) if live else _stored_verdicts(record)
         names: dict[Place, Side] = {"left": record.left, "right": other(record.left)}
         told: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}
+        sure = self._confidence(live)
         return {
             "blind": record.blind,
             "names": names,
             "change": live.showing.change(live.index) if live else None,
             "sides": {
-                place: {"facts": pace(told[name].tokens, told[name].seconds), "verdict": found[name]}
+                place: {"facts": pace(told[name].tokens, told[name].seconds), "verdict": found[name]} | sure[name]
                 for place, name in names.items()
             },
         }
@@ -207,6 +208,14 @@ class ShownPairs:
     def live(self, pair: Any) -> LivePair | None:
         """A pair that is recent enough to be remembered; None for any other."""
         return self._recent.get(pair) if isinstance(pair, str) else None
+
+    def _confidence(self, live: LivePair | None) -> dict[Side, dict[str, ConfidenceView]]:
+        """What a vote reveals of how sure both sides were, where that was asked for and is still remembered."""
+        told: dict[Side, dict[str, ConfidenceView]] = {"base": {}, "tuned": {}}
+        for side, answer in live.answers().items() if live else ():
+            if (view := live.showing.confidence(answer) if live else None) is not None:
+                told[side] = {"confidence": view}
+        return told
 
     def _verdicts(self, live: LivePair) -> dict[Side, VerdictView]:
         return {side: live.showing.verdicts.of(answer) for side, answer in live.answers().items()}

@@ -34,8 +34,17 @@ class ThinkingView(TypedDict):
     over: bool
 
 
+class ConfidenceView(TypedDict):
+    """An answer's tokens, each with how likely its model found it (None where nobody told); ``note`` says what is not
+    known."""
+
+    tokens: list[tuple[str, float | None]]
+    note: str
+
+
 class SideView(TypedDict):
-    """One answer as it stands; ``verdict`` is None while it is hidden, ``thinking`` where there was no draft."""
+    """One answer as it stands; ``verdict`` is None while it is hidden, ``thinking`` where there was no draft.
+    ``confidence`` is there where it was asked for, and is not hidden."""
 
     text: str
     thinking: ThinkingView | None
@@ -44,6 +53,7 @@ class SideView(TypedDict):
     facts: list[str]
     ending: str
     verdict: VerdictView | None
+    confidence: NotRequired[ConfidenceView]
 
 
 class LineView(TypedDict):

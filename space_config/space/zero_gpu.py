@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ from tuning.errors import UserError
 from tuning.upstream.expected import expect
 
 if TYPE_CHECKING:
+    from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
@@ -43,8 +44,10 @@ slot that every visitor may ask for."""
 LOOK_SECONDS = 0.1
 TAKEN = "The GPU was taken away in the middle of the answers: ask again."
 
-Told = list[tuple[list[int], State]] | str
-"""Each row's generated tokens and its state, or why there will be no answers."""
+RowTold = tuple[list[int], State, list[float | None]]
+"""A row's generated tokens, its state, and how likely the model found each token where the request asks for it."""
+Told = list[RowTold] | str
+"""What is told of each row, or why there will be no answers."""
 Arriving = queue.SimpleQueue[Told | Exception | None]
 """What the GPU tells, at last why it tells no more: an exception, or None where it has ended."""
 
@@ -92,7 +95,7 @@ def answer(request: Request) -> Generator[Told, None, None]:
         stream = Stream(request.questions, request.sides, request.settings)
         _engine(request).submit(stream)
         for _ in stream.snapshots():
-            yield [(row.generated, row.state) for row in stream.rows]
+            yield [(row.generated, row.state, row.odds if request.settings.confidence else []) for row in stream.rows]
     except UserError as error:  # of an exception that is raised here, only its class arrives
         yield str(error)
     except Exception:
@@ -190,6 +193,10 @@ class LentModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side; what waits for a GPU is answered by the one that it was asked of."""
         return self._local.reload(adapter, against)
+
+    def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
+        """Raises UserError: each request loads the adapter as it was trained."""
+        raise UserError("On ZeroGPU every request loads the adapter as trained: compare strengths on another machine.")
 
     def set_strength(self, strength: Strength) -> AdapterCard | None:
         """Raises UserError: each request loads the adapter as it was trained."""
@@ -289,13 +296,13 @@ class LentModels:
             stream.fail(str(error))
 
 
-def take(stream: Stream, told: list[tuple[list[int], State]]) -> None:
+def take(stream: Stream, told: list[RowTold]) -> None:
     """Put what the GPU has told into a request's rows."""
     now = time.monotonic()
-    for row, (ids, state) in zip(stream.rows, told, strict=True):
+    for row, (ids, state, odds) in zip(stream.rows, told, strict=True):
         if row.state in FINAL_STATES or row.cancelled:
             continue
-        row.ids, row.state = ids, state
+        row.odds, row.ids, row.state = odds, ids, state
         if row.started is None and state != "waiting":
             row.started = now
         if row.first_token_seconds is None and ids:

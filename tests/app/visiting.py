@@ -12,7 +12,7 @@ from tests.eval_prompts.showing.showings import showing_of
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 ASK_ALL, ASK, STOP, QUESTION = "#ll-ask-all", "#ll-ask", "#ll-stop", "#ll-question textarea"
-DIFF = ".ll-toggle:not(.ll-tokens-toggle)"
+DIFF = ".ll-toggle:not(.ll-tokens-toggle, .ll-sure-toggle)"
 FINAL = "[data-state=ended], [data-state=capped]"
 SAVED = "✓ saved"
 

@@ -9,11 +9,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from eval_prompts.answers import Settings
+from eval_prompts.answers import Settings, Stream
+from eval_prompts.decoding.families import NotUnderstood
 from eval_prompts.models.pair import load_pair, with_adapter
 from eval_prompts.models.strength import Strength, layer_groups, scaled
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
+from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.exports.strength import export_at_strength
 
@@ -137,3 +139,53 @@ def test_the_next_answer_uses_it_and_it_is_kept_in_alpha(tiny_model_path, tiny_a
         export_at_strength(tiny_adapter_path, kept, 1.5)
     with pytest.raises(UserError, match="nothing to keep"):
         export_at_strength(tiny_adapter_path, tmp_path / "none", 0)
+
+
+DIALS = (0.0, 0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize("kind", ["factors", "merged", "general", "dialled"])
+def test_strengths_of_one_batch_answer_as_each_does_alone(
+    kind, tiny_model_path, tiny_adapter_path, tmp_path, monkeypatch
+):
+    adapter = tiny_adapter_path
+    if kind == "merged":
+        adapter = random_adapter(tiny_model_path, tmp_path / "dora", ["q_proj", "v_proj"], use_dora=True)
+    if kind == "general":
+        monkeypatch.setattr("eval_prompts.decoding.choice.shared_plan", refuse)
+    loader = LocalLoader(str(tiny_model_path), str(adapter), device="cpu", precision="fp32")
+    with Lens(loader) as lens:
+        lens.start()
+        lens.wait_ready()
+        if kind == "dialled":  # strengths are those of the adapter as trained, whatever it is dialled to
+            lens.set_strength(Strength(0.3))
+        assert lens.served.engine.backend.scales == (kind == "factors")
+        beside = lens.ask(["Who else asks?"], Settings(24))
+        together = lens.ask(["Why?", "How so?"], Settings(12), strengths=DIALS).result()
+        usual = [answer.text for answer in beside.result()]
+        assert [(answer.index, answer.strength) for answer in together] == [(n, s) for n in (0, 1) for s in DIALS]
+        for strength in DIALS:
+            lens.set_strength(Strength(strength))
+            alone = [answer.text for answer in lens.ask(["Why?", "How so?"], Settings(12), ("tuned",)).result()]
+            assert [answer.text for answer in together if answer.strength == strength] == alone, strength
+        lens.set_strength(Strength(0.3 if kind == "dialled" else 1.0))
+        assert [answer.text for answer in lens.ask(["Who else asks?"], Settings(24)).result()] == usual
+        assert len({answer.text for answer in together}) > 2
+
+
+def refuse(pair):
+    raise NotUnderstood("of the test")
+
+
+def test_strengths_of_an_adapter_that_has_gone_are_not_answered_by_another(tiny_model_path, tiny_adapter_path):
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu")) as lens:
+        lens.start()
+        lens.wait_ready()
+        stream = Stream(["Why?"], ("tuned",), Settings(4), strengths=(0.5,))
+        lens.set_strength(Strength(0.3))  # the decoder in use takes no strengths any more
+        lens.served.submit(stream)
+        with pytest.raises(UserError, match="Another adapter"):
+            stream.result()
+        lens.reload(None)
+        with pytest.raises(UserError, match="No adapter is loaded"):
+            lens.ask(["Why?"], Settings(4), strengths=(0.5,))

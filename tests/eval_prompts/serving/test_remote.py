@@ -16,6 +16,7 @@ import pytest
 from eval_prompts.answers import Ahead, Prompt, Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
+from eval_prompts.showing.certainty import confidence_view
 from tests.conftest import CHAT_TEMPLATE
 from tests.eval_prompts.serving.one_word_model import write
 from tuning.data.chat import PromptFormat
@@ -29,7 +30,7 @@ class StandIn:
 
     def __init__(self):
         self.asked, self.script, self.status, self.pause = [], ["def ", "f", "()"], 200, threading.Event()
-        self.reason, self.extra = "stop", None
+        self.reason, self.extra, self.odds = "stop", None, None
         self.pause.set()
         stand_in = self
 
@@ -46,6 +47,9 @@ class StandIn:
             def do_POST(self):
                 asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 stand_in.asked.append(asked)
+                if stand_in.odds == "refused" and "logprobs" in asked:
+                    self._send(400, {"error": {"message": "logprobs is not supported"}})
+                    return
                 if stand_in.status != 200:
                     self._send(stand_in.status, {"error": {"message": "out of\nmemory"}})
                     return
@@ -53,7 +57,8 @@ class StandIn:
                 self.end_headers()
                 try:
                     for text in [*stand_in.script, asked["model"]]:
-                        self._event({"choices": [{"delta": {"content": text}}]})
+                        told = stand_in.odds(text) if callable(stand_in.odds) else None
+                        self._event({"choices": [{"delta": {"content": text}, "logprobs": told}]})
                         stand_in.pause.wait(20)
                     reason = "length" if asked["max_tokens"] < 5 else stand_in.reason
                     if stand_in.extra is not None:
@@ -183,6 +188,34 @@ def test_an_answer_that_breaks_off_has_failed(lens, endpoint, reason, extra, wor
     assert "ended" not in {answer.state for answer in stream.answers}
     endpoint.reason, endpoint.extra = "stop", None
     assert lens.ask(["Again"], Settings(max_new_tokens=50)).result()[0].state == "ended"
+
+
+def content(*entries):
+    return {"content": [{"token": token, "logprob": logprob} for token, logprob in entries]}
+
+
+@pytest.mark.parametrize(
+    ("odds", "expected", "missing"),
+    [
+        (lambda text: content((text[:1], -0.1), (text[1:], -2.0)), [("d", 0.905), ("ef ", 0.135)], 0),
+        (lambda text: content((text, -0.5)) if text == "f" else None, [("def ", None), ("f", 0.607)], 3),
+        (lambda text: content(("other", -0.5)), [("def ", None), ("f", None)], 4),
+        (lambda text: content((text, "much")), [("def ", None), ("f", None)], 4),
+        (lambda text: {"content": None}, [("def ", None), ("f", None)], 4),
+        ("refused", [("def ", None), ("f", None)], 4),
+    ],
+)
+def test_how_sure_a_side_was_is_its_servers_word_or_said_to_be_unknown(lens, endpoint, odds, expected, missing):
+    endpoint.odds = odds
+    base, _ = lens.ask(["Anything"], Settings(max_new_tokens=50, confidence=True)).result()
+    assert base.text == "def f()base"
+    view = confidence_view(base)
+    assert view["tokens"][:2] == expected
+    assert sum(chance is None for _, chance in view["tokens"]) == missing
+    assert bool(view["note"]) == bool(missing)
+    plain, _ = lens.ask(["Anything"], Settings(max_new_tokens=50)).result()
+    assert "logprobs" not in endpoint.asked[-1]
+    assert plain.confidence == ()
 
 
 @pytest.mark.parametrize("extra", ['{"choices": null}', '{"choices": [null]}', '{"choices": [{"delta": null}]}', ""])
