@@ -52,7 +52,7 @@ class Platform:
             try:
                 for told in work:
                     yield pickle.loads(pickle.dumps(told))
-                    if self.takes_away and any(ids for ids, _ in told):
+                    if self.takes_away and any(ids for ids, *_ in told):
                         raise RuntimeError("GPU task aborted")
             finally:
                 work.close()
