@@ -12,7 +12,7 @@ from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 
 COLUMN_ROLES = (
-    *("question", "answer", "context", "input", "system", "history", "messages", "text", "label", "check"),
+    *("question", "answer", "context", "input", "system", "history", "messages", "text", "label", "check", "trained"),
     *("conversation", "role", "content", "turns"),
     *("chosen", "rejected"),
 )

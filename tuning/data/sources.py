@@ -47,6 +47,7 @@ def source_of(
     """All rows of a stream. Raises UserError if it holds none, or none with columns that are understood."""
     maker = RowMaker(name, reading)
     rows = list(maker.rows(records))
+    maker.count_beside()
     if not maker.read:
         raise empty or UserError(f"The data source {name} holds no rows.")
     return Source(name, rows, revision, maker.left_out, maker.used, maker.unused(), format=prompt_format)

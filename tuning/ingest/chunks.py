@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Chunks:
     """A source as a stream: Arrow ``batches``, or, of text files, ``records``.
 
-    ``state`` says how it stands now: other words later mean that it has changed.
+    ``state`` says how it stands now: other words later mean that it has changed. ``notes`` and ``ignored`` are those of
+    :class:`tuning.data.reading.records.Records`, complete once all is read.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Chunks:
     state: Callable[[], object]
     batches: Iterator[pyarrow.RecordBatch] | None = None
     records: Iterator[Record] | None = None
+    notes: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
 
 def open_source(name: str, reading: Reading) -> Chunks:
@@ -42,11 +45,20 @@ def open_source(name: str, reading: Reading) -> Chunks:
         before = hub_data.revision_of(name)
         found = hub_data.load(name)
         batches = hub_data.batches_of(found.table)
-        return Chunks(name, lambda: found.revision, lambda: hub_data.revision_of(name) or before, batches)
+        return Chunks(
+            name, lambda: found.revision, lambda: hub_data.revision_of(name) or before, batches, notes=found.notes
+        )
     if kind_of(path) == "parquet" and path.is_file():
         return Chunks(name, lambda: sources.file_revision(path), lambda: file_state(path), parquet_batches(path)[1])
-    records = read_file(path, reading.encoding).rows
-    return Chunks(name, lambda: sources.file_revision(path), lambda: file_state(path), records=records)
+    read = read_file(path, reading.encoding)
+    return Chunks(
+        name,
+        lambda: sources.file_revision(path),
+        lambda: file_state(path),
+        records=read.rows,
+        notes=read.notes,
+        ignored=read.ignored,
+    )
 
 
 def file_state(path: Path) -> tuple[int, ...]:

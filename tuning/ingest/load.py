@@ -57,6 +57,7 @@ class Loaded:
         lines = f"{self.place.label}: {what} ({splits}; snapshot {facts.snapshot})\nleft out: {left_out}"
         if facts.unused:
             lines += f"\ncolumns not used: {', '.join(facts.unused)}"
+        lines = "\n".join([lines, *facts.notes])
         return f"{lines}\ntrain on it with --data '{self.place.name}'"
 
 

@@ -10,7 +10,7 @@ from tuning.data import cleaning
 from tuning.data.reading.arrow_rows import rows_of_batch
 from tuning.data.reading.layouts import Layout
 from tuning.data.reading.records import Record
-from tuning.data.reading.row_maker import RowMaker
+from tuning.data.reading.row_maker import NO_LAYOUT, RowMaker
 from tuning.data.reading.values import is_filled
 from tuning.data.rows import RawRow, turns_to_json
 from tuning.ingest.chunks import Chunks
@@ -45,7 +45,8 @@ def copy_batches(
     position = 0
     for batch in batches:
         if is_turns(batch, maker):
-            join_messages(connection, message_chunks(name, chain([batch], batches), maker), maker)
+            others: list[RawRow] = []
+            join_messages(connection, message_chunks(name, chain([batch], batches), maker, others), maker, others)
             return
         layout = plain_layout(batch, maker)
         if layout is None:
@@ -59,12 +60,17 @@ def copy_batches(
         position += batch.num_rows
 
 
-def message_chunks(name: str, batches: Iterable[pyarrow.RecordBatch], maker: RowMaker) -> Iterator[list[Any]]:
-    """Arrow chunks of one message a row as columns of ``turns``: whole columns at once where they are plain text."""
+def message_chunks(
+    name: str, batches: Iterable[pyarrow.RecordBatch], maker: RowMaker, others: list[RawRow]
+) -> Iterator[list[Any]]:
+    """Arrow chunks of one message a row as columns of ``turns``: whole columns at once where they are plain text.
+
+    Rows of another layout go into ``others``.
+    """
     for batch in batches:
         columns = plain_messages(batch, maker)
         if columns is None:
-            yield from in_columns(message_rows(rows_of_batch(name, batch, maker.read), maker))
+            yield from in_columns(message_rows(rows_of_batch(name, batch, maker.read), maker, others))
         else:
             yield columns
 
@@ -105,7 +111,7 @@ def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
         return None
     row: dict[str, Any] = dict.fromkeys(batch.schema.names, "filled")
     layout = maker.layout(row)
-    if layout is None or layout.kind != "pair" or not set(layout.roles.values()) <= PLAIN_ROLES:
+    if layout is None or layout.kind != "pair" or not set(layout.roles.values()) <= PLAIN_ROLES or layout.media:
         return None
     if len(layout.roles) > len(set(layout.roles.values())):
         return None
@@ -113,8 +119,12 @@ def plain_layout(batch: pyarrow.RecordBatch, maker: RowMaker) -> Layout | None:
     plain = all(types.is_string(kind) or types.is_large_string(kind) for kind in kinds)
     if not plain or any(looks_listed(batch, name) for name in layout.needed):
         return None
-    only = len(maker.candidates(row)) == 1
-    return layout if only or all(is_full(batch.column(name)) for name in layout.needed) else None
+    candidates = maker.candidates(row)
+    if len(candidates) == 1:
+        return layout
+    if any(not one.roles.keys() <= layout.roles.keys() for one in candidates):
+        return None
+    return layout if all(is_full(batch.column(name)) for name in layout.needed) else None
 
 
 def is_full(column: pyarrow.Array) -> bool:
@@ -139,13 +149,14 @@ def copy_records(connection: DuckDBPyConnection, records: Iterator[Record], make
     layout = maker.layout(first[1])
     whole = chain([first], records)
     if layout is not None and layout.kind == "turn":
-        join_messages(connection, in_columns(message_rows(whole, maker)), maker)
+        others: list[RawRow] = []
+        join_messages(connection, in_columns(message_rows(whole, maker, others)), maker, others)
     else:
         append_rows(connection, maker.rows(whole), position)
 
 
-def append_rows(connection: DuckDBPyConnection, rows: Iterator[RawRow], position: int) -> None:
-    """Append rows in chunks of bounded size."""
+def append_rows(connection: DuckDBPyConnection, rows: Iterable[RawRow], position: int) -> int:
+    """Append rows in chunks of bounded size, numbered from ``position``; returns where the numbers go on."""
     waiting: list[RawRow] = []
     size = 0
     for row in rows:
@@ -154,8 +165,7 @@ def append_rows(connection: DuckDBPyConnection, rows: Iterator[RawRow], position
         if len(waiting) == ROWS_AT_ONCE or size > BYTES_AT_ONCE:
             position += append_chunk(connection, waiting, position)
             waiting, size = [], 0
-    if waiting:
-        append_chunk(connection, waiting, position)
+    return position + append_chunk(connection, waiting, position) if waiting else position
 
 
 def append_chunk(connection: DuckDBPyConnection, rows: list[RawRow], position: int) -> int:
@@ -165,8 +175,11 @@ def append_chunk(connection: DuckDBPyConnection, rows: list[RawRow], position: i
     return append(connection, "raw", position, [[row.line for row in rows], *columns, conversations])
 
 
-def join_messages(connection: DuckDBPyConnection, chunks: Iterator[list[Any]], maker: RowMaker) -> None:
-    """Messages, as columns of ``turns``, to ``raw``, joined by conversation as :meth:`RowMaker.joined` does.
+def join_messages(
+    connection: DuckDBPyConnection, chunks: Iterator[list[Any]], maker: RowMaker, others: list[RawRow]
+) -> None:
+    """Messages, as columns of ``turns``, to ``raw``, joined by conversation as :meth:`RowMaker.joined` does; and
+    ``others``, the rows of other layouts that stood among them.
 
     The grouping sees positions only, so that long messages stay on disk.
     """
@@ -191,7 +204,8 @@ def join_messages(connection: DuckDBPyConnection, chunks: Iterator[list[Any]], m
     if missing:
         line = connection.execute(f"SELECT min(line) FROM conversations WHERE {incomplete}").fetchall()[0][0]
         maker.left_out.add("incomplete conversation", line, missing)
-    append_rows(connection, other_conversations(connection, maker), position)
+    position = append_rows(connection, other_conversations(connection, maker), position)
+    append_rows(connection, others, position)
     connection.execute("DROP TABLE turns")
     connection.execute("DROP TABLE conversations")
 
@@ -202,13 +216,20 @@ def in_columns(messages: Iterator[tuple[int, str, str, str]]) -> Iterator[list[A
         yield [list(column) for column in zip(*waiting, strict=True)]
 
 
-def message_rows(records: Iterator[Record], maker: RowMaker) -> Iterator[tuple[int, str, str, str]]:
-    """Line, conversation, kind and text of every message; those that belong to no conversation are counted."""
+def message_rows(
+    records: Iterator[Record], maker: RowMaker, others: list[RawRow]
+) -> Iterator[tuple[int, str, str, str]]:
+    """Line, conversation, kind and text of every message; those that belong to no conversation are counted, and rows of
+    another layout go into ``others``."""
     for line, row in records:
         maker.read += 1
         layout = maker.layout(row)
-        if layout is None or layout.kind != "turn":
-            maker.left_out.add("a row among messages that is none", line)
+        if layout is None:
+            maker.left_out.add(NO_LAYOUT, line)
+            continue
+        if layout.kind != "turn":
+            if (made := maker.row(line, row, layout)) is not None:
+                others.append(made)
             continue
         maker.use(layout)
         identity = row[layout.column("conversation") or ""]

@@ -49,6 +49,7 @@ class Facts:
     dropped: dict[str, int] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -95,8 +96,11 @@ def read_raw(source: str, folder: Path, reading: Reading = sources.PLAIN_READING
             raise changed(source)
         if not maker.read:
             raise UserError(f"The data source {source} holds no rows.")
+        maker.count_beside()
         facts.read = maker.read
         facts.dropped, facts.lines, facts.unused = dict(maker.left_out), maker.left_out.lines, maker.unused()
+        facts.unused += chunks.ignored
+        facts.notes = list(chunks.notes)
         write_facts(connection, facts)
     return facts
 

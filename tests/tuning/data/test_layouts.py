@@ -192,6 +192,11 @@ def test_a_workbook_is_read_as_its_values_and_says_what_it_leaves_out(tmp_path):
         with pytest.raises(UserError, match=said):
             load(str(tmp_path / "b.xlsx"))
         sheet[cell] = "x" if cell == "C2" else None
+    front = book.create_sheet("front", 0)
+    book.save(tmp_path / "b.xlsx")
+    with pytest.raises(UserError, match=r"The first sheet of b\.xlsx, 'front', holds no rows, and 'Sheet', 'more'"):
+        load(str(tmp_path / "b.xlsx"))
+    book.remove(front)
     sheet["B1"] = "Answer"
     book.save(tmp_path / "b.xlsx")
     with pytest.raises(UserError, match="row 1: the column 'Answer' stands twice"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import string
 
@@ -216,6 +217,26 @@ def test_any_messages_give_the_same_set_from_file_and_table(tmp_path_factory, me
     loaded = ingest(source, place)
     assert rows_of(direct) == rows_of(dataset.load(place.name))
     assert loaded.facts.dropped == direct.dropped
+
+
+def test_rows_of_several_layouts_give_the_same_set_and_the_same_account(tmp_path):
+    turns = [
+        {"conversation_id": 7, "message_type": kind, "message": text}
+        for kind, text in (("instruction", "one?"), ("output", "1"))
+    ]
+    pair = {"question": "two?", "answer": "2", "context": "c"}
+    chat = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "context": "lost"}
+    for at, rows in enumerate(([*turns, pair, chat], [pair, chat, *turns])):
+        path = tmp_path / f"{at}.json"
+        path.write_text(json.dumps({"version": 1, "rows": rows}))
+        loaded = ingest(str(path), file_place(tmp_path / f"{at}.duckdb"))
+        direct = dataset.load(str(path))
+        assert len(direct) == 3
+        assert rows_of(dataset.load(loaded.place.name)) == rows_of(direct)
+        assert loaded.facts.dropped == direct.dropped
+        assert "(not used in those rows): 1" in str(loaded)
+        assert "columns not used: version" in str(loaded)
+        assert "The rows are those under 'rows'." in str(loaded)
 
 
 def test_conversations_come_back_from_a_table_as_they_are_in_the_file(tmp_path):

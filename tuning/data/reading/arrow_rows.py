@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.values import Spelled
@@ -33,17 +34,21 @@ def column_names(name: str, schema: pyarrow.Schema) -> list[str]:
 
 def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any]:
     """A column as Python values, scalars other than text and truth as they are written."""
-    from pyarrow import types
+    from pyarrow import ArrowException, types
 
     kind = column.type
     if types.is_dictionary(kind):
         return cells(name, column.dictionary_decode(), title, before)
+    if types.is_duration(kind):
+        return [None if value is None else timedelta() for value in column.cast("int64").to_pylist()]
     try:
         if types.is_temporal(kind) and not types.is_date(kind):
             return temporal(column)
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError as error:
         raise not_text(name, column, title, before) from error
+    except (ArrowException, OverflowError, ValueError) as error:
+        raise unreadable(name, column, title, before) from error
     if types.is_float16(kind) or types.is_float32(kind):
         import numpy
 
@@ -58,12 +63,9 @@ def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any
 
 def temporal(column: pyarrow.Array) -> list[Any]:
     """Times as text: whole seconds without a fraction."""
-    import pyarrow
-    from pyarrow import types
-
-    if types.is_duration(column.type):
-        return [None if value is None else Spelled(value) for value in column.cast(pyarrow.int64()).to_pylist()]
-    texts = column.cast(pyarrow.string()).to_pylist()
+    texts = column.cast("string").to_pylist()
+    if any(text is not None and text.startswith("<") for text in texts):
+        raise ValueError("out of range")  # pyarrow writes "<value out of range: …>"
     return [None if text is None else Spelled(whole(text)) for text in texts]
 
 
@@ -72,6 +74,19 @@ def whole(text: str) -> str:
     head, dot, rest = text.partition(".")
     fraction, mark = (rest[:-1], "Z") if rest.endswith("Z") else (rest, "")
     return head + mark if dot and not fraction.strip("0") else text
+
+
+def unreadable(name: str, column: pyarrow.Array, title: str, before: int) -> UserError:
+    """The error for a column with a date or another value that cannot be written as text."""
+    told = f"the column {title!r} ({column.type}) holds a value that cannot be written as text: make it text"
+    if len(column) == 1:
+        return UserError(f"{name} is malformed in row {before + 1}: {told}.")
+    for at in range(len(column)):
+        try:
+            cells(name, column.slice(at, 1), title, before + at)
+        except UserError as error:
+            return error
+    return UserError(f"{name} is malformed: {told}.")
 
 
 def not_text(name: str, column: pyarrow.Array, title: str, before: int) -> UserError:

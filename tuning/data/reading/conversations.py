@@ -34,19 +34,38 @@ Note = Callable[[str], None]
 
 
 def message_list(value: Any) -> list[Any] | None:
-    """A cell as a list of messages, also where it is JSON in a text; None if it is no list."""
+    """A cell as a list of messages, also where it is JSON in a text, or an object of lists (roles, contents), as some
+    Arrow files have it; None if it is neither."""
     if isinstance(value, str) and value.lstrip().startswith("[") and not isinstance(value, Spelled):
         try:
             value = DECODER.decode(value)
         except (ValueError, RecursionError):
             return None
+    if isinstance(value, Mapping) and any(key in value for key in ROLE_KEYS):
+        lists = [cells for cells in value.values() if isinstance(cells, list)]
+        if len(lists) == len(value) and len(set(map(len, lists))) == 1:
+            return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]
     return list(value) if isinstance(value, list | tuple) else None
 
 
 def is_messages(value: Any) -> bool:
-    """Whether a cell is a list of chat messages rather than text."""
+    """Whether a cell is a list of chat messages rather than text; in JSON that is a text, only with roles that are
+    known."""
     found = message_list(value) or []
-    return bool(found) and all(isinstance(item, Mapping) and any(key in item for key in ROLE_KEYS) for item in found)
+    if not found or not all(isinstance(item, Mapping) and any(key in item for key in ROLE_KEYS) for item in found):
+        return False
+    return not isinstance(value, str) or all(speaker(item) in (*ROLES, *TOOL_ROLES) for item in found)
+
+
+def only_answers(value: Any) -> bool:
+    """Whether every message of a list is the assistant's."""
+    return all(ROLES.get(speaker(message)) == "assistant" for message in message_list(value) or [])
+
+
+def speaker(message: Mapping[str, Any]) -> str:
+    """The name of who speaks, in small letters; '' for none."""
+    found = next((message[key] for key in ROLE_KEYS if is_filled(message.get(key))), "")
+    return found.strip().lower() if isinstance(found, str) else ""
 
 
 def turn_of(message: Any, note: Note) -> Turn:
@@ -132,8 +151,8 @@ def history_turns(value: Any, note: Note) -> Turns:
         raise Unusable("the history is no list of pairs or messages")
     turns: list[Turn] = []
     for item in items:
-        if isinstance(item, Mapping) and any(key in item for key in ROLE_KEYS):
-            turns.append(turn_of(item, note))
+        if isinstance(item, Mapping):
+            turns += exchange(item, note)
         elif isinstance(item, list | tuple) and len(item) == 2:
             turns += [Turn("user", content_text(item[0])), Turn("assistant", content_text(item[1]), True)]
         else:
@@ -150,13 +169,13 @@ def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
         if asked and answered and not {"role", "from"} & named.keys():
             system = content_text(named.pop("system", ""))
             for key, value in named.items():
-                if key not in (asked, answered) and is_filled(value):
+                if key not in (asked, answered, *TRAIN_KEYS) and is_filled(value):
                     note(key)
             opening = [Turn("system", system)] if system.strip() else []
             return [
                 *opening,
                 Turn("user", content_text(named[asked])),
-                Turn("assistant", content_text(named[answered]), True),
+                Turn("assistant", content_text(named[answered]), is_trained(named)),
             ]
     return [turn_of(message, note)]
 

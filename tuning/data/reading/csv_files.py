@@ -42,10 +42,10 @@ def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Rec
         if separator in SEPARATOR_NAMES:
             records.notes.append(f"Columns are separated by {SEPARATOR_NAMES[separator]}.")
     ahead = [first, *islice(lines, LOOKED_AT)]
-    spaced = any(re.search(re.escape(separator) + ' +"', line) for line in ahead)
-    if spaced:
-        records.notes.append("Spaces between a separator and a quotation mark are left out.")
-    reader = csv.reader(chain(ahead, lines), delimiter=separator, strict=True, skipinitialspace=spaced)
+    lines = chain(ahead, lines)
+    if separator != " " and any(re.search(re.escape(separator) + ' +"', line) for line in ahead):
+        lines = without_spaces(lines, separator, records)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     begun = skipped + 1
     try:
         header = header_of(path.name, next(reader, []), begun)
@@ -62,6 +62,32 @@ def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Rec
     except csv.Error as error:
         told = "a quotation mark is not closed" if "unexpected end" in str(error) else str(error)
         raise malformed(path.name, begun, told) from error
+
+
+def without_spaces(lines: Iterable[str], separator: str, records: Records) -> Iterator[str]:
+    """Lines without the spaces between a separator and the quotation mark that begins a cell, which is noted.
+
+    What stands within quotation marks, and before a cell that has none, stays.
+    """
+    quoted = told = False
+    for line in lines:
+        pieces = line.split('"')
+        closed = False
+        for at, piece in enumerate(pieces[:-1]):  # a quotation mark follows each
+            if quoted:
+                quoted, closed = False, True
+                continue
+            if closed and not piece:  # it was the first of two, which stand for one in a cell
+                quoted, closed = True, False
+                continue
+            bare = piece.rstrip(" ")
+            quoted, closed = bare.endswith(separator) or (at == 0 and not bare), False
+            if quoted and bare != piece:
+                pieces[at] = bare
+                if not told:
+                    records.notes.append("Spaces between a separator and a quotation mark are left out.")
+                told = True
+        yield '"'.join(pieces)
 
 
 def ragged(found: int, wanted: int, separator: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from itertools import zip_longest
@@ -9,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tuning.data.reading.records import Record, Records
-from tuning.data.reading.values import Spelled
+from tuning.data.reading.values import SheetError, Spelled
 from tuning.errors import UserError
 
 PLAIN_FORMATS = frozenset(("General", "0", "@"))
 FORMATTED = "Numbers are written without the sheet's format (5% as 0.05), dates as 2024-07-16."
+FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
+LONGEST_TAG = 64
+CHUNK = 1 << 20
+ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 LONGEST_WHOLE = 1e15
 """Beyond it a floating-point number may stand for several whole ones."""
 
@@ -28,14 +34,24 @@ def excel_rows(path: Path, records: Records) -> Iterator[Record]:
 
     try:
         with path.open("rb") as values, path.open("rb") as formulas:
-            books = [load_workbook(each, read_only=True, data_only=each is values) for each in (values, formulas)]
+            books = [load_workbook(values, read_only=True, data_only=True)]
+            if has_formulas(path):
+                books.append(load_workbook(formulas, read_only=True))
             sheets = [book.worksheets[0] for book in books]
-            others = [sheet.title for sheet in books[0].worksheets[1:]]
+            others = ", ".join(repr(sheet.title) for sheet in books[0].worksheets[1:])
             if others:
-                records.notes.append(f"Only the sheet {sheets[0].title!r} is read, not {', '.join(map(repr, others))}.")
+                records.notes.append(f"Only the sheet {sheets[0].title!r} is read, not {others}.")
             for sheet in sheets:
                 sheet.reset_dimensions()  # what a file says of its size may be wrong, and rows would be missing
-            yield from sheet_rows(path.name, zip(*(sheet.iter_rows() for sheet in sheets), strict=True), records)
+            read = False
+            for record in sheet_rows(path.name, zip(*(sheet.iter_rows() for sheet in sheets), strict=True), records):
+                read = True
+                yield record
+            if others and not read:
+                raise UserError(
+                    f"The first sheet of {path.name}, {sheets[0].title!r}, holds no rows, and {others} is not read: "
+                    "put the sheet with the rows first."
+                )
     except UserError:
         raise
     except Exception as error:
@@ -43,16 +59,31 @@ def excel_rows(path: Path, records: Records) -> Iterator[Record]:
         raise UserError(f"{path.name} is no Excel file that can be read ({type(error).__name__}).") from error
 
 
-def sheet_rows(name: str, rows: Iterator[tuple[Any, Any]], records: Records) -> Iterator[Record]:
-    """The rows under the header; each comes twice, once with the values of formulas and once with the formulas."""
+def has_formulas(path: Path) -> bool:
+    """Whether a workbook may hold a formula; only then need it be read a second time, for them."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if not name.startswith("xl/worksheets/") or not name.endswith(".xml"):
+                continue
+            with archive.open(name) as sheet:
+                before = b""
+                while piece := sheet.read(CHUNK):
+                    if FORMULA.search(before + piece):
+                        return True
+                    before = piece[-LONGEST_TAG:]
+    return False
+
+
+def sheet_rows(name: str, rows: Iterator[tuple[Any, ...]], records: Records) -> Iterator[Record]:
+    """The rows under the header; each comes with the values of formulas and, where there are any, with the formulas."""
     header: list[str] = []
     formatted = False
-    for number, (cells, formulas) in enumerate(rows, start=1):
+    for number, (cells, *formulas) in enumerate(rows, start=1):
         found = [value_of(cell) for cell in cells]
         if not header:
             header = header_of(name, number, found)
             continue
-        for column, value, formula in zip_longest(header, found, formulas):
+        for column, value, formula in zip_longest(header, found, formulas[0] if formulas else ()):
             if value is None and formula is not None and formula.data_type == "f":
                 raise malformed_row(name, number, "a formula's value is not in the file: open and save it in Excel")
             if value is not None and not column:
@@ -81,7 +112,9 @@ def malformed_row(name: str, number: int, reason: str) -> UserError:
 def value_of(cell: Any) -> Any:
     """A cell's value; numbers and dates as text."""
     value = cell.value
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str):
+        return SheetError(value) if cell.data_type == "e" else unescaped(value)
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < LONGEST_WHOLE:
         return Spelled(int(value))
@@ -89,6 +122,11 @@ def value_of(cell: Any) -> Any:
         midnight = value.time() == time()
         return Spelled(value.date().isoformat() if midnight else value.isoformat(sep=" "))
     return Spelled(value.isoformat() if isinstance(value, date | time) else value)
+
+
+def unescaped(text: str) -> str:
+    """A text without the workbook's own escapes: ``_x000D_`` stands for a carriage return."""
+    return ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
 def is_formatted(cell: Any) -> bool:

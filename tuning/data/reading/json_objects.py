@@ -73,7 +73,7 @@ def member_of(window: Window, key: str) -> Member:
 
 def is_message(value: dict[str, Any]) -> bool:
     """Whether an object is a chat message."""
-    return {"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()
+    return any(keys <= value.keys() for keys in ({"role", "content"}, {"from", "value"}, {"role", "parts"}))
 
 
 def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], records: Records) -> Iterator[Record]:

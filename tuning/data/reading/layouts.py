@@ -22,7 +22,13 @@ USUAL = (
 )
 PAIRS = (*USUAL, *((q, a) for a in ANSWERS for q in QUESTIONS if (q, a) not in USUAL), *(("input", a) for a in ANSWERS))
 CONTEXTS = ("input", "questioninput", "context")
-SYSTEMS = ("system", "system_prompt", "systemprompt")
+SYSTEMS = ("system", "system_prompt", "systemprompt", "system_message", "system_instruction")
+HISTORIES = (
+    *("history", "chat_history", "conversation_history", "dialog_history", "dialogue_history", "message_history"),
+    *("previous_messages", "past_messages", "previous_turns", "past_turns"),
+)
+TRAINED = ("train", "training", "weight")
+MEDIA = frozenset(("image", "images", "image_url", "image_path", "audio", "audios", "video", "videos"))
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "contents")
 MESSAGE_COLUMNS = frozenset(("message", "message_type", "conversation_id"))
 CHECKS = ("check", "answercheck")
@@ -37,10 +43,12 @@ def plain_name(column: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Which column has which role. ``kind`` is 'pair', 'chat', 'turn', 'text' or 'preference'."""
+    """Which column has which role. ``kind`` is 'pair', 'chat', 'turn', 'text' or 'preference'; ``media`` are columns of
+    what is no text: a row that fills one cannot be trained on."""
 
     kind: str
     roles: dict[str, str]
+    media: tuple[str, ...] = ()
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
@@ -50,6 +58,11 @@ class Layout:
     def column(self, role: str) -> str | None:
         """The column of a role."""
         return self.columns.get(role)
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """The columns that say whether a row is to be trained."""
+        return tuple(name for name, role in self.roles.items() if role == "trained")
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
@@ -68,8 +81,9 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     for column in columns:
         named.setdefault(plain_name(column), column)
     extras = {named[name]: "context" if name == "context" else "input" for name in CONTEXTS if name in named}
-    beside = {named[name]: "system" for name in SYSTEMS if name in named}
-    beside |= {named[name]: "history" for name in ("history",) if name in named}
+    beside = first_of(SYSTEMS, named, "system") | first_of(HISTORIES, named, "history")
+    wanted = {named[name]: "trained" for name in TRAINED if name in named}
+    media = tuple(named[name] for name in sorted(MEDIA & named.keys()))
     checks = {named[name]: "check" for name in CHECKS if name in named}
     found = []
     if named.keys() >= MESSAGE_COLUMNS:
@@ -79,23 +93,28 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
         chats: tuple[str, ...] = ()
     else:
         chats = tuple(name for name in CHATS if name in named)
-    found += [Layout("chat", {named[name]: "messages"} | beside | checks) for name in chats]
+    found += [Layout("chat", {named[name]: "messages"} | beside | checks | wanted, media) for name in chats]
     for question, answer in PAIRS:
         if question not in named or answer not in named:
             continue
-        roles = {named[question]: "question", named[answer]: "answer"} | checks
+        roles = {named[question]: "question", named[answer]: "answer"} | checks | wanted
         if (question, answer) != ("text", "code"):
             roles = {column: role for column, role in extras.items() if column not in roles} | roles | beside
         if "label" in named:
             roles |= {named["label"]: "label"}
         if question == "questionasked" and TURNS_COLUMN in named:
             roles |= {named[TURNS_COLUMN]: "turns"}
-        found.append(Layout("pair", roles))
+        found.append(Layout("pair", roles, media))
     if named.keys() >= set(PREFERENCE):
         found.append(Layout("preference", {named[name]: name for name in PREFERENCE}))
     if "text" in named and not found:
-        found.append(Layout("text", {named["text"]: "text"}))
+        found.append(Layout("text", {named["text"]: "text"} | wanted, media))
     return found
+
+
+def first_of(names: Iterable[str], named: Mapping[str, str], role: str) -> dict[str, str]:
+    """The first of some columns that is there, with its role; the others are not used."""
+    return next(({named[name]: role} for name in names if name in named), {})
 
 
 NEEDED = {
@@ -122,9 +141,9 @@ def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> li
     if asks is not None:
         roles[asks] = "question"
     roles |= {named[name]: "context" for name in CONTEXTS if name in named and named[name] not in roles}
-    roles |= {named[name]: "system" for name in SYSTEMS if name in named}
-    roles |= {named[name]: "history" for name in ("history",) if name in named}
-    return [Layout("preference", roles)]
+    roles |= first_of(SYSTEMS, named, "system") | first_of(HISTORIES, named, "history")
+    roles |= {named[name]: "trained" for name in TRAINED if name in named}
+    return [Layout("preference", roles, tuple(named[name] for name in sorted(MEDIA & named.keys())))]
 
 
 def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,23 +11,16 @@ from tuning.data.options import Reading
 from tuning.data.reading.conversations import (
     Unusable,
     content_text,
-    exchange,
-    history_turns,
-    is_messages,
-    message_list,
     role_of,
     row_of,
-    truth,
-    turn_of,
-    with_context,
 )
-from tuning.data.reading.layouts import Layout, layouts, no_columns, plain_name
-from tuning.data.reading.preferences import preference_row
-from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of, trimmed
-from tuning.data.rows import LeftOut, RawRow, Turn, turns_from_json
+from tuning.data.reading.layouts import Layout, layouts, no_columns
+from tuning.data.reading.row_kinds import KINDS, check_wanted
+from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of
+from tuning.data.rows import LeftOut, RawRow, Turn
 
 NO_LAYOUT = "no columns that are understood"
-TWO_SYSTEMS = "a system column beside a conversation's own system message (which is used)"
+BESIDE = {"pair": "a question and its answer", "text": "a text", "preference": "a better and a worse answer"}
 HALF_A_CHARACTER = "half a character (a lone surrogate)"
 
 
@@ -51,6 +44,7 @@ class RowMaker:
     def __post_init__(self) -> None:
         self._known: dict[tuple[str, ...], list[Layout]] = {}
         self._noted: list[Layout] = []
+        self._beside: dict[tuple[str, str], tuple[int, int]] = {}
 
     def unused(self) -> list[str]:
         """Every column and message key that no row's text was taken from."""
@@ -100,6 +94,8 @@ class RowMaker:
         """One row, or None if it is counted as left out."""
         try:
             self.use(layout)
+            self.note_beside(line, row, layout)
+            check_wanted(self, line, row, layout)
             made = KINDS[layout.kind](self, line, row, layout)
             texts = (
                 made.question,
@@ -121,6 +117,23 @@ class RowMaker:
         if layout not in self._noted:
             self._noted.append(layout)
             self.used |= {name: role for name, role in layout.roles.items() if name not in self.used}
+
+    def note_beside(self, line: int, row: Mapping[str, Any], layout: Layout) -> None:
+        """Note what a row fills beside the columns of its layout: it counts where other rows use it."""
+        if len(row) == len(layout.roles):
+            return
+        for name, value in row.items():
+            if name not in layout.roles and is_filled(value):
+                count, first = self._beside.get((name, layout.kind), (0, line))
+                self._beside[name, layout.kind] = count + 1, first
+
+    def count_beside(self) -> None:
+        """Count, once all rows are read, what some rows use and others fill in vain."""
+        for (name, kind), (count, line) in self._beside.items():
+            if name in self.used:
+                what = BESIDE.get(kind, "messages")
+                self.left_out.add(f"the column {name!r} beside {what} (not used in those rows)", line, count)
+        self._beside.clear()
 
     def text(self, row: Mapping[str, Any], column: str | None) -> str:
         """A text cell. Raises Unusable, naming the column, if it holds no text."""
@@ -195,95 +208,3 @@ class RowMaker:
             role = role_of("user" if kind == "input" else kind)
             turns.append(Turn(role, text, role == "assistant"))
         return self.finished(turns, line)
-
-
-def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
-    """A question with its answer, with a system prompt, context and history where the row has them."""
-    roles = layout.roles
-    question, answer = layout.column("question") or "", layout.column("answer") or ""
-    stored = layout.column("turns")
-    if stored is not None and is_filled(row[stored]):
-        try:
-            turns = turns_from_json(maker.text(row, stored))
-        except ValueError as error:
-            raise Unusable(f"the column {stored!r} holds no conversation") from error
-        return RawRow(
-            maker.text(row, question), "", maker.text(row, answer), maker.text(row, layout.column("check")), turns, line
-        )
-    label = layout.column("label")
-    if label is not None:
-        check_label(maker, row[label], label, layout)
-    check = maker.text(row, layout.column("check"))
-    given = "\n".join(
-        text
-        for name, role in roles.items()
-        if role in ("input", "context") and (text := trimmed(maker.text(row, name)))
-    )
-    system = trimmed(maker.text(row, layout.column("system")))
-    history = layout.column("history")
-    earlier = (
-        history_turns(row[history], partial(maker.note_key, history)) if history and is_filled(row[history]) else ()
-    )
-    listed = is_messages(row[question]), is_messages(row[answer])
-    if not (system or earlier or any(listed)):
-        return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
-    opening = [Turn("system", system)] if system else []
-    spoken = [*opening, *earlier]
-    for is_list, column, role in ((listed[0], question, "user"), (listed[1], answer, "assistant")):
-        if is_list:
-            found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
-            if role == "user":  # a prompt's own turns are given, not learned
-                found = [Turn(turn.role, turn.text) for turn in found]
-                found = with_context(found, given)
-            spoken += found
-        elif role == "user":
-            asked = trimmed(maker.text(row, column))
-            spoken.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
-        else:
-            spoken.append(Turn("assistant", maker.text(row, column), True))
-    return maker.finished(spoken, line, check)
-
-
-def check_label(maker: RowMaker, value: Any, column: str, layout: Layout) -> None:
-    """Raise Unusable for a row whose label says that its answer is bad, or says nothing."""
-    written = plain_name(layout.column("question") or ""), plain_name(layout.column("answer") or "")
-    found = truth(value) if value is not None else None
-    if found is False and (written == ("prompt", "completion") or isinstance(value, bool) or str(value).isalpha()):
-        raise Unusable(f"the {column} is false: a bad answer")
-    if found is None and written == ("prompt", "completion") and is_filled(value):
-        raise Unusable(f"the {column} is neither true nor false")
-    if found is None and written != ("prompt", "completion"):
-        maker.used.pop(column, None)
-
-
-def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
-    """A list of messages."""
-    column = layout.column("messages") or ""
-    messages = message_list(row[column])
-    if not messages:
-        raise Unusable(f"the column {column!r} is no list of messages" if is_filled(row[column]) else "no messages")
-    note = partial(maker.note_key, column)
-    turns = [turn for message in messages for turn in exchange(message, note)]
-    system = trimmed(maker.text(row, layout.column("system")))
-    own = [trimmed(turn.text) for turn in turns if turn.role == "system"]
-    if system and not own:
-        turns = [Turn("system", system), *turns]
-    elif system and system not in own:
-        maker.left_out.add(TWO_SYSTEMS, line)
-    return maker.finished(turns, line, maker.text(row, layout.column("check")))
-
-
-def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
-    """A text to be continued, all of it trained."""
-    text = trimmed(maker.text(row, layout.column("text")))
-    if not text:
-        raise Unusable("empty text")
-    return RawRow(text, "", text, turns=(Turn("text", text, True),), line=line)
-
-
-KINDS: dict[str, Callable[[RowMaker, int, Mapping[str, Any], Layout], RawRow]] = {
-    "pair": pair_row,
-    "chat": chat_row,
-    "text": text_row,
-    "preference": preference_row,
-}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -13,6 +14,12 @@ BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 class Spelled(str):
     """A JSON number as it is spelled in the file: ``2.50`` stays so, and 2^67 loses no digit."""
+
+    __slots__ = ()
+
+
+class SheetError(str):
+    """What a spreadsheet shows in place of a value that it could not compute, such as ``#N/A``."""
 
     __slots__ = ()
 
@@ -39,7 +46,7 @@ def text_of(value: Any) -> str:
     """A cell as text, exactly as it is written; a missing one is empty. Raises NotText for lists, objects and bytes."""
     if type(value) is str:
         return value
-    if value is None or (isinstance(value, Spelled) and value == "NaN"):
+    if value is None or value != value or (isinstance(value, Spelled) and value == "NaN"):
         return ""
     if value is True or value is False:
         return "true" if value else "false"
@@ -47,6 +54,10 @@ def text_of(value: Any) -> str:
         raise NotText("an object")
     if isinstance(value, bytes | bytearray | memoryview):
         raise NotText("bytes")
+    if isinstance(value, timedelta):
+        raise NotText("a duration")
+    if isinstance(value, SheetError):
+        raise NotText(f"the error {value}")
     if isinstance(value, Iterable) and not isinstance(value, str):
         raise NotText("a list")
     return str(value)
