@@ -17,8 +17,9 @@ from eval_prompts.showing.asked import AskedBefore
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.choice import AT_ONCE, TaskChoice
-from eval_prompts.votes.store import REASONS
+from eval_prompts.votes.records import REASONS
 from tuning.errors import UserError
+from tuning.shared_tab import SERVER_FAULT, Answer, IsOwner, answered, head_of, mount
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
@@ -45,27 +46,19 @@ NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "s
 MOST_PAGES = 1_000_000
 ASKING_AT_ONCE = 72
 """More than may wait for answers, so that who is one too many is told so at once and by us."""
-SERVER_FAULT = "Something went wrong on the server, and its log says what. Ask again."
 
 log = logging.getLogger(__name__)
 
 
 def head() -> str:
-    """The page's own styles and scripts for the document's head; nothing is loaded from elsewhere.
-
-    They go here because ``launch(css=...)`` rewrites style sheets, and breaks selectors such as ``:is(a, b)``.
-    """
-
-    def joined(names: tuple[str, ...]) -> str:
-        return "\n".join((PAGE_FOLDER / name).read_text(encoding="utf-8") for name in names)
-
-    return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
+    """The page's own styles and scripts for the document's head."""
+    return head_of(PAGE_FOLDER, STYLES, SCRIPTS)
 
 
 def build_header(
     lens: Lens,
     training: Callable[[], str],
-    is_owner: Callable[[gr.Request], bool],
+    is_owner: IsOwner,
     tasks: TaskChoice,
     functions: Sequence[Callable[..., Any]] = (),
 ) -> None:
@@ -84,13 +77,7 @@ def build_header(
         view = status_view(tasks.noted(lens.status())) | {"training": training_now(), "owner": is_owner(request)}
         return view | {"poll_seconds": BUSY_POLL_SECONDS} if view["training"] else view
 
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountHeader(element, server)",
-        server_functions=[status, *functions],
-        elem_id="ll-header",
-        apply_default_css=False,
-    )
+    mount("LoraLens.mountHeader(element, server)", "ll-header", [status, *functions])
 
 
 def address_of(request: gr.Request) -> str:
@@ -109,7 +96,7 @@ def build(
     visitors: Visitors,
     pairs: ShownPairs,
     tasks: TaskChoice,
-    is_owner: Callable[[gr.Request], bool],
+    is_owner: IsOwner,
     functions: Sequence[Callable[..., Any]] = (),
 ) -> None:
     """The Compare tab inside the current layout of ``page``; the lens of a row calls ``functions``."""
@@ -149,12 +136,10 @@ def build(
     if not pairs.always_blind:
         blind.change(None, blind, js="(on) => LoraLens.preference('blind', on)", api_visibility="private")
         page.load(None, None, blind, js="() => LoraLens.preference('blind')", api_visibility="private")
-    board = gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountBoard(element, props, watch, server)",
-        server_functions=[*voting(pairs), *task_tab.looking_back(before, pairs, is_owner), *functions],
-        elem_id="ll-board",
-        apply_default_css=False,
+    board = mount(
+        "LoraLens.mountBoard(element, props, watch, server)",
+        "ll-board",
+        [*voting(pairs), *task_tab.looking_back(before, pairs, is_owner), *functions],
         reasons=[{"id": reason, "label": label} for reason, label in REASONS.items()],
     )
 
@@ -238,7 +223,7 @@ def _asker(
     pairs: ShownPairs,
     tasks: TaskChoice,
     before: AskedBefore,
-    is_owner: Callable[[gr.Request], bool],
+    is_owner: IsOwner,
 ) -> Callable[..., Iterator[dict[str, Any]]]:
     """The handler that asks one question, or a task's where there is none, and streams the board's data. The owner
     asks a task to its end, a visitor one page at a time."""
@@ -262,7 +247,7 @@ def _asker(
             task = tasks.named(named, owner)
             settings = settings_from(cap, temperature, top_p, seed, confidence)
             stopped = visitors.begin(session)
-            who = Asker(session, address_of(request), bool(blind), named, visitors.follow, stopped)
+            who = Asker(session, address_of(request), named, visitors.follow, bool(blind), stopped)
             first = page_number(page)
             for board in ask_pages(lens, pairs, tasks, before, who, task, settings, question, first, owner):
                 view = {**board}
@@ -276,29 +261,17 @@ def _asker(
     return answer_on_page
 
 
-def voting(pairs: ShownPairs) -> list[Callable[[Any], dict[str, Any]]]:
+def voting(pairs: ShownPairs) -> list[Callable[[Any, gr.Request], Answer]]:
     """What the page's script calls: a vote, its undoing, and verdicts that were not known in time."""
 
-    def answered(work: Callable[[dict[str, Any]], dict[str, Any]], sent: Any) -> dict[str, Any]:
-        try:
-            return work(sent if isinstance(sent, dict) else {})
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("voting failed")
-            return {"error": SERVER_FAULT}
+    def rate(vote: Answer, request: gr.Request) -> Answer:
+        said = [vote.get(key) for key in ("pair", "visitor", "choice")]
+        return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "", address_of(request))
 
-    def rate(sent: Any, request: gr.Request) -> dict[str, Any]:
-        def work(vote: dict[str, Any]) -> dict[str, Any]:
-            said = [vote.get(key) for key in ("pair", "visitor", "choice")]
-            return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "", address_of(request))
+    def undo(vote: Answer) -> Answer:
+        return {"undone": pairs.undo(vote.get("pair"), vote.get("visitor"))}
 
-        return answered(work, sent)
+    def judged(asked: Answer) -> Answer:
+        return pairs.judged(asked.get("pairs"))
 
-    def undo(sent: Any) -> dict[str, Any]:
-        return answered(lambda vote: {"undone": pairs.undo(vote.get("pair"), vote.get("visitor"))}, sent)
-
-    def judged(sent: Any) -> dict[str, Any]:
-        return answered(lambda asked: pairs.judged(asked.get("pairs")), sent)
-
-    return [rate, undo, judged]
+    return [answered(rate), answered(undo), answered(judged)]

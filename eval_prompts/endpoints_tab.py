@@ -1,10 +1,8 @@
 """The page's named endpoints, for scripts: asking (``/ask``, ``/ask_probes``, ``/ask_pairs``), tasks (``/tasks``,
 ``/use_task``), voting (``/rate``, ``/undo``), ``/results`` and ``/status``."""
 
-import inspect
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,7 +10,7 @@ import gradio as gr
 from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
 from eval_prompts.results_tab import VOTING_IS_OPEN
-from eval_prompts.showing.ask_pages import VERDICT_SECONDS
+from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both
 from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.visitors import Visitors
@@ -20,16 +18,18 @@ from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.task import Question, Task
 from eval_prompts.votes.results import results as results_of
+from tuning.data.chat import check_question
 from tuning.errors import UserError
+from tuning.shared_tab import IsOwner, add_endpoint
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.answers import Answer
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.judges import Verdicts
     from eval_prompts.showing.showing import Showing
     from eval_prompts.showing.shown_pairs import ShownPairs
 
-Rows = list[dict]
+Rows = list[dict[str, Any]]
 PATIENT_SECONDS = 30.0
 """How long the last message waits for verdicts, each of which has a limit of its own: a script does not ask again."""
 PATIENT_AT_ONCE = 8
@@ -41,7 +41,7 @@ def build(
     visitors: Visitors,
     pairs: "ShownPairs",
     tasks: TaskChoice,
-    is_owner: Callable[[gr.Request], bool] = lambda request: True,
+    is_owner: IsOwner = lambda request: True,
     results_for_all: bool = True,
 ) -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules. ``is_owner`` tells of
@@ -51,6 +51,9 @@ def build(
     def refuse_names(request: gr.Request) -> None:
         if pairs.always_blind and not is_owner(request):
             raise UserError("Answers are blind here, and this endpoint tells who gave them: use /ask_pairs.")
+
+    def asker(request: gr.Request, named: str) -> Asker:
+        return Asker(request.session_hash or "", address_of(request), named, visitors.follow)
 
     def wait_long(verdicts: "Verdicts") -> None:
         long = patience.acquire(blocking=False)
@@ -71,13 +74,10 @@ def build(
     ) -> Iterator[Rows]:
         """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too.
         ``named`` is the name of the task, if whoever asks gave one."""
-        session = request.session_hash or ""
-        prompts = [task.put(question) for question in questions]
-        asked = with_stop(settings_from(*settings), task)
-        in_its_own = tasks.prompts_for(task, questions, named)
-        stream = lens.ask(prompts, asked, visitor=session, address=address_of(request), prompts_for=in_its_own)
-        showing = pairs.show(stream, lens.status, session, blind, task, questions)
-        for answers in showing.follow(visitors.follow(stream, session), pairs.keep, wait_long):
+        who = asker(request, named)
+        stream = ask_both(lens, tasks, who, task, questions, settings_from(*settings))
+        showing = pairs.show(stream, lens.status, who.session, blind, task, questions)
+        for answers in showing.follow(who.follow(stream, who.session), pairs.keep, wait_long):
             yield row(showing, answers)
 
     def ask(
@@ -104,13 +104,11 @@ def build(
             The base model's answer and the tuned model's answer.
         """
         refuse_names(request)
-        named = tasks.named(task)
-        settings = with_stop(settings_from(max_new_tokens, temperature, top_p, seed), named)
-        session = request.session_hash or ""
-        prompt = named.own_prompt(question)
-        in_its_own = tasks.prompts_for(named, [named.own_question(question)], task)
-        stream = lens.ask([prompt], settings, visitor=session, address=address_of(request), prompts_for=in_its_own)
-        for base, tuned in visitors.follow(stream, session):
+        named, who = tasks.named(task), asker(request, task)
+        questions = [named.own_question(check_question(question))]
+        settings = settings_from(max_new_tokens, temperature, top_p, seed)
+        stream = ask_both(lens, tasks, who, named, questions, settings)
+        for base, tuned in who.follow(stream, who.session):
             yield base.text, tuned.text
 
     def ask_probes(
@@ -120,7 +118,7 @@ def build(
         top_p: float = 1.0,
         seed: int = 0,
         confidence: bool = False,
-    ) -> Iterator[list[dict]]:
+    ) -> Iterator[Rows]:
         """Asks both models the five probe questions and streams the ten answers so far. Unless the owner chose a task,
         they are put in the prompt that the adapter was trained in.
 
@@ -153,7 +151,7 @@ def build(
         task: str = "",
         page: int = 1,
         confidence: bool = False,
-    ) -> Iterator[list[dict]]:
+    ) -> Iterator[Rows]:
         """Asks both models one question, or those of a task, and streams pairs of answers to be voted on with /rate.
 
         Args:
@@ -174,11 +172,13 @@ def build(
             the pair is hidden), and confidence where it was asked for and is not hidden.
         """
         named = tasks.named(task)
-        questions = [named.own_question(question)] if question else page_of(named, page)
+        questions = [named.own_question(check_question(question))] if question else page_of(named, page)
         settings = (max_new_tokens, temperature, top_p, seed, confidence)
         yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task)
 
-    def rate(request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = "") -> dict:
+    def rate(
+        request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = ""
+    ) -> dict[str, Any]:
         """Votes on a pair of answers, or changes the vote; one vote counts for each pair and session.
 
         A vote on answers that are still being written ends them. When this returns, the vote is on disk.
@@ -205,7 +205,7 @@ def build(
         """
         return pairs.undo(pair, request.session_hash or "")
 
-    def results(request: gr.Request, adapter: str = "") -> dict:
+    def results(request: gr.Request, adapter: str = "") -> dict[str, Any]:
         """What people and the machine found so far.
 
         Args:
@@ -221,7 +221,7 @@ def build(
             raise UserError("The adapter is given by its name.")
         return results_of(pairs.ratings, adapter or None)
 
-    def list_tasks() -> list[dict]:
+    def list_tasks() -> Rows:
         """The tasks that can be asked, each with its prompt and its scorers.
 
         Returns:
@@ -230,7 +230,7 @@ def build(
         """
         return tasks.listed()
 
-    def use_task(task: str) -> dict:
+    def use_task(task: str) -> dict[str, Any]:
         """Has the page ask another task from now on. For the owner alone.
 
         Args:
@@ -243,7 +243,7 @@ def build(
 
     list_tasks.__name__ = "tasks"
 
-    def status() -> dict:
+    def status() -> dict[str, Any]:
         """What is loaded, from where, and what the server does right now.
 
         Returns:
@@ -252,17 +252,11 @@ def build(
         """
         return tasks.noted(lens.status()).to_dict()
 
-    _add_stream(ask, tuple[str, str])
-    _add_stream(ask_probes, Rows)
-    _add_stream(ask_pairs, Rows)
+    for streamed in (ask, ask_probes, ask_pairs):
+        add_endpoint(streamed, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
     for answer_at_once in (rate, undo, results, list_tasks, use_task):
         add_endpoint(answer_at_once, queue=False)
     gr.api(status, api_name="status", queue=False)
-
-
-def with_stop(settings: "Settings", task: Task) -> "Settings":
-    """A caller's settings with the task's stop texts."""
-    return replace(settings, stop=task.settings.stop)
 
 
 def _answer_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
@@ -287,35 +281,3 @@ def _pair_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
                 row[place]["confidence"] = recorded(answer)
         rows.append(row)
     return rows
-
-
-def _add_stream(stream: Callable[..., Iterator[Any]], step: Any) -> None:
-    """A streaming endpoint named after its function. Gradio takes the return annotation for that of one step."""
-
-    def endpoint(*values: Any, **named: Any) -> Iterator[Any]:
-        try:
-            yield from stream(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    _named_after(endpoint, stream, step)
-    gr.api(endpoint, api_name=stream.__name__, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
-
-
-def add_endpoint(answer: Callable[..., Any], **options: Any) -> None:
-    """An endpoint with one answer, named after its function."""
-
-    def endpoint(*values: Any, **named: Any) -> Any:
-        try:
-            return answer(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    _named_after(endpoint, answer, inspect.signature(answer).return_annotation)
-    gr.api(endpoint, api_name=answer.__name__, **options)
-
-
-def _named_after(endpoint: Callable[..., Any], function: Callable[..., Any], result: Any) -> None:
-    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
-    endpoint.__annotations__ = {**function.__annotations__, "return": result}
-    endpoint.__signature__ = inspect.signature(function).replace(return_annotation=result)  # type: ignore[attr-defined]

@@ -1,15 +1,13 @@
 """The Lens tab, and all else of the lens that the page and scripts ask of the server: readings, continuations and the
 adapter's report (``/token_lens``, ``/adapter_report``, ``/use_strength``)."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from eval_prompts.answers import Prompt, Settings
-from eval_prompts.compare_tab import ASKING_AT_ONCE, SERVER_FAULT, address_of
-from eval_prompts.endpoints_tab import add_endpoint
+from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.lens.token_lens import Reading
 from eval_prompts.lens.view import Written, first_choices, reading_view
 from eval_prompts.models.pair import Side
@@ -22,8 +20,7 @@ from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from tuning.data.chat import Message, check_question
 from tuning.errors import UserError
-
-log = logging.getLogger(__name__)
+from tuning.shared_tab import Answer, IsOwner, add_endpoint, answered, mount
 
 CONTINUED_TOKENS = 80
 BLIND = (
@@ -31,7 +28,7 @@ BLIND = (
 )
 NOT_TEXT = "The text to read must be text."
 
-Function = Callable[..., dict[str, Any]]
+Function = Callable[[Any, gr.Request], Answer]
 
 
 class LensFunctions:
@@ -43,19 +40,19 @@ class LensFunctions:
         readings: Readings,
         pairs: ShownPairs,
         tasks: TaskChoice,
-        is_owner: Callable[[gr.Request], bool],
+        is_owner: IsOwner,
     ) -> None:
         self._lens, self._readings, self._pairs, self._tasks, self._is_owner = lens, readings, pairs, tasks, is_owner
 
     @property
     def of_texts(self) -> list[Function]:
         """What a text's tokens call."""
-        return [plain(self.tokens), plain(self.what_if)]
+        return [answered(self.tokens), answered(self.what_if)]
 
     @property
     def of_adapters(self) -> list[Function]:
         """What the adapter's panel calls."""
-        return [plain(self.adapter_report), plain(self.set_strength), plain(self.keep_strength)]
+        return [answered(self.adapter_report), answered(self.set_strength), answered(self.keep_strength)]
 
     def messages(self, question: Any, task: str = "") -> tuple[Message, ...]:
         """A question as it is put to the adapter that is loaded, or in a named task's prompt. Raises UserError."""
@@ -80,42 +77,34 @@ class LensFunctions:
         self._lens.limits.check_text(text, "text")
         return self._readings.read(self.messages(question, task), {"text": Written(text, bool(ended))})["text"]
 
-    def tokens(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+    def tokens(self, wish: Answer, request: gr.Request) -> Answer:
         """For the page: a pair of answers (``pair``), or a text behind a question (``question``, ``text``)."""
+        if "pair" in wish:
+            found = asked(self._pairs, wish["pair"], self._tasks.task)
+            return pair_view(found, self._readings, answering(self._lens.status()))
+        self.check_open(request)
+        reading = self.pasted(wish.get("question"), wish.get("text"), "", bool(wish.get("ended")))
+        return reading_view(reading) | {"parting": first_choices(reading)}
 
-        def work(wish: dict[str, Any]) -> dict[str, Any]:
-            if "pair" in wish:
-                found = asked(self._pairs, wish["pair"], self._tasks.task)
-                return pair_view(found, self._readings, answering(self._lens.status()))
-            self.check_open(request)
-            reading = self.pasted(wish.get("question"), wish.get("text"), "", bool(wish.get("ended")))
-            return reading_view(reading) | {"parting": first_choices(reading)}
-
-        return answered(work, sent)
-
-    def what_if(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+    def what_if(self, wish: Answer, request: gr.Request) -> Answer:
         """For the page: how one side goes on from a beginning (``ids`` in its own tokens, or ``text``), behind the
         question of a pair or another one. Tells the text from its beginning, and how it ended."""
+        if "pair" in wish:
+            messages = asked(self._pairs, wish["pair"], self._tasks.task).messages
+        else:
+            self.check_open(request)
+            messages = self.messages(wish.get("question"))
+        self._lens.loaded_pair()
+        prompt = Prompt("What if", messages, begun=beginning(wish))
+        most = min(CONTINUED_TOKENS, self._lens.limits.answer_tokens)
+        side = side_of(wish.get("side"))
+        stream = self._lens.ask([prompt], Settings(most), (side,), address=address_of(request))
+        [answer] = stream.result()
+        return {"text": answer.text, "ended": answer.stopped, "most": most}
 
-        def work(wish: dict[str, Any]) -> dict[str, Any]:
-            if "pair" in wish:
-                messages = asked(self._pairs, wish["pair"], self._tasks.task).messages
-            else:
-                self.check_open(request)
-                messages = self.messages(wish.get("question"))
-            self._lens.loaded_pair()
-            prompt = Prompt("What if", messages, begun=beginning(wish))
-            most = min(CONTINUED_TOKENS, self._lens.limits.answer_tokens)
-            side = side_of(wish.get("side"))
-            stream = self._lens.ask([prompt], Settings(most), (side,), address=address_of(request))
-            [answer] = stream.result()
-            return {"text": answer.text, "ended": answer.stopped, "most": most}
-
-        return answered(work, sent)
-
-    def adapter_report(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+    def adapter_report(self, wish: Answer) -> Answer:
         """For the page: what the adapter of a ``side`` does to the weights."""
-        return answered(lambda wish: self._readings.report(side_of(wish.get("side", "tuned"))), sent)
+        return self._readings.report(side_of(wish.get("side", "tuned")))
 
     def use_strength(self, overall: Any, layers_off: Any, kinds_off: Any) -> dict[str, Any]:
         """Have the adapter speak at a strength from the next answer on. Raises UserError if it cannot."""
@@ -126,38 +115,13 @@ class LensFunctions:
             "notes": list(card.notes if card else ()),
         }
 
-    def set_strength(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+    def set_strength(self, wish: Answer) -> Answer:
         """For the page, and the owner alone: how strongly the adapter speaks, as :meth:`use_strength` takes it."""
+        return self.use_strength(wish.get("strength"), wish.get("layers_off", []), wish.get("kinds_off", []))
 
-        def work(wish: dict[str, Any]) -> dict[str, Any]:
-            return self.use_strength(wish.get("strength"), wish.get("layers_off", []), wish.get("kinds_off", []))
-
-        return answered(work, sent)
-
-    def keep_strength(self, sent: Any, request: gr.Request) -> dict[str, Any]:
+    def keep_strength(self, _: Answer) -> Answer:
         """For the page, and the owner alone: the adapter as it speaks now, written to a folder of its own."""
-        return answered(lambda _: {"folder": self._readings.keep()}, sent)
-
-
-def plain(method: Function) -> Function:
-    """A method as a function, which gradio marks as one that the page may call."""
-
-    def function(sent: Any, request: gr.Request) -> dict[str, Any]:
-        return method(sent, request)
-
-    function.__name__ = method.__name__
-    return function
-
-
-def answered(work: Callable[[dict[str, Any]], dict[str, Any]], sent: Any) -> dict[str, Any]:
-    """What ``work`` makes of what the script sent, or ``error`` in one sentence."""
-    try:
-        return work(sent if isinstance(sent, dict) else {})
-    except UserError as error:
-        return {"error": str(error)}
-    except Exception:
-        log.exception("the lens failed")
-        return {"error": SERVER_FAULT}
+        return {"folder": self._readings.keep()}
 
 
 def side_of(name: Any) -> Side:
@@ -181,16 +145,10 @@ def beginning(wish: dict[str, Any]) -> str | tuple[int, ...]:
 
 def build(functions: LensFunctions) -> None:
     """The Lens tab inside the current layout."""
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountLens(element, server)",
-        server_functions=functions.of_texts,
-        elem_id="ll-lens",
-        apply_default_css=False,
-    )
+    mount("LoraLens.mountLens(element, server)", "ll-lens", functions.of_texts)
 
 
-def build_endpoints(functions: LensFunctions, readings: Readings, is_owner: Callable[[gr.Request], bool]) -> None:
+def build_endpoints(functions: LensFunctions, readings: Readings, is_owner: IsOwner) -> None:
     """Adds the named endpoints to the current ``gr.Blocks``."""
 
     def token_lens(

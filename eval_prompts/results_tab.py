@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import SERVER_FAULT
 from eval_prompts.showing.shown_pairs import anonymous
 from eval_prompts.votes.export import export, left_out
 from eval_prompts.votes.formats import TYPES
@@ -17,18 +15,17 @@ from eval_prompts.votes.lesson import Lesson, lesson
 from eval_prompts.votes.results import results_view
 from eval_prompts.votes.whole import export_whole
 from tuning.errors import UserError
+from tuning.shared_tab import Answer, IsOwner, answered, mount, text
 
 if TYPE_CHECKING:
     from eval_prompts.showing.shown_pairs import ShownPairs
 
 VOTING_IS_OPEN = "Results are shown once voting is over: they are the owner's until then."
 
-log = logging.getLogger(__name__)
-
 
 def build(
     pairs: ShownPairs,
-    is_owner: Callable[[gr.Request], bool],
+    is_owner: IsOwner,
     for_all: bool = True,
     train: Callable[[Lesson], str] | None = None,
     card: Callable[[str, str], dict[str, Any] | None] = lambda tuned, base: None,
@@ -38,31 +35,19 @@ def build(
     from votes and returns its name; ``card`` is what scorings of two sides came to, by their fingerprints, or of those
     that are loaded."""
 
-    def results(sent: Any, request: gr.Request) -> dict[str, Any]:
+    def results(sent: Answer, request: gr.Request) -> Answer:
         owner = is_owner(request)
         if not (for_all or owner):
             return {"problem": VOTING_IS_OPEN, "waits": True}
-        try:
-            own = None if owner else anonymous(text(sent, "visitor") or "nobody")
-            view = results_view(pairs.ratings, text(sent, "adapter") or None, own)
-            sides = view["contest"] or ["", ""]
-            return view | {"exportable": view["exportable"] and owner, "card": card(*sides)}
-        except UserError as error:
-            return {"problem": str(error)}
-        except Exception:
-            log.exception("the results could not be told")
-            return {"problem": SERVER_FAULT}
+        own = None if owner else anonymous(text(sent, "visitor") or "nobody")
+        view = results_view(pairs.ratings, text(sent, "adapter") or None, own)
+        sides = view["contest"] or ["", ""]
+        return view | {"exportable": view["exportable"] and owner, "card": card(*sides)}
 
-    def export_votes(sent: Any) -> dict[str, Any]:
+    def export_votes(sent: Answer) -> Answer:
         form, as_pairs = text(sent, "format"), text(sent, "what") == "pairs"
-        try:
-            votes = pairs.ratings.votes()
-            content, rows = (export if as_pairs else export_whole)(votes, form)
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("the votes could not be exported")
-            return {"error": SERVER_FAULT}
+        votes = pairs.ratings.votes()
+        content, rows = (export if as_pairs else export_whole)(votes, form)
         return {
             "name": f"lora-lens-{'preferences' if as_pairs else 'votes'}.{form}",
             "type": TYPES[form],
@@ -71,37 +56,16 @@ def build(
             "content": base64.b64encode(content).decode("ascii"),
         }
 
-    def votes_lesson(sent: Any) -> dict[str, Any]:
-        try:
-            return lesson(pairs.ratings, text(sent, "adapter") or None, text(sent, "votes") != "all").to_dict()
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("what the votes teach could not be told")
-            return {"error": SERVER_FAULT}
+    def found(sent: Answer) -> Lesson:
+        return lesson(pairs.ratings, text(sent, "adapter") or None, text(sent, "votes") != "all")
 
-    def train_on_votes(sent: Any) -> dict[str, Any]:
-        try:
-            if train is None:
-                raise UserError("Nothing can be trained here.")
-            found = lesson(pairs.ratings, text(sent, "adapter") or None, text(sent, "votes") != "all")
-            return {"run": train(found)}
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("training on votes could not be started")
-            return {"error": SERVER_FAULT}
+    def votes_lesson(sent: Answer) -> Answer:
+        return found(sent).to_dict()
 
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountResults(element, server)",
-        server_functions=[results, export_votes, votes_lesson, train_on_votes],
-        elem_id="ll-results",
-        apply_default_css=False,
-    )
+    def train_on_votes(sent: Answer) -> Answer:
+        if train is None:
+            raise UserError("Nothing can be trained here.")
+        return {"run": train(found(sent))}
 
-
-def text(sent: Any, key: str) -> str:
-    """A text that the page's script sent, or ''."""
-    value = sent.get(key) if isinstance(sent, dict) else None
-    return value if isinstance(value, str) else ""
+    functions = [answered(results, "problem"), *map(answered, (export_votes, votes_lesson, train_on_votes))]
+    mount("LoraLens.mountResults(element, server)", "ll-results", functions)

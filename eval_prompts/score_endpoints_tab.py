@@ -1,7 +1,6 @@
 """The page's named endpoints for scoring, for scripts: ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``,
 ``/scorings`` and ``/scoring``."""
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import gradio as gr
 
 from eval_prompts.results_tab import VOTING_IS_OPEN
 from tuning.errors import UserError
+from tuning.shared_tab import add_endpoint
 
 if TYPE_CHECKING:
     from eval_prompts.scoring.scorings import Scorings
@@ -83,17 +83,4 @@ def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all:
 
     list_scorings.__name__, read_scoring.__name__ = "scorings", "scoring"
     for function in (start_scoring, stop_scoring, resume_scoring, list_scorings, read_scoring):
-        _add(function)
-
-
-def _add(function: Callable[..., Any]) -> None:
-    def endpoint(*values: Any, **named: Any) -> Any:
-        try:
-            return function(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
-    endpoint.__annotations__ = dict(function.__annotations__)
-    endpoint.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-    gr.api(endpoint, api_name=function.__name__, queue=False)  # type: ignore[attr-defined]
+        add_endpoint(function, queue=False)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import SERVER_FAULT
-from eval_prompts.results_tab import VOTING_IS_OPEN, text
-from tuning.errors import UserError
+from eval_prompts.results_tab import VOTING_IS_OPEN
+from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
 
 if TYPE_CHECKING:
     from eval_prompts.scoring.scorings import Scorings
@@ -19,19 +17,11 @@ if TYPE_CHECKING:
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = ("score_items.js", "score_form.js", "score.js")
 STYLES = ("score.css",)
-Answer = dict[str, Any]
-IsOwner = Callable[[gr.Request], bool]
-
-log = logging.getLogger(__name__)
 
 
 def head() -> str:
     """The tab's styles and scripts for the document's head; they need the Compare tab's before them."""
-
-    def joined(names: tuple[str, ...]) -> str:
-        return "\n".join((PAGE_FOLDER / name).read_text(encoding="utf-8") for name in names)
-
-    return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
+    return head_of(PAGE_FOLDER, STYLES, SCRIPTS)
 
 
 def build(scorings: Scorings, is_owner: IsOwner, for_all: bool = True) -> None:
@@ -39,21 +29,12 @@ def build(scorings: Scorings, is_owner: IsOwner, for_all: bool = True) -> None:
     starts and ends scorings and, unless they are ``for_all``, sees them."""
 
     def reading(work: Callable[[Answer, bool], Answer]) -> Callable[[Any, gr.Request], Answer]:
-        def answer(sent: Any, request: gr.Request) -> Answer:
+        def answer(asked: Answer, request: gr.Request) -> Answer:
             owner = is_owner(request)
-            if not (for_all or owner):
-                return {"problem": VOTING_IS_OPEN}
-            return answered(lambda asked: work(asked, owner), sent)
+            return work(asked, owner) if for_all or owner else {"problem": VOTING_IS_OPEN}
 
         answer.__name__ = work.__name__
-        return answer
-
-    def doing(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:
-        def answer(sent: Any) -> Answer:
-            return answered(work, sent)
-
-        answer.__name__ = work.__name__
-        return answer
+        return answered(answer)
 
     def look(asked: Answer, owner: bool) -> Answer:
         return scorings.look(asked, owner) | {"owner": owner}
@@ -89,24 +70,6 @@ def build(scorings: Scorings, is_owner: IsOwner, for_all: bool = True) -> None:
         scorings.delete(text(asked, "scoring"))
         return {}
 
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountScore(element, server)",
-        server_functions=[
-            *map(reading, (look, pair, history, against, take)),
-            *map(doing, (form, start, stop, resume, delete)),
-        ],
-        elem_id="ll-score",
-        apply_default_css=False,
-    )
-
-
-def answered(work: Callable[[Answer], Answer], sent: Any) -> Answer:
-    """``work`` for the page's script: what it raises becomes a line under 'error'."""
-    try:
-        return work(sent if isinstance(sent, dict) else {})
-    except UserError as error:
-        return {"error": str(error)}
-    except Exception:
-        log.exception("the Score tab failed")
-        return {"error": SERVER_FAULT}
+    functions = [reading(work) for work in (look, pair, history, against, take)]
+    functions += [answered(work) for work in (form, start, stop, resume, delete)]
+    mount("LoraLens.mountScore(element, server)", "ll-score", functions)

@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from eval_prompts.endpoints_tab import add_endpoint
 from eval_prompts.serving.lens import Lens
 from eval_prompts.task_tab import preview
 from eval_prompts.tasks import catalogue
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.files import dump_task, parse_task
 from tuning.errors import UserError
+from tuning.shared_tab import add_endpoint
 
 
 def build(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> None:

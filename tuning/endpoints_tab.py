@@ -1,15 +1,13 @@
 """The page's named endpoints for training, for scripts: ``/start_training``, ``/training_events``, ``/stop_training``,
 ``/runs``, ``/use_adapter``, ``/export_run`` and ``/exports``."""
 
-import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import gradio as gr
 
 from tuning.errors import UserError
 from tuning.runs import lock
+from tuning.shared_tab import add_endpoint
 from tuning.views.actions import Actions
 from tuning.views.form import without_folders
 
@@ -23,11 +21,11 @@ def build(actions: Actions) -> None:
     """Adds the endpoints to the current ``gr.Blocks``; they share the page's queue and its rules."""
     watcher = actions.watcher
 
-    def start_training(preset: str, overrides: dict | None = None) -> str:
+    def start_training(preset: str, overrides: dict[str, Any] | None = None) -> str:
         """Starts a training run in a process of its own, which goes on whoever comes and goes.
 
         Args:
-            preset: 'smoke', 'quick', 'original-small' or 'original'.
+            preset: 'smoke', 'quick', 'python-300' or 'python-3000'.
             overrides: settings that replace the preset's, by the names of the command line's options with
                 underscores, such as {"max_steps": 20, "data": "python_qa"}.
 
@@ -38,7 +36,7 @@ def build(actions: Actions) -> None:
             raise UserError('The overrides are an object, such as {"max_steps": 20}.')
         return actions.start(preset, overrides or {}).name
 
-    def training_events(run: str, offset: int = 0) -> Iterator[dict]:
+    def training_events(run: str, offset: int = 0) -> Iterator[dict[str, Any]]:
         """Streams a run's events from its beginning, or from an offset, until its process has ended.
 
         Args:
@@ -81,7 +79,7 @@ def build(actions: Actions) -> None:
         actions.stop(name)
         return name
 
-    def runs() -> list[dict]:
+    def runs() -> list[dict[str, Any]]:
         """All runs on this machine, newest first, each with its state and results.
 
         Returns:
@@ -90,7 +88,7 @@ def build(actions: Actions) -> None:
         """
         return watcher.history()
 
-    def use_adapter(run: str, against: str = "") -> dict:
+    def use_adapter(run: str, against: str = "") -> dict[str, Any]:
         """Puts a run's best adapter on the tuned side of all comparisons, without a restart.
 
         Args:
@@ -115,7 +113,7 @@ def build(actions: Actions) -> None:
         """
         return actions.exports.export(watcher.named(run), kind, precision)
 
-    def exports(run: str) -> dict:
+    def exports(run: str) -> dict[str, Any]:
         """How a run's exports stand: what is being written, and what was, with its certificate.
 
         Args:
@@ -128,10 +126,10 @@ def build(actions: Actions) -> None:
         chosen = watcher.named(run)
         return {"state": "", "words": "", **actions.exports.told(chosen), "made": actions.exports.made(chosen)}
 
-    add(training_events, dict, concurrency_limit=WATCHING_AT_ONCE)
+    add_endpoint(training_events, concurrency_limit=WATCHING_AT_ONCE)
     for answer_at_once in (start_training, stop_training, runs, export_run, exports):
-        add(answer_at_once, inspect.signature(answer_at_once).return_annotation, queue=False)
-    add(use_adapter, dict)
+        add_endpoint(answer_at_once, queue=False)
+    add_endpoint(use_adapter)
 
 
 def tidy(event: dict[str, Any]) -> dict[str, Any]:
@@ -141,26 +139,3 @@ def tidy(event: dict[str, Any]) -> dict[str, Any]:
         return event
     named = {"checkpoint" if key == "path" else key: value for key, value in event.items()}
     return {key: without_folders(value) if isinstance(value, str) else value for key, value in named.items()}
-
-
-def add(function: Callable[..., Any], result: Any, **options: Any) -> None:
-    """An endpoint named after its function, which answers once or streams. Gradio takes the return annotation for that
-    of one step."""
-
-    def answer(*values: Any, **named: Any) -> Any:
-        try:
-            return function(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    def stream(*values: Any, **named: Any) -> Iterator[Any]:
-        try:
-            yield from function(*values, **named)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    endpoint = stream if inspect.isgeneratorfunction(function) else answer
-    endpoint.__name__, endpoint.__doc__ = function.__name__, inspect.getdoc(function)
-    endpoint.__annotations__ = {**function.__annotations__, "return": result}
-    endpoint.__signature__ = inspect.signature(function).replace(return_annotation=result)  # type: ignore[attr-defined]
-    gr.api(endpoint, api_name=function.__name__, **options)

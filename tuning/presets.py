@@ -186,7 +186,7 @@ PRESETS: dict[str, Config] = {
         sample_tokens=12,
     ),
     "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
-    "original-small": Config(
+    "python-300": Config(
         limit=300,
         max_steps=20,
         warmup_steps=1,
@@ -194,7 +194,7 @@ PRESETS: dict[str, Config] = {
         sample_every=20,
         sample_tokens=300,
     ),
-    "original": Config(
+    "python-3000": Config(
         model="smollm2-360m",
         data=HUB_DATA,
         empty_input_only=True,
@@ -212,19 +212,27 @@ PRESETS: dict[str, Config] = {
     ),
 }
 
+FORMER_NAMES = {"original-small": "python-300", "original": "python-3000"}
+"""What presets were once called: such a name still works, and stands in the records of older runs."""
+
 DESCRIPTIONS: dict[str, str] = {
     "smoke": "seconds: a tiny random model, to see that everything works",
     "quick": "minutes on two cores: the embedded questions on the 135M model, the starter adapter's recipe",
-    "original-small": "4 minutes: the small test of the experiment LoRA Lens began with: 300 examples, 20 steps",
-    "original": "hours: the experiment LoRA Lens began with: 3,000 examples, 1,000 steps on the 360M model",
+    "python-300": "4 minutes: 300 examples, 20 steps: the small test of the experiment LoRA Lens began with",
+    "python-3000": "hours: 3,000 examples, 1,000 steps on the 360M model: the experiment LoRA Lens began with",
 }
 
 
+def name_today(name: str) -> str:
+    """What the preset of that name is called now."""
+    return FORMER_NAMES.get(name, name)
+
+
 def preset(name: str) -> Config:
-    """The recipe of that name; raises UserError naming the nearest if there is none."""
-    if name not in PRESETS:
+    """The recipe of that name, perhaps a former one; raises UserError naming the nearest if there is none."""
+    if name_today(name) not in PRESETS:
         raise UserError(f"There is no preset {name!r}: {nearest(name, PRESETS)}")
-    return PRESETS[name]
+    return PRESETS[name_today(name)]
 
 
 def configure(name: str, overrides: dict[str, Any] | None = None) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
 from tuning import presets
+from tuning.data.reading import text_files
 from tuning.errors import UserError
 from tuning.exports import hub
 from tuning.exports.kinds import KINDS, PRECISIONS
 from tuning.ingest import tables
 from tuning.runs import helper_process
+from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
 from tuning.views import estimate, form, uploads
 from tuning.views.actions import Actions
 from tuning.views.run_view import Watcher
@@ -26,27 +27,20 @@ SCRIPTS = (
     "train_history.js", "train.js",
 )  # fmt: skip
 STYLES = ("train.css", "train_form.css", "train_run.css", "train_chart.css")
-SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
 PREVIEW_SECONDS = 120.0
-Answer = dict[str, Any]
-
-log = logging.getLogger(__name__)
 
 
 def head() -> str:
     """The tab's styles and scripts for the document's head; they need the Compare tab's ``dom.js`` before them."""
-
-    def joined(names: tuple[str, ...]) -> str:
-        return "\n".join((PAGE_FOLDER / name).read_text(encoding="utf-8") for name in names)
-
-    return f"<style>{joined(STYLES)}</style><script>{joined(SCRIPTS)}</script>"
+    return head_of(PAGE_FOLDER, STYLES, SCRIPTS)
 
 
-def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bool]) -> None:
+def build(actions: Actions, upload_mb: int, may_train: IsOwner) -> None:
     """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB, and
     ``may_train`` tells who may do more than watch."""
     fields = form.form() | {
         "upload_mb": upload_mb,
+        "types": [*text_files.KINDS, *text_files.COMPRESSIONS],
         "hub": "" if hub.token() else hub.NO_TOKEN,
         "closed": actions.closed,
         "exports": [
@@ -54,17 +48,11 @@ def build(actions: Actions, upload_mb: int, may_train: Callable[[gr.Request], bo
         ],
     }
 
-    def may(_: Any, request: gr.Request) -> Answer:
+    def may(_: Answer, request: gr.Request) -> Answer:
         return {"train": may_train(request)}
 
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountTrain(element, props, server)",
-        server_functions=[may, *map(answered, (*forming(actions), *watching(actions), *taking(actions)))],
-        elem_id="ll-train",
-        apply_default_css=False,
-        form=fields,
-    )
+    functions = [answered(work) for work in (may, *forming(actions), *watching(actions), *taking(actions))]
+    mount("LoraLens.mountTrain(element, props, server)", "ll-train", functions, form=fields)
 
 
 def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
@@ -180,31 +168,9 @@ def taking(actions: Actions) -> list[Callable[[Answer], Answer]]:
     return [use, take_adapter, merge, push, export, stop_export]
 
 
-def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:
-    """``work`` for the page's script: what it raises becomes a line under 'error'."""
-
-    def answer(sent: Any) -> Answer:
-        try:
-            return work(sent if isinstance(sent, dict) else {})
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("%s failed", work.__name__)
-            return {"error": SERVER_FAULT}
-
-    answer.__name__ = work.__name__
-    return answer
-
-
 def asked_run(sent: Answer) -> tuple[str, dict[str, Any]]:
     """Preset and overrides from what the form sent. Raises UserError for an unknown preset."""
     preset, values = text(sent, "preset"), sent.get("values")
     known = {field.name for field in form.FIELDS} | {"data"}
     kept = {name: value for name, value in values.items() if name in known} if isinstance(values, dict) else {}
     return preset, form.overrides_of(preset, kept)
-
-
-def text(sent: Answer, key: str) -> str:
-    """A text that the page's script sent, or ''."""
-    value = sent.get(key)
-    return value if isinstance(value, str) else ""

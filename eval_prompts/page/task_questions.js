@@ -3,7 +3,7 @@
 	const { el, setText } = lens;
 	const PASTE_MS = 500;
 	const PASTED = "what was pasted";
-	const TYPES = ".csv,.tsv,.jsonl,.ndjson,.json,.parquet,.xlsx";
+	const TYPES = ".csv,.tsv,.jsonl,.ndjson,.json,.parquet,.arrow,.feather,.xlsx,.gz,.zst";
 	const PARTS = [
 		["question", "Question"],
 		["answer", "Reference answer"],

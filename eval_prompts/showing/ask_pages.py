@@ -22,16 +22,30 @@ VERDICT_SECONDS = 0.6
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks: the session, its network address, whether answers are blind, and the name of the task, if one was
-    chosen; ``follow`` gives a stream's snapshots and ends it with its reader, ``stopped`` tells whether the visitor
-    has had enough."""
+    """Who asks: the session, its network address, the name of the task, if one was chosen, and whether answers are
+    blind; ``follow`` gives a stream's snapshots and ends it with its reader, ``stopped`` tells whether the visitor has
+    had enough."""
 
     session: str
     address: str
-    blind: bool
     named: str
     follow: Callable[[Stream, str], Iterator[list[Answer]]]
-    stopped: Callable[[], bool]
+    blind: bool = False
+    stopped: Callable[[], bool] = lambda: False
+
+
+def ask_both(
+    lens: Lens, tasks: TaskChoice, who: Asker, task: Task, questions: Sequence[Question], settings: Settings
+) -> Stream:
+    """The request of both sides for ``questions``, in the task's prompt or that of the adapter that will answer, and
+    with the task's stop texts. Raises UserError if something cannot be asked."""
+    return lens.ask(
+        [task.put(question) for question in questions],
+        replace(settings, stop=task.settings.stop),
+        visitor=who.session,
+        address=who.address,
+        prompts_for=tasks.prompts_for(task, questions, who.named),
+    )
 
 
 def ask_pages(
@@ -76,11 +90,8 @@ def one_page(
     questions: Sequence[Question],
 ) -> Iterator[BoardView]:
     """Ask one page and yield what the board shows of it; at last its verdicts too, as far as they are quickly known."""
-    task, settings = asked.task, asked.settings
-    prompts = [task.put(one) for one in questions]
-    in_its_own = tasks.prompts_for(task, questions, who.named)
-    stream = lens.ask(prompts, settings, visitor=who.session, address=who.address, prompts_for=in_its_own)
-    showing = pairs.show(stream, lens.status, who.session, who.blind, task, questions)
+    stream = ask_both(lens, tasks, who, asked.task, questions, asked.settings)
+    showing = pairs.show(stream, lens.status, who.session, who.blind, asked.task, questions)
     asked.add(Page(number, questions, showing))
     snapshots = who.follow(stream, who.session)
     for answers in showing.follow(snapshots, pairs.keep, lambda verdicts: verdicts.wait(VERDICT_SECONDS)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.data.reading.readers import read_file
-from tuning.data.reading.text_files import KINDS, NUMBERED, kind_of
+from tuning.data.reading.text_files import COMPRESSIONS, KINDS, NUMBERED, kind_of, opened
 from tuning.data.reading.values import Spelled
 from tuning.errors import UserError
 
@@ -42,7 +42,7 @@ def read_table(path: Path) -> Table:
         raise UserError(f"There is no file {path}: check the path.")
     if not is_table(path):
         raise UserError(f"{path.name} is not a file of questions: use one of {', '.join(ENDINGS)}.")
-    if path.stat().st_size > MOST_BYTES:
+    if path.stat().st_size > MOST_BYTES or unpacks_to_more(path, MOST_BYTES):
         raise UserError(f"{path.name} is larger than {MOST_BYTES // 2**20} MiB: split it.")
     records = read_file(path)
     rows = ((number, {str(name): value_of(cell) for name, cell in row.items()}) for number, row in records.rows)
@@ -50,6 +50,17 @@ def read_table(path: Path) -> Table:
     if records.ignored:
         table.notes.append(f"Left out beside the rows: {', '.join(records.ignored)}.")
     return table
+
+
+def unpacks_to_more(path: Path, most: int) -> bool:
+    """Whether a compressed file holds more than ``most`` bytes. Raises UserError if it is damaged."""
+    if path.suffix.lower() not in COMPRESSIONS:
+        return False
+    left = most
+    with opened(path) as unpacked:
+        while left >= 0 and (part := unpacked.read(1 << 20)):
+            left -= len(part)
+    return left < 0
 
 
 def filled(name: str, rows: Iterator[tuple[int, Row]], unit: str, notes: list[str]) -> Table:

@@ -6,16 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-UPLOADED_SUFFIXES = frozenset(
-    {
-        ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".txt", ".md", ".yaml", ".yml",
-        ".safetensors",
-    }
-)  # fmt: skip
-EXCEL = ".xlsx"
+from tuning.data.reading.text_files import COMPRESSIONS, KINDS, kind_of
+
+UPLOADED_SUFFIXES = frozenset({*KINDS, ".txt", ".md", ".yaml", ".yml", ".safetensors"})
+"""Beside these, text files of data may come compressed, each by itself (``rows.csv.gz``)."""
+EXCEL, GZIP = ".xlsx", ".gz"
 FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
 BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
 DIRECT = "predict"
@@ -134,8 +132,10 @@ def check_upload(body: bytes, content_type: str) -> None:
         for name in names:
             if not name or "/" in name or "\\" in name or "%" in name or name.startswith("."):
                 raise Refused(400, "The file's name is no plain name: rename it.")
-            if PurePosixPath(name).suffix.lower() not in UPLOADED_SUFFIXES:
-                raise Refused(415, f"Only {', '.join(sorted(UPLOADED_SUFFIXES))} can be uploaded.")
-        workbook = all(name.lower().endswith(EXCEL) for name in names)
-        if content.startswith(b"\x1f\x8b") or (content.startswith(b"PK\x03\x04") and not workbook):
-            raise Refused(415, "Archives are not taken: upload the files themselves.")
+            if PurePosixPath(name).suffix.lower() not in UPLOADED_SUFFIXES and kind_of(Path(name)) is None:
+                kinds = ", ".join(sorted(UPLOADED_SUFFIXES))
+                raise Refused(415, f"Only {kinds} can be uploaded, and text of data as {' or '.join(COMPRESSIONS)}.")
+        packed = {b"PK\x03\x04": EXCEL, b"\x1f\x8b": GZIP}
+        for mark, ending in packed.items():
+            if content.startswith(mark) and not all(name.lower().endswith(ending) for name in names):
+                raise Refused(415, "Archives are not taken: upload the files themselves.")

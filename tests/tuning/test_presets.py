@@ -24,6 +24,8 @@ def test_presets_hold_the_original_experiment():
     assert (small.learning_rate, small.weight_decay, small.seed) == (1e-3, 0.01, 3825)
     assert (small.sample_every, small.sample_question) == (small.max_steps, PROBE_QUESTIONS["fibonacci"])
     assert presets.DESCRIPTIONS.keys() == presets.PRESETS.keys()
+    assert (original, small) == (presets.PRESETS["python-3000"], presets.PRESETS["python-300"])
+    assert {presets.name_today(name) for name in presets.FORMER_NAMES} <= presets.PRESETS.keys()
 
 
 def test_settings_survive_json():

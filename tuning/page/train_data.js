@@ -3,7 +3,6 @@
 	const { el, setText } = lens;
 	const TABLE = /^\s*(duckdb|md|motherduck):/i;
 	const CONDITION = /[?&]where=([\s\S]*)$/;
-	const TYPES = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".gz", ".zst"];
 
 	function sampleArticle(spans, index) {
 		const text = el("pre", { tabindex: "0" });
@@ -24,7 +23,7 @@
 		const rows = el("div", { class: "ll-field", hidden: true }, el("label", { for: "ll-field-where" }, "Only rows where (SQL, may be empty)"), where);
 		const known = el("div", { class: "ll-data-known", id: "ll-data-known", hidden: true });
 		const choose = lens.button("Choose\u2026", "", () => offer(known.hidden));
-		const file = el("input", { type: "file", accept: TYPES.join(","), class: "ll-offscreen", tabindex: "-1", "aria-hidden": "true" });
+		const file = el("input", { type: "file", accept: form.types.join(","), class: "ll-offscreen", tabindex: "-1", "aria-hidden": "true" });
 		const upload = lens.button("Upload a file\u2026", "", () => file.click());
 		const look = lens.button("Preview", "", () => preview());
 		const wrong = el("small", { class: "ll-wrong", id: "ll-data-wrong", role: "alert" });

@@ -201,6 +201,7 @@ def command(preset: str, overrides: dict[str, Any]) -> str:
 
 def command_of(preset: str, config: Config) -> str:
     """The command line of a run that exists."""
+    preset = presets.name_today(preset)
     if preset not in presets.PRESETS:
         preset = "quick"
     return command(preset, overrides_of(preset, shown_values(config)))
@@ -263,7 +264,7 @@ def without_folders(words: str) -> str:
 def settings_words(preset: str, config: Config) -> list[list[str]]:
     """A run's own settings as pairs of a label and words."""
     values = shown_values(config)
-    pairs = [["Preset", preset], ["Data", data_name(config.data)]]
+    pairs = [["Preset", presets.name_today(preset)], ["Data", data_name(config.data)]]
     for field in FIELDS:
         value = values[field.name]
         words = ("yes" if value else "no") if isinstance(value, bool) else value or field.empty

@@ -18,6 +18,7 @@ from space_config.server.guard import FAULT, Guard
 from space_config.server.headers import Policy, script_hashes
 from space_config.server.owner import Owner
 from space_config.server.rate_limits import Buckets
+from tuning.data.reading.text_files import KINDS
 
 PASSWORD = "correct horse"
 NAMES = Names({0: "ask", 1: "export_everything", 2: "rate"}, {7: "ll-board", 8: "ll-results"})
@@ -276,10 +277,22 @@ def upload(name, content=b"text"):
         ("data.zip", b"PK\x03\x04"),
         ("data.json", b"PK\x03\x04zip"),
         ("data.jsonl", b"\x1f\x8bgzip"),
+        ("data.gz", b"\x1f\x8bgzip"),
+        ("data.tar.gz", b"\x1f\x8bgzip"),
+        ("data.parquet.gz", b"\x1f\x8bgzip"),
+        ("data.csv.gz", b"PK\x03\x04zip"),
     ],
 )
 def test_uploads_are_plain_files_of_known_kinds(name, content):
     with pytest.raises(Refused):
+        check_upload(upload(name, content), "multipart/form-data; boundary=b")
+
+
+def test_every_kind_of_data_that_the_forms_offer_is_let_through():
+    """Text also compressed, each file by itself."""
+    for kind in KINDS:
+        check_upload(upload(f"rows{kind}", b"x"), "multipart/form-data; boundary=b")
+    for name, content in (("rows.CSV.gz", b"\x1f\x8bgzip"), ("rows.jsonl.zst", b"\x28\xb5\x2f\xfd")):
         check_upload(upload(name, content), "multipart/form-data; boundary=b")
 
 

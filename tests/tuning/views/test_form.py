@@ -61,10 +61,10 @@ def test_the_command_line_makes_the_same_run():
         "sample_question": "What's a 'list'?",
         "empty_input_only": False,
     }
-    words = shlex.split(form.command("original", changes))
+    words = shlex.split(form.command("python-3000", changes))
     options = vars(build_parser().parse_args(words[3:]))
     told = {name: options[name] for name in presets.field_types() if options[name] is not None}
-    assert presets.configure("original", told) == presets.configure("original", changes)
+    assert presets.configure("python-3000", told) == presets.configure("original", changes)
 
 
 @pytest.mark.parametrize(
