@@ -6,29 +6,23 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from eval_prompts.rows import FINAL_STATES, Ahead, Row, State, Sure
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
-from tuning.data.pieces import Pieces
 from tuning.data.thinking import Thought, split_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
     from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
 
-State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"]
-FINAL_STATES = frozenset({"ended", "capped", "cancelled", "failed"})
 MAX_NEW_TOKENS_LIMIT = 4096
 MAX_QUESTIONS = 1000
 MAX_STOPS, MAX_STOP_CHARACTERS = 8, 200
-Sure = tuple[str, float | None]
-"""A token's characters, and how likely its model found it; None where nobody told."""
 
 
 @dataclass(frozen=True)
@@ -162,92 +156,9 @@ class Answer:
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Ahead:
-    """What comes before a request that waits: so many answers, of so many requests; and how many answers are written
-    at the same time, 0 where that is not known."""
-
-    answers: int = 0
-    requests: int = 0
-    at_once: int = 0
-
-    @classmethod
-    def of(cls, rows: Sequence[Row], at_once: int = 0) -> Ahead:
-        """These rows come first; nothing is said of a request that is next."""
-        return cls(len(rows), len({id(row.stream) for row in rows}), at_once) if rows else cls()
-
-
 def ending_words(state: str, cap: str = "the token cap", stopped: str = "stopped by hand") -> str:
     """How an answer ended, in words: the one place that has them. A state that is no end is told as it is."""
     return {"ended": "ended by itself", "capped": f"hit {cap}", "cancelled": stopped}.get(state, state)
-
-
-@dataclass(eq=False)
-class Row:
-    """One answer while it is computed. Owned by the engine's thread; others only read.
-
-    ``ids`` is prompt and generated tokens, the first ``fed`` of which are in the key-value cache.
-    """
-
-    stream: Stream
-    side: Side
-    index: int
-    ids: list[int] = field(default_factory=list)
-    prompt_length: int = 0
-    limit: int = 0
-    fed: int = 0
-    state: State = "waiting"
-    started: float | None = None
-    first_token_seconds: float | None = None
-    finished: float | None = None
-    generator: torch.Generator | None = None
-    ended_by_token: bool = False
-    decode: Callable[[list[int]], str] | None = None
-    """From tokens to text, as this side's tokenizer has it; None where the request's own does."""
-    ends: frozenset[int] = frozenset()
-    """Tokens that end this answer."""
-    stops: tuple[str, ...] = ()
-    """Texts at which this side's format ends an answer, besides those of the settings."""
-    opening: str = ""
-    """The tag with which the prompt has opened a draft, so that the answer begins inside it."""
-    odds: list[float | None] = field(default_factory=list)
-    """How likely the model found each token behind the prompt, where the settings ask for it: by its own logits, before
-    temperature, top-p and its generation settings; None for a token that it did not choose, or that nobody told of."""
-    pieces: Pieces = field(default_factory=Pieces)
-    strength: float | None = None
-    """How strongly the adapter speaks in this answer; None as it is loaded."""
-
-    @property
-    def generated(self) -> list[int]:
-        """The generated tokens so far, without the closing one."""
-        end = len(self.ids) - (1 if self.ended_by_token else 0)
-        return self.ids[self.prompt_length : end]
-
-    def text(self, ids: list[int]) -> str:
-        """Generated tokens as text, up to a stop text."""
-        text = self.stream.settings.cut((self.decode or self.stream.decode)(ids))
-        places = [at for stop in self.stops if (at := text.find(stop)) >= 0]
-        text = text[: min(places)] if places else text
-        return self.opening + text if text else ""
-
-    def confidence(self, ids: list[int], text: str) -> tuple[Sure, ...]:
-        """The tokens of ``text``, which ``ids`` were decoded to, each with its probability; none without asking."""
-        if not self.stream.settings.confidence:
-            return ()
-        left = len(text) - len(self.opening) if text else 0
-        found: list[Sure] = []
-        pieces = self.pieces.of(ids, self.decode or self.stream.decode, self.state in FINAL_STATES)
-        for place, piece in enumerate(pieces):
-            if left <= 0:
-                break
-            found.append((piece[:left], self.odds[place] if place < len(self.odds) else None))
-            left -= len(piece)
-        return tuple(found)
-
-    @property
-    def cancelled(self) -> bool:
-        """True once someone has asked this answer, or all of its request, to end."""
-        return self.stream.cancelled or self.stream.is_stopped(self.index)
 
 
 class Stream:

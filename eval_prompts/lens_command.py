@@ -141,8 +141,7 @@ def answer_texts(lens: Lens, task: Task, limit: int | None) -> list[Text]:
             progress.show(sum(answer.done for answer in answers), "answers")
     texts = []
     for row, answer in zip(stream.rows, stream.answers, strict=True):
-        ids = tuple(row.ids[row.prompt_length :])
-        written = Written(answer.text, answer.stopped, ids)
+        written = Written(answer.text, answer.stopped, tuple(row.written))
         texts.append(Text(questions[row.index].text, stream.questions[row.index].messages, written))
     return texts
 

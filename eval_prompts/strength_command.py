@@ -122,9 +122,9 @@ def general_answers(lens: Lens) -> list[Known]:
     stream = lens.ask(prompts, Settings(GENERAL_TOKENS), ("base",))
     answers = stream.result()
     return [
-        (messages[row.index], Written(answer.text, answer.stopped, tuple(row.ids[row.prompt_length :])))
+        (messages[row.index], Written(answer.text, answer.stopped, tuple(row.written)))
         for row, answer in zip(stream.rows, answers, strict=True)
-        if len(row.ids) > row.prompt_length
+        if row.written
     ]
 
 

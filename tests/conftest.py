@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.tiny_llama import save_llama
+
 settings.register_profile("machines that are busy", deadline=None)
 settings.load_profile("machines that are busy")
 
@@ -59,28 +61,7 @@ def tiny_tokenizer_own_pad():
 @pytest.fixture(scope="session")
 def tiny_model_path(tmp_path_factory, tiny_tokenizer) -> Path:
     """A folder with a random two-layer Llama (grouped-query attention, tied head) and its tokenizer. Read only."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=len(tiny_tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-        bos_token_id=tiny_tokenizer.bos_token_id,
-        eos_token_id=tiny_tokenizer.eos_token_id,
-        pad_token_id=tiny_tokenizer.pad_token_id,
-    )
-    path = tmp_path_factory.mktemp("tiny-llama")
-    LlamaForCausalLM(config).eval().save_pretrained(path)
-    tiny_tokenizer.save_pretrained(path)
-    return path
+    return save_llama(tmp_path_factory.mktemp("tiny-llama"), tiny_tokenizer, seed=7)
 
 
 @pytest.fixture(scope="session")

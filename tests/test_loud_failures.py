@@ -8,19 +8,28 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
+from eval_prompts import compare_tab
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
 from eval_prompts.serving import remote
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.remote import RemoteLoader
+from eval_prompts.tasks.choice import TaskChoice
 from space_config.server.disk import UNKNOWN, Disk
 from space_config.space.mirror import Mirror
+from tuning import presets
+from tuning import tab as train_tab
 from tuning.errors import UserError
 from tuning.exports import background
 from tuning.exports.background import Exports
+from tuning.runs import run as runs
+from tuning.shared_tab import SERVER_FAULT, answered
+from tuning.views.actions import Actions
+from tuning.views.run_view import Watcher
 
 LOADING_FAILED = LocalLoader.failed
 SECRET = "a detail with /folders and names"
@@ -183,3 +192,27 @@ def test_the_watch_on_the_disk(tmp_path, monkeypatch, caplog):
         assert disk.problem() == UNKNOWN
     logged(caplog, "could not be measured")
     assert Path(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["tuning.runs.run.Run.state", "tuning.views.run_fold.Fold.update", "tuning.runs.lock.current"]
+)
+def test_the_watch_on_training(tmp_path, monkeypatch, caplog, place):
+    """A look that fails is told as such, and the next one is a look again."""
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    made = runs.create("smoke", presets.preset("smoke"))
+    look = answered(train_tab.watching(Actions(Watcher(), lambda *_: None, lambda: ""))[0])
+    with monkeypatch.context() as broken:
+        broken.setattr(place, explode)
+        assert look({}, gr.Request()) == {"error": SERVER_FAULT}
+    logged(caplog, "look failed")
+    assert look({}, gr.Request())["run"] == made.name
+
+
+def test_the_header_tells_of_the_models_where_it_cannot_tell_what_trains(lens, caplog):
+    with gr.Blocks() as page:
+        compare_tab.build_header(lens, explode, lambda _: True, TaskChoice())
+    header = next(block for block in page.blocks.values() if block.elem_id == "ll-header")
+    view = header.status(None, gr.Request())
+    assert (view["training"], view["state"]) == ("training: see the server's log", "loading")
+    logged(caplog, "what trains could not be told")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from eval_prompts.decoding.families import NotUnderstood
 from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.load_check import ALLOWED, largest_error, reference_logits
-from eval_prompts.decoding.pair_decoder import PairDecoder, shared_plan
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.quantized_linear import can_group, processor_can_group
+from eval_prompts.decoding.rotary import shared_plan
 from eval_prompts.decoding.sides_apart import SidesApart, built_differently, own_pair
 from tuning.errors import UserError
 

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eval_prompts.answers import Ahead, Row, State, Stream
-from eval_prompts.decoding.sampling import choose_tokens, generator_for, probabilities
-from eval_prompts.decoding.tokenizers import by_side, decoder
-from tuning.data.chat import encode_messages
-from tuning.data.template import chat_template
+from eval_prompts.answers import Stream
+from eval_prompts.decoding.prompts import lay_out
+from eval_prompts.decoding.sampling import choose_tokens, probabilities
+from eval_prompts.decoding.tokenizers import by_side
+from eval_prompts.rows import Ahead, Row, State
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory
 
@@ -132,28 +132,7 @@ class Engine:
 
         Raises UserError if a question does not fit the model's context.
         """
-        context = self.backend.context
-        prompts: dict[tuple[int, int], list[int]] = {}
-        for row in rows:
-            tokenizer, settings = self._next_tokenizers[row.side], row.stream.settings
-            template = chat_template(tokenizer)
-            key = (id(tokenizer), row.index)
-            if key not in prompts:
-                prompts[key] = encode_messages(tokenizer, row.stream.questions[row.index].messages)
-            prompt = prompts[key]
-            if len(prompt) >= context:
-                raise UserError(
-                    f"The question is {len(prompt):,} tokens long; this model holds {context:,}: shorten it."
-                )
-            begun = beginning(row.stream.questions[row.index].begun, tokenizer)
-            if len(prompt) + len(begun) >= context:
-                raise UserError(f"Question and beginning fill the {context:,} tokens that this model holds: cut them.")
-            row.ids, row.prompt_length, row.odds = [*prompt, *begun], len(prompt), [None] * len(begun)
-            row.limit = min(len(row.ids) + int(settings.max_new_tokens), context)
-            row.generator = generator_for(settings, row.stream.questions[row.index].seed)
-            row.ends, row.stops = template.end_ids(), tuple(template.stop_strings)
-            row.decode = decoder(tokenizer, row.ends)
-            row.opening = template.opening
+        lay_out(rows, self._next_tokenizers, self.backend.context)
 
     def swap(
         self,
@@ -289,6 +268,7 @@ class Engine:
         for row, token, chance in zip(rows, tokens, odds, strict=True):
             row.odds.append(chance)  # before the token, so that whoever reads it finds its odds too
             row.ids.append(token)
+            row.written.append(token)
             if row.first_token_seconds is None:
                 row.first_token_seconds = now - row.stream.asked
             if token in row.ends:
@@ -350,15 +330,6 @@ class Engine:
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)
                 self._background = deque(row for row in self._background if row.stream is not stream)
-
-
-def beginning(begun: str | Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens with which an answer begins, where that is given. Raises UserError for tokens that there are not."""
-    if isinstance(begun, str):
-        return chat_template(tokenizer).encode_answer(begun) if begun else []
-    if begun and not 0 <= min(begun) <= max(begun) < len(tokenizer):
-        raise UserError("The answer begins with tokens that this model lacks: read its text again.")
-    return list(begun)
 
 
 def _streams(rows: Iterable[Row]) -> list[Stream]:

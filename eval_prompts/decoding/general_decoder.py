@@ -25,8 +25,8 @@ from eval_prompts.models.pair import SIDES
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from eval_prompts.answers import Row
     from eval_prompts.models.pair import Pair, Side
+    from eval_prompts.rows import Row
 
 CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 """What transformers' models call their cache, newer names first."""

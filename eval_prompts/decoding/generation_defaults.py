@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from eval_prompts.answers import Row
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Row
 
 FOLLOWED = ("repetition_penalty", "no_repeat_ngram_size", "top_k")
 SHOWN = (*FOLLOWED, "temperature", "top_p", "min_p", "typical_p", "min_new_tokens", "suppress_tokens")

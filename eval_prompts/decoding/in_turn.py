@@ -10,8 +10,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eval_prompts.answers import Row
     from eval_prompts.decoding.engine import Backend
+    from eval_prompts.rows import Row
 
 
 def in_turn(groups: Iterable[tuple[Backend, list[Row]]], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Row
+    from eval_prompts.rows import Row
 
 SMALLEST_LANE = 256
 FIRST_SLOTS = 2
@@ -138,3 +138,21 @@ class Lane:
         view = self._views[window]
         seen = cache[: len(self.rows), :, view.begin : view.end]
         return seen[:, : self._heads], seen[:, self._heads :], view.mask
+
+
+@dataclass
+class Span:
+    """Tokens that one forward pass feeds for one row: ``count`` of them, from position ``start`` on."""
+
+    lane: Lane
+    slot: int
+    start: int
+    count: int
+
+
+@dataclass
+class Prefix:
+    """Keys and values of the tokens with which every prompt begins, for one side."""
+
+    ids: list[int] = field(default_factory=list)
+    lane: Lane | None = None

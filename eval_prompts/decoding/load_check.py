@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eval_prompts.answers import Row, Settings, Stream
+from eval_prompts.answers import Settings, Stream
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.pair import SIDES
+from eval_prompts.rows import Row
 from tuning.data.chat import encode_prompt
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from transformers import Cache
 
-    from eval_prompts.answers import Row
+    from eval_prompts.rows import Row
 
 
 def can_pad(cache: object) -> bool:

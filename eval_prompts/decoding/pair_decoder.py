@@ -16,84 +16,30 @@ How a token comes about, in the nouns of this package:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from eval_prompts.decoding.attention import attend, span_mask
-from eval_prompts.decoding.families import NotUnderstood, Plan, family_of, plan_of
-from eval_prompts.decoding.kv_cache import Lane, lane_capacity
+from eval_prompts.decoding.families import family_of
+from eval_prompts.decoding.kv_cache import Lane, Prefix, Span, lane_capacity
 from eval_prompts.decoding.layers import Layer, SideEmbedding, SideNorm, head_of, layers_of
 from eval_prompts.decoding.matmul import Precision
-from eval_prompts.decoding.rotary import Rotary, rotaries_of, rotate
-from eval_prompts.decoding.side_linear import Run, runs_of
+from eval_prompts.decoding.rotary import rotate, shared_plan
+from eval_prompts.decoding.side_linear import Feed, Run, runs_of
 from eval_prompts.models.pair import SIDES
 from tuning.data.chat import encode_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eval_prompts.answers import Row
     from eval_prompts.models.pair import Pair, Side
+    from eval_prompts.rows import Row
 
     Attend = Callable[[int, Layer, torch.Tensor, torch.Tensor], torch.Tensor]
 
 REFINED = 32
-
-
-@dataclass
-class Span:
-    """Tokens that one forward pass feeds for one row: ``count`` of them, from position ``start`` on."""
-
-    lane: Lane
-    slot: int
-    start: int
-    count: int
-
-
-@dataclass
-class Prefix:
-    """Keys and values of the tokens with which every prompt begins, for one side."""
-
-    ids: list[int] = field(default_factory=list)
-    lane: Lane | None = None
-
-
-@dataclass(frozen=True)
-class Feed:
-    """The tokens of one forward pass, rows of a side behind one another.
-
-    ``lengths`` are the known tokens of each token's whole row: longrope turns long texts by other frequencies.
-    ``scales`` [tokens, 1] are the strengths of each token's row, None where all have the adapter as it is.
-    """
-
-    tokens: list[int]
-    positions: list[int]
-    lengths: list[int]
-    runs: list[Run]
-    scales: torch.Tensor | None = None
-
-
-def shared_plan(pair: Pair) -> tuple[Plan, dict[str, Rotary]]:
-    """The plan and the rotary embeddings that both sides have. Raises NotUnderstood if there is no such plan."""
-    models = [model for model in (pair.base, pair.model("base"), pair.tuned) if model is not None]
-    plans = [plan_of(model) for model in models]
-    plan, family = plans[0], family_of(models[0])
-    if any(other != plan for other in plans):
-        raise NotUnderstood("its two sides are built differently")
-    if len({(layer.heads, layer.key_heads, layer.head_size) for layer in plan.layers}) != 1:
-        raise NotUnderstood("its layers have heads of different sizes")
-    kinds = {layer.rotary for layer in plan.layers if layer.rotary is not None}
-    rotaries = [rotaries_of(model, family, kinds) for model in models]
-    for kind in kinds:
-        rotary = rotaries[0][kind]
-        if not all(rotary.equal(other[kind]) for other in rotaries):
-            raise NotUnderstood("its two sides scale their positions differently")
-        if rotary.size != plan.layers[0].head_size and not family.refeeds:
-            raise NotUnderstood("its rotary embedding does not turn whole heads")
-    return plan, rotaries[0]
 
 
 class PairDecoder:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from eval_prompts.decoding.families import Family, NotUnderstood
+from eval_prompts.decoding.families import Family, NotUnderstood, Plan, family_of, plan_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
+
+    from eval_prompts.models.pair import Pair
 
 CONSTANT = frozenset({"default", "linear", "dynamic", "yarn", "llama3"})
 """Kinds whose frequencies never change. ``dynamic`` changes them only beyond the model's context, where nobody asks."""
@@ -90,3 +92,23 @@ def rotary_of(module: nn.Module, family: Family, kind: str) -> Rotary:
         long, _ = ROPE_INIT_FUNCTIONS["longrope"](embedding.config, frequencies.device, seq_len=switch + 1)
         return Rotary(frequencies, scaling, long.float(), switch)
     raise NotUnderstood(f"it scales its positions by {rope_type}, which is not known of this family")
+
+
+def shared_plan(pair: Pair) -> tuple[Plan, dict[str, Rotary]]:
+    """The plan and the rotary embeddings that both sides have. Raises NotUnderstood if there is no such plan."""
+    models = [model for model in (pair.base, pair.model("base"), pair.tuned) if model is not None]
+    plans = [plan_of(model) for model in models]
+    plan, family = plans[0], family_of(models[0])
+    if any(other != plan for other in plans):
+        raise NotUnderstood("its two sides are built differently")
+    if len({(layer.heads, layer.key_heads, layer.head_size) for layer in plan.layers}) != 1:
+        raise NotUnderstood("its layers have heads of different sizes")
+    kinds = {layer.rotary for layer in plan.layers if layer.rotary is not None}
+    rotaries = [rotaries_of(model, family, kinds) for model in models]
+    for kind in kinds:
+        rotary = rotaries[0][kind]
+        if not all(rotary.equal(other[kind]) for other in rotaries):
+            raise NotUnderstood("its two sides scale their positions differently")
+        if rotary.size != plan.layers[0].head_size and not family.refeeds:
+            raise NotUnderstood("its rotary embedding does not turn whole heads")
+    return plan, rotaries[0]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from eval_prompts.answers import Row, Settings
+    from eval_prompts.answers import Settings
+    from eval_prompts.rows import Row
 
 
 def generator_for(settings: Settings, seed: int | None = None) -> torch.Generator | None:

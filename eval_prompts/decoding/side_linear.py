@@ -96,6 +96,21 @@ class SideProduct:
         return F.pad(y, (0, missing), value=-torch.inf) if missing else y
 
 
+@dataclass(frozen=True)
+class Feed:
+    """The tokens of one forward pass, rows of a side behind one another.
+
+    ``lengths`` are the known tokens of each token's whole row: longrope turns long texts by other frequencies.
+    ``scales`` [tokens, 1] are the strengths of each token's row, None where all have the adapter as it is.
+    """
+
+    tokens: list[int]
+    positions: list[int]
+    lengths: list[int]
+    runs: list[Run]
+    scales: torch.Tensor | None = None
+
+
 def runs_of(counts: Iterable[tuple[int, int]]) -> list[Run]:
     """Runs of rows from pairs (rows of the base side, rows of the tuned side after them)."""
     runs: list[Run] = []

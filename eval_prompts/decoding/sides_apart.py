@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from eval_prompts.answers import Row
     from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Row
 
 
 class SidesApart:

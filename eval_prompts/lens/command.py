@@ -38,7 +38,7 @@ def add_adapter_command(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def run_adapter(options: argparse.Namespace) -> int:
     """Print the report. Raises UserError if adapter or base cannot be read, or the file cannot be written."""
-    from eval_prompts.lens import adapter_report
+    from eval_prompts.lens import adapter_report, report_words
     from eval_prompts.models.adapter_source import find
     from tuning.models.weights import resolve
 
@@ -50,7 +50,7 @@ def run_adapter(options: argparse.Namespace) -> int:
             print(f"\r{done} of {total} layers", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     found = adapter_report.report(folder, base, directions=options.directions, on_progress=show)
-    print(adapter_report.table(found))
+    print(report_words.table(found))
     if options.json is not None:
         adapter_report.write_json(found, options.json)
     return 0

@@ -22,10 +22,11 @@ from eval_prompts.tasks.scorers.names import nearest
 from tuning.errors import UserError
 from tuning.files import data_root, write_whole
 from tuning.runs import events, process
+from tuning.runs.folder import ENDINGS, WORKER_FILE, WorkFolder, dated_name, newest_first
 
-PLAN, QUESTIONS, EVENTS, WORKER = "plan.json", "questions.json", "events.jsonl", "worker.json"
+PLAN, QUESTIONS = "plan.json", "questions.json"
 RESERVE_BYTES = 1 << 16
-ENDINGS = ("finished", "stopped", "failed")
+LONGEST_SUBJECT = 54
 NAME = re.compile(r"[^\W_][\w.-]{0,79}")
 
 
@@ -41,20 +42,8 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(WorkFolder):
     """A scoring by its folder."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's name, which is the scoring's id."""
-        return self.path.name
-
-    @property
-    def events_path(self) -> Path:
-        """The event stream."""
-        return self.path / EVENTS
 
     def plan(self) -> dict[str, Any]:
         """What was to be scored, and who. Raises UserError if this is no scoring's folder."""
@@ -67,18 +56,6 @@ class Scoring:
         """The questions as they were asked, by task. Raises UserError."""
         found = self._read(QUESTIONS)
         return found if isinstance(found, dict) else {}
-
-    def follow(self, offset: int = 0) -> tuple[list[events.Event], int]:
-        """The events behind byte ``offset``, and the offset to ask with next time."""
-        return events.read(self.events_path, offset)
-
-    def working(self) -> bool:
-        """Whether a living process works on it."""
-        try:
-            worker = json.loads((self.path / WORKER).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return isinstance(worker, dict) and process.alive(worker)
 
     def state(self) -> tuple[State, str]:
         """How it stands, and why in words. Raises UserError if this is no scoring's folder."""
@@ -109,10 +86,10 @@ class Scoring:
         try:
             me = process.identity(os.getpid()) or {"pid": os.getpid()}
             with translated(self.path):
-                write_whole(self.path / WORKER, json.dumps(me) + "\n")
+                write_whole(self.path / WORKER_FILE, json.dumps(me) + "\n")
             yield Log(self.events_path)
         finally:
-            (self.path / WORKER).unlink(missing_ok=True)
+            (self.path / WORKER_FILE).unlink(missing_ok=True)
             lock.release()
 
     def _read(self, name: str) -> Any:
@@ -170,8 +147,7 @@ def scores_root() -> Path:
 
 def create(plan: dict[str, Any], subjects: Sequence[Subject], folder: Path | None = None) -> Scoring:
     """Make a scoring's folder. Raises UserError if that cannot be done."""
-    name = re.sub(r"[^\w.-]+", "-", f"{time.strftime('%Y%m%d-%H%M%S')}-{subjects[0].name}")[:70]
-    path = folder or _free(name)
+    path = folder or dated_name(scores_root(), re.sub(r"[^\w.-]+", "-", subjects[0].name)[:LONGEST_SUBJECT])
     questions = {
         subject.name: [
             {
@@ -200,20 +176,9 @@ def create(plan: dict[str, Any], subjects: Sequence[Subject], folder: Path | Non
     return Scoring(path.resolve())
 
 
-def _free(name: str) -> Path:
-    candidates = (scores_root() / (name if not number else f"{name}-{number}") for number in range(1000))
-    return next(path for path in candidates if not path.exists())
-
-
 def all_scorings() -> list[Scoring]:
     """Every scoring under the root, newest first; folders that are none are passed over."""
-    made = []
-    for path in scores_root().glob(f"*/{PLAN}"):
-        try:
-            made.append((float(Scoring(path.parent).plan()["created"]), path.parent))
-        except (UserError, TypeError, ValueError):
-            continue
-    return [Scoring(folder) for _, folder in sorted(made, reverse=True)]
+    return [Scoring(path) for path in newest_first(scores_root(), PLAN, lambda path: Scoring(path).plan()["created"])]
 
 
 def named(name: str) -> Scoring:

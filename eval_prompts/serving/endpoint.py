@@ -15,7 +15,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     import httpx
 
-    from eval_prompts.answers import Row, State
+    from eval_prompts.rows import Row, State
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 120.0
 WISH_REFUSED = frozenset({400, 404, 422, 501})

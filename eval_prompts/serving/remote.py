@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval_prompts.answers import Ahead
 from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.rows import Ahead
 from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in, sure_pieces
 from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Row, State, Stream
+    from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend
     from eval_prompts.models.pair import Side
     from eval_prompts.models.strength import Strength
+    from eval_prompts.rows import Row, State
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class RemoteModels:
                     for piece, chance in sure_pieces(text, choice) if wished else [(text, None)]:
                         pieces.append(piece)
                         row.odds.append(chance)
-                        row.ids.append(len(pieces) - 1)
+                        row.written.append(len(pieces) - 1)
                     if row.first_token_seconds is None:
                         row.first_token_seconds = time.monotonic() - row.stream.asked
                 reason = choice.get("finish_reason")
@@ -198,7 +199,7 @@ class RemoteModels:
             usage = chunk.get("usage")
             counted = usage.get("completion_tokens") if isinstance(usage, dict) else 0
             if isinstance(counted, int):
-                row.ids.extend([0] * min(counted - len(row.ids), row.stream.settings.max_new_tokens))
+                row.written.extend([0] * min(counted - len(row.written), row.stream.settings.max_new_tokens))
             row.stream.notify()
 
     def _finish(self, row: Row, state: State) -> None:

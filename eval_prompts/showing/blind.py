@@ -13,7 +13,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, State, Stream
+    from eval_prompts.answers import Answer, Stream
+    from eval_prompts.rows import State
 
 COMPLETE = ("ended", "capped")
 

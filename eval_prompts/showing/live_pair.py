@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.showing.certainty import recorded
-from eval_prompts.votes.store import Answered, ShownPair
+from eval_prompts.votes.records import Answered, ShownPair
 from tuning.errors import UserError
 
 if TYPE_CHECKING:

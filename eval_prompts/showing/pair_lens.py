@@ -11,13 +11,13 @@ from eval_prompts.showing.live_pair import other
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Row
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Row
     from eval_prompts.serving.readings import Readings
     from eval_prompts.showing.live_pair import LivePair
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.task import Task
-    from eval_prompts.votes.store import Answered, ShownPair
+    from eval_prompts.votes.records import Answered, ShownPair
     from tuning.data.chat import Message
 
 STILL_BLIND = "Who wrote these answers is hidden until your vote, and the lens would tell: vote first."
@@ -82,7 +82,7 @@ def written_ids(row: Row, text: str) -> tuple[int, ...]:
     written = row.decode(row.generated) if row.decode else None
     if written is None or text not in (written, row.opening + written):
         return ()
-    return tuple(row.ids[row.prompt_length :])
+    return tuple(row.written)
 
 
 def asked_before(record: ShownPair, task: Task) -> Asked:

@@ -20,8 +20,7 @@ from eval_prompts.showing.judges import UNJUDGED, Judges
 from eval_prompts.showing.live_pair import LivePair, Place, other
 from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
-from eval_prompts.votes.records import MAX_COMMENT
-from eval_prompts.votes.store import Answered, ShownPair, check_vote
+from eval_prompts.votes.records import MAX_COMMENT, Answered, ShownPair, check_vote
 from eval_prompts.votes.vote_statistics import by_kind
 from eval_prompts.votes.words import headline
 from tuning.errors import UserError

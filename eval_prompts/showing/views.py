@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from eval_prompts.answers import State
 from eval_prompts.judging.verdict import BadgeState
 from eval_prompts.models.pair import Side
+from eval_prompts.rows import State
 from eval_prompts.showing.live_pair import Place
 
 

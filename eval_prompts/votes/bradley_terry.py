@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.votes.records import has_adapter
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.store import VotedPair
+    from eval_prompts.votes.records import VotedPair
 
 FEWEST = 10
 RESAMPLES = 300

@@ -20,7 +20,7 @@ from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.store import ShownPair, VotedPair
+    from eval_prompts.votes.records import ShownPair, VotedPair
 
 COLUMNS: dict[str, Kind] = {
     "prompt": "messages", "chosen": "messages", "rejected": "messages", "chosen_side": "text", "chosen_model": "text",

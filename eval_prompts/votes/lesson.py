@@ -18,7 +18,8 @@ from tuning.errors import UserError
 from tuning.files import data_root, write_whole
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.store import Ratings, VotedPair
+    from eval_prompts.votes.records import VotedPair
+    from eval_prompts.votes.store import Ratings
 
 USEFUL = 50
 """Pairs below which a run is likelier to learn the voter's few examples than the preference."""

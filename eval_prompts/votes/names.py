@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.store import Contest
+    from eval_prompts.votes.records import Contest
 
 SHORT = 7
 PLAIN = {"base": "base", "tuned": "tuned"}

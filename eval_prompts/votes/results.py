@@ -20,7 +20,8 @@ from eval_prompts.votes.words import chance, headline, notes, of_whom, share
 
 if TYPE_CHECKING:
     from eval_prompts.votes.bradley_terry import Strength
-    from eval_prompts.votes.store import Answered, Contest, Ratings, ShownPair, VotedPair
+    from eval_prompts.votes.records import Answered, Contest, ShownPair, VotedPair
+    from eval_prompts.votes.store import Ratings
 
 HISTORY = 20
 MOST_PAIRS = 5000

@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.votes.records import (
-    REASONS,
     Answered,
     Choice,
     Contest,
@@ -34,11 +34,6 @@ from tuning.files import data_root
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
-
-__all__ = [
-    "REASONS", "Answered", "Choice", "Contest", "Ratings", "ShownPair", "Vote", "VotedPair", "check_vote",
-    "default_url",
-]  # fmt: skip
 
 BUSY_SECONDS = 15.0
 MOST_VOTES_OF_A_NETWORK = 4
@@ -68,6 +63,7 @@ class Ratings:
         except (ArgumentError, ValueError):
             raise UserError("The ratings database's address is not a URL such as sqlite:////folder/file.") from None
         self._writing = threading.Lock()
+        self._translated = partial(tables.translated, self._name)
         with self._translated():
             self._engine = tables.open_engine(self._url, BUSY_SECONDS)
             tables.make(self._engine, self._name)
@@ -303,20 +299,6 @@ class Ratings:
     def _read(self) -> Iterator[Connection]:
         with self._translated(), self._engine.connect() as connection:
             yield connection
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        import sqlite3
-
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-            reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"The ratings database {self._name} cannot be used ({reason}): repair it or choose one with --ratings."
-            ) from error
 
 
 def _still_blind(pair: ShownPair, old: Row[Any] | None, choice: Choice, beside: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,20 @@ def open_engine(url: sql.URL, busy_seconds: float) -> sql.Engine:
             driver.execute(f"PRAGMA busy_timeout={round(busy_seconds * 1000)}")
 
     return engine
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """A context in which whatever the database ``name`` raises becomes a UserError in one line."""
+    import sqlite3
+
+    try:
+        yield
+    except (sql.exc.SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+        reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"The ratings database {name} cannot be used ({reason}): repair it or choose one with --ratings."
+        ) from error
 
 
 def _wait(work: Any, seconds: float) -> None:

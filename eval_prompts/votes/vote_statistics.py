@@ -18,7 +18,7 @@ from eval_prompts.votes.evidence import Evidence, Scope, confidence_sequence, mo
 from eval_prompts.votes.lengths import lengths
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.store import VotedPair
+    from eval_prompts.votes.records import VotedPair
 
 OUTCOMES = ("base", "tuned", "tie", "both_bad")
 SIDES = ("base", "tuned")

@@ -18,10 +18,11 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import FINAL_STATES, Ahead, Prompt, Settings, State, Stream
+from eval_prompts.answers import Prompt, Settings, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.decoding.generation_defaults import SideDefaults
 from eval_prompts.decoding.tokenizers import decoder
+from eval_prompts.rows import FINAL_STATES, Ahead, State
 from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
 from eval_prompts.serving.served import Facts, Report
 from tuning.data.template import chat_template
@@ -302,7 +303,7 @@ def take(stream: Stream, told: list[RowTold]) -> None:
     for row, (ids, state, odds) in zip(stream.rows, told, strict=True):
         if row.state in FINAL_STATES or row.cancelled:
             continue
-        row.odds, row.ids, row.state = odds, ids, state
+        row.odds, row.written, row.state = odds, ids, state
         if row.started is None and state != "waiting":
             row.started = now
         if row.first_token_seconds is None and ids:

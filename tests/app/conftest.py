@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.app.running import PASSWORD, App
 from tests.app.training import open_train, write_rows
 from tests.app.visiting import ASK_ALL
+from tests.tiny_llama import save_llama
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_OPTIONS = [
@@ -34,31 +39,13 @@ def page_model_path(tiny_tokenizer, tmp_path_factory) -> Path:
 
     The row of the end token in the tied head is zero, so its logit is 0 and some other token's is higher. Read only.
     """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=len(tiny_tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=16,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-        bos_token_id=tiny_tokenizer.bos_token_id,
-        eos_token_id=tiny_tokenizer.eos_token_id,
-        pad_token_id=tiny_tokenizer.pad_token_id,
-    )
-    model = LlamaForCausalLM(config).eval()
-    with torch.no_grad():
+    def never_ending(model: LlamaForCausalLM) -> None:
         model.model.embed_tokens.weight[tiny_tokenizer.eos_token_id] = 0
+
     path = tmp_path_factory.mktemp("page") / "page-model"
-    model.save_pretrained(path)
-    tiny_tokenizer.save_pretrained(path)
-    return path
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 16, "max_position_embeddings": 8192}
+    return save_llama(path, tiny_tokenizer, 5, never_ending, **sizes)
 
 
 @pytest.fixture(scope="session")

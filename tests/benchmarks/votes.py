@@ -25,7 +25,8 @@ from pathlib import Path
 import httpx
 
 from eval_prompts.showing.shown_pairs import anonymous
-from eval_prompts.votes.store import Answered, Ratings, ShownPair
+from eval_prompts.votes.records import Answered, ShownPair
+from eval_prompts.votes.store import Ratings
 from tests.benchmarks.voters import PAIRS, Confirmed, read_book, vote_by_http
 from tests.eval_prompts.votes.postgresql import Unavailable, server
 

@@ -13,8 +13,7 @@ from filelock import FileLock, Timeout
 from tuning.errors import UserError
 from tuning.files import data_root, write_json
 from tuning.runs import events, process
-
-WORKER_FILE = "worker.json"
+from tuning.runs.folder import WORKER_FILE
 
 
 def lock_paths() -> tuple[Path, Path]:

@@ -23,13 +23,13 @@ from tuning.errors import UserError
 from tuning.files import data_root
 from tuning.presets import Config
 from tuning.runs import events, process, start_adapter
-from tuning.runs.lock import WORKER_FILE, refuse_second
+from tuning.runs.folder import ENDINGS, WorkFolder, dated_name, newest_first
+from tuning.runs.lock import refuse_second
 from tuning.runs.process import exit_code, spawn
 
 LOG_LINES = 12
 LONGEST_NAME = 60
 RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
-ENDINGS = ("finished", "stopped", "failed")
 
 
 def runs_root() -> Path:
@@ -66,20 +66,8 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(WorkFolder):
     """A run by its folder."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's name, which is the run's id."""
-        return self.path.name
-
-    @property
-    def events_path(self) -> Path:
-        """The event stream."""
-        return self.path / "events.jsonl"
 
     @property
     def log_path(self) -> Path:
@@ -105,10 +93,6 @@ class Run:
         """The run's own settings."""
         return presets.from_dict(self.settings()["config"])
 
-    def follow(self, offset: int = 0, most: int = -1) -> tuple[list[events.Event], int]:
-        """The events behind byte ``offset``, about ``most`` bytes of them, and the offset to ask with next time."""
-        return events.read(self.events_path, offset, most)
-
     def history(self) -> list[events.Event]:
         """All events, what was done twice because of a resume counted once."""
         return events.history(self.follow()[0])
@@ -122,18 +106,6 @@ class Run:
         except FileNotFoundError:
             return []
         return text.splitlines()[-lines:]
-
-    def worker(self) -> dict[str, Any]:
-        """Number and start of the process that works on this run, or was killed while it did; else empty."""
-        try:
-            worker = json.loads((self.path / WORKER_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return worker if isinstance(worker, dict) else {}
-
-    def working(self) -> bool:
-        """Whether a living process works on this run."""
-        return process.alive(self.worker())
 
     def state(self) -> RunState:
         """How the run stands, from its files and its process. Raises UserError if this is no run folder."""
@@ -237,9 +209,9 @@ def create(preset: str, config: Config, folder: Path | None = None) -> Run:
 
     Raises UserError if ``folder`` exists or cannot be made, or if it cannot go on from that adapter.
     """
-    config = start_adapter.continued(config, runs_root())
+    config, preset = start_adapter.continued(config, runs_root()), presets.name_today(preset)
     if folder is None:
-        folder = free_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{preset}")
+        folder = dated_name(runs_root(), preset)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
@@ -281,12 +253,6 @@ def named_folder(name: str) -> Path:
     return runs_root() / name
 
 
-def free_name(name: str) -> Path:
-    """A folder under the root that does not exist yet."""
-    candidates = (runs_root() / (name if not number else f"{name}-{number}") for number in range(1000))
-    return next(path for path in candidates if not path.exists())
-
-
 def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | None = None) -> Run:
     """Start a run in a worker process that outlives this one; returns once it works.
 
@@ -309,13 +275,9 @@ def begin(run: Run) -> None:
 
 def all_runs() -> list[Run]:
     """Every run under the root, newest first by when it was made; folders that are no runs are passed over."""
-    made = []
-    for path in runs_root().glob("*/config.json"):
-        try:
-            made.append((Run(path.parent).settings()["created"], path.parent))
-        except UserError:
-            continue
-    return [Run(folder) for _, folder in sorted(made, reverse=True)]
+    return [
+        Run(path) for path in newest_first(runs_root(), "config.json", lambda path: Run(path).settings()["created"])
+    ]
 
 
 def is_run(folder: Path) -> bool:

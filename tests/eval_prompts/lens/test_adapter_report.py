@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.__main__ import main
-from eval_prompts.lens import adapter_report
+from eval_prompts.lens import adapter_report, report_words
 from eval_prompts.lens.adapter_report import report
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
@@ -101,11 +101,11 @@ def layer_change(layer, norm):
 
 def test_where_the_change_sits_is_said_in_layers():
     late = [layer_change(layer, 1.0 if layer >= 20 else 0.01) for layer in range(30)]
-    assert adapter_report.place_words(late) == "90% of the change sits in layers 20 to 29 of 0 to 29."
-    assert adapter_report.place_words([layer_change(n, float(n == 3)) for n in range(9)]) == (
+    assert report_words.place_words(late) == "90% of the change sits in layers 20 to 29 of 0 to 29."
+    assert report_words.place_words([layer_change(n, float(n == 3)) for n in range(9)]) == (
         "90% of the change sits in layer 3."
     )
-    assert "spread over" in adapter_report.place_words([layer_change(layer, 1.0) for layer in range(30)])
+    assert "spread over" in report_words.place_words([layer_change(layer, 1.0) for layer in range(30)])
 
 
 def test_an_update_larger_than_the_weights_is_warned_of(tiny_model_path, tmp_path):
@@ -122,7 +122,7 @@ def test_what_is_not_a_factor_is_named(tiny_model_path, tmp_path):
     found = report(folder, tiny_model_path)
     assert any("lm_head" in name for name in found.left_out)
     assert any("DoRA" in reason for reason in found.left_out.values())
-    assert "left out: " in adapter_report.table(found)
+    assert "left out: " in report_words.table(found)
 
 
 def test_without_a_base_there_are_no_shares(tiny_model_path, tmp_path):
@@ -130,7 +130,7 @@ def test_without_a_base_there_are_no_shares(tiny_model_path, tmp_path):
     found = report(folder, None)
     assert all(change.relative is None for change in found.modules)
     assert not found.unmatched
-    assert "|change|/|weight|" not in adapter_report.table(found)
+    assert "|change|/|weight|" not in report_words.table(found)
 
 
 @pytest.mark.parametrize(

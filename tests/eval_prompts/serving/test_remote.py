@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Ahead, Prompt, Settings
+from eval_prompts.answers import Prompt, Settings
+from eval_prompts.rows import Ahead
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
 from eval_prompts.showing.certainty import confidence_view

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from eval_prompts.answers import Ahead, Settings, Stream
+from eval_prompts.answers import Settings, Stream
+from eval_prompts.rows import Ahead
 from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
 

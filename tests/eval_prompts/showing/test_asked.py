@@ -41,7 +41,7 @@ class ReadyLens:
         for number, row in enumerate(stream.rows):
             own = int(prompts[row.index].text[1:-1])
             texts[number] = "A1" if row.side == "base" or own % 2 else f"A{own}"
-            row.ids, row.state = [number], "ended"
+            row.written, row.state = [number], "ended"
             row.started, row.first_token_seconds, row.finished = 1.0, 0.1, 2.0
         stream.decode = lambda ids: texts[ids[0]] if ids else ""
         return stream

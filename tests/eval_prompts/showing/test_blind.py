@@ -18,7 +18,7 @@ def stream_at(step, lengths, lead, stopped_at=None, ends="ended"):
     for row, length, ahead in zip(stream.rows, lengths, lead, strict=True):
         done = step + ahead
         tokens = max(0, min(done, length))
-        row.ids = [token % 26 for token in range(tokens)]
+        row.written = [token % 26 for token in range(tokens)]
         writes = done < length or (done == length and ends == "ended")  # the closing token takes a step of its own
         row.state = "waiting" if done < 0 else "streaming" if writes else ends
         if stopped_at is not None and step >= stopped_at and row.state in ("waiting", "streaming"):

@@ -29,7 +29,7 @@ def stream_of(texts=TEXTS, state="ended", tokens=(7, 9), seconds=(1.0, 2.0)):
     stream.decode = lambda ids: texts[ids[0] // 100] if ids else ""
     for row in stream.rows:
         side = ("base", "tuned").index(row.side)
-        row.ids = [100 * side] * tokens[side]
+        row.written = [100 * side] * tokens[side]
         row.state, row.started, row.first_token_seconds = state, 10.0, 0.1 * (side + 1)
         row.finished = 10.0 + seconds[side] if state != "streaming" else None
     return stream

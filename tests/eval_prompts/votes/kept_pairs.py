@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval_prompts.votes.store import Answered, ShownPair, Vote, VotedPair
+from eval_prompts.votes.records import Answered, ShownPair, Vote, VotedPair
 
 BASE = "f" * 16
 

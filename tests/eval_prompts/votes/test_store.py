@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.votes.store import REASONS, Ratings
+from eval_prompts.votes.records import REASONS
+from eval_prompts.votes.store import Ratings
 from tests.eval_prompts.votes.kept_pairs import BASE, answered, shown
 from tuning.errors import UserError
 

@@ -16,7 +16,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from eval_prompts.answers import Ahead, Settings
+from eval_prompts.answers import Settings
+from eval_prompts.rows import Ahead
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from space_config.settings import read_settings

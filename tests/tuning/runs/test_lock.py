@@ -2,6 +2,7 @@
 
 from tuning import files
 from tuning.runs import lock
+from tuning.runs.folder import WORKER_FILE
 
 
 def test_a_run_that_has_a_worker_is_the_one_that_trains(monkeypatch, tmp_path):
@@ -11,7 +12,7 @@ def test_a_run_that_has_a_worker_is_the_one_that_trains(monkeypatch, tmp_path):
 
     def write_and_look(path, content):
         write(path, content)
-        if (folder / lock.WORKER_FILE).exists():
+        if (folder / WORKER_FILE).exists():
             seen.append(lock.current())
 
     monkeypatch.setattr(lock, "write_json", write_and_look)

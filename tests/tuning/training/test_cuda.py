@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.tiny_llama import save_llama
 from tests.tuning.rows import make_examples
 from tuning.kernels.memory import release
 from tuning.models.device import Device, pick_device
@@ -21,26 +22,9 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def wide_model_path(tmp_path_factory, tiny_tokenizer):
     """A random Llama large enough that activations outweigh the allocator's rounding."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=len(tiny_tokenizer),
-        hidden_size=512,
-        intermediate_size=1024,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tiny_tokenizer.bos_token_id,
-        eos_token_id=tiny_tokenizer.eos_token_id,
-        pad_token_id=tiny_tokenizer.pad_token_id,
-    )
-    path = tmp_path_factory.mktemp("wide-llama")
-    LlamaForCausalLM(config).save_pretrained(path)
-    tiny_tokenizer.save_pretrained(path)
-    return path
+    sizes = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 8}
+    sizes |= {"num_key_value_heads": 4, "max_position_embeddings": 2048, "initializer_range": 0.02}
+    return save_llama(tmp_path_factory.mktemp("wide-llama"), tiny_tokenizer, 5, **sizes)
 
 
 def session_for(path, tokenizer, device, said=None, *, quantize=None, lengths=None, **settings):

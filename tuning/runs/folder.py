@@ -1,0 +1,69 @@
+"""Work that has a folder of its own, a training run or a scoring: its events, and the process that works on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import UserError
+from tuning.runs import events, process
+
+WORKER_FILE = "worker.json"
+ENDINGS = ("finished", "stopped", "failed")
+"""The events of which one stands at the end, if the work came to one."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """Work by its folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the work's id."""
+        return self.path.name
+
+    @property
+    def events_path(self) -> Path:
+        """The event stream."""
+        return self.path / "events.jsonl"
+
+    def follow(self, offset: int = 0, most: int = -1) -> tuple[list[events.Event], int]:
+        """The events behind byte ``offset``, about ``most`` bytes of them, and the offset to ask with next time."""
+        return events.read(self.events_path, offset, most)
+
+    def worker(self) -> dict[str, Any]:
+        """Number and start of the process that works on it, or was killed while it did; else empty."""
+        try:
+            worker = json.loads((self.path / WORKER_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return worker if isinstance(worker, dict) else {}
+
+    def working(self) -> bool:
+        """Whether a living process works on it."""
+        return process.alive(self.worker())
+
+
+def dated_name(root: Path, name: str) -> Path:
+    """A folder under ``root``, named after the time and ``name``, that does not exist yet."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    candidates = (root / (name if not number else f"{name}-{number}") for number in range(1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def newest_first(root: Path, file: str, created: Callable[[Path], Any]) -> list[Path]:
+    """The folders under ``root`` that hold ``file``, by when they were ``created`` (Unix seconds); those of which that
+    cannot be told are passed over."""
+    made = []
+    for path in root.glob(f"*/{file}"):
+        try:
+            made.append((float(created(path.parent)), path.parent))
+        except (UserError, TypeError, ValueError, KeyError):
+            continue
+    return [folder for _, folder in sorted(made, reverse=True)]
