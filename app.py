@@ -108,7 +108,8 @@ def build_page(
         page.unload(forget)
     page.queue(max_size=MAX_QUEUE)
     gradio_patches.apply(page)
-    return page
+    whole: gr.Blocks = page
+    return whole
 
 
 def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[str, Any] | None:
@@ -249,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         shared = share.address(settings.host, listening.getsockname()[1])
         guard = guarded(page, lens, tasks, settings, shared)
         server = Server(guard, listening, settings.open_connections(), on_death=asked_to_end.server_gone)
-        page.server = server.web  # ZeroGPU's processes close the connections they inherit, by the port told there
+        page.server = server.web  # type: ignore[assignment]  # ZeroGPU's processes close the connections they inherit, by the port told there
         server.start()
     except UserError as error:
         logs.tell(str(error), failed=True)

@@ -143,7 +143,7 @@ def build(
         reasons=[{"id": reason, "label": label} for reason, label in REASONS.items()],
     )
 
-    asking = {
+    asking: dict[str, Any] = {
         "outputs": board,
         "show_progress": "hidden",
         "api_visibility": "private",
@@ -177,7 +177,7 @@ def build(
             return [button, *[gr.skip()] * len(settings)]
         return [button, longest, start.temperature, start.top_p, start.seed]
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     told = "() => [LoraLens.task.name, LoraLens.task.page, LoraLens.task.anew]"
     chosen = gr.Button("The task has changed", elem_id="ll-task-changed")  # the script presses it; nobody sees it
     chosen.click(task_in_use, [*which, gr.Checkbox(visible=False)], [ask_all, *settings], js=told, **quiet)
@@ -265,8 +265,9 @@ def voting(pairs: ShownPairs) -> list[Callable[[Any, gr.Request], Answer]]:
     """What the page's script calls: a vote, its undoing, and verdicts that were not known in time."""
 
     def rate(vote: Answer, request: gr.Request) -> Answer:
-        said = [vote.get(key) for key in ("pair", "visitor", "choice")]
-        return pairs.rate(*said, vote.get("reasons") or (), vote.get("comment") or "", address_of(request))
+        reasons, comment = vote.get("reasons") or (), vote.get("comment") or ""
+        said = vote.get("pair"), vote.get("visitor"), vote.get("choice")
+        return pairs.rate(*said, reasons, comment, address_of(request))
 
     def undo(vote: Answer) -> Answer:
         return {"undone": pairs.undo(vote.get("pair"), vote.get("visitor"))}

@@ -66,7 +66,7 @@ def build(
     def stream_rows(
         task: Task,
         questions: list[Question],
-        settings: tuple,
+        settings: tuple[Any, ...],
         request: gr.Request,
         blind: bool,
         row: Callable[..., Rows],
@@ -256,7 +256,7 @@ def build(
         add_endpoint(streamed, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
     for answer_at_once in (rate, undo, results, list_tasks, use_task):
         add_endpoint(answer_at_once, queue=False)
-    gr.api(status, api_name="status", queue=False)
+    add_endpoint(status, queue=False)
 
 
 def _answer_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
@@ -271,12 +271,12 @@ def _pair_rows(showing: "Showing", answers: "list[Answer]") -> Rows:
     for pair in showing.pairs:
         sides = {answer.side: answer for answer in answers if answer.index == pair.index}
         names = pair.names
-        row = {"pair": pair.id, "question": sides["base"].question, "blind": showing.blind}
+        row: dict[str, Any] = {"pair": pair.id, "question": sides["base"].question, "blind": showing.blind}
         row["names"] = names if pair.revealed else None
         for place, side in names.items():
             answer = sides[side]
-            row[place] = {"text": answer.text, "tokens": answer.tokens, "state": answer.state}
-            row[place]["verdict"] = showing.verdict(answer)
+            told = {"text": answer.text, "tokens": answer.tokens, "state": answer.state}
+            row[place] = told | {"verdict": showing.verdict(answer)}
             if showing.confidence(answer) is not None:
                 row[place]["confidence"] = recorded(answer)
         rows.append(row)

@@ -73,9 +73,9 @@ def build(actions: Actions) -> None:
             The run's id.
         """
         training = lock.current()
-        if not run and training is None:
+        name = run or (training.name if training is not None else "")
+        if not name:
             raise UserError("No run is training.")
-        name = run or training.name
         actions.stop(name)
         return name
 
@@ -88,7 +88,7 @@ def build(actions: Actions) -> None:
         """
         return watcher.history()
 
-    def use_adapter(run: str, against: str = "") -> dict[str, Any]:
+    def use_adapter(run: str, against: str = "") -> dict[str, Any] | None:
         """Puts a run's best adapter on the tuned side of all comparisons, without a restart.
 
         Args:

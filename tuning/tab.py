@@ -38,7 +38,7 @@ def head() -> str:
 def build(actions: Actions, upload_mb: int, may_train: IsOwner) -> None:
     """The Train tab inside the current layout; ``upload_mb`` is what the server takes of a file, in MiB, and
     ``may_train`` tells who may do more than watch."""
-    fields = form.form() | {
+    fields: dict[str, Any] = form.form() | {
         "upload_mb": upload_mb,
         "types": [*text_files.KINDS, *text_files.COMPRESSIONS],
         "hub": "" if hub.token() else hub.NO_TOKEN,
@@ -51,7 +51,8 @@ def build(actions: Actions, upload_mb: int, may_train: IsOwner) -> None:
     def may(_: Answer, request: gr.Request) -> Answer:
         return {"train": may_train(request)}
 
-    functions = [answered(work) for work in (may, *forming(actions), *watching(actions), *taking(actions))]
+    works = (*forming(actions), *watching(actions), *taking(actions))
+    functions = [answered(may), *(answered(work) for work in works)]
     mount("LoraLens.mountTrain(element, props, server)", "ll-train", functions, form=fields)
 
 
@@ -61,7 +62,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
     def check(sent: Answer) -> Answer:
         preset, overrides = asked_run(sent)
         wrong = form.problems(preset, overrides)
-        told = {"errors": wrong, "command": form.command(preset, overrides), "summary": ""}
+        told: Answer = {"errors": wrong, "command": form.command(preset, overrides), "summary": ""}
         if not wrong:
             config = presets.configure(preset, overrides)
             told["summary"] = form.summary(config)

@@ -119,14 +119,17 @@ def layer_of(family: Family, plan: LayerPlan, layers: Modules, precision: Precis
     """One layer of the untouched model and of both sides."""
 
     def product(part: str, *names: str) -> SideProduct:
-        parts = [None if layer is None else [getattr(getattr(layer, part), name) for name in names] for layer in layers]
-        return SideProduct(*parts, precision)
+        def linears(layer: Any) -> list[nn.Linear]:
+            return [getattr(getattr(layer, part), name) for name in names]
+
+        root, base, tuned = layers
+        return SideProduct(linears(root), linears(base), None if tuned is None else linears(tuned), precision)
 
     def norm(part: str | None, name: str | None) -> SideNorm | None:
         if name is None:
             return None
-        owners = [layer if part is None or layer is None else getattr(layer, part) for layer in layers[1:]]
-        return SideNorm(*[None if owner is None else getattr(owner, name) for owner in owners])
+        base, tuned = (layer if part is None or layer is None else getattr(layer, part) for layer in layers[1:])
+        return SideNorm(getattr(base, name), None if tuned is None else getattr(tuned, name))
 
     head_norms = ("q_norm", "k_norm") if family.head_norm != "none" else (None, None)
     return Layer(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -11,7 +11,18 @@ from torch.nn import functional as F
 from eval_prompts.decoding.quantized_linear import GroupedWeight, can_group
 from tuning.upstream.torch_operators import onednn_layout, onednn_linear
 
-Product = Callable[[torch.Tensor], torch.Tensor]
+
+class Product(Protocol):
+    """Weights that rows are multiplied by."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the weights take, besides the model's own."""
+
+    def __call__(self, x: torch.Tensor, /) -> torch.Tensor:
+        """``x @ weight.T`` for ``x`` [rows, in]."""
+
+
 Precision = Literal["fp32", "int8"]
 
 LIKELY_ROWS = 10

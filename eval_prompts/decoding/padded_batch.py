@@ -40,7 +40,7 @@ class PaddedBatch:
             self.cache, self._length = cache, row.fed
             return
         self._length = max(self._length, row.fed)
-        for ours, theirs in zip(self.cache.layers, cache.layers, strict=True):
+        for ours, theirs in zip(layers_of(self.cache), layers_of(cache), strict=True):
             if ours.is_initialized:
                 ours.keys, ours.values = joined(ours.keys, theirs.keys), joined(ours.values, theirs.values)
                 set_length(ours, self._length)
@@ -51,13 +51,13 @@ class PaddedBatch:
             return False
         place = self.rows.index(row)
         self.rows.remove(row)
-        if not self.rows:
+        if self.cache is None or not self.rows:
             self.cache, self._length = None, 0
             return True
         kept = [index for index in range(len(self.rows) + 1) if index != place]
         longest = max(row.fed for row in self.rows)
         spare, self._length = self._length - longest, longest
-        for layer in self.cache.layers:
+        for layer in layers_of(self.cache):
             if layer.is_initialized:
                 begin = max(0, layer.keys.shape[-2] - longest) if spare else 0
                 layer.keys, layer.values = layer.keys[kept, :, begin:], layer.values[kept, :, begin:]
@@ -80,6 +80,11 @@ class PaddedBatch:
         self._length += 1
         for row in self.rows:
             row.fed += 1
+
+
+def layers_of(cache: Cache) -> list[Any]:
+    """The layers of a cache that :func:`can_pad` has found to hold keys and values."""
+    return cache.layers
 
 
 def joined(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:

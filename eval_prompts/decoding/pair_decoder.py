@@ -63,10 +63,10 @@ class PairDecoder:
         self._dtype, self._device = base.model.embed_tokens.weight.dtype, base.device
         self._coarse = precision == "int8"
         self._cache_dtype = torch.bfloat16 if self._coarse else self._dtype
-        self._embed = SideEmbedding(
-            base.model.embed_tokens, tuned and tuned.model.embed_tokens, self._plan.embedding_scale
-        )
-        self._norm = SideNorm(base.model.norm, tuned and tuned.model.norm)
+        theirs = None if tuned is None else tuned.model
+        scale = self._plan.embedding_scale
+        self._embed = SideEmbedding(base.model.embed_tokens, theirs and theirs.embed_tokens, scale)
+        self._norm = SideNorm(base.model.norm, theirs and theirs.norm)
         self._head, self._head_weights = head_of(pair, precision)
         self._layers = layers_of(pair, family_of(base), self._plan.layers, precision)
         heads = torch.arange(self._heads + 2 * self._kv_heads, device=self._device)

@@ -47,9 +47,10 @@ class SideProduct:
         self._changes = [change_of(root, side) for side in sides]
         alone = [is_own(root, side) for side in sides]
         self._shared = not any(alone)
-        shared = None if all(alone) else packed_root(root, precision)
-        own = [packed(weights_of(side), precision) if lone else None for side, lone in zip(sides, alone, strict=True)]
-        self._products: list[Product] = [product or shared for product in own]
+        self._products: list[Product] = [
+            packed(weights_of(side), precision) if lone else packed_root(root, precision)
+            for side, lone in zip(sides, alone, strict=True)
+        ]
         self._biases = [bias_of(side) for side in sides]
         self._width = max(sum(module.weight.shape[0] for module in side) for side in sides)
 

@@ -11,6 +11,7 @@ import ast
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -199,7 +200,7 @@ def _ran(verdict: Verdict, outcome: Outcome) -> Verdict:
     return replace(verdict, runs=runs, runs_reason=reason, output=outcome.printed)
 
 
-def _open(where: str, deadline: float) -> Session:
+def _open(where: str, deadline: float) -> AbstractContextManager[Session]:
     """A fresh session that ends by ``deadline`` (of ``time.monotonic``)."""
     left = max(deadline - time.monotonic(), 0.05)
     if where == "jail":

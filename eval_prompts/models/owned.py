@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from tuning.upstream.bitsandbytes_parts import dequantised, is_quantised, same_scales
 
@@ -21,11 +21,12 @@ def own_module(module: nn.Module, zero_bias: bool = False) -> nn.Module:
     import torch
     from torch import nn
 
-    own = own_linear(module) if is_quantised(module) else copy.deepcopy(module).float()
+    own: Any = own_linear(module) if is_quantised(module) else copy.deepcopy(module).float()
     if zero_bias and getattr(own, "bias", "") is None:
         outputs = own.nf if hasattr(own, "nf") else own.out_features
         own.bias = nn.Parameter(torch.zeros(outputs, device=own.weight.device), requires_grad=False)
-    return own.requires_grad_(False)
+    kept: nn.Module = own.requires_grad_(False)
+    return kept
 
 
 def own_linear(module: nn.Module) -> nn.Linear:
@@ -33,11 +34,11 @@ def own_linear(module: nn.Module) -> nn.Linear:
     import torch
     from torch import nn
 
-    weight = dequantised(module)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
+    weight, bias = dequantised(module), cast("torch.Tensor | None", module.bias)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.to(torch.float32, copy=True), requires_grad=False)
-    if module.bias is not None:
-        linear.bias = nn.Parameter(module.bias.detach().to(torch.float32, copy=True), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach().to(torch.float32, copy=True), requires_grad=False)
     return linear
 
 

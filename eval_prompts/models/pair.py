@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from eval_prompts.models.adapter_files import AdapterFiles
 from eval_prompts.models.adapter_names import aligned, expected_modules, half_missing
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tuning.models.device import Device
-    from tuning.models.weights import Weights
+    from tuning.models.weights import Quantization, Weights
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def storages_of(model: PreTrainedModel) -> dict[int, int]:
     return {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
 
 
-def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: str | None = None) -> Pair:
+def load_pair(weights: Weights, device: Device, adapter: str | None, quantize: Quantization | None = None) -> Pair:
     """Load the base model, and the adapter (folder or Hub id) merged into a copy that shares what it can.
 
     Raises UserError if the weights or the adapter cannot be used; the message names the reason.
@@ -122,14 +122,17 @@ def with_adapter(pair: Pair, weights: Weights, adapter: str, against: str | None
     release_pages(pair.base.parameters())
     if not same:
         log.error("The base model changed while %s was loaded", tuned.card.name)
+    tokenizers: dict[Side, PreTrainedTokenizerBase] = {"tuned": tuned.tokenizer}
+    if rival is not None:
+        tokenizers["base"] = rival.tokenizer
     return replace(
         pair.alone,
         tuned=tuned.model,
         adapter=tuned.card,
         base_is_base=same if rival is None else None,
-        against=rival and rival.card,
-        rival=rival and rival.model,
-        side_tokenizers={"tuned": tuned.tokenizer} | ({"base": rival.tokenizer} if rival else {}),
+        against=None if rival is None else rival.card,
+        rival=None if rival is None else rival.model,
+        side_tokenizers=tokenizers,
     )
 
 
@@ -151,7 +154,8 @@ def merged_side(pair: Pair, weights: Weights, adapter: str) -> MergedSide:
     model, notes = merge(base, files, card.name)
     if not model_differs(model, base):
         notes.append(NO_CHANGE)
-    entries = model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    entries: int = embeddings.weight.shape[0]
     tokenizer, further = tokenizer_of(card.path, pair.tokenizer, entries)
     read = files.notes[len(card.notes) :]
     card = card.noting(*read, *base_notes(card, weights), *notes, *further)
@@ -186,7 +190,8 @@ def merge(base: PreTrainedModel, files: AdapterFiles, name: str) -> tuple[PreTra
                 fuse_projections(merged, only=own)
         return merged, notes
     for path, change in factors.items():
-        adapted = AdaptedLinear(base.get_submodule(path), change)
+        linear: Any = base.get_submodule(path)
+        adapted = AdaptedLinear(linear, change)
         tuned.set_submodule(path, adapted.eval().requires_grad_(False))
     head = next((path for path, module in modules.items() if module is base.get_output_embeddings()), None)
     linears = [path for path, module in modules.items() if hasattr(module, "in_features")]
@@ -233,8 +238,9 @@ def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> N
 
     for parent_name, parent in model.named_modules():
         for group in FUSED_GROUPS:
-            members = [getattr(parent, name, None) for name in group]
-            if not all(type(member) is nn.Linear and member.bias is None for member in members):
+            found = [getattr(parent, name, None) for name in group]
+            members = [member for member in found if is_plain(member)]
+            if len(members) < len(group):
                 continue
             if only is not None and not all(f"{parent_name}.{name}" in only for name in group):
                 continue
@@ -242,6 +248,13 @@ def fuse_projections(model: PreTrainedModel, only: list[str] | None = None) -> N
             rows = fused.split([member.out_features for member in members])
             for member, view in zip(members, rows, strict=True):
                 member.weight = nn.Parameter(view, requires_grad=False)
+
+
+def is_plain(module: object) -> TypeGuard[nn.Linear]:
+    """Whether a module is a linear layer as torch makes it, without a bias."""
+    from torch import nn
+
+    return type(module) is nn.Linear and module.bias is None
 
 
 def fingerprint_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
@@ -252,4 +265,5 @@ def fingerprint_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
     with torch.inference_mode():
         ids = torch.tensor([encode_prompt(tokenizer, "Reverse a string.")], device=model.device)
-        return model(input_ids=ids, logits_to_keep=1).logits[0, -1].clone()
+        logits: torch.Tensor = model(input_ids=ids, logits_to_keep=1).logits
+        return logits[0, -1].clone()

@@ -100,7 +100,7 @@ def peft_config(files: AdapterFiles) -> tuple[PeftConfig, list[str]]:
     if hasattr(config, "init_lora_weights") and start in ("gaussian", "eva", "orthogonal", False):
         config.init_lora_weights = True
     if getattr(config, "init_weights", None) is False:
-        config.init_weights = True
+        config.init_weights = True  # type: ignore[attr-defined]  # of some kinds of adapter
     return config, notes
 
 
@@ -132,7 +132,8 @@ def resize(tuned: PreTrainedModel, tensors: dict[str, torch.Tensor]) -> list[str
     """
     import torch
 
-    old = tuned.get_input_embeddings().weight.shape[0]
+    embeddings: Any = tuned.get_input_embeddings()
+    old: int = embeddings.weight.shape[0]
     rows: dict[str, int] = {}
     for layer in (tuned.get_input_embeddings(), tuned.get_output_embeddings()):
         path = next((path for path, module in tuned.named_modules() if module is layer), None)
@@ -264,8 +265,8 @@ def load_and_merge(
     """Have peft inject, load and merge an adapter; ``tuned`` is changed. Also: what the file lacks, in words."""
     from peft import get_peft_model, set_peft_model_state_dict
 
-    model = get_peft_model(tuned, config, adapter_name=ADAPTER)
-    result = set_peft_model_state_dict(model, tensors, adapter_name=ADAPTER)
+    model: Any = get_peft_model(tuned, config, adapter_name=ADAPTER)
+    result: Any = set_peft_model_state_dict(model, tensors, adapter_name=ADAPTER)
     unexpected = [key for key in result.unexpected_keys if not key.endswith(HARMLESS)]
     if unexpected:
         first = unexpected[0].removeprefix(PEFT_PREFIX)
@@ -282,10 +283,11 @@ def load_and_merge(
 
 def missing_notes(model: nn.Module, config: PeftConfig, missing: Iterable[str]) -> list[str]:
     """A note on the layers that the configuration names and the file has nothing for."""
+    from peft import PeftType
     from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(config.peft_type, "")
+    prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(PeftType(config.peft_type), "")
     lacking = {
         key.partition(f".{prefix}")[0]
         for key in missing

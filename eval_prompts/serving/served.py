@@ -78,8 +78,9 @@ class Served(Protocol):
 class Loader(Protocol):
     """Loads the models, in the thread that calls it."""
 
-    failed: str
-    """What people read where loading fails in a way that nobody foresaw; the log says more."""
+    @property
+    def failed(self) -> str:
+        """What people read where loading fails in a way that nobody foresaw; the log says more."""
 
     def begin(self) -> None:
         """Called once, in the thread that starts the app, before :meth:`load`."""

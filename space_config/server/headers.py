@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from html.parser import HTMLParser
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from starlette.types import Message, Send
 
 FIXED = {
     "x-content-type-options": "nosniff",
@@ -75,10 +73,10 @@ class Policy:
 
     def wrap(self, send: Send, request: Headers, request_id: str) -> Send:
         """A ``send`` that adds the headers, and takes away what gradio would allow other sites (CORS)."""
-        held: dict[str, Any] = {}
+        held: Message = {}
         document = bytearray()
 
-        async def guarded(message: dict[str, Any]) -> None:
+        async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=list(message["headers"]))
                 for name in [name for name in headers if name.startswith("access-control-")]:
@@ -86,7 +84,7 @@ class Policy:
                 for name, value in FIXED.items():
                     headers[name] = value
                 headers["x-request-id"] = request_id
-                message = message | {"headers": headers.raw}
+                message = {**message, "headers": headers.raw}
                 if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers:
                     held.update(message)
                     return
@@ -100,7 +98,7 @@ class Policy:
 
         return guarded
 
-    async def _send_document(self, send: Send, start: dict[str, Any], document: bytes, compress: bool) -> None:
+    async def _send_document(self, send: Send, start: Message, document: bytes, compress: bool) -> None:
         headers = MutableHeaders(raw=start["headers"])
         headers.setdefault("content-security-policy", self.for_page(document.decode("utf-8", "replace")))
         if compress and document:
@@ -109,5 +107,5 @@ class Policy:
             headers.add_vary_header("Accept-Encoding")
         if document:  # the answer to HEAD has none, and keeps the length it tells
             headers["content-length"] = str(len(document))
-        await send(start | {"headers": headers.raw})
+        await send({**start, "headers": headers.raw})
         await send({"type": "http.response.body", "body": document})

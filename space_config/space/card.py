@@ -56,7 +56,7 @@ def check(matter: dict[str, Any], root: Path) -> None:
         if key not in KINDS:
             faults.append(f"{key} is no key of a Space")
         elif type(value) is not KINDS[key]:
-            faults.append(f"{key} is no {KINDS[key].__name__}")
+            faults.append(f"{key} is no {getattr(KINDS[key], '__name__', 'value of its kinds')}")
     if not faults:
         faults = _faults_of_values(matter, root)
     if faults:

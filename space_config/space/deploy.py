@@ -171,7 +171,7 @@ def deploy(plan: Plan, api: HfApi, say: Callable[[str], None] = print, look_seco
         if volumes:
             api.set_space_volumes(plan.repo_id, volumes)
         if plan.hardware:
-            api.request_space_hardware(plan.repo_id, plan.hardware)
+            api.request_space_hardware(plan.repo_id, plan.hardware)  # type: ignore[arg-type]  # a name will do
         commit = upload(plan, api)
         say(f"uploaded {len(plan.files) + 1} files")
         return wait_until_running(plan.repo_id, api, say, look_seconds, commit)
@@ -229,7 +229,7 @@ def wait_until_running(
             reason = (runtime.raw.get("errorMessage") or "its log on the Hub says why").strip().splitlines()[0]
             raise UserError(f"The Space does not run ({stage.lower().replace('_', ' ')}): {reason}")
         if stage == "RUNNING":
-            return api.space_info(repo_id).host
+            return api.space_info(repo_id).host or ""
         time.sleep(look_seconds)
     raise UserError("The Space was not built within an hour: look at its log on the Hub.")
 

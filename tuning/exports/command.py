@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
+from tuning.command_line import Parser
 from tuning.errors import UserError
 from tuning.exports.kinds import KINDS, QUESTIONS, Kind
 
@@ -20,7 +21,7 @@ RED = 3
 """The exit code of an export whose certificate is red."""
 
 
-def add_export_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_export_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to a command line."""
     export = commands.add_parser(
         "export",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from tuning.command_line import Parser
 from tuning.data.options import add_reading, reading
 
 
-def add_ingest_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_ingest_command(commands: argparse._SubParsersAction[Parser]) -> None:
     """Hang ``ingest`` under ``python -m tuning``; it sets ``run(options)``."""
     command = commands.add_parser("ingest", help="load a data set into a DuckDB file or MotherDuck")
     command.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, a Hub id, or a table")

@@ -25,7 +25,7 @@ def condition(place: Place) -> Expression:
     """
     duckdb = driver()
     try:
-        expression = duckdb.SQLExpression(place.where)
+        expression: Expression = duckdb.SQLExpression(place.where)
         with duckdb.connect() as parser:
             tree = json.loads(scalar(parser, "SELECT json_serialize_sql(?)", [f"SELECT 1 WHERE ({place.where}\n)"]))
     except duckdb.Error as error:

@@ -152,8 +152,10 @@ def cleaned(batch: pyarrow.RecordBatch, excluded: cleaning.Excluded, dropped: Le
     import pyarrow
 
     kept: list[tuple[int, cleaning.Row]] = []
-    for position, line, *texts, turns in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-        row = cleaning.clean_row(RawRow(*texts, turns_from_json(turns), line), excluded)
+    columns = (column.to_pylist() for column in batch.columns)
+    for position, line, question, given, answer, check, turns in zip(*columns, strict=True):
+        raw = RawRow(question, given, answer, check, turns_from_json(turns), line)
+        row = cleaning.clean_row(raw, excluded)
         if isinstance(row, str):
             dropped.add(row, line)
         else:

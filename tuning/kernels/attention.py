@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tuning.kernels.matmul import multiply
 from tuning.kernels.packed import FromGrid, Packed, Span, ToGrid
-from tuning.upstream.torch_operators import softmax_gradient
+from tuning.upstream.torch_operators import apply, softmax_gradient
 
 
 def attention(
@@ -26,14 +26,16 @@ def attention(
     result is [tokens, heads * size].
     """
     if runs_by_rows(query):
-        return RowAttention.apply(query, key, value, packed, scale)
-    grids = []
-    for states in (query, key, value):
-        grid = ToGrid.apply(states.flatten(1), packed)
-        grids.append(grid.view(packed.rows, packed.width, *states.shape[1:]).transpose(1, 2))
+        return apply(RowAttention, query, key, value, packed, scale)
+
+    def to_grid(states: torch.Tensor) -> torch.Tensor:
+        grid = apply(ToGrid, states.flatten(1), packed)
+        return grid.view(packed.rows, packed.width, *states.shape[1:]).transpose(1, 2)
+
     # Rows are padded on the right, where causal attention looks at nothing that matters: no mask is needed.
+    grids = to_grid(query), to_grid(key), to_grid(value)
     mixed = F.scaled_dot_product_attention(*grids, is_causal=True, scale=scale, enable_gqa=True)
-    return FromGrid.apply(mixed.transpose(1, 2).flatten(0, 1).flatten(1), packed)
+    return apply(FromGrid, mixed.transpose(1, 2).flatten(0, 1).flatten(1), packed)
 
 
 def runs_by_rows(query: torch.Tensor) -> bool:

@@ -16,7 +16,7 @@ import torch
 from tuning.data.chat import Example
 from tuning.kernels.memory import is_out_of_memory
 from tuning.kernels.packed import Packed, Room, pack, room_for
-from tuning.upstream.torch_operators import multiplied_all
+from tuning.upstream.torch_operators import apply, multiplied_all
 
 MOST_RECORDINGS = 24
 SMALL_GRID, MOST_PADDING = 8192, 1.6
@@ -95,7 +95,7 @@ class Recorder:
         self._recordings[room] = recording
         if len(self._recordings) > MOST_RECORDINGS:
             del self._recordings[next(iter(self._recordings))]
-        return Replayed.apply(recording, packed, *self._factors)
+        return apply(Replayed, recording, packed, *self._factors)
 
     def give_up(self) -> bool:
         """Free all recordings, and neither pad nor record any more; False if nothing was padded or recorded so far."""

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tuning.upstream.torch_operators import apply
+
 MULTIPLIERS = (-0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)
 COUNTER = -0x61C8864680B583EB
 CHANCES = 256
@@ -88,8 +90,7 @@ class KeyedDropout(nn.Module):
         if keys is None:
             raise RuntimeError("KeyedDropout needs keys in training mode")
         scale = CHANCES / (CHANCES - self.threshold)
-        dropped: torch.Tensor = Dropped.apply(x, self.mask(keys, x.shape[-1]), self.threshold, scale)
-        return dropped
+        return apply(Dropped, x, self.mask(keys, x.shape[-1]), self.threshold, scale)
 
     def mask(self, keys: torch.Tensor, features: int) -> torch.Tensor:
         """A random byte for every feature of every token."""

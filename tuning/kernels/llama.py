@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from tuning.kernels.attention import attention
 from tuning.kernels.matmul import frozen_product, wide
 from tuning.kernels.packed import Packed
-from tuning.upstream.torch_operators import silu_gradient
+from tuning.upstream.torch_operators import apply, silu_gradient
 
 ADAPTER = "default"
+# Modules of transformers, whose parts torch gives no types, are Any below.
 
 
 class Normed(torch.autograd.Function):
@@ -85,7 +86,7 @@ def project(modules: Sequence[nn.Module], x: torch.Tensor, keys: torch.Tensor) -
     ``keys`` [tokens] are the tokens' dropout keys.
     """
     outputs = [base_product(getattr(module, "base_layer", module), x) for module in modules]
-    adapted = [
+    adapted: list[tuple[Any, torch.Tensor]] = [
         (module, output)
         for module, output in zip(modules, outputs, strict=True)
         if isinstance(module, LoraLayer) and not module.disable_adapters
@@ -105,20 +106,21 @@ def base_product(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     if type(layer) is nn.Linear:
         output = frozen_product(x, layer.weight)
         return output if layer.bias is None else output.add_(layer.bias)
-    return layer(x)
+    quantised: torch.Tensor = layer(x)
+    return quantised
 
 
-def attend(layer: nn.Module, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> Any:
+def attend(layer: Any, x: torch.Tensor, packed: Packed, angles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """Causal grouped-query attention of every row over itself: [tokens, width] -> [tokens, heads * size]."""
     size = layer.head_dim
     query, key, value = project([layer.q_proj, layer.k_proj, layer.v_proj], x, packed.keys)
-    query = Rotated.apply(query.view(len(x), -1, size), *angles)
-    key = Rotated.apply(key.view(len(x), -1, size), *angles)
+    query = apply(Rotated, query.view(len(x), -1, size), *angles)
+    key = apply(Rotated, key.view(len(x), -1, size), *angles)
     return attention(query, key, value.view(len(x), -1, size), packed, layer.scaling)
 
 
 def block(
-    layer: nn.Module,
+    layer: Any,
     x: torch.Tensor,
     packed: Packed,
     angles: tuple[torch.Tensor, torch.Tensor],
@@ -127,17 +129,17 @@ def block(
     """One decoder layer over ``x`` [tokens, width]; after attention only the tokens ``wanted``, where given, go on."""
     keys = packed.keys
     norm = layer.input_layernorm
-    mixed = attend(layer.self_attn, Normed.apply(x, norm.weight, norm.variance_epsilon), packed, angles)
+    mixed = attend(layer.self_attn, apply(Normed, x, norm.weight, norm.variance_epsilon), packed, angles)
     if wanted is not None:
         x, mixed, keys = x.index_select(0, wanted), mixed.index_select(0, wanted), keys.index_select(0, wanted)
     x = x + project([layer.self_attn.o_proj], mixed, keys)[0]
     norm = layer.post_attention_layernorm
-    normed = Normed.apply(x, norm.weight, norm.variance_epsilon)
+    normed = apply(Normed, x, norm.weight, norm.variance_epsilon)
     gate, up = project([layer.mlp.gate_proj, layer.mlp.up_proj], normed, keys)
-    return x + project([layer.mlp.down_proj], Gated.apply(gate, up), keys)[0]
+    return x + project([layer.mlp.down_proj], apply(Gated, gate, up), keys)[0]
 
 
-def hidden_states(body: nn.Module, packed: Packed, checkpointing: bool = False) -> torch.Tensor:
+def hidden_states(body: Any, packed: Packed, checkpointing: bool = False) -> torch.Tensor:
     """The final normed states [labels, width] that predict the labels; ``body`` is a LlamaModel with adapters.
 
     On the CPU the residual stream is fp32 whatever the weights' precision.
@@ -153,11 +155,11 @@ def hidden_states(body: nn.Module, packed: Packed, checkpointing: bool = False) 
             x = checkpoint(block, layer, x, packed, angles, wanted, use_reentrant=False, preserve_rng_state=False)
         else:
             x = block(layer, x, packed, angles, wanted)
-    return Normed.apply(x, body.norm.weight, body.norm.variance_epsilon)
+    return apply(Normed, x, body.norm.weight, body.norm.variance_epsilon)
 
 
 def supported(model: nn.Module) -> bool:
     """Whether this module computes what the model's own forward does (it is checked by numbers as well)."""
-    config = model.config
-    plain = config.model_type == "llama" and config.hidden_act == "silu" and not config.attention_dropout
+    config: Any = model.config
+    plain: bool = config.model_type == "llama" and config.hidden_act == "silu" and not config.attention_dropout
     return plain and "Llama" in type(model).__name__

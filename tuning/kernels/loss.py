@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from tuning.kernels.matmul import multiply, wide
+from tuning.upstream.torch_operators import apply
 
 CHUNK_BYTES = 48 * 2**20
 
@@ -32,7 +34,7 @@ class TokenLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         hidden: torch.Tensor,
         head: torch.Tensor,
         labels: torch.Tensor,
@@ -72,9 +74,7 @@ class TokenLosses(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, scale: torch.Tensor
-    ) -> tuple[torch.Tensor, None, None, None, None]:
+    def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * scale.unsqueeze(1).to(gradient.dtype), None, None, None, None
 
@@ -90,8 +90,7 @@ def token_losses(
     """
     tensors = 1 if shape.cap is None else 2
     chunk = max(1, CHUNK_BYTES // (4 * tensors * head.shape[0]))
-    losses: torch.Tensor = TokenLosses.apply(hidden, head, labels, chunk, shape)
-    return losses
+    return apply(TokenLosses, hidden, head, labels, chunk, shape)
 
 
 def label_loss(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tuning.upstream.torch_operators import has_onednn, onednn_linear
+from tuning.upstream.torch_operators import apply, has_onednn, onednn_linear
 
 # oneDNN keeps the compiled kernels of the last 1,024 shapes. Rows of text come in ever new lengths, so that these alone
 # would grow to hundreds of megabytes in a run; read at its first product, and a user's own figure is left alone.
@@ -49,5 +49,4 @@ class FrozenProduct(torch.autograd.Function):
 
 def frozen_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """``x`` [..., in] times a frozen ``weight`` [out, in] -> [..., out]."""
-    product: torch.Tensor = FrozenProduct.apply(x, weight)
-    return product
+    return apply(FrozenProduct, x, weight)

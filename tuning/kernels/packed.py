@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -163,12 +164,12 @@ class ToGrid(torch.autograd.Function):
     """Flat [tokens, features] -> grid [rows * width, features]; every row gets the prefix, padding gets anything."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, flat: torch.Tensor, packed: Packed) -> torch.Tensor:
+    def forward(ctx: Any, flat: torch.Tensor, packed: Packed) -> torch.Tensor:
         ctx.packed = packed
         return flat.index_select(0, packed.to_grid)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         packed = ctx.packed
         flat = gradient.index_select(0, packed.from_grid)
         if packed.prefix and packed.rows > 1:
@@ -181,12 +182,12 @@ class FromGrid(torch.autograd.Function):
     """Grid [rows * width, features] -> flat [tokens, features]; the prefix is taken from the first row."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, grid: torch.Tensor, packed: Packed) -> torch.Tensor:
+    def forward(ctx: Any, grid: torch.Tensor, packed: Packed) -> torch.Tensor:
         ctx.packed = packed
         return grid.index_select(0, packed.from_grid)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         packed = ctx.packed
         grid = gradient.new_zeros(packed.rows * packed.width, gradient.shape[1])
         return grid.index_copy_(0, packed.from_grid, gradient), None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -177,13 +178,14 @@ def convert(gguf: Path, target: Path, on_progress: Progress, name: str = HUB_ID)
     with quiet(), gguf_progress(follow):
         on_progress("converting the tokenizer (once)", 0.1)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
             output_loading_info=True,
         )
+        model, report = loaded
         if report["missing_keys"]:
             raise UserError(f"The GGUF {gguf.name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}.")
         on_progress("writing the weights", 0.8)

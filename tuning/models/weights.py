@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuning.data.template import choose, list_ends
 from tuning.errors import UserError
@@ -238,7 +238,7 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
     causal.check_memory(path, {"4bit": 0.6, "8bit": 1.1, None: device.dtype.itemsize}[quantize], device.name)
     try:
         with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=plan.config,
                 dtype=device.dtype,
@@ -252,9 +252,10 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
             )
     except Exception as error:
         raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}") from error
+    found, report = loaded
     causal.check_complete(path.name, report)
-    model = cast("PreTrainedModel", model)
-    return model.eval().requires_grad_(False)
+    model: PreTrainedModel = found.eval().requires_grad_(False)
+    return model
 
 
 @contextmanager

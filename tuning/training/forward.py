@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -17,6 +17,10 @@ from tuning.kernels.dropout import SHARED_ROW, Noise, token_keys
 from tuning.kernels.loss import PLAIN, LogitShape, label_loss, token_losses
 from tuning.kernels.packed import Packed, pack
 from tuning.training.lora import trainable
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
 QUANTISED_TOLERANCE = 1e-3
@@ -54,13 +58,16 @@ class PackedForward:
     name = "packed"
     padded = False
 
-    def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
+    def __init__(self, model: PeftModel, noise: Noise, prefix: int) -> None:
         self.model, self.prefix = model, prefix
         self.checkpointing = False
-        self.body = model.get_base_model().model
-        self.head = model.get_base_model().get_output_embeddings().weight
-        plain = getattr(model.get_base_model().config, "quantization_config", None) is None
-        self.recorder = Recorder(self._compute, trainable(model).values()) if self.head.is_cuda and plain else None
+        base: Any = model.get_base_model()
+        self.body = base.model
+        self.head: torch.Tensor = base.get_output_embeddings().weight
+        plain = getattr(base.config, "quantization_config", None) is None
+        self.recorder = (
+            Recorder(self._compute, list(trainable(model).values())) if self.head.is_cuda and plain else None
+        )
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         prefix = common_prefix(examples, self.prefix)  # rows that are not trained on may begin otherwise
@@ -89,11 +96,11 @@ class PaddedForward:
     name = "padded"
     padded = True
 
-    def __init__(self, model: nn.Module, noise: Noise, prefix: int) -> None:
+    def __init__(self, model: PeftModel, noise: Noise, prefix: int) -> None:
         self.model, self.noise, self.prefix = model, noise, prefix
-        base = model.get_base_model()
+        base: Any = model.get_base_model()
         self.body = getattr(base, base.base_model_prefix, base)
-        self.head = base.get_output_embeddings().weight
+        self.head: torch.Tensor = base.get_output_embeddings().weight
         self.shape = PLAIN
         self._checkpointing = False
 
@@ -104,7 +111,7 @@ class PaddedForward:
 
     @checkpointing.setter
     def checkpointing(self, on: bool) -> None:
-        base = self.model.get_base_model()
+        base: Any = self.model.get_base_model()
         if on:
             base.activation_checkpointing_enable({"use_reentrant": False})
         elif self._checkpointing:
@@ -160,7 +167,7 @@ class OwnLogitsForward(PaddedForward):
         return nn.functional.cross_entropy(chosen, labels, reduction="none")
 
 
-def shapes_of(model: nn.Module) -> list[LogitShape]:
+def shapes_of(model: PreTrainedModel) -> list[LogitShape]:
     """What this family may do to its head's product, by its configuration; the first is the likeliest."""
     config, head = model.config, model.get_output_embeddings()
     cap = next((value for name in CAPS if (value := getattr(config, name, None))), None)
@@ -171,7 +178,7 @@ def shapes_of(model: nn.Module) -> list[LogitShape]:
     return [LogitShape(scale, cap, getattr(head, "bias", None)) for scale in (scales or [1.0])]
 
 
-def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:
+def choose_forward(model: PeftModel, noise: Noise, examples: Sequence[Example], prefix: int) -> Forward:
     """The packed pass if the model is of the Llama family and the numbers agree; else the padded one, else the model's
     own logits.
 
@@ -192,17 +199,19 @@ def choose_forward(model: nn.Module, noise: Noise, examples: Sequence[Example], 
     )
 
 
-def tolerance(model: nn.Module, dtype: torch.dtype) -> float:
+def tolerance(model: PeftModel, dtype: torch.dtype) -> float:
     """How far two ways to the same loss may part, as a share of it. bitsandbytes rounds the inputs of an 8-bit layer by
     the largest of the rows beside it, so a quantised base computes a little differently in company."""
     exact = TOLERANCE.get(dtype, 0.05)
     return max(exact, QUANTISED_TOLERANCE) if getattr(model.get_base_model(), "is_quantized", False) else exact
 
 
-def candidates(model: nn.Module, noise: Noise, prefix: int) -> Iterator[Forward]:
+def candidates(model: PeftModel, noise: Noise, prefix: int) -> Iterator[Forward]:
     """The passes to try, the fastest first."""
-    base = model.get_base_model()
-    if llama.supported(base) and not any(settings.use_dora for settings in model.peft_config.values()):
+    base: Any = model.get_base_model()
+    if llama.supported(base) and not any(
+        getattr(settings, "use_dora", False) for settings in model.peft_config.values()
+    ):
         yield PackedForward(model, noise, prefix)
     if isinstance(getattr(base, base.base_model_prefix, None), nn.Module):
         for shape in shapes_of(base):
@@ -220,7 +229,7 @@ def clipped(example: Example) -> Example:
     return Example(example.prompt_ids, example.answer_ids[:last], labelled=example.labelled[:last])
 
 
-def reference_loss(model: nn.Module, examples: Sequence[Example]) -> float:
+def reference_loss(model: PeftModel, examples: Sequence[Example]) -> float:
     """The summed loss from the model's own logits, one row at a time, without dropout."""
     total = 0.0
     was_training = model.training

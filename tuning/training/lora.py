@@ -51,7 +51,7 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
     torch.manual_seed(config.seed)
     settings = LoraConfig(
         r=config.rank,
-        lora_alpha=config.alpha,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft divides by it: any number will do
         lora_dropout=config.dropout,
         target_modules=list(config.target_modules),
         use_rslora=config.rslora,
@@ -109,7 +109,7 @@ def save_adapter(
         with replacing_folder(folder) as fresh:
             model.peft_config[ADAPTER].base_model_name_or_path = base
             with quiet():
-                model.save_pretrained(fresh, save_embedding_layers=False)
+                model.save_pretrained(str(fresh), save_embedding_layers=False)
             (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             for name, text in (files or {}).items():
                 (fresh / name).write_text(text, encoding="utf-8")
@@ -165,12 +165,9 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 
 def published(record: dict[str, Any]) -> dict[str, Any]:
     """The settings without the folders of the machine, which are nobody else's business."""
-    start = record["config"].get("from_adapter")
-    return (
-        record["config"]
-        | {"data": data_name(record)}
-        | ({"from_adapter": start_adapter.called(start)} if start else {})
-    )
+    settings: dict[str, Any] = record["config"]
+    start = settings.get("from_adapter")
+    return settings | {"data": data_name(record)} | ({"from_adapter": start_adapter.called(start)} if start else {})
 
 
 def data_name(record: dict[str, Any]) -> str:

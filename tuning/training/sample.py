@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat, encode_messages
 from tuning.data.template import chat_template
@@ -35,7 +35,8 @@ def answer(
 
     messages = prompt_format.messages({"question": question, "input": "", "context": ""})
     prompt = torch.tensor([encode_messages(tokenizer, messages)], device=next(model.parameters()).device)
-    ends = chat_template(tokenizer).end_ids(model.get_base_model().generation_config)
+    base: Any = model.get_base_model()
+    ends = chat_template(tokenizer).end_ids(base.generation_config)
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -55,4 +56,4 @@ def answer(
     model.train(was_training)
     new = ids[0, prompt.shape[1] :].tolist()
     ended = bool(new) and new[-1] in ends
-    return SampleAnswer(tokenizer.decode(new, skip_special_tokens=True), len(new), ended)
+    return SampleAnswer(str(tokenizer.decode(new, skip_special_tokens=True)), len(new), ended)

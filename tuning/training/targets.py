@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ALL_LINEAR = "all-linear"
-USUAL: tuple[str, ...] = Config.__dataclass_fields__["target_modules"].default
+USUAL = Config().target_modules
 ATTENTION = re.compile(r"(?:^|\.)\w*(?:attn|attention)\w*\.(?:\w+\.)*(\w+)$", re.IGNORECASE)
 # A Mamba block reads these as weights and never calls them: an adapter on them would change nothing, peft refuses some.
 UNCALLED = frozenset({"dt_proj", "out_proj", "conv1d"})
@@ -59,7 +59,7 @@ def called(model: PreTrainedModel, linears: Iterable[str]) -> list[str]:
     return [name for name in linears if not (mamba and name in UNCALLED)]
 
 
-def linear_names(model: nn.Module) -> list[str]:
+def linear_names(model: PreTrainedModel) -> list[str]:
     """Last parts of the names of all linear layers (GPT-2's Conv1D is one) but the vocabulary head."""
     head = model.get_output_embeddings()
     return sorted(

@@ -11,6 +11,12 @@ import torch
 from tuning.upstream.expected import expect
 
 
+def apply(function: type[torch.autograd.Function], *inputs: Any) -> torch.Tensor:
+    """``function.apply(*inputs)``, which torch gives no types."""
+    output: torch.Tensor = function.apply(*inputs)
+    return output
+
+
 class Operator:
     """One overload of ``torch.ops.space.name``, which must take ``arguments``."""
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.command_line import Parser
 from tuning.data.options import add_reading
 from tuning.errors import UserError
 from tuning.files import replacing
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 SAMPLES = 3
 
 
-def add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Hang ``data`` with its subcommands under ``python -m tuning``; each sets ``run(options)``."""
     data = commands.add_parser("data", help="look at a data set, or export it")
     subcommands = data.add_subparsers(dest="data_command", required=True)
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("source", nargs="?", default="python_qa", help="python_qa, a file, a Hub data set, or a table")
     common.add_argument("--empty-input-only", action="store_true", help="keep only questions without an input")
     common.add_argument("--limit", type=int, help="keep this many training rows")

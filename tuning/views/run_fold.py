@@ -57,7 +57,8 @@ class Series:
         for at in range(0, len(self), width):
             part = self.values[at : at + width]
             step = self.steps[min(at + width, len(self)) - 1]
-            found.append((step, *(rounded(value) for value in (sum(part) / len(part), min(part), max(part)))))
+            mean, lowest, highest = sum(part) / len(part), min(part), max(part)
+            found.append((step, rounded(mean), rounded(lowest), rounded(highest)))
         return found
 
 
@@ -73,7 +74,7 @@ class Fold:
 
     def _begin(self) -> None:
         self.epoch = f"{time.monotonic_ns():x}"
-        self.offset, self.inode = 0, None
+        self.offset, self.inode = 0, 0
         self.series = {name: Series() for name in SERIES}
         self.samples: list[dict[str, Any]] = []
         self.log: deque[tuple[int, float, str, str]] = deque(maxlen=LOG_LINES)
@@ -105,7 +106,7 @@ class Fold:
         if kind == "resumed":
             self._cut(step or -1)
         for name, (source, key) in SERIES.items():
-            if kind == source:
+            if kind == source and isinstance(step, int):
                 self.series[name].add(step, event.get(key))
                 self.charted += 1
         if kind == "sample":
