@@ -12,6 +12,9 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # else 10,000 calls are kept for a page that is off here
 
+import space_config.server.gradio_import  # noqa: F401 - before gradio: see there
+
+# isort: split
 import gradio as gr
 from fastapi import FastAPI
 

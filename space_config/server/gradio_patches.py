@@ -16,7 +16,7 @@ import gradio.routes
 import gradio.utils
 from gradio.utils import LRUCache
 
-from space_config.server import roles
+from space_config.server import gradio_import, roles
 from tuning.upstream import expected
 from tuning.upstream.expected import parameters
 
@@ -37,6 +37,7 @@ expect = partial(expected.expect, package="gradio")
 
 def apply(page: gr.Blocks) -> None:
     """All patches that a finished page needs. Raises UserError for a gradio that they do not know."""
+    gradio_import.check()
     send_shorter_lists_whole()
     keep_few_sessions(page)
     forget_the_calls_of_old_sessions(page)

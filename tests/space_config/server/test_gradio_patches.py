@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import json
+import sys
 
 import gradio as gr
 import pytest
+from gradio import component_meta
 from gradio_client.utils import apply_diff
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from space_config.server import gradio_patches, roles
+from space_config.server import gradio_import, gradio_patches, roles
 from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff, with_defaults
 from tuning.errors import UserError
 
@@ -138,3 +142,20 @@ def test_the_role_of_a_request_is_found_inside_gradios_own():
             assert gradio_patches.role_of(request) is role
             assert gradio_patches.owns(request) is (role is roles.Role.OWNER)
     assert not gradio_patches.owns(gr.Request(Request(scope)))
+
+
+def test_gradio_still_writes_stubs_when_it_is_imported():
+    """Fails once gradio does not, or does it otherwise: then ``gradio_import`` can go or has to change."""
+    assert "create_or_modify_pyi(" in inspect.getsource(component_meta.ComponentMeta.__new__)
+
+
+def test_what_writes_stubs_is_taken_out_as_its_module_is_loaded(monkeypatch, tmp_path):
+    (tmp_path / "component_meta.py").write_text("def create_or_modify_pyi(*_):\n    raise OSError\n")
+    spec = gradio_import.Finder().find_spec(gradio_import.MODULE, [str(tmp_path)])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.create_or_modify_pyi(object, "Button", [])
+    assert gradio_import.Finder().find_spec("gradio.blocks", [str(tmp_path)]) is None
+    monkeypatch.setitem(sys.modules, gradio_import.MODULE, object())
+    with pytest.raises(UserError, match="create_or_modify_pyi"):
+        gradio_import.check()
