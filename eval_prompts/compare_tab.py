@@ -34,7 +34,8 @@ SCRIPTS = (
     "task_form.js", "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
 )  # fmt: skip
 STYLES = (
-    "page.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "sure.css", "tasks.css",
+    "page.css", "parts.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "sure.css",
+    "tasks.css",
 )  # fmt: skip
 EXAMPLES = (
     "Reverse a string without using slicing.",
