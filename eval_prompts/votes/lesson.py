@@ -46,8 +46,7 @@ class Lesson:
         told = f"{len(self.rows):,} pairs on {self.questions:,} questions, by {self.raters:,} people"
         words = [f"{told}, from {self.votes:,} votes."]
         if self.left_out:
-            reasons = "; ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
-            words.append(f"Left out: {reasons}.")
+            words.append(f"Left out: {'; '.join(counted_words(*each) for each in self.left_out.items())}.")
         if self.agreement is not None and self.kappa is not None:
             words.append(f"Votes on the same answers agree {self.agreement:.0%} of the time (kappa {self.kappa:.2f}).")
         return " ".join(words)
@@ -70,6 +69,11 @@ class Lesson:
             "words": self.words(),
             "warning": self.warning(),
         }
+
+
+def counted_words(reason: str, count: int) -> str:
+    """A reason, which begins with 'votes', with how many there are."""
+    return f"{count:,} {reason}" if count != 1 else f"1 vote{reason.removeprefix('votes')}"
 
 
 def lesson(ratings: Ratings, adapter: str | None, blind_only: bool = True) -> Lesson:

@@ -57,7 +57,7 @@ def pairs(tmp_path):
 def ask(pairs, before, *, first=1, through=True, blind=False, stop_after=99, question=None):
     lens, seen = ReadyLens(), []
     who = Asker(
-        "visitor", "", blind, "many", lambda stream, _: stream.snapshots(), lambda: len(lens.asked) >= stop_after
+        "visitor", "", "many", lambda stream, _: stream.snapshots(), blind, lambda: len(lens.asked) >= stop_after
     )
     views = ask_pages(lens, pairs, TaskChoice(TASK), before, who, TASK, Settings(), question, first, through)
     seen += views
