@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Sure
+    from eval_prompts.answers import Answer
+    from eval_prompts.rows import Sure
     from eval_prompts.showing.views import ConfidenceView
 
 DIGITS = 3
