@@ -13,7 +13,7 @@ from tuning.data.chat import Example, Message, Pair, PromptFormat, Unit
 from tuning.data.cleaning import Row
 from tuning.data.reading.values import trimmed
 from tuning.data.template import ChatTemplate, chat_template
-from tuning.data.thinking import continued
+from tuning.data.thinking import continued, without_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PROBE = [Message(role="user", content="questmarkqz"), Message(role="assistant", content="  answermarkqz")]
 DRAFTS = ("<think", "</think")
 CHANGED = "answers that the chat template changes (leading white space or drafts; trained as the template writes them)"
+FORGOTTEN = "conversations of which the chat template leaves out a turn (the rows are used as it writes them)"
+PLAIN_TURNS = 3
+"""A system text, a question and its answer: what every template has been seen to write."""
 NO_INPUT = "inputs that --user-template leaves out (it names neither {input} nor {context}; the rows are used)"
 
 
@@ -40,11 +43,12 @@ class Encoder:
         self.template = chat_template(tokenizer)
         self._plain: bool | None = None
         self._changed = False
+        self._forgotten = False
 
     def encode(self, row: Row) -> tuple[Example, ...] | None:
         """A row as one example, or as one for each trained turn where the template shows earlier turns otherwise than
         it has them trained. None if the prompt alone leaves no room. Raises UserError if the template refuses it."""
-        self._changed = False
+        self._changed = self._forgotten = False
         if row.turns and row.turns[0].role == "text":
             return (self.text_example(row.turns[0].text),)
         messages, trained = conversation(row, self.format)
@@ -60,6 +64,8 @@ class Encoder:
                 examples[-1] = before.followed_by(prompt[len(before) :], answer)
             else:
                 examples.append(Example(prompt, answer))
+        if trained and len(messages) > PLAIN_TURNS:
+            self._forgotten = leaves_out(self.template, messages[: trained[-1]])
         return tuple(self.cut(example) for example in examples)
 
     def encode_pair(self, row: Row) -> Pair | None:
@@ -118,6 +124,8 @@ class Encoder:
         """What must be said of the row that was just encoded, to be counted."""
         if self._changed:
             yield CHANGED
+        if self._forgotten:
+            yield FORGOTTEN
         if row.input and self.format.user is not None and not {"input", "context"} & set(self.format.fields):
             yield NO_INPUT
 
@@ -177,4 +185,14 @@ def written_answer(template: ChatTemplate, messages: Sequence[Message]) -> str |
         return None
     written = whole[len(prompt) :].removeprefix(template.traits.opening)
     answer, closed, _ = written.rpartition(template.closing)
-    return answer if closed else None
+    if closed:
+        return answer
+    # A template that closes no last answer: what it writes before one (an empty draft, say) is its own all the same.
+    bare, said = written.rstrip(), without_thinking(messages[-1]["content"]).strip()
+    return bare if said and bare.endswith(said) else None
+
+
+def leaves_out(template: ChatTemplate, messages: Sequence[Message]) -> bool:
+    """Whether a prompt lacks a text of its conversation; what a thinking model forgets of its drafts does not count."""
+    prompt = template.render(messages)
+    return any(without_thinking(message["content"]).strip() not in prompt for message in messages)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.data.options import Reading
 from tuning.data.place import EMBEDDED, PYTHON_SOURCES
+from tuning.data.reading.bundles import entries
 from tuning.data.reading.records import Record
 from tuning.data.reading.row_maker import RowMaker
 from tuning.data.reading.text_files import kind_of
@@ -79,6 +80,11 @@ def local_file(name: str) -> Path | None:
 
 
 def file_revision(path: Path) -> str:
-    """The first digits of the SHA-256 of a file's bytes."""
+    """The first digits of the SHA-256 of a file's bytes; of a folder, of the names and bytes of its files."""
+    if path.is_dir():
+        found = hashlib.sha256()
+        for name in sorted(entries(path)):
+            found.update(f"{len(name)}:{name}{file_revision(path / name)}".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()[:REVISION_DIGITS]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:REVISION_DIGITS]

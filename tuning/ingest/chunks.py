@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tuning.data import hub_data, sources
 from tuning.data.options import Reading
+from tuning.data.reading.bundles import entries
 from tuning.data.reading.readers import parquet_batches, read_file
 from tuning.data.reading.records import Record
 from tuning.data.reading.text_files import kind_of
@@ -62,8 +63,10 @@ def open_source(name: str, reading: Reading) -> Chunks:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """What changes when a file is written or replaced. Raises UserError if it has gone."""
+    """What changes when a file, or one in a folder, is written or replaced. Raises UserError if it has gone."""
     try:
+        if path.is_dir():
+            return tuple(number for name in sorted(entries(path)) for number in file_state(path / name))
         found = path.stat()
     except OSError as error:
         raise changed(path.name) from error

@@ -163,7 +163,7 @@ def check_source(name: str) -> None:
         check(name)
         return
     path = Path(name).expanduser()
-    if (path.is_absolute() or kind_of(path) is not None) and not path.is_file():
+    if (path.is_absolute() or kind_of(path) is not None) and not path.exists():
         raise UserError(f"there is no file {path.name} here")
 
 

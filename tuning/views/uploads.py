@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from tuning.data.reading.text_files import endings, kind_of
+from tuning.data.reading.text_files import kind_of, no_data_file
 from tuning.errors import UserError
 from tuning.files import data_root
 
@@ -39,7 +39,7 @@ def keep(sent: Path, received_in: Path) -> Path:
         raise UserError("That file was not uploaded: choose it again.")
     if kind_of(place) is None:
         place.unlink(missing_ok=True)
-        raise UserError(f"{place.name} is no data file: use one of {endings()}.")
+        raise no_data_file(place)
     target = folder() / (re.sub(r"[^\w.-]+", "_", place.name).lstrip(".") or f"data{place.suffix}")
     if len(kept()) >= MOST_FILES and not target.exists():
         place.unlink(missing_ok=True)

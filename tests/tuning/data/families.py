@@ -154,7 +154,18 @@ COMMAND = (
     "<|CHATBOT_TOKEN|>",
     "<|END_OF_TURN_TOKEN|>",
 )
+GLM = ("[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>")
+GLM4 = LAST_QUESTION + (
+    "[gMASK]<sop>{% for m in messages %}{% set text = m['content'] %}{% if m['role'] == 'assistant' %}"
+    "{% set draft = '' %}{% if '</think>' in text %}"
+    "{% set draft = text.split('</think>')[0].split('<think>')[-1].strip() %}"
+    "{% set text = text.split('</think>')[-1] %}{% endif %}{{ '<|assistant|>\n<think>' }}"
+    "{% if loop.index0 > at.last %}{{ draft }}{% endif %}{{ '</think>\n' + text.strip() }}"
+    "{% else %}{{ '<|' + m['role'] + '|>\n' + text }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 FAMILIES = {
+    "GLM 4.6": Family(GLM4, "<|endoftext|>", "<|endoftext|>", GLM, drafts=True),
     "ChatML": Family(CHATML, "<|im_end|>", "<|im_end|>"),
     "ChatML ended otherwise": Family(CHATML, "<|im_end|>", "<|endoftext|>"),
     "Qwen 2.5": Family(DEFAULT_SYSTEM + CHATML, "<|im_end|>", "<|im_end|>"),

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tuning.data.families import DEEPSEEK_R1, FAMILIES, Family
+from tests.tuning.data.families import CHATML, DEEPSEEK_R1, FAMILIES, Family
 from tuning.data.chat import PLAIN_FORMAT
 from tuning.data.cleaning import Row
-from tuning.data.encoding import Encoder
+from tuning.data.encoding import FORGOTTEN, Encoder
 from tuning.data.rows import Turn
 from tuning.data.template import chat_template
 from tuning.data.template_traits import turn
@@ -94,6 +94,30 @@ def test_a_draft_that_the_prompt_opens_is_closed_before_the_answer(answer, told)
     examples = Encoder(tokenizer, PLAIN_FORMAT, 1000).encode(row_of([("a", "x"), ("why?", answer)], ""))
     assert tokenizer.decode(examples[-1].prompt_ids).endswith("why?<｜Assistant｜><think>\n")
     assert [span.text for span in spans_of(tokenizer, examples[-1]) if span.trained] == [told]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("yes", "\n<think></think>\nyes<|endoftext|>"),
+        ("<think>\nhm\n</think>\n\nyes", "\n<think>hm</think>\nyes<|endoftext|>"),
+    ],
+)
+def test_what_a_template_writes_before_an_answer_is_trained_where_it_writes_no_end(answer, told):
+    tokenizer = TOKENIZERS["GLM 4.6"]
+    examples = Encoder(tokenizer, PLAIN_FORMAT, 1000).encode(row_of([("why?", answer)], ""))
+    assert [span.text for span in spans_of(tokenizer, examples[0]) if span.trained] == [told]
+
+
+@pytest.mark.parametrize(("length", "noted"), [(1, False), (2, False), (3, True)])
+def test_a_turn_that_the_template_leaves_out_is_counted(length, noted):
+    tokenizer = Family(CHATML.replace("in messages", "in messages[-4:]"), "<|im_end|>", "<|im_end|>").tokenizer()
+    encoder, row = (
+        Encoder(tokenizer, PLAIN_FORMAT, 1000),
+        row_of([(f"q{n}?", "<think>x</think>a") for n in range(length)], ""),
+    )
+    encoder.encode(row)
+    assert (FORGOTTEN in encoder.notes(row)) is noted
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if "{% generation %}" in family.template])

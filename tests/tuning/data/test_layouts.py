@@ -215,7 +215,8 @@ def test_arrow_files_and_streams_are_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("folder", "is a folder"), ("https://example.org/x.jsonl", "https:// is not read: download")]
+    ("name", "said"),
+    [("folder", "folder holds no data file"), ("https://example.org/x.jsonl", "https:// is not read: download")],
 )
 def test_what_is_no_file_is_said(tmp_path, monkeypatch, name, said):
     (tmp_path / "folder").mkdir()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuning.data.reading.arrow_rows import column_names, rows_of_batch
+from tuning.data.reading.bundles import folder_rows, zip_rows
 from tuning.data.reading.csv_files import csv_rows
 from tuning.data.reading.excel_files import excel_rows
 from tuning.data.reading.json_files import json_rows, jsonl_rows
 from tuning.data.reading.records import Record, Records
-from tuning.data.reading.text_files import endings, kind_of
+from tuning.data.reading.text_files import kind_of, no_data_file
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,24 +26,27 @@ CHUNK_BYTES = 16 << 20
 
 
 def read_file(path: Path, encoding: str | None = None) -> Records:
-    """Open a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file.
+    """Open a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file, or a folder or zip archive of them.
 
     Raises UserError, here or from the stream, if it is missing, empty or damaged; then it names the line.
     """
+    records = Records(iter(()))
     if path.is_dir():
-        raise UserError(f"{path.name} is a folder: name one of the files in it.")
+        records.rows = folder_rows(path, records, lambda each: read_file(each, encoding))
+        return records
     if not path.is_file():
         raise UserError(f"There is no data file {path}.")
     kind = kind_of(path)
     if kind is None:
-        raise UserError(f"{path.name} is no data file: use one of {endings()}.")
+        raise no_data_file(path)
     if path.stat().st_size == 0:
         raise UserError(f"The data file {path.name} is empty.")
     if kind == "parquet":
         return Records(parquet_rows(path))
-    records = Records(iter(()))
     if kind == "arrow":
         records.rows = arrow_rows(path)
+    elif kind == "zip":
+        records.rows = zip_rows(path, records, lambda each: read_file(each, encoding))
     elif kind == "excel":
         records.rows = excel_rows(path, records)
     elif kind == "csv":

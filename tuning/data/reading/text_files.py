@@ -14,14 +14,23 @@ from tuning.errors import UserError
 
 KINDS = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv"},
-    **{".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "excel"},
+    **{".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".xlsx": "excel", ".zip": "zip"},
 }
-NUMBERED = frozenset(("parquet", "arrow", "excel"))
+NUMBERED = frozenset(("parquet", "arrow", "excel", "zip"))
 """Kinds of files whose rows have numbers rather than lines; they are not read compressed."""
+REMEDIES = {
+    **dict.fromkeys((".ods", ".xls", ".xlsb", ".xlsm", ".numbers"), "save it as .xlsx or .csv"),
+    **dict.fromkeys((".txt", ".md"), "write it as JSON lines (.jsonl) with a column text, or question and answer"),
+    **dict.fromkeys((".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".lz4"), "unpack it, or pack it as .zip"),
+    **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz", ".pt"), "save it as Parquet or JSON lines (.jsonl)"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), "export the table as .csv or .parquet"),
+    ".duckdb": "name its table as duckdb:FILE?table=TABLE",
+}
+"""What to do with other files, by their endings."""
 PACKED = {
     b"\x1f\x8b": "compressed with gzip: end its name in .gz",
     b"\x28\xb5\x2f\xfd": "compressed with zstd: end its name in .zst",
-    b"PK\x03\x04": "a zip archive or a workbook: unpack it, or end its name in .xlsx",
+    b"PK\x03\x04": "a zip archive or a workbook: end its name in .zip or .xlsx",
     b"PAR1": "a Parquet file: end its name in .parquet",
 }
 """How files begin that are no text, whatever their names say."""
@@ -39,7 +48,8 @@ SHOWN = 30
 
 
 def kind_of(path: Path) -> str | None:
-    """'jsonl', 'json', 'csv', 'parquet', 'arrow' or 'excel' by a file's name, text also compressed; None for others."""
+    """'jsonl', 'json', 'csv', 'parquet', 'arrow', 'excel' or 'zip' by a file's name, text also compressed; None for
+    others."""
     suffix, compression = path.suffix.lower(), ""
     if suffix in COMPRESSIONS:
         suffix, compression = Path(path.stem).suffix.lower(), suffix
@@ -50,6 +60,13 @@ def kind_of(path: Path) -> str | None:
 def endings() -> str:
     """The endings of data files, for a message."""
     return f"{', '.join(KINDS)} (text files also compressed: {' or '.join(COMPRESSIONS)})"
+
+
+def no_data_file(path: Path) -> UserError:
+    """The error for a file whose name is no data file's, with what to do."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    known = next((REMEDIES[suffix] for suffix in suffixes if suffix in REMEDIES), f"use one of {endings()}")
+    return UserError(f"{path.name} is no data file: {known}.")
 
 
 def malformed(name: str, line: int, reason: str) -> UserError:
