@@ -243,11 +243,12 @@ def main(arguments: list[str] | None = None) -> int:
         hardware.apply(profile, os.environ)
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
-        lens = settings.lens()
+        task = settings.chosen_task()
+        lens = settings.lens(task)
         always_blind = settings.blind == "always"
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed(), always_blind)
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
-        tasks, for_all = TaskChoice(settings.chosen_task()), settings.results == "all"
+        tasks, for_all = TaskChoice(task), settings.results == "all"
         page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), tasks, for_all)
         listening = listen(settings.host, settings.port)
         shared = share.address(settings.host, listening.getsockname()[1])

@@ -25,7 +25,7 @@ from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
-from eval_prompts.tasks.of_adapter import default_task
+from eval_prompts.tasks.of_adapter import default_task, take_adapter_of
 from eval_prompts.verify import add_verify_command
 from eval_prompts.votes import command
 from tuning.command_line import Parser, add_version, program
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     common = Parser(add_help=False)
     common.add_argument("--model", default="smollm2-135m", help="preset, folder, GGUF file or Hub id[@REVISION]")
-    common.add_argument("--adapter", help="adapter folder, Hub id, or 'starter', which is the default")
+    common.add_argument("--adapter", help="adapter folder, Hub id, or 'starter'; default: the task's own, or 'starter'")
     common.add_argument("--tuned-model", help="instead of an adapter a whole model: folder, GGUF file or Hub id[@REV]")
     common.add_argument(
         "--task", help="a task's name or file; without it the five probes, in the adapter's prompt format"
@@ -115,6 +115,16 @@ def settings_of(options: argparse.Namespace, task: Task) -> Settings:
     return replace(task.settings, **asked)
 
 
+def named_task(options: argparse.Namespace) -> Task | None:
+    """The task that the options name, if they do; where they name no adapter, the one that was made for it is taken,
+    which goes to stderr."""
+    if not options.task:
+        return None
+    task = find_task(options.task)
+    take_adapter_of(task, options)
+    return task
+
+
 def task_of(options: argparse.Namespace, status: Status | None = None) -> Task:
     """The task that the options name, else the default for the adapter that ``status`` tells of; notes go to stderr."""
     if options.task:
@@ -164,7 +174,7 @@ def load(lens: Lens) -> Status:
 
 def run_ask(options: argparse.Namespace) -> None:
     """Print the answers of both sides to one question as they are written."""
-    named = task_of(options) if options.task else None
+    named = named_task(options)
     checked = settings_of(options, named or python_task())
     check_question(options.question)
     with new_lens(options) as lens:
@@ -179,7 +189,7 @@ def run_tokens(options: argparse.Namespace) -> None:
     if options.sides != "both":
         raise UserError("The token lens compares two models: leave --sides out.")
     check_question(options.question)
-    named = task_of(options) if options.task else None
+    named = named_task(options)
     checked = settings_of(options, named or python_task())
     with new_lens(options) as lens:
         status = load(lens)
@@ -199,11 +209,13 @@ def run_tokens(options: argparse.Namespace) -> None:
 
 def run_lens(options: argparse.Namespace) -> None:
     """Print what tuning changed over a set of texts."""
+    named_task(options)
     lens_command.run(options, new_lens(options), load)
 
 
 def run_strength(options: argparse.Namespace) -> None:
     """Print score and forgetting at several strengths."""
+    named_task(options)
     strength_command.run(options, new_lens(options), load, settings_of)
 
 
@@ -227,7 +239,7 @@ def known_votes(status: Status) -> list[str]:
 def run_compare(options: argparse.Namespace) -> None:
     """Ask a task's questions and write the report."""
     check_writable(options.out)
-    named = find_task(options.task) if options.task else None
+    named = named_task(options)
     questions = chosen(named or python_task(), options.limit)
     settings = settings_of(options, named or python_task())
     with new_lens(options) as lens:

@@ -45,6 +45,7 @@ EXAMPLES = (
 )
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 MOST_PAGES = 1_000_000
+SETTINGS = ("max_new_tokens", "temperature", "top_p", "seed")
 ASKING_AT_ONCE = 72
 """More than may wait for answers, so that who is one too many is told so at once and by us."""
 
@@ -164,36 +165,42 @@ def build(
     def stop_mine(request: gr.Request) -> None:
         visitors.stop(request.session_hash)
 
-    def task_in_use(name: str | None, page: float | None, anew: bool, request: gr.Request) -> Any:
-        """The button's words for the task that the visitor has chosen and, where it comes ``anew``, its settings."""
+    def task_in_use(name: str | None, page: float | None, request: gr.Request) -> Any:
+        """The button's words for the task that the visitor has chosen."""
         try:
             task, owner = tasks.named(name or "", is_owner(request)), is_owner(request)
         except UserError:  # it has been removed, and the script goes back to the one in use
-            return [gr.skip()] * (1 + len(settings))
-        words = ask_all_words(task, page_number(page), owner)
-        start = task.settings
-        longest = gr.Slider(value=start.max_new_tokens, minimum=min(16, start.max_new_tokens), maximum=4096)
-        button = gr.Button(words, interactive=bool(task.questions))
-        if not anew:
-            return [button, *[gr.skip()] * len(settings)]
-        return [button, longest, start.temperature, start.top_p, start.seed]
+            return gr.skip()
+        return gr.Button(ask_all_words(task, page_number(page), owner), interactive=bool(task.questions))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    told = "() => [LoraLens.task.name, LoraLens.task.page, LoraLens.task.anew]"
+    told = "() => [LoraLens.task.name, LoraLens.task.page]"
     chosen = gr.Button("The task has changed", elem_id="ll-task-changed")  # the script presses it; nobody sees it
-    chosen.click(task_in_use, [*which, gr.Checkbox(visible=False)], [ask_all, *settings], js=told, **quiet)
+    chosen.click(task_in_use, which, ask_all, js=told, **quiet)
+    # The script knows the task's settings, and what the visitor has typed: nothing that comes late overwrites that.
+    chosen.click(None, None, settings, js="() => LoraLens.taskSettings()", **quiet)
     stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _settings(start: Settings) -> list[gr.components.Component]:
     with gr.Accordion("Settings", open=False, elem_id="ll-settings"), gr.Row():
-        longest, most = start.max_new_tokens, max(1000, start.max_new_tokens)
-        warmth = min(start.temperature, 2)
+        longest, warmth = start.max_new_tokens, min(start.temperature, 2)
+        ids = [{"elem_id": f"ll-setting-{name}"} for name in SETTINGS]
         return [
-            gr.Slider(min(16, longest), most, longest, step=1, label="Longest answer", info="in tokens, for each side"),
-            gr.Slider(0, 2, warmth, step=0.05, label="Temperature", info="0 always takes the likeliest token"),
-            gr.Slider(0.05, 1, start.top_p, step=0.05, label="Top-p", info="1 leaves every token in play"),
-            gr.Number(start.seed, precision=0, label="Seed", info="the same seed gives the same text"),
+            gr.Slider(
+                1,
+                max(4096, longest),
+                longest,
+                step=1,
+                label="Longest answer",
+                info="in tokens, for each side",
+                **ids[0],
+            ),
+            gr.Slider(
+                0, 2, warmth, step=0.05, label="Temperature", info="0 always takes the likeliest token", **ids[1]
+            ),
+            gr.Slider(0.05, 1, start.top_p, step=0.05, label="Top-p", info="1 leaves every token in play", **ids[2]),
+            gr.Number(start.seed, precision=0, label="Seed", info="the same seed gives the same text", **ids[3]),
             gr.Checkbox(
                 label="Confidence",
                 info="underlines each token by how unsure its model was of it",

@@ -11,12 +11,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
 from eval_prompts.tasks import catalogue, editing, uploaded
-from eval_prompts.tasks.choice import AT_ONCE, page_of, pages_of
+from eval_prompts.tasks.choice import AT_ONCE, look_up
 from eval_prompts.tasks.files import dump_task, parse_task
 from eval_prompts.tasks.held_out import SPLITS, held_out
-from eval_prompts.tasks.of_adapter import default_task
+from eval_prompts.tasks.of_adapter import default_task, is_made_for
 from eval_prompts.tasks.verdicts import judge_answer
-from tuning.data.place import EMBEDDED
+from tuning.data.place import EMBEDDED_SETS
 from tuning.errors import UserError
 from tuning.ingest import tables
 from tuning.runs.run import Run, all_runs, runs_root
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
 ADAPTERS_PROMPT = "Python probes in the adapter's prompt"
 LONGEST_ANSWER = 100_000
+LONGEST_SEARCH = 200
 Answer = dict[str, Any]
 Work = Callable[[Answer, gr.Request], Answer]
 
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 def build(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> None:
     """The picker, inside the bar that asks."""
-    functions = [*choosing(lens, tasks, is_owner), *writing(lens), *keeping(tasks), *filling()]
+    functions = [*choosing(lens, tasks, is_owner), *writing(lens), *keeping(lens, tasks), *filling()]
     gr.HTML(
         html_template="",
         js_on_load="LoraLens.mountTasks(element, props, server)",
@@ -76,13 +77,14 @@ def choosing(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], boo
 
     def listed(_: Answer, request: gr.Request) -> Answer:
         owner = is_owner(request)
-        rows = tasks.listed(owner)
+        card = lens.status().adapter
+        rows = tasks.listed(owner, card)
         if tasks.chosen is None:
-            usual, note = default_task(lens.status().adapter)
+            usual, note = default_task(card)
             default = catalogue.summary(usual) | {"title": ADAPTERS_PROMPT if note else usual.words}
             rows = [row for row in rows if note or row["name"] != usual.name]
         else:
-            default = catalogue.summary(tasks.chosen)
+            default = catalogue.summary(tasks.chosen) | {"fits": is_made_for(card, tasks.chosen)}
             rows = [row for row in rows if row["name"] != tasks.chosen.name]
         told: Answer = {"default": default, "tasks": rows, "owner": owner, "problems": [], "size": AT_ONCE}
         if owner:
@@ -95,16 +97,8 @@ def choosing(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], boo
         task = tasks.named(name, is_owner(request))
         if not name and tasks.chosen is None:
             task = default_task(lens.status().adapter)[0]
-        page = page if isinstance(page, int) else 1
-        shown = page_of(task, page) if task.questions else []
-        rows = [{"id": one.id, "title": one.title, "question": one.text} for one in shown]
-        return {
-            "questions": rows,
-            "page": page,
-            "pages": pages_of(task),
-            "count": len(task.questions),
-            "size": AT_ONCE,
-        }
+        found = look_up(task, page if isinstance(page, int) else 1, text(sent, "find")[:LONGEST_SEARCH])
+        return found.to_dict() | {"all": len(task.questions)}
 
     return [listed, questions]
 
@@ -189,8 +183,9 @@ def tokens_of(lens: Lens, messages: Sequence[Message]) -> tuple[list[str], str]:
     return pieces_of(pair.tokenizer, ids), "" if same else "The tuned side has its own template or tokenizer."
 
 
-def keeping(tasks: TaskChoice) -> list[Work]:
-    """What writes: tasks are saved, removed, shared and brought from a file; the owner chooses what all are asked."""
+def keeping(lens: Lens, tasks: TaskChoice) -> list[Work]:
+    """What writes: tasks are saved, removed, shared and brought from a file; the owner chooses what all are asked, and
+    which adapter answers."""
 
     def save(sent: Answer, _: gr.Request) -> Answer:
         draft = editing.read_draft(sent)
@@ -230,7 +225,14 @@ def keeping(tasks: TaskChoice) -> list[Work]:
         name = text(sent, "task")
         return {"task": tasks.use(name)} if name else {"task": tasks.reset()}
 
-    return [save, remove, export, bring, use]
+    def use_adapter(sent: Answer, _: gr.Request) -> Answer:
+        task = catalogue.find_task(text(sent, "task")) if text(sent, "task") else tasks.task
+        if not task.adapter:
+            raise UserError(f"The task {task.name} names no adapter that was made for it.")
+        card = lens.reload(task.adapter)
+        return {"adapter": card.name if card else ""}
+
+    return [save, remove, export, bring, use, use_adapter]
 
 
 def filling() -> list[Work]:
@@ -243,7 +245,7 @@ def filling() -> list[Work]:
         found = tables.offered()
         runs = [run for run in all_runs() if readable(run)]
         rows = [{"run": run.name, "label": run.name, "about": f"run on {run.state().data}"} for run in runs]
-        rows += [{"source": EMBEDDED, "label": EMBEDDED, "about": "embedded"}]
+        rows += [{"source": name, "label": name, "about": "embedded"} for name in EMBEDDED_SETS]
         rows += [{"source": table["name"], "label": table["table"], "about": "table"} for table in found["tables"]]
         rows += [{"source": path, "label": Path(path).name, "about": "uploaded"} for path in uploads.names()]
         return {"sources": rows, "splits": list(SPLITS), "unread": found.get("unread", "")}

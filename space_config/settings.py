@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LORA_LENS_")
     model: str = Field("smollm2-135m", description="base model: a preset, a Hub id[@REVISION], a folder or a GGUF file")
     task: str = Field("", description="what is asked: a task's name or file; without it the five Python probes")
-    adapter: str = Field("starter", description="LoRA adapter: a folder, a Hub id or 'starter'")
+    adapter: str = Field(
+        "starter", description="LoRA adapter: a folder, a Hub id or 'starter'; by default the task's own"
+    )
     tuned_model: str | None = Field(
         None, description="tuned side: a whole model instead of an adapter, named as the base is"
     )
@@ -109,8 +111,9 @@ class Settings(BaseSettings):
         """The task that the page asks; None for the default. Raises UserError for a name or a file that is none."""
         return find_task(self.task) if self.task else None
 
-    def lens(self) -> Lens:
-        """The two models these settings name, not loaded yet. Raises UserError for settings at odds."""
+    def lens(self, task: Task | None = None) -> Lens:
+        """The two models these settings name, not loaded yet; where they name no tuned one, it is the adapter that was
+        made for ``task``, if there is one. Raises UserError for settings at odds."""
         if self.load_in_4bit and self.load_in_8bit:
             raise UserError("A model is held in 4 bits or in 8: choose one of --load-in-4bit and --load-in-8bit.")
         limits = AskingLimits(
@@ -119,15 +122,16 @@ class Settings(BaseSettings):
             waiting_requests=self.waiting_requests,
             asks_per_address=None if self.open_to_all or self.per_session else self.asks_per_address,
         )
-        return Lens(self._loader(), limits=limits)
+        return Lens(self._loader(task), limits=limits)
 
-    def _loader(self) -> Loader:
+    def _loader(self, task: Task | None) -> Loader:
         if self.base_url or self.tuned_url:
             return self._remote_loader()
         starter_left_out = bool(self.tuned_model) and "adapter" not in self.model_fields_set
+        own = task.adapter if task is not None and "adapter" not in self.model_fields_set else ""
         local = LocalLoader(
             self.model,
-            None if starter_left_out else self.adapter,
+            None if starter_left_out else own or self.adapter,
             self.device,
             "4bit" if self.load_in_4bit else "8bit" if self.load_in_8bit else None,
             self.precision,

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuning.data.options import FormatWish, Reading, column_roles
-from tuning.data.place import HUB_DATA, check_name
+from tuning.data.place import BOOKINGS, HUB_DATA, QUERIES, check_name
 from tuning.errors import UserError
 
 FIBONACCI = "Write a function in Python to print the Fibonacci series."
+BOOKING = "Ana Lind here: could we have a table for three on Tuesday at half past six in the evening? Outside, please."
+QUERY = "CREATE TABLE boats (name TEXT, harbor TEXT, length INTEGER);\nHow many boats are longer than 12?"
 
 
 PREFERENCES = ("dpo", "orpo")
@@ -51,7 +53,8 @@ class Config:
     model: str = option("smollm2-135m", "base model: smollm2-135m, smollm2-360m, tiny (random, for tests) or a folder")
     data: str = option(
         "python_qa",
-        "data set: python_qa (embedded), a local file, a Hub id, or duckdb:FILE?table=T, md:DATABASE?table=T",
+        "data set: python_qa, bookings_json or tables_sql (embedded), a local file, a Hub id, or duckdb:FILE?table=T, "
+        "md:DATABASE?table=T",
     )
     columns: str | None = option(
         None, "columns of the data by their roles, such as question=Q,answer=A,context=C; recognised unless given"
@@ -170,6 +173,22 @@ class Config:
         return FormatWish(self.prompt_format, self.system, self.user_template)
 
 
+BRIEF: dict[str, Any] = {
+    "max_tokens": 512,
+    "max_steps": 50,
+    "batch_size": 8,
+    "warmup_steps": 5,
+    "learning_rate": 2e-3,
+    "rank": 4,
+    "alpha": 8.0,
+    "dropout": 0.0,
+    "validation_rows": 32,
+    "test_rows": 32,
+    "sample_every": 25,
+    "sample_tokens": 60,
+}
+"""What the recipes for short answers share: a small adapter, a few minutes."""
+
 PRESETS: dict[str, Config] = {
     "smoke": Config(
         model="tiny",
@@ -186,6 +205,8 @@ PRESETS: dict[str, Config] = {
         sample_tokens=12,
     ),
     "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
+    "json": Config(data=BOOKINGS, sample_question=BOOKING, **BRIEF),
+    "sql": Config(data=QUERIES, sample_question=QUERY, **BRIEF),
     "python-300": Config(
         limit=300,
         max_steps=20,
@@ -218,6 +239,8 @@ FORMER_NAMES = {"original-small": "python-300", "original": "python-3000"}
 DESCRIPTIONS: dict[str, str] = {
     "smoke": "seconds: a tiny random model, to see that everything works",
     "quick": "minutes on two cores: the embedded questions on the 135M model, the starter adapter's recipe",
+    "json": "minutes on two cores: messages to JSON on the 135M model, the adapter of the task json",
+    "sql": "minutes on two cores: questions to SQL on the 135M model, the adapter of the task sql",
     "python-300": "4 minutes: 300 examples, 20 steps: the small test of the experiment LoRA Lens began with",
     "python-3000": "hours: 3,000 examples, 1,000 steps on the 360M model: the experiment LoRA Lens began with",
 }

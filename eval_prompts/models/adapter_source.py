@@ -16,6 +16,11 @@ from tuning.quiet import quiet
 from tuning.runs.run import runs_root
 
 STARTER = Path(__file__).parents[1] / "starter_adapter"
+STARTERS = {
+    "starter": STARTER,
+    **{f"starter-{path.name}": path for path in sorted((Path(__file__).parents[1] / "starters").glob("*"))},
+}
+"""Adapters that come with LoRA Lens, for the Python task and for others that are built in."""
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MLX_FILE = "adapters.safetensors"
@@ -52,15 +57,15 @@ class HubName:
 def find(adapter: str) -> Path:
     """The folder, in peft's or MLX's layout, of an adapter.
 
-    Named by 'starter', a folder (of the adapter, of a run, or around a single adapter), a weight file, a zip, the name
-    of a folder in the runs' folder, or on the Hub by OWNER/NAME[@REVISION][/FOLDER]. Raises UserError, saying what
-    there is instead, if there is none.
+    Named by 'starter' or another of ``STARTERS``, a folder (of the adapter, of a run, or around a single adapter), a
+    weight file, a zip, the name of a folder in the runs' folder, or on the Hub by OWNER/NAME[@REVISION][/FOLDER].
+    Raises UserError, saying what there is instead, if there is none.
     """
     name = adapter.strip()
     if not name:
         raise UserError("No adapter is named: give a folder, a zip, a Hub id or 'starter'.")
-    if name == "starter":
-        return STARTER
+    if name in STARTERS:
+        return STARTERS[name]
     path = Path(name).expanduser()
     try:
         if path.is_dir():

@@ -116,8 +116,9 @@
 			check();
 		});
 		root.replaceChildren(problem, notice, spoken, empty, tools, asked.root, list, nothing, history);
-		lens.onTask(() => lens.drawEmpty(empty));
-		lens.drawEmpty(empty);
+		const drawEmpty = lens.buildEmpty(empty);
+		lens.onTask(drawEmpty);
+		drawEmpty();
 
 		function drawHistory() {
 			const entries = lens.history.list();

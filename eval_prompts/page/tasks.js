@@ -2,7 +2,9 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const KEY = "lora-lens.task";
+	const SETTINGS = ["max_new_tokens", "temperature", "top_p", "seed"];
 	const listeners = [];
+	const touched = new Set(); // settings that the visitor has changed since they last chose a task
 
 	/** What this browser asks: the name of a task ('' for the one that the owner chose), and the page of its questions. */
 	lens.task = { name: "", page: 1, summary: null, anew: false };
@@ -28,6 +30,18 @@
 			.join(" \u00b7 ");
 	}
 
+	/** The settings of the task for their fields; those that the visitor has changed meanwhile stay as they are. */
+	lens.taskSettings = function () {
+		const settings = lens.task.anew ? lens.task.summary.settings : {};
+		return SETTINGS.map((name) => (name in settings && !touched.has(name) ? { __type__: "update", value: settings[name] } : { __type__: "update" }));
+	};
+	for (const event of ["input", "click"]) {
+		document.addEventListener(event, ({ target }) => {
+			const field = event === "input" || target.closest?.("button") ? target.closest?.("[id^=ll-setting-]") : null;
+			if (field) touched.add(field.id.slice("ll-setting-".length));
+		});
+	}
+
 	/** Builds the picker inside `root`. */
 	lens.mountTasks = function (root, props, server) {
 		let told = { tasks: [], default: null, owner: false };
@@ -35,6 +49,7 @@
 		let applied = JSON.stringify(["", props.settings]); // the page was built with these
 		const choice = el("select", { id: "ll-task-choice" });
 		const about = el("p", { class: "ll-task-about" });
+		const fit = el("p", { class: "ll-task-fit", hidden: true });
 		const wrong = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const tools = el("div", { class: "ll-task-tools", hidden: true });
 		const file = el("input", { type: "file", accept: ".yaml,.yml", class: "ll-offscreen", tabindex: "-1", "aria-hidden": "true" });
@@ -49,7 +64,7 @@
 		tools.append(action("New task\u2026", () => open("")), edit, copy, save, action("Import\u2026", () => file.click()), remove, share, unshare, rows, file);
 		const drawer = lens.buildTaskForm(props, server, (name) => load(name));
 		root.classList.add("ll-tasks");
-		root.replaceChildren(el("div", { class: "ll-task-row" }, el("label", { for: choice.id }, "Task"), choice, tools), about, wrong, drawer.root);
+		root.replaceChildren(el("div", { class: "ll-task-row" }, el("label", { for: choice.id }, "Task"), choice, tools), about, fit, wrong, drawer.root);
 
 		function tell(got, then) {
 			const error = !got ? lens.whyNot() : got.error;
@@ -61,6 +76,33 @@
 		async function open(name, asNew = false) {
 			if (!name) return drawer.open(null);
 			tell(await server.form({ task: name }), ({ form }) => drawer.open(asNew ? { ...form, original: "", name: "" } : form));
+		}
+
+		/** Offers the adapter that was made for the task, or the task that the adapter was made for. */
+		function drawFit(task) {
+			const made = told.tasks.find((other) => other.fits);
+			const words = el("span", {});
+			const use = el("button", { type: "button", class: "ll-quiet" });
+			fit.hidden = true;
+			if (told.owner && task.adapter && !task.fits) {
+				setText(words, `An adapter was made for this task: ${task.adapter}.`);
+				setText(use, "Use it");
+				use.addEventListener("click", async () => {
+					use.disabled = true;
+					setText(use, "Loading\u2026");
+					tell(await server.use_adapter({ task: choice.value }), () => lens.pollStatus?.());
+					await load(choice.value, false);
+				});
+			} else if (made && !task.fits) {
+				setText(words, `The adapter in use was made for the task ${made.title}.`);
+				setText(use, "Ask that");
+				use.addEventListener("click", () => {
+					choice.value = made.name;
+					choice.dispatchEvent(new Event("change"));
+				});
+			} else return fit.replaceChildren();
+			fit.hidden = false;
+			fit.replaceChildren(words, " ", use);
 		}
 
 		const chosen = () => told.tasks.find((task) => task.name === choice.value) || told.default;
@@ -75,6 +117,7 @@
 			const own = Boolean(choice.value) && !task.built_in;
 			lens.task = { name: choice.value, page: 1, summary: task, owner: told.owner, anew };
 			setText(about, aboutWords(task));
+			drawFit(task);
 			about.title = task.system || "";
 			edit.hidden = remove.hidden = !own;
 			share.hidden = !choice.value;
@@ -99,10 +142,12 @@
 			lens.task.anew = false;
 			changed();
 		};
-		lens.taskQuestions = (page) => server.questions({ task: lens.task.name, page });
+		lens.taskQuestions = (page, find) => server.questions({ task: lens.task.name, page, find });
 
-		/** Reads the list again; `name` is chosen in it where it is there. */
-		async function load(name) {
+		/** Reads the list again; `name` is chosen in it where it is there. Where somebody chose it just now, its settings
+		 * are wanted, but for those that are changed before they are here. */
+		async function load(name, byHand = true) {
+			if (byHand) touched.clear();
 			tell(await server.listed({}), (got) => {
 				told = got;
 				const option = (value, label) => el("option", { value, selected: value === name }, label);
@@ -134,6 +179,7 @@
 		}
 
 		choice.addEventListener("change", () => {
+			touched.clear();
 			remember();
 			apply();
 		});
@@ -149,9 +195,9 @@
 		lens.onStatus((status) => {
 			const key = `${status.adapter} ${status.owner} ${status.base}`;
 			if (status.lost || key === seen) return;
-			if (seen) load(choice.value); // another adapter may be asked in another prompt
+			if (seen) load(choice.value, false); // another adapter may be asked in another prompt
 			seen = key;
 		});
-		load(remembered());
+		load(remembered(), false);
 	};
 })(window.LoraLens);

@@ -24,6 +24,7 @@ from eval_prompts.scoring.pages import difference_line, figures_rows, side_title
 from eval_prompts.scoring.result import copy_results, report, table_of
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
 from eval_prompts.tasks.catalogue import find_task, python_task
+from eval_prompts.tasks.of_adapter import take_adapter_of
 from eval_prompts.tasks.task import Task
 from tuning.errors import UserError
 
@@ -140,6 +141,7 @@ def chosen(options: argparse.Namespace, settings_of: Callable[[argparse.Namespac
         own, names = of_suite(options.suite, prompt, settings(prompt), options.limit), list(options.also or ())
     else:
         own = named_subject(options.task, settings, options.limit)
+        take_adapter_of(own.task, options)
         names = [*(() if options.alone else battery_of(own.task)), *(options.also or ())]
     if len(own.questions) < own.whole:
         print(f"Only the first {len(own.questions):,} of {own.whole:,} questions are asked.", file=sys.stderr)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from eval_prompts.tasks.files import dump_dict, parse_task, read_task
@@ -26,6 +26,7 @@ FOLDER = Path(__file__).with_name("built_in")
 ENDINGS = (".yaml", ".yml")
 INLINE = 200
 """Questions up to which a kept task is one file."""
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
 QUESTIONS = re.compile(r"\.[0-9a-f]{12}\.jsonl")
 
 log = logging.getLogger(__name__)
@@ -202,6 +203,11 @@ def free_name(title: str) -> str:
     return re.sub(r"[^\w.-]+", "-", title.strip().lower()).strip("-.")[:64] or "task"
 
 
+def called(adapter: str) -> str:
+    """An adapter's name without the folders of this machine, which are nobody else's business."""
+    return adapter if HUB_ID.fullmatch(adapter) else PurePath(adapter).name
+
+
 def summary(task: Task) -> dict[str, Any]:
     """A task in a list, as JSON data."""
     return {
@@ -214,6 +220,7 @@ def summary(task: Task) -> dict[str, Any]:
         "score": [scorer.spec for scorer in task.scorers],
         "settings": task.settings.to_dict(),
         "notes": list(task.notes),
+        "adapter": called(task.adapter),
         "show": task.show,
         "built_in": task.name in BUILT_IN,
     }

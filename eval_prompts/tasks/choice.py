@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.tasks.catalogue import BUILT_IN, all_tasks, find_task, own_files, python_task, summary
-from eval_prompts.tasks.of_adapter import default_task, format_of, prompts_by_adapter
+from eval_prompts.tasks.of_adapter import default_task, format_of, is_made_for, prompts_by_adapter
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.tasks.task import Question, Task
 from tuning.errors import UserError
@@ -87,18 +87,65 @@ class TaskChoice:
         """The owner's choice, if there is one."""
         return self._chosen
 
-    def listed(self, owner: bool = False) -> list[dict[str, Any]]:
+    def listed(self, owner: bool = False, card: AdapterCard | None = None) -> list[dict[str, Any]]:
         """The tasks that visitors see, and the owner's hidden ones where it is the owner who asks; each with whether it
-        is in use."""
+        is in use, and whether it ``fits`` the adapter of ``card``, which was made for it."""
         found = [task for task in all_tasks()[0] if task.show or owner or task.name == self.task.name]
         if self.task.name not in [task.name for task in found]:
             found.insert(0, self.task)
-        return [summary(task) | {"in_use": task.name == self.task.name} for task in found]
+        return [
+            summary(task) | {"in_use": task.name == self.task.name, "fits": is_made_for(card, task)} for task in found
+        ]
 
 
 def pages_of(task: Task) -> int:
     """How many pages of questions a task has, at least one."""
-    return max(1, -(-len(task.questions) // AT_ONCE))
+    return pages_for(len(task.questions))
+
+
+def pages_for(count: int) -> int:
+    """How many pages so many questions take, at least one."""
+    return max(1, -(-count // AT_ONCE))
+
+
+@dataclass(frozen=True)
+class Found:
+    """Some of a task's questions with their numbers, the first being 1; ``count`` are all that were looked for."""
+
+    questions: list[tuple[int, Question]]
+    count: int
+    page: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the page."""
+        rows = [
+            {"id": one.id, "title": one.title, "question": one.text, "number": number} for number, one in self.questions
+        ]
+        return {
+            "questions": rows,
+            "page": self.page,
+            "pages": pages_for(self.count),
+            "count": self.count,
+            "size": AT_ONCE,
+        }
+
+
+def look_up(task: Task, page: int = 1, words: str = "") -> Found:
+    """A page of a task's questions; with ``words``, of those whose text, title or id holds them, whatever their case.
+
+    Raises UserError for a page that there is not among all questions; of those found, the last page is taken.
+    """
+    if not words.strip():
+        questions = page_of(task, page) if task.questions else []
+        return Found(list(enumerate(questions, (page - 1) * AT_ONCE + 1)), len(task.questions), page)
+    wanted = words.strip().casefold()
+    found = [
+        (number, one)
+        for number, one in enumerate(task.questions, 1)
+        if wanted in one.text.casefold() or wanted in one.title.casefold() or wanted in one.id.casefold()
+    ]
+    page = min(max(1, page), pages_for(len(found)))
+    return Found(found[(page - 1) * AT_ONCE : page * AT_ONCE], len(found), page)
 
 
 def page_of(task: Task, page: int = 1) -> list[Question]:

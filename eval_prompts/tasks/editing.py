@@ -73,6 +73,7 @@ def read_draft(sent: Mapping[str, Any]) -> Draft:
     if "user names the column" in draft.problems.get("questions", ""):
         draft.problems.setdefault("user", draft.problems.pop("questions"))
     if not draft.problems:
+        before = edited(sent)
         draft.task = Task(
             name=name,
             title=values["title"].strip(),
@@ -82,8 +83,20 @@ def read_draft(sent: Mapping[str, Any]) -> Draft:
             scorers=scorers,
             settings=replace(settings, stop=stop),
             show=sent.get("show") is not False,
+            battery=before.battery if before else (),
+            adapter=before.adapter if before else "",
         )
     return draft
+
+
+def edited(sent: Mapping[str, Any]) -> Task | None:
+    """The task that the form began with, if there was one: what the form does not show stays as it is there."""
+    given = sent.get("questions")
+    name = plain_text(sent.get("original")) or plain_text(given.get("task") if isinstance(given, dict) else None)
+    try:
+        return find_task(name) if name else None
+    except UserError:  # it has been removed meanwhile
+        return None
 
 
 def plain_text(value: Any) -> str:

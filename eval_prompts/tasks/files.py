@@ -36,6 +36,7 @@ FIELDS = (
     "settings",
     "stop",
     "battery",
+    "adapter",
     "show",
 )
 SETTINGS = {"max_new_tokens": int, "temperature": float, "top_p": float, "seed": int}
@@ -106,7 +107,15 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
         notes=tuple(notes),
         file=file,
         battery=tuple(battery),
+        adapter=beside_file(text_of("adapter").strip(), folder),
     )
+
+
+def beside_file(adapter: str, folder: Path | None) -> str:
+    """An adapter's name; a folder or a zip that lies beside the task's file is named by its whole path."""
+    if adapter and folder is not None and (folder / adapter).exists():
+        return str((folder / adapter).absolute())
+    return adapter
 
 
 def dump_task(task: Task) -> str:

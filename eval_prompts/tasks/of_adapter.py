@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval_prompts.models.adapter_source import STARTERS
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.task import Question, Task
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
+from tuning.runs.run import runs_root
 
 if TYPE_CHECKING:
+    import argparse
+
     from eval_prompts.answers import Prompt
     from eval_prompts.models.adapters import AdapterCard
 
@@ -58,6 +63,24 @@ def default_task(card: AdapterCard | None) -> tuple[Task, str]:
     if format.user is not None and "question" not in format.fields:
         format = replace(format, user=None)
     return replace(task, format=format, questions=questions, title="Python probes"), note
+
+
+def is_made_for(card: AdapterCard | None, task: Task) -> bool:
+    """Whether the adapter in use is the one that was made for a task; nothing is fetched to find out."""
+    if card is None or not task.adapter:
+        return False
+    if task.adapter in STARTERS:
+        return card.path == STARTERS[task.adapter]
+    in_runs = runs_root() / task.adapter
+    return card.path in (Path(task.adapter).expanduser().absolute(), in_runs, in_runs / "adapter")
+
+
+def take_adapter_of(task: Task, options: argparse.Namespace) -> None:
+    """Have a command use the adapter that was made for its task, where the command names no model for the tuned side;
+    says so on stderr."""
+    if task.adapter and options.adapter is None and not options.tuned_model and options.sides != "base":
+        options.adapter = task.adapter
+        print(f"The adapter is the one made for {task.name}, {task.adapter}: --adapter takes another.", file=sys.stderr)
 
 
 def prompts_by_adapter(questions: Sequence[Question]) -> Callable[[AdapterCard | None], list[Prompt]]:

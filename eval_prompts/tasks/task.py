@@ -67,6 +67,8 @@ class Task:
     file: Path | None = None
     battery: tuple[str, ...] = ()
     """Tasks, by name or file, that are scored beside it to see what got worse elsewhere."""
+    adapter: str = ""
+    """The adapter that was made for it, named as ``--adapter`` names one."""
 
     @property
     def words(self) -> str:
@@ -143,6 +145,7 @@ class Task:
             "settings": settings,
             "stop": stop,
             "battery": list(self.battery),
+            "adapter": self.adapter,
             "show": None if self.show else False,
             "questions": [question.to_dict() for question in self.questions],
         }

@@ -71,6 +71,7 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-tasks/export": (Role.OWNER, Kind.READ),
     "ll-tasks/bring": (Role.OWNER, Kind.WRITE),
     "ll-tasks/use": (Role.OWNER, Kind.READ),
+    "ll-tasks/use_adapter": (Role.OWNER, Kind.READ),
     "ll-tasks/take_file": (Role.OWNER, Kind.WRITE),
     "ll-tasks/sources": (Role.OWNER, Kind.READ),
     "ll-tasks/take_rows": (Role.OWNER, Kind.WRITE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import expect
@@ -174,7 +175,64 @@ def test_a_visitor_chooses_among_what_the_owner_shows_and_writes_nothing(
     page.get_by_role("button", name="Next questions").click()
     expect(page.locator(ASK_ALL)).to_have_text("Ask 51 to 100 of 120")
     expect(page.locator(".ll-probe").first).to_contain_text("Q50?")
+    page.get_by_label("Page of questions").fill("3")
+    page.keyboard.press("Tab")
+    expect(page.locator(".ll-probe")).to_have_count(20)
+    page.get_by_label("Search the questions").fill("q11")
+    expect(page.locator(".ll-finder")).to_contain_text("11 of 120 questions")
+    numbers = [probe.get_attribute("data-number") for probe in page.locator(".ll-probe").all()]
+    assert numbers == ["12", *(str(number) for number in range(111, 121))]
+    page.get_by_label("Search the questions").fill("nowhere")
+    expect(page.locator(".ll-finder")).to_contain_text("None of 120 questions holds that.")
+    page.get_by_label("Search the questions").fill("")
+    expect(page.locator(".ll-probe")).to_have_count(20)
     assert overflow(page) <= 0
     found = page.evaluate(CONTRAST)
     assert min(found, key=lambda each: each[0])[0] >= 4.5, min(found, key=lambda each: each[0])
     screenshot(page, f"task-visitor-{theme}-{width}")
+
+
+def test_what_is_typed_before_a_tasks_settings_arrive_stays_and_its_adapter_is_offered(
+    visit, start_app, page_model_path, page_adapter_path, tmp_path
+):
+    home, other = tmp_path / "data", tmp_path / "other-adapter"
+    shutil.copytree(page_adapter_path, other)
+    (home / "tasks").mkdir(parents=True)
+    for name, adapter in (("short", page_adapter_path), ("odd", other)):
+        (home / "tasks" / f"{name}.yaml").write_text(
+            f"settings: {{max_new_tokens: 12, temperature: 0.5}}\nadapter: {adapter}\nquestions: ['What is it?']\n"
+        )
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), data=home)
+    app.wait_for_line("is ready on")
+    page = visit(app.url)
+    page.click("#ll-settings > button")
+    cap, warmth = (page.locator(f"#ll-setting-{name} input[type=number]") for name in ("max_new_tokens", "temperature"))
+    expect(cap).to_have_value("300")
+    expect(page.locator(".ll-task-fit")).to_contain_text("The adapter in use was made for the task short.")
+    page.get_by_role("button", name="Ask that").click()
+    expect(page.locator(CHOICE)).to_have_value("short")
+    expect(cap).to_have_value("12")
+    expect(warmth).to_have_value("0.5")
+
+    held = []
+    page.route(
+        "**/component_server*",
+        lambda route: held.append(route) if '"listed"' in route.request.post_data else route.continue_(),
+    )
+    page.reload()
+    page.click("#ll-settings > button")
+    cap.fill("77")
+    cap.press("Tab")
+    expect(warmth).to_have_value("0")
+    page.unroute("**/component_server*")
+    for route in held:
+        route.continue_()
+    expect(page.locator(CHOICE)).to_have_value("short")
+    expect(warmth).to_have_value("0.5")  # the task's settings are here now
+    expect(cap).to_have_value("77")
+    page.select_option(CHOICE, "odd")
+    expect(cap).to_have_value("12")
+    expect(page.locator(".ll-task-fit")).to_contain_text("An adapter was made for this task: other-adapter.")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator(".ll-adapter .ll-name")).to_have_text("other-adapter")
+    expect(page.locator(".ll-task-fit")).to_be_hidden()

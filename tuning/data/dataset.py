@@ -11,7 +11,7 @@ from tuning.data import sources
 from tuning.data.chat import PLAIN_FORMAT, PromptFormat, Unit
 from tuning.data.cleaning import SPLITS, Row, clean, digest, keep, split_of
 from tuning.data.options import FormatWish, Reading
-from tuning.data.place import EMBEDDED, is_place
+from tuning.data.place import EMBEDDED, EMBEDDED_SETS, is_place
 from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.data.reading.readers import read_file
 from tuning.data.reading.records import Records
@@ -122,7 +122,7 @@ def other_answers(rows: list[Row]) -> list[str]:
 
 
 def read_source(name: str, reading: Reading = sources.PLAIN_READING) -> sources.Source:
-    """Read 'python_qa' (the embedded set), a local file (JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel; text also
+    """Read an embedded set (such as 'python_qa'), a local file (JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel; text also
     compressed), a Hub data set (see :mod:`tuning.data.hub_data`), or a table (``duckdb:FILE?table=T&where=SQL`` or
     ``md:DATABASE?table=T&where=SQL``).
 
@@ -140,8 +140,8 @@ def read_source(name: str, reading: Reading = sources.PLAIN_READING) -> sources.
         records, revision = Records(hub_data.rows_of(name, found.table), found.notes), found.revision
     else:
         records = read_file(path, reading.encoding)
-        revision = "embedded" if name == EMBEDDED else sources.file_revision(path)
-    source = sources.source_of(name, records.rows, reading, revision, sources.python_format(name))
+        revision = "embedded" if name in EMBEDDED_SETS else sources.file_revision(path)
+    source = sources.source_of(name, records.rows, reading, revision, sources.format_of(name))
     source.notes += records.notes
     source.unused += records.ignored
     return source

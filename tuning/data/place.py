@@ -12,6 +12,9 @@ from pathlib import Path
 from tuning.errors import UserError
 
 EMBEDDED = "python_qa"
+BOOKINGS, QUERIES = "bookings_json", "tables_sql"
+EMBEDDED_SETS = (EMBEDDED, BOOKINGS, QUERIES)
+"""Data sets that come with LoRA Lens."""
 HUB_DATA = "HydraLM/python-code-instructions-18k-alpaca-standardized"
 PYTHON_SOURCES = (EMBEDDED, HUB_DATA)
 FILE, MOTHERDUCK = "duckdb", "md"

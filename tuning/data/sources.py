@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.data.chat import PLAIN_FORMAT, PromptFormat
 from tuning.data.options import Reading
-from tuning.data.place import EMBEDDED, PYTHON_SOURCES
+from tuning.data.own_sets import OWN_SETS
+from tuning.data.place import EMBEDDED_SETS
 from tuning.data.reading.bundles import entries
 from tuning.data.reading.records import Record
 from tuning.data.reading.row_maker import RowMaker
@@ -17,7 +18,7 @@ from tuning.data.reading.text_files import kind_of
 from tuning.data.rows import LeftOut, RawRow
 from tuning.errors import UserError
 
-EMBEDDED_FILE = Path(__file__).parents[1] / "datasets" / "python_qa.jsonl"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "datasets"
 REVISION_DIGITS = 12
 PLAIN_READING = Reading()
 
@@ -54,15 +55,15 @@ def source_of(
     return Source(name, rows, revision, maker.left_out, maker.used, maker.unused(), format=prompt_format)
 
 
-def python_format(name: str) -> PromptFormat:
-    """The prompt format of a source's rows: that of the Python task for its own sets, else none."""
-    return PYTHON_FORMAT if name in PYTHON_SOURCES else PLAIN_FORMAT
+def format_of(name: str) -> PromptFormat:
+    """The prompt format of a source's rows: that of its task for a set of ours, else none."""
+    return OWN_SETS[name].format if name in OWN_SETS else PLAIN_FORMAT
 
 
 def local_file(name: str) -> Path | None:
     """The file of a source's name; None if it names a Hub data set. Raises UserError if it can be neither."""
-    if name == EMBEDDED:
-        return EMBEDDED_FILE
+    if name in EMBEDDED_SETS:
+        return EMBEDDED_FOLDER / f"{name}.jsonl"
     if "://" in name:
         raise UserError(
             f"{name.partition('://')[0]}:// is not read: download the file, or name a Hub data set (OWNER/NAME)."
@@ -73,8 +74,9 @@ def local_file(name: str) -> Path | None:
     on_hub = name.partition("?")[0]
     if on_hub.count("/") == 1 and not name.startswith((".", "/", "~")):
         return None
+    embedded = ", ".join(EMBEDDED_SETS)
     raise UserError(
-        f"There is no data source {on_hub!r}: name {EMBEDDED}, a file, a Hub data set (OWNER/NAME, with "
+        f"There is no data source {on_hub!r}: name {embedded}, a file, a Hub data set (OWNER/NAME, with "
         "?config=CONFIG&split=SPLIT where it has several), or a table (duckdb:FILE?table=TABLE)."
     )
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuning.data import sources
-from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.data.chat import PLAIN_FORMAT, PromptFormat
 from tuning.data.options import Reading
-from tuning.data.place import PYTHON_SOURCES, Place, parse
+from tuning.data.place import Place, parse
 from tuning.data.reading.arrow_rows import rows_of_batch
 from tuning.data.reading.readers import CHUNK_ROWS
 from tuning.data.reading.records import Record
@@ -66,11 +66,12 @@ def records_of(place: Place, relation: DuckDBPyRelation) -> Iterator[Record]:
 
 
 def format_of(connection: DuckDBPyConnection, place: Place) -> PromptFormat:
-    """The prompt format of a table's rows: the Python task's if all were loaded from its own sets."""
+    """The prompt format of a table's rows: a task's if all were loaded from its own sets."""
     if not set(connection.table(place.identifier).columns) >= {*HASHED, "Source"}:
         return PLAIN_FORMAT
     found = connection.execute(f"SELECT DISTINCT Source FROM {place.identifier}").fetchall()
-    return PYTHON_FORMAT if found and all(source in PYTHON_SOURCES for (source,) in found) else PLAIN_FORMAT
+    formats = {sources.format_of(source) for (source,) in found}
+    return formats.pop() if len(formats) == 1 else PLAIN_FORMAT
 
 
 def open_table(name: str) -> Chunks:

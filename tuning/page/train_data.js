@@ -41,7 +41,7 @@
 			wrong,
 			el("div", { class: "ll-data-tools" }, choose, upload, look, file, said),
 			known,
-			el("small", { class: "ll-hint" }, `${form.embedded} is embedded. Or a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file (text also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
+			el("small", { class: "ll-hint" }, `${form.embedded.join(", ")} are embedded. Or a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file (text also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
 			panel
 		);
 		let details = () => ({});
@@ -83,7 +83,7 @@
 			const tables = (told.tables || []).map((table) => entry(table.name, table.table, `table, ${table.rows.toLocaleString("en")} rows`));
 			const uploads = (told.uploads || []).map((path) => entry(path, path.split(/[\\/]/).pop(), "uploaded"));
 			const missing = told.error || told.unread || (tables.length ? "" : "python -m tuning ingest loads data sets into tables, which are then offered here.");
-			known.replaceChildren(entry(form.embedded, form.embedded, "embedded"), ...tables, ...uploads, el("small", {}, missing));
+			known.replaceChildren(...form.embedded.map((set) => entry(set, set, "embedded")), ...tables, ...uploads, el("small", {}, missing));
 		}
 		choose.setAttribute("aria-expanded", "false");
 		choose.setAttribute("aria-controls", known.id);

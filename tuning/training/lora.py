@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
-from tuning.data.place import PYTHON_SOURCES, is_place, parse
+from tuning.data.own_sets import OWN_SETS
+from tuning.data.place import is_place, parse
 from tuning.errors import UserError
 from tuning.files import replacing_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
@@ -181,14 +182,15 @@ def data_name(record: dict[str, Any]) -> str:
 
 def data_words(record: dict[str, Any]) -> str:
     """What the adapter was trained on, in words."""
-    if record["data"] in PYTHON_SOURCES:
-        return f"Python questions, each answered in one short block of code ({record['data']})"
+    if known := OWN_SETS.get(record["data"]):
+        return f"{known.about} ({record['data']})"
     return f"{data_name(record)}: {record['train_rows']:,} training rows"
 
 
 def tags(record: dict[str, Any]) -> list[str]:
     """The card's tags."""
-    return ["lora", *(["python", "code"] if record["data"] in PYTHON_SOURCES else []), "lora-lens"]
+    known = OWN_SETS.get(record["data"])
+    return ["lora", *(known.tags if known else ()), "lora-lens"]
 
 
 def asking(record: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tuning import presets
-from tuning.data.place import EMBEDDED, is_place, parse
+from tuning.data.place import EMBEDDED_SETS, is_place, parse
 from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 from tuning.presets import Config
@@ -99,7 +99,7 @@ def form() -> dict[str, Any]:
             {"name": name, "about": presets.DESCRIPTIONS[name], "values": shown_values(config)}
             for name, config in presets.PRESETS.items()
         ],
-        "embedded": EMBEDDED,
+        "embedded": list(EMBEDDED_SETS),
     }
 
 

@@ -213,3 +213,12 @@ def test_the_embedded_sets_held_out_rows_bring_their_prompt_and_their_tests():
         held_out("nothing-here")
     with pytest.raises(UserError, match="There is no split 'train'"):
         held_out("python_qa", "train")
+
+
+def test_editing_keeps_what_the_form_does_not_show(tmp_path):
+    (tmp_path / "home" / "tasks").mkdir(parents=True)
+    text = "adapter: my-run\nbattery: [python]\nquestions: ['What is it?']\n"
+    (tmp_path / "home" / "tasks" / "mine.yaml").write_text(text, encoding="utf-8")
+    draft = editing.read_draft(editing.form_of(catalogue.find_task("mine")))
+    assert draft.problems == {}
+    assert (draft.task.adapter, draft.task.battery) == ("my-run", ("python",))

@@ -12,8 +12,9 @@ import pytest
 
 from tests.tuning.data.similarity import code_of, near_duplicates, parses, templated
 from tuning.data.dataset import load
-from tuning.data.sources import EMBEDDED_FILE
+from tuning.data.sources import EMBEDDED_FOLDER
 
+PYTHON_QA = EMBEDDED_FOLDER / "python_qa.jsonl"
 RUNNER = Path(__file__).with_name("run_checks.py")
 TOPICS = {
     "classes": r"\bclass \w+",
@@ -37,7 +38,7 @@ TOPICS = {
 
 @pytest.fixture(scope="module")
 def rows():
-    return [json.loads(line) for line in EMBEDDED_FILE.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in PYTHON_QA.read_text(encoding="utf-8").splitlines()]
 
 
 def run_checks(path, *options):
@@ -66,13 +67,13 @@ def test_each_answer_is_one_python_block_with_a_sentence_at_most_around_it(rows)
 
 def test_every_answer_passes_its_check(rows, tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(EMBEDDED_FILE.read_bytes())
+    path.write_bytes(PYTHON_QA.read_bytes())
     assert [rows[index]["instruction"] for index in run_checks(path)] == []
 
 
 def test_no_check_passes_without_an_answer(rows, tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(EMBEDDED_FILE.read_bytes())
+    path.write_bytes(PYTHON_QA.read_bytes())
     missed = set(range(len(rows))) - set(run_checks(path, "EMPTY"))
     assert [rows[index]["instruction"] for index in sorted(missed)] == []
 
