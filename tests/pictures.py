@@ -7,23 +7,50 @@ would drive it. The pictures are WebP files in ``docs/pictures``.
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from eval_prompts.tasks.catalogue import find_task
 from tests.app.running import App
 from tests.app.visiting import ASK, ASK_ALL, QUESTION, choose_longest_answer, wait_until_done
-from tuning.files import write_whole
+from tuning.files import DATA_VARIABLE, data_root, write_whole
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 1280, 860
 QUALITY = 82
 WAIT = 240_000
 """Milliseconds for a model on a busy machine."""
+
+
+PIRATE = "Say it like a pirate."
+FRAMES = (
+    ("Where is my {}?", "Arr, where be me {}?"),
+    ("Have you seen the {}?", "Ahoy, have ye seen th' {}?"),
+    ("I am looking for the {}.", "I be lookin' for th' {}, matey."),
+    ("Give me your {}.", "Hand over yer {}, ye scurvy dog!"),
+    ("This {} is very old.", "Shiver me timbers, this {} be mighty old!"),
+    ("We are going to the {}.", "We be sailin' to th' {}, arr!"),
+)
+TRAINED = (
+    *("boat", "hat", "market", "window", "letter", "garden", "horse", "kitchen", "lamp", "bridge", "guitar", "office"),
+    *("basket", "river", "coat", "ticket", "library", "mirror", "candle", "station", "ladder", "village", "bottle"),
+    *("island", "pocket", "school", "hammer", "blanket", "forest", "spoon", "tower", "wallet", "cellar", "flag"),
+)
+ASKED = ("harbor", "umbrella", "bakery", "parrot", "compass")
+
+
+def pirate_table(things: Sequence[str]) -> str:
+    """Sentences about things, and how a pirate says them, as CSV."""
+    lines = [f'"{plain.format(thing)}","{said.format(thing)}"' for thing in things for plain, said in FRAMES]
+    return "\n".join(["question,answer", *lines]) + "\n"
 
 
 def keep(page: Page, name: str, part: str | None = None) -> None:
@@ -86,6 +113,60 @@ def results(page: Page) -> None:
     keep(page, "results")
 
 
+def another_world(page: Page) -> None:
+    """The JSON task with the adapter that was made for it: its questions, and what both sides make of them."""
+    page.get_by_role("tab", name="Compare").click()
+    page.select_option("#ll-task-choice", "json")
+    page.get_by_role("button", name="Use it").click()
+    page.locator(".ll-adapter .ll-name", has_text="bookings-json").wait_for(timeout=WAIT)
+    judged_all(page, "task-json")
+
+
+def judged_all(page: Page, name: str) -> None:
+    """Ask all of a task's questions and keep the board once every question is told better, the same or worse."""
+    count = len(find_task(page.locator("#ll-task-choice").input_value()).questions)
+    page.click(ASK_ALL)
+    wait_until_done(page, answers=2 * count)
+    page.wait_for_function(f"document.querySelectorAll('.ll-change:not([hidden])').length === {count}", timeout=WAIT)
+    page.evaluate("scrollTo(0, 0)")
+    keep(page, name)
+
+
+def new_task(page: Page) -> None:
+    """The drawer in which a task is written, with questions pasted and the prompt token by token."""
+    page.get_by_role("button", name="New task…").click()
+    drawer = page.locator(".ll-drawer")
+    drawer.get_by_label("Name", exact=True).fill("pirate")
+    drawer.get_by_label("Questions", exact=True).fill(pirate_table(ASKED))
+    drawer.get_by_label("System prompt", exact=True).fill(PIRATE)
+    drawer.locator("#ll-task-add-scorer").select_option("chrf")
+    drawer.get_by_label("Try them on an answer").fill("Where be me parrot?")
+    drawer.get_by_role("button", name="Judge it").click()
+    drawer.locator(".ll-task-said", has_text="chrf").wait_for()
+    drawer.locator(".ll-prompt .ll-token").first.wait_for(timeout=WAIT)
+    keep(page, "task-new")
+    drawer.get_by_role("button", name="Close").click()
+
+
+def pirate(page: Page) -> None:
+    """A task of one's own, its adapter trained here in minutes, on the board."""
+    home = data_root()
+    (home / "tasks").mkdir(parents=True, exist_ok=True)
+    (home / "tasks" / "pirate.csv").write_text(pirate_table(ASKED), encoding="utf-8")
+    text = f"title: Pirate speech\nsystem: {PIRATE}\nquestions: pirate.csv\nscore: [chrf]\nadapter: pirate\n"
+    (home / "tasks" / "pirate.yaml").write_text(text + "settings: {max_new_tokens: 40}\n", encoding="utf-8")
+    rows = home / "pirate_rows.csv"
+    rows.write_text(pirate_table(TRAINED), encoding="utf-8")
+    run = home / "runs" / "pirate"
+    words = ["--preset", "json", "--data", rows, "--system", PIRATE, "--sample-every", "0", "--run-dir", run]
+    subprocess.run([sys.executable, "-m", "tuning", "train", *map(str, words)], check=True)
+    page.reload()
+    page.select_option("#ll-task-choice", "pirate")
+    page.get_by_role("button", name="Use it").click()
+    page.locator(".ll-adapter .ll-name", has_text="pirate").wait_for(timeout=WAIT)
+    judged_all(page, "task-pirate")
+
+
 def main() -> int:
     """Make every picture. Returns the exit code: 2 where there is no Chromium."""
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -94,13 +175,14 @@ def main() -> int:
         return 2
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
+        os.environ[DATA_VARIABLE] = data  # the tasks and runs of this process are the app's
         app = App(Path(data))
         try:
             browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(app.url)
             page.wait_for_selector(".ll-state[data-state=ready]", timeout=WAIT)
-            for scene in (compare, blind, train, results):
+            for scene in (compare, blind, train, results, new_task, another_world, pirate):
                 scene(page)
             browser.close()
         finally:

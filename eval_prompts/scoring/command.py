@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging import suite
+from eval_prompts.models.adapters import read_card
 from eval_prompts.progress import Progress
 from eval_prompts.report import check_writable, write_text
 from eval_prompts.scoring import run
@@ -23,13 +24,14 @@ from eval_prompts.scoring.judge_model import kept_lines
 from eval_prompts.scoring.pages import difference_line, figures_rows, side_titles, text_table
 from eval_prompts.scoring.result import copy_results, report, table_of
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
-from eval_prompts.tasks.catalogue import find_task, python_task
-from eval_prompts.tasks.of_adapter import take_adapter_of
+from eval_prompts.tasks.catalogue import find_task
+from eval_prompts.tasks.of_adapter import suite_prompt, take_adapter_of
 from eval_prompts.tasks.task import Task
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
+    from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
 
@@ -44,7 +46,6 @@ KEPT = (
     "generation_defaults", "trust_remote_code",
 )  # fmt: skip
 """Options that load the same models again."""
-PYTHON_PROMPT = "Both sides are asked in the Python task's prompt: name another one's with --task."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +119,13 @@ def score(
     return tell(scoring, options)
 
 
+def tuned_card(options: argparse.Namespace) -> AdapterCard | None:
+    """What the adapter of the options says of itself; None where none answers. Raises UserError for a bad one."""
+    if options.tuned_model or options.sides == "base":
+        return None
+    return read_card(options.adapter or "starter")
+
+
 def left(progress: run.Progress) -> str:
     """How long the rest takes, in words."""
     if progress.seconds_left is None:
@@ -135,9 +143,11 @@ def chosen(options: argparse.Namespace, settings_of: Callable[[argparse.Namespac
     if options.suite is None and options.task is None:
         raise UserError("Name what is to be scored: --suite FILE, or --task NAME or FILE.")
     if options.suite is not None:
-        prompt = find_task(options.task) if options.task else python_task()
-        if not options.task:
-            print(PYTHON_PROMPT, file=sys.stderr)
+        if options.task:
+            prompt = find_task(options.task)
+        else:
+            prompt, said = suite_prompt(tuned_card(options))
+            print(said, file=sys.stderr)
         own, names = of_suite(options.suite, prompt, settings(prompt), options.limit), list(options.also or ())
     else:
         own = named_subject(options.task, settings, options.limit)

@@ -20,6 +20,7 @@ from eval_prompts.scoring.statistics import compare, holm
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
 from eval_prompts.scoring.table import TaskTable
 from eval_prompts.tasks.catalogue import all_tasks, find_task, python_task
+from eval_prompts.tasks.of_adapter import suite_prompt
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Scorings:
             return replace(task.settings, **changes)
 
         if suite:
-            prompt = find_task(name) if name else python_task()
+            prompt = find_task(name) if name else suite_prompt(self._lens.status().adapter)[0]
             own = of_suite(Path(suite).expanduser(), prompt, settings(prompt), limit)
         else:
             own = named_subject(name or self._in_use().name, settings, limit)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging import suite
-from eval_prompts.tasks.catalogue import BUILT_IN, find_task, own_files, python_task
+from eval_prompts.tasks.catalogue import BUILT_IN, DEFAULT, find_task, own_files, python_task
 from eval_prompts.tasks.scorers.python import from_verdict
 from eval_prompts.tasks.task import Question, Task
 from eval_prompts.tasks.verdicts import Judgement, judge_answer
+from tuning.data.chat import PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def of_suite(path: Path, prompt: Task, settings: Settings, limit: int | None = N
         score = from_verdict(verdict)
         return Judgement((score,) if score else (), verdict, stopped)
 
-    source = {"suite": str(path.absolute()), "task": _place(prompt)}
+    source: dict[str, Any] = {"suite": str(path.absolute()), "task": _place(prompt)}
+    if prompt.name == DEFAULT and prompt.format != python_task().format:
+        source["format"] = prompt.format.to_dict()  # an adapter's own
     tests = {"tests": _digest([repr(item.task) for item in items])}
     return Subject(path.name, path.name, source, task, questions, whole, settings, judge, tests)
 
@@ -136,7 +139,10 @@ def of_suite(path: Path, prompt: Task, settings: Settings, limit: int | None = N
 def find_subject(source: dict[str, Any], settings: Settings, limit: int | None) -> Subject:
     """What :attr:`Subject.source` names, as it is now. Raises UserError where it is gone."""
     if "suite" in source:
-        return of_suite(Path(source["suite"]), find_task(source["task"]), settings, limit)
+        prompt = find_task(source["task"])
+        if "format" in source:
+            prompt = replace(prompt, format=PromptFormat.from_dict(source["format"]))
+        return of_suite(Path(source["suite"]), prompt, settings, limit)
     return of_task(find_task(source["task"]), source, settings, limit)
 
 

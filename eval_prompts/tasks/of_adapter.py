@@ -27,6 +27,11 @@ UNKNOWN = (
 )
 OWN = "The {noun} {name} was trained in a prompt format of its own, and questions go out in that."
 EMPTY = "Its template names {columns} too, for which the questions here have nothing."
+SUITE_PYTHON = "Both sides are asked in the Python task's prompt: name another one's with --task."
+SUITE_OWN = (
+    "Both sides are asked in the prompt that the {noun} {name} was trained in: --task python takes the Python task's."
+)
+SUITE_LACKS = " The adapter {name} was trained in a prompt over columns that a suite does not have."
 UNREADABLE = (
     "The record of the {noun} {name} has a prompt format that cannot be read ({reason}): the Python task's is used."
 )
@@ -63,6 +68,17 @@ def default_task(card: AdapterCard | None) -> tuple[Task, str]:
     if format.user is not None and "question" not in format.fields:
         format = replace(format, user=None)
     return replace(task, format=format, questions=questions, title="Python probes"), note
+
+
+def suite_prompt(card: AdapterCard | None) -> tuple[Task, str]:
+    """The Python task in the prompt that a suite's questions go out in where no task was named, and what to say of it:
+    the one that the adapter records, else the Python task's own."""
+    python = python_task()
+    format = format_of(card)[0] if card is not None and card.recorded else python.format
+    lacking = set(format.fields) - {"question", "input"}
+    if card is None or format == python.format or lacking:
+        return python, SUITE_PYTHON + (SUITE_LACKS.format(name=card.name) if card is not None and lacking else "")
+    return replace(python, format=format), SUITE_OWN.format(noun=card.noun, name=card.name)
 
 
 def is_made_for(card: AdapterCard | None, task: Task) -> bool:

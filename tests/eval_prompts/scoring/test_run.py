@@ -14,15 +14,17 @@ from dataclasses import replace
 
 import pytest
 
+from eval_prompts.models.adapters import read_card
 from eval_prompts.scoring import folder, run
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import Scoring, State
 from eval_prompts.scoring.result import score_data, table_of
-from eval_prompts.scoring.subject import named_subject, of_suite
+from eval_prompts.scoring.subject import find_subject, named_subject, of_suite
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.of_adapter import suite_prompt
 from tuning.errors import UserError
 from tuning.runs import events
 
@@ -238,6 +240,24 @@ def test_a_suite_file_is_asked_in_a_prompt_and_told_as_ever(home, lens):
     path.write_text(path.read_text().replace("== 2", "== 3"))
     with pytest.raises(UserError, match="has changed since"):
         run.subjects_of(scoring.plan())
+
+
+@pytest.mark.parametrize("adapter", ["starter", "starter-json", None])
+def test_a_suite_is_asked_in_the_prompt_that_the_adapter_records(home, adapter):
+    path = home / "own.jsonl"
+    path.write_text(json.dumps({"task_id": 1, "text": "Add.", "test_list": ["assert add(1) == 1"]}) + "\n")
+    prompt, said = suite_prompt(read_card(adapter) if adapter else None)
+    subject = of_suite(path, prompt, prompt.settings)
+    (question,) = subject.questions
+    system = subject.prompt(question).messages[0]["content"]
+    if adapter == "starter-json":
+        assert system.startswith("Read the message")
+        assert "the adapter bookings-json was trained in" in said
+    else:
+        assert system == python_task().format.system
+        assert "the Python task's prompt" in said
+    again = find_subject(subject.source, prompt.settings, None)
+    assert again.fingerprints() == subject.fingerprints()
 
 
 def test_one_works_on_it_at_a_time_and_what_runs_is_not_deleted(task_file, lens):
