@@ -206,7 +206,7 @@ PRESETS: dict[str, Config] = {
     ),
     "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
     "json": Config(data=BOOKINGS, sample_question=BOOKING, **BRIEF),
-    "sql": Config(data=QUERIES, sample_question=QUERY, **BRIEF),
+    "sql": Config(data=QUERIES, sample_question=QUERY, **BRIEF | {"max_steps": 40}),
     "python-300": Config(
         limit=300,
         max_steps=20,

@@ -76,7 +76,7 @@ def test_a_query_that_finds_other_rows_fails():
         assert judge_answer(task, question, everything, True).task == "fails"
 
 
-@pytest.mark.parametrize(("name", "source"), WORLDS[:1])
+@pytest.mark.parametrize(("name", "source"), WORLDS)
 def test_its_adapter_was_trained_on_it_and_asks_in_its_prompt(name, source):
     task = find_task(name)
     assert task.adapter == f"starter-{name}"
