@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from contextlib import suppress
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.responses import HTMLResponse, JSONResponse
 
 from space_config.server.admission import Limits
-from space_config.server.calls import Names, Refused, check_files, check_upload, parse
 from space_config.server.guard import FAULT, Guard
 from space_config.server.headers import Policy, script_hashes
 from space_config.server.owner import Owner
 from space_config.server.rate_limits import Buckets
-from tuning.data.reading.text_files import KINDS
-
-PASSWORD = "correct horse"
-NAMES = Names({0: "ask", 1: "export_everything", 2: "rate"}, {7: "ll-board", 8: "ll-results"})
-PAGE = "<html><script>let a = 1;</script><script src='/x.js'></script></html>"
-
-
-async def inner(scope, receive, send):
-    """An app that tells what it was asked, and that allows every other site to read the answer, as gradio does."""
-    body = b""
-    while scope["method"] == "POST":
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-    if scope["path"] == "/":
-        answer = HTMLResponse(PAGE)
-    else:
-        told = {"path": scope["path"], "body": body.decode("latin-1"), "headers": headers, "client": scope["client"][0]}
-        answer = JSONResponse(told)
-    answer.headers["access-control-allow-origin"] = "*"
-    await answer(scope, receive, send)
-
-
-def guard(password=PASSWORD, limits=None, **options):
-    options = {"status": lambda: {"state": "ready"}, "policy": Policy()} | options
-    return Guard(inner, owner=Owner(password), limits=limits or Limits(), names=NAMES, **options)
-
-
-def call(door, method, path, **request):
-    """One request's response."""
-
-    async def send():
-        transport = httpx.ASGITransport(app=door, client=request.pop("client", ("192.0.2.9", 1)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://lens.example") as client:
-            return await client.request(method, path, **request)
-
-    return asyncio.run(send())
-
-
-def signed_in(door):
-    """The owner's cookie."""
-    response = call(door, "POST", "/owner", data={"password": PASSWORD})
-    assert response.status_code == 303
-    return {"cookie": response.headers["set-cookie"].split(";")[0]}
-
+from tests.space_config.server.doors import NAMES, PAGE, PASSWORD, call, guard, signed_in
 
 JOIN = "/gradio_api/queue/join"
 
@@ -231,81 +180,6 @@ def test_an_app_that_is_closing_begins_nothing_new():
     assert status.json()["ready"] is False
 
 
-def test_guessing_the_password_is_slow_and_says_nothing_of_it():
-    door = guard()
-    answers = [call(door, "POST", "/owner", data={"password": f"guess {number}"}) for number in range(8)]
-    assert [answer.status_code for answer in answers] == [403] * 6 + [429] * 2
-    assert "<p role=alert>Too many attempts: try again in" in answers[-1].text
-    assert int(answers[-1].headers["retry-after"]) > 0
-    assert PASSWORD not in "".join(answer.text + str(answer.headers) for answer in answers)
-
-
-def test_the_cookie_is_out_of_scripts_reach_and_travels_in_frames_over_https_alone():
-    plain = call(guard(), "POST", "/owner", data={"password": PASSWORD}).headers["set-cookie"].lower()
-    assert "httponly" in plain
-    assert "samesite=lax" in plain
-    headers = {"x-forwarded-proto": "https"}
-    framed = call(guard(trust_proxy=True), "POST", "/owner", data={"password": PASSWORD}, headers=headers)
-    framed = framed.headers["set-cookie"].lower()
-    assert "secure" in framed
-    assert "samesite=none" in framed
-
-
-@pytest.mark.parametrize(
-    "path", ["http://192.0.2.1/x", "https://x", "file:///etc/passwd", "ftp://x", "/tmp/gradio/../../etc/passwd", "s3:x"]
-)
-def test_a_file_is_never_an_address(path):
-    with pytest.raises(Refused):
-        check_files({"data": [[{"deep": {"path": path, "meta": {"_type": "gradio.FileData"}}}]]})
-
-
-def upload(name, content=b"text"):
-    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
-    return head + content + b"\r\n--b--\r\n"
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("../../app.py", b"x"),
-        ("..\\x.json", b"x"),
-        ("%2e%2e%2fx.json", b"x"),
-        (".json", b"x"),
-        ("", b"x"),
-        ("model.bin", b"x"),
-        ("model.pt", b"x"),
-        ("data.zip", b"PK\x03\x04"),
-        ("data.json", b"PK\x03\x04zip"),
-        ("data.jsonl", b"\x1f\x8bgzip"),
-        ("data.gz", b"\x1f\x8bgzip"),
-        ("data.tar.gz", b"\x1f\x8bgzip"),
-        ("data.parquet.gz", b"\x1f\x8bgzip"),
-        ("data.csv.gz", b"PK\x03\x04zip"),
-    ],
-)
-def test_uploads_are_plain_files_of_known_kinds(name, content):
-    with pytest.raises(Refused):
-        check_upload(upload(name, content), "multipart/form-data; boundary=b")
-
-
-def test_every_kind_of_data_that_the_forms_offer_is_let_through():
-    """Text also compressed, each file by itself."""
-    for kind in KINDS:
-        check_upload(upload(f"rows{kind}", b"x"), "multipart/form-data; boundary=b")
-    for name, content in (("rows.CSV.gz", b"\x1f\x8bgzip"), ("rows.jsonl.zst", b"\x28\xb5\x2f\xfd")):
-        check_upload(upload(name, content), "multipart/form-data; boundary=b")
-
-
-def test_an_upload_may_speak_of_file_names():
-    check_upload(upload("rows.jsonl", b'{"q": "filename=\\"../x.zip\\""}'), 'multipart/form-data; boundary="b"')
-
-
-@given(st.binary(max_size=200))
-def test_no_bytes_break_the_parser(body):
-    with suppress(Refused):
-        assert isinstance(parse(body), dict)
-
-
 @given(st.integers(1, 50), st.lists(st.floats(0, 5), max_size=200))
 def test_a_bucket_never_gives_more_than_its_rate_allows(per_minute, pauses):
     clock = [0.0]
@@ -357,39 +231,6 @@ def test_a_post_without_origin_is_known_by_where_the_browser_says_it_comes_from(
     assert call(guard(), "GET", "/config", headers=headers).status_code == 200, "links are followed from anywhere"
 
 
-def test_a_neighbour_behind_the_same_address_does_not_lock_the_owner_out():
-    door = guard()
-    first = call(door, "POST", "/owner", data={"password": PASSWORD})
-    cookies = "; ".join(each.split(";")[0] for each in first.headers.get_list("set-cookie"))
-    for number in range(8):
-        call(door, "POST", "/owner", data={"password": f"guess {number}"})
-    assert call(door, "POST", "/owner", data={"password": PASSWORD}).status_code == 429
-    again = {"data": {"password": PASSWORD}, "headers": {"cookie": cookies}}
-    assert call(door, "POST", "/owner", **again).status_code == 303
-    assert call(door, "POST", "/owner/out", headers={"cookie": cookies}).status_code == 303
-    assert call(door, "POST", "/owner", **again).status_code == 303, "signing out takes the browser nothing"
-
-
-def test_a_known_browser_does_not_guess_faster():
-    door = guard()
-    first = call(door, "POST", "/owner", data={"password": PASSWORD})
-    cookies = "; ".join(each.split(";")[0] for each in first.headers.get_list("set-cookie"))
-    answers = [
-        call(door, "POST", "/owner", data={"password": "guess"}, headers={"cookie": cookies}).status_code
-        for _ in range(8)
-    ]
-    assert answers == [403] * 6 + [429] * 2
-    forged = {"cookie": "lora-lens-device=forged"}
-    for _ in range(6):
-        call(door, "POST", "/owner", data={"password": "guess"}, headers=forged)
-    assert call(door, "POST", "/owner", data={"password": PASSWORD}).status_code == 429, "a forged one is none"
-
-
-def test_signing_in_often_is_no_guessing():
-    door = guard()
-    assert {call(door, "POST", "/owner", data={"password": PASSWORD}).status_code for _ in range(12)} == {303}
-
-
 def failing(status, body=b"", raises=True):
     """An app as gradio is to a call that it does not understand: it answers 500, then raises."""
 
@@ -421,18 +262,6 @@ def test_a_fault_of_the_server_stays_one():
     assert call(failing(500, body, raises=False), "POST", "/gradio_api/run/ask", json={"data": []}).status_code == 500
 
 
-def test_a_visitors_call_holds_no_files_so_that_gradio_tells_no_paths():
-    named = {"path": "x", "meta": {"_type": "gradio.FileData"}}
-    door = guard()
-    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [[named]]}).status_code == 400
-    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [named]}, headers=signed_in(door)).status_code == 200
-
-
-def test_an_upload_without_a_name_is_refused():
-    with pytest.raises(Refused, match="no name"):
-        check_upload(b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--b--\r\n', "x; boundary=b")
-
-
 def test_twenty_people_behind_one_address_are_counted_one_by_one_where_sessions_are():
     door = guard(limits=Limits(asks_per_minute=2, per_session=True))
     for pupil in range(20):
@@ -443,3 +272,10 @@ def test_twenty_people_behind_one_address_are_counted_one_by_one_where_sessions_
         for n in range(50)
     ]
     assert fast[-1] == 429, "names are free, so the address has a bound too"
+
+
+def test_a_visitors_call_holds_no_files_so_that_gradio_tells_no_paths():
+    named = {"path": "x", "meta": {"_type": "gradio.FileData"}}
+    door = guard()
+    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [[named]]}).status_code == 400
+    assert call(door, "POST", "/gradio_api/run/ask", json={"data": [named]}, headers=signed_in(door)).status_code == 200
