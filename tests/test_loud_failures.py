@@ -14,6 +14,9 @@ import pytest
 from eval_prompts import compare_tab
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
+from eval_prompts.scoring import run as scoring_run
+from eval_prompts.scoring.folder import State
+from eval_prompts.scoring.subject import named_subject
 from eval_prompts.serving import remote
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
@@ -216,3 +219,18 @@ def test_the_header_tells_of_the_models_where_it_cannot_tell_what_trains(lens, c
     view = header.status(None, gr.Request())
     assert (view["training"], view["state"]) == ("training: see the server's log", "loading")
     logged(caplog, "what trains could not be told")
+
+
+@pytest.mark.parametrize("place", ["_submit", "_collect", "_write"])
+def test_a_scoring(lens, tmp_path, monkeypatch, caplog, place):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    task = tmp_path / "letters.yaml"
+    task.write_text("name: letters\nscore: [{contains: e}]\nsettings: {max_new_tokens: 2}\nquestions: [Say a]\n")
+    subjects = [named_subject(str(task), lambda task: task.settings, None)]
+    scoring = scoring_run.new_scoring(subjects, loaded(lens).status())
+    with monkeypatch.context() as broken:
+        broken.setattr(scoring_run.Runner, place, explode)
+        assert scoring_run.Runner(scoring, subjects, lens).run() == (State.FAILED, scoring_run.FAULT)
+    assert scoring.state() == (State.FAILED, scoring_run.FAULT)
+    logged(caplog, "Scoring failed")
+    assert scoring_run.Runner(scoring, subjects, lens).run()[0] is State.FINISHED

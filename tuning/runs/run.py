@@ -15,7 +15,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuning import presets
 from tuning.data.place import is_place, parse
@@ -27,6 +27,7 @@ from tuning.runs.folder import ENDINGS, WorkFolder, dated_name, newest_first
 from tuning.runs.lock import refuse_second
 from tuning.runs.process import exit_code, spawn
 
+Standing = Literal["new", "running", "finished", "stopped", "failed"]
 LOG_LINES = 12
 LONGEST_NAME = 60
 RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
@@ -39,11 +40,11 @@ def runs_root() -> Path:
 
 @dataclass(frozen=True)
 class RunState:
-    """What there is to say of a run. ``state`` is 'new', 'running', 'finished', 'stopped' or 'failed'; ``message``
-    says why in words; times are Unix seconds; ``last_lines`` are the end of its log."""
+    """What there is to say of a run: ``state`` is how it stands, ``message`` says why in words; times are Unix seconds;
+    ``last_lines`` are the end of its log."""
 
     name: str
-    state: str
+    state: Standing
     preset: str
     model: str
     data: str
@@ -159,7 +160,7 @@ class Run(WorkFolder):
         shutil.rmtree(self.path)
 
 
-def judge(run: Run, working: bool, ending: events.Event | None) -> tuple[str, str]:
+def judge(run: Run, working: bool, ending: events.Event | None) -> tuple[Standing, str]:
     """State and message: what the last event says, unless the process says otherwise."""
     if working:
         return "running", "training"
