@@ -185,7 +185,7 @@ def build(
 def _settings(start: Settings) -> list[gr.components.Component]:
     with gr.Accordion("Settings", open=False, elem_id="ll-settings"), gr.Row():
         longest, warmth = start.max_new_tokens, min(start.temperature, 2)
-        ids = [{"elem_id": f"ll-setting-{name}"} for name in SETTINGS]
+        ids: list[dict[str, Any]] = [{"elem_id": f"ll-setting-{name}"} for name in SETTINGS]
         return [
             gr.Slider(
                 1,

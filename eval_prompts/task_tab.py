@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from tuning.data.place import EMBEDDED_SETS
 from tuning.errors import UserError
 from tuning.ingest import tables
 from tuning.runs.run import Run, all_runs, runs_root
+from tuning.shared_tab import Answer, IsOwner, answered, mount, text
 from tuning.views import form as form_words
 from tuning.views import uploads
 
@@ -31,48 +31,26 @@ if TYPE_CHECKING:
     from eval_prompts.tasks.task import Task
     from tuning.data.chat import Message
 
-SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
 ADAPTERS_PROMPT = "Python probes in the adapter's prompt"
 LONGEST_ANSWER = 100_000
 LONGEST_SEARCH = 200
-Answer = dict[str, Any]
 Work = Callable[[Answer, gr.Request], Answer]
 
-log = logging.getLogger(__name__)
 
-
-def build(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> None:
+def build(lens: Lens, tasks: TaskChoice, is_owner: IsOwner) -> None:
     """The picker, inside the bar that asks."""
     functions = [*choosing(lens, tasks, is_owner), *writing(lens), *keeping(lens, tasks), *filling()]
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountTasks(element, props, server)",
-        server_functions=[answered(function) for function in functions],
-        elem_id="ll-tasks",
-        apply_default_css=False,
+    mount(
+        "LoraLens.mountTasks(element, props, server)",
+        "ll-tasks",
+        [answered(function) for function in functions],
         scorers=editing.scorer_list(),
         settings=tasks.task.settings.to_dict(),
         count=len(tasks.task.questions),
     )
 
 
-def answered(work: Work) -> Callable[[Any, gr.Request], Answer]:
-    """A function for the page's script: what goes wrong is a line under ``error``."""
-
-    def call(sent: Any, request: gr.Request) -> Answer:
-        try:
-            return work(sent if isinstance(sent, dict) else {}, request)
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("%s failed", work.__name__)
-            return {"error": SERVER_FAULT}
-
-    call.__name__ = work.__name__
-    return call
-
-
-def choosing(lens: Lens, tasks: TaskChoice, is_owner: Callable[[gr.Request], bool]) -> list[Work]:
+def choosing(lens: Lens, tasks: TaskChoice, is_owner: IsOwner) -> list[Work]:
     """What visitors call too: which tasks there are, and their questions."""
 
     def listed(_: Answer, request: gr.Request) -> Answer:
@@ -282,7 +260,7 @@ def readable(run: Run) -> bool:
 
 
 def looking_back(
-    before: AskedBefore, pairs: ShownPairs, is_owner: Callable[[gr.Request], bool]
+    before: AskedBefore, pairs: ShownPairs, is_owner: IsOwner
 ) -> list[Callable[[Any, gr.Request], Answer]]:
     """What the board calls: another page of what was asked, how it stands, and its report, which tells the owner of the
     votes, too."""
@@ -302,9 +280,3 @@ def looking_back(
         return report_of(before.find(sent.get("id")), text(sent, "kind"), ratings)
 
     return [answered(function) for function in (asked_page, asked_now, report)]
-
-
-def text(sent: Answer, name: str) -> str:
-    """A text that a script sent; '' for anything else."""
-    value = sent.get(name)
-    return value if isinstance(value, str) else ""
