@@ -69,8 +69,18 @@ class Config:
         None,
         "user's turn with {question} and {input}, such as 'Translate: {question}'; the question unless given",
     )
-    objective: Literal["sft", "dpo", "orpo"] = option(
-        "sft", "learn the data's answers (sft), or to prefer the better of two (dpo, orpo) from chosen and rejected"
+    objective: Literal["sft", "dpo", "orpo", "verified"] = option(
+        "sft",
+        "learn the data's answers (sft), to prefer the better of two (dpo, orpo) from chosen and rejected, or the "
+        "data's answers and the model's own that pass their check (verified)",
+    )
+    rounds: int = option(2, "verified: how often the model as it stands is asked, at even distances over the run")
+    samples: int = option(4, "verified: answers to each question that has a check, in each round")
+    keep: int = option(2, "verified: different passing answers to one question that a round trains, at most")
+    temperature: float = option(0.8, "verified: of the answers that are asked for")
+    checked_by: str | None = option(
+        None,
+        "verified: the task (name or file) whose scorers decide what passes; the data's own assertions unless given",
     )
     beta: float | None = option(
         None, "strength of dpo (0.1, or 5 per token) or of orpo's preference (0.1); these unless given"
@@ -99,6 +109,10 @@ class Config:
     alpha: float = option(16.0, "LoRA alpha; the update is scaled by alpha / rank")
     rslora: bool = option(False, "scale the update by alpha / sqrt(rank) instead (rank-stabilised LoRA)")
     dropout: float = option(0.05, "LoRA dropout")
+    init: Literal["lora", "pissa"] = option(
+        "lora", "where the factors begin: at no change (lora), or at the main part of each weight (pissa)"
+    )
+    neftune: float = option(0.0, "NEFTune: noise on the embeddings while training, such as 5; 0 for none")
     dora: bool = option(False, "learn sizes and directions of the weights apart (DoRA): a little better, much slower")
     lora_plus: float = option(1.0, "learning rate of factor B over that of A (LoRA+ proposes 16 at a lower rate)")
     target_modules: tuple[str, ...] = option(
@@ -114,6 +128,9 @@ class Config:
     validation_rows: int = option(64, "rows of the validation split that are used, at most")
     test_rows: int = option(64, "rows of the test split that are used, at most")
     patience: int = option(0, "stop after this many validations without a better loss; 0: never")
+    track: Literal["none", "trackio", "tensorboard"] = option(
+        "none", "mirror the run's figures to this tracker as well"
+    )
     save_every: int = option(10, "steps between checkpoints; 0: only at the end or when stopped")
     keep_checkpoints: int = option(2, "newest checkpoints that are kept")
     sample_every: int = option(0, "steps between answers to the sample question; 0: none")
@@ -148,6 +165,17 @@ class Config:
         require(usable, "beta", self.beta, "must be a number above 0")
         # a rate is rounded to a 256th, and one that drops everything has no survivors to scale up
         require(0 <= self.dropout < 0.998, "dropout", self.dropout, "must be at least 0 and below 0.998")
+        for name in ("rounds", "samples", "keep"):
+            require(1 <= getattr(self, name) <= 100, name, getattr(self, name), "must be from 1 to 100")
+        require(0 < self.temperature <= 5, "temperature", self.temperature, "must be above 0 and at most 5")
+        if self.objective == "verified" and self.epochs is None:
+            require(self.rounds <= self.max_steps, "rounds", self.rounds, f"must be at most the {self.max_steps} steps")
+        require(0 <= self.neftune <= 1000, "neftune", self.neftune, "must be from 0 to 1,000")
+        if self.init == "pissa" and (self.dora or self.quantize != "none" or self.from_adapter is not None):
+            other = "--dora" if self.dora else "--from-adapter" if self.from_adapter is not None else "--quantize"
+            raise UserError(
+                f"--init pissa begins in the weights themselves and does not go with {other}: leave one out."
+            )
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")

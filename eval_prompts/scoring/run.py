@@ -27,6 +27,8 @@ from tuning import __version__
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from eval_prompts.answers import Answer, Prompt, Settings, Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
@@ -85,8 +87,10 @@ def new_scoring(
     limit: int | None = None,
     jail: bool = False,
     command: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Scoring:
-    """A scoring's folder, nothing of which is answered yet. ``command`` is what loads these models again.
+    """A scoring's folder, nothing of which is answered yet; ``folder`` where it lies elsewhere than with the others.
+    ``command`` is what loads these models again.
 
     Raises UserError for what cannot be scored: a side that is not there, several samples of greedy answers.
     """
@@ -110,7 +114,7 @@ def new_scoring(
         "command": dict(command or {}),
         **whose(status),
     }
-    return create(plan, subjects)
+    return create(plan, subjects, folder)
 
 
 def whose(status: Status) -> dict[str, Any]:

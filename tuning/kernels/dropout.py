@@ -45,9 +45,13 @@ def token_keys(key: int, rows: torch.Tensor, positions: torch.Tensor) -> torch.T
 
 
 class Noise:
-    """The keys of the micro-batch that is passing through a model's own forward, for its dropout layers."""
+    """The keys of the micro-batch that is passing through a model's own forward, for its dropout layers; and how long
+    the example of each token is, for noise on the embeddings. Both have one shape, or lengths that of a column."""
 
     keys: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
+    embeddings = False
+    """Whether there is noise on the embeddings."""
 
 
 class Dropped(torch.autograd.Function):

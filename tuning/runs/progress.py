@@ -111,6 +111,21 @@ def resulted(event: Event) -> str:
     return ", ".join(parts)
 
 
+def rounded_off(event: Event) -> str:
+    """What a round of ``verified`` asked, found and kept."""
+    told = (
+        f"round {event['number']}/{event['of']}: {event['answers']:,} answers to {event['questions']:,} questions, "
+        f"{event['passed']:,} pass (to {event['solved']:,} questions)"
+    )
+    if event.get("unasked"):
+        told += f"; {event['unasked']:,} questions could not be asked"
+    if not event["passed"]:
+        return f"{told}: none passes, training goes on with the data alone"
+    left_out = "; ".join(f"{count:,} {reason}" for reason, count in event.get("left_out", {}).items())
+    told += f"; {event['trained']:,} are trained beside the data's own"
+    return told + (f" (left out: {left_out})" if left_out else "")
+
+
 def number(value: Any) -> str:
     """Four significant digits, or a dash."""
     return "-" if value is None else f"{value:.4g}"
@@ -132,6 +147,7 @@ DESCRIBE: dict[str, Callable[[Event], str]] = {
     "sample": sampled,
     "result": resulted,
     "checkpoint": lambda event: f"step {event['step']}  checkpoint saved",
+    "round": rounded_off,
     "resumed": lambda event: f"resumed after step {event['step']}",
     "finished": lambda event: f"finished: {event['message']}",
     "stopped": lambda event: f"stopped: {event['message']}",

@@ -40,13 +40,14 @@ FREE_SETTINGS = (
     "threads",
     "device",
     "test_rows",
+    "track",
 )
 # Checkpoints of earlier versions know nothing of these: only another value than the usual one is part of a run.
 LATER_SETTINGS = (
     *("columns", "encoding", "train_on", "prompt_format", "system", "user_template"),
     *("chat_template", "thinking", "trust_remote_code"),
     *("objective", "beta", "length_normalised", "from_adapter", "rslora", "epochs", "dora"),
-    "lora_plus",
+    *("lora_plus", "init", "neftune", "rounds", "samples", "keep", "temperature", "checked_by"),
 )
 
 

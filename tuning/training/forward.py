@@ -59,28 +59,37 @@ class PackedForward:
     padded = False
 
     def __init__(self, model: PeftModel, noise: Noise, prefix: int) -> None:
-        self.model, self.prefix = model, prefix
+        self.model, self.noise, self.prefix = model, noise, prefix
         self.checkpointing = False
         base: Any = model.get_base_model()
         self.body = base.model
         self.head: torch.Tensor = base.get_output_embeddings().weight
         plain = getattr(base.config, "quantization_config", None) is None
-        self.recorder = (
-            Recorder(self._compute, list(trainable(model).values())) if self.head.is_cuda and plain else None
-        )
+        recordable = self.head.is_cuda and plain and not noise.embeddings
+        self.recorder = Recorder(self._compute, list(trainable(model).values())) if recordable else None
 
     def loss(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         prefix = common_prefix(examples, self.prefix)  # rows that are not trained on may begin otherwise
         if self.recorder and torch.is_grad_enabled() and not self.checkpointing:
             return self.recorder.loss(examples, places, prefix, key)
-        return self._compute(pack(examples, places, prefix, key, self.head.device.type))
+        return self._compute(self._noted(examples, pack(examples, places, prefix, key, self.head.device.type)))
 
     def token_losses(self, examples: Sequence[Example], places: Sequence[int], key: int) -> torch.Tensor:
         packed = pack(examples, places, common_prefix(examples, self.prefix), key, self.head.device.type)
+        self._noted(examples, packed)
         return token_losses(llama.hidden_states(self.body, packed, self.checkpointing), self.head, packed.labels)
 
     def give_up(self) -> bool:
         return self.recorder is not None and self.recorder.give_up()
+
+    def _noted(self, examples: Sequence[Example], packed: Packed) -> Packed:
+        """The same, with its keys and lengths noted where noise on the embeddings asks for them; rows then share no
+        prefix."""
+        if self.noise.embeddings:
+            lengths = torch.tensor([len(example) for example in examples])
+            self.noise.keys = packed.keys
+            self.noise.lengths = lengths.repeat_interleave(lengths).to(packed.keys.device)
+        return packed
 
     def _compute(self, packed: Packed) -> torch.Tensor:
         hidden = llama.hidden_states(self.body, packed, self.checkpointing)
@@ -147,6 +156,7 @@ class PaddedForward:
         rows = torch.tensor(places).unsqueeze(1).expand_as(ids)
         rows = torch.where(positions < self.prefix, SHARED_ROW, rows)
         self.noise.keys = token_keys(key, rows, positions).to(device)
+        self.noise.lengths = mask.sum(dim=1, keepdim=True).to(device)
         at, wanted = torch.tensor(label_at, device=device), torch.tensor(labels, device=device)
         return ids.to(device), mask.to(device), at, wanted
 

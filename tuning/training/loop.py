@@ -6,30 +6,29 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 
-from tuning import presets
-from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.runs import start_adapter
-from tuning.training import checkpoint, lora, sample
+from tuning.training import answering, checkpoint, lora, pissa, sample
+from tuning.training.keeping import write_adapter
+from tuning.training.rounds import Rounds
 from tuning.training.setup import Job
 from tuning.training.step import StepStats, measured, train_step, try_longest
-
-LIBRARIES = ("torch", "transformers", "peft", "datasets")
-TEMPLATE_FILE = "chat_template.jinja"
 
 
 def fit(job: Job, should_stop: Callable[[], bool]) -> str:
     """Train to the end, or until ``should_stop``; returns 'finished' or 'stopped'. Everything is saved on return."""
     config, progress = job.config, job.progress
+    rounds = Rounds(job, job.rows, answering.answer) if config.objective == "verified" else None
     if progress.step == 0:
         try_longest(job.session)
         validate(job)
         show_sample(job)
     job.steps_began = time.monotonic()
     for step in range(progress.step, config.max_steps):
+        if rounds and not rounds.enter(step, should_stop):
+            return "stopped"
         stats = train_step(job.session, step, should_stop())
         stop = stats.stop or (job.session.ranks.count == 1 and should_stop())  # several agree in the step after
         report(job, stats)
@@ -39,7 +38,8 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         if due(config.sample_every, stats.step):
             show_sample(job)
         patience_is_over = 0 < config.patience <= progress.without_gain
-        if last or stop or patience_is_over or due(config.save_every, stats.step):
+        next_round = rounds is not None and rounds.begins(stats.step)
+        if last or stop or patience_is_over or next_round or due(config.save_every, stats.step):
             save(job)
         if stop and not last:
             return "stopped"
@@ -83,20 +83,7 @@ def keep_adapter(job: Job, **tested: float) -> None:
     if not job.session.ranks.first:
         return
     progress = job.progress
-    record = {
-        "name": job.folder.name,
-        "steps": progress.best_step if job.validation else progress.step,
-        "loss_before": progress.loss_before,
-        "loss_after": progress.best_loss,
-        **tested,
-        **job.facts,
-        "prompt_format": job.prompt_format.to_dict(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "config": presets.to_dict(job.config),
-    }
-    base = job.weights.hub_id or job.config.model
-    brought = {} if job.config.chat_template is None else {TEMPLATE_FILE: chat_template(job.tokenizer).text}
-    lora.save_adapter(job.session.model, job.adapter, base, record, brought)
+    write_adapter(job, job.adapter, progress.best_step if job.validation else progress.step, **tested)
 
 
 def report(job: Job, stats: StepStats) -> None:
@@ -110,7 +97,7 @@ def report(job: Job, stats: StepStats) -> None:
         "step",
         step=stats.step,
         max_steps=config.max_steps,
-        epoch=round(stats.step * config.batch_size / len(job.session.examples), 4),
+        epoch=round(stats.step * config.batch_size / job.train_rows, 4),
         loss=stats.loss,
         **stats.figures,
         learning_rate=stats.learning_rate,
@@ -191,6 +178,10 @@ def beginning(job: Job) -> Iterator[None]:
     """A context in which the model is as the run began: the base, or with the adapter that it goes on from."""
     if job.config.from_adapter is not None:
         lora.begin_with(job.session.model, job.folder / start_adapter.FOLDER)
+        yield
+        return
+    if job.config.init == "pissa":
+        pissa.put_initial(job.session.model)
         yield
         return
     with job.session.model.disable_adapter():

@@ -19,6 +19,7 @@ from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
 from tuning.quiet import quiet
 from tuning.runs import start_adapter
+from tuning.training.parallel import Ranks
 from tuning.training.targets import is_transposed, with_targets
 from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 
@@ -33,16 +34,20 @@ RECORD_FILE = "run_record.json"
 LOSSES = {
     "sft": "The loss is the mean of -log p over answer tokens, the closing token included.",
     "dpo": "The loss is that of direct preference optimisation (Rafailov et al. 2023), a mean over pairs.",
+    "verified": "The loss is the mean of -log p over answer tokens, of the data's answers and of the model's own that "
+    "passed their check (rejection sampling, Yuan et al. 2023).",
     "orpo": "The loss is that of odds-ratio preference optimisation (Hong et al. 2024).",
 }
 INPUT_GROUPS = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "gate_proj": 2, "up_proj": 2, "down_proj": 3}
 
 
-def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
+def attach(
+    model: PreTrainedModel, config: Config, noise: Noise, start: Path | None = None, ranks: Ranks | None = None
+) -> PeftModel:
     """Freeze ``model`` and give its target layers fresh fp32 LoRA factors, seeded by ``config.seed``.
 
-    The dropout modules become :class:`KeyedDropout` on ``noise``. Raises UserError for a target layer that the model
-    does not have.
+    The dropout modules become :class:`KeyedDropout` on ``noise``. Factors that begin in the weights are kept in the
+    folder ``start``. Raises UserError for a target layer that the model does not have.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -67,6 +72,14 @@ def attach(model: PreTrainedModel, config: Config, noise: Noise) -> PeftModel:
     for name, module in tuned.named_modules():
         if hasattr(module, "lora_dropout") and ADAPTER in module.lora_dropout:
             module.lora_dropout[ADAPTER] = KeyedDropout(config.dropout, salt_of(name), noise)
+    if config.neftune:
+        from tuning.kernels.embedding_noise import add_noise
+
+        add_noise(model, config.neftune, noise)
+    if config.init == "pissa":
+        from tuning.training import pissa
+
+        pissa.begin(tuned, start, ranks or Ranks())
     return tuned
 
 
@@ -111,6 +124,10 @@ def save_adapter(
             model.peft_config[ADAPTER].base_model_name_or_path = base
             with quiet():
                 model.save_pretrained(str(fresh), save_embedding_layers=False)
+            if is_pissa(record["config"]):
+                from tuning.training import pissa
+
+                pissa.as_plain(model, fresh)
             (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             for name, text in (files or {}).items():
                 (fresh / name).write_text(text, encoding="utf-8")
@@ -211,12 +228,17 @@ def facts(record: dict[str, Any]) -> dict[str, str]:
         "LoRA": f"rank {config['rank']}, alpha {config['alpha']:g}, dropout {config['dropout']:g} on "
         + ", ".join(config["target_modules"])
         + (", rank-stabilised" if config.get("rslora") else "")
-        + (", with DoRA" if config.get("dora") else ""),
+        + (", with DoRA" if config.get("dora") else "")
+        + (f", begun at the weights' main part (PiSSA; written as rank {2 * config['rank']})" * is_pissa(config)),
         "learning_rate": f"{config['learning_rate']:g}, {config['schedule']}, {config['warmup_steps']} warm-up steps",
         "device": record["device"],
         "base_fingerprint": record["base_fingerprint"],
     }
-    if config.get("objective", "sft") != "sft":
+    if config.get("objective") == "verified":
+        shown["objective"] = (
+            f"verified, {config['rounds']} rounds of {config['samples']} answers to each checked question"
+        )
+    elif config.get("objective", "sft") != "sft":
         shown["objective"] = f"{config['objective']}, from pairs of a better and a worse answer"
     if config.get("from_adapter"):
         shown["begun_from"] = start_adapter.called(config["from_adapter"])
@@ -228,12 +250,22 @@ def facts(record: dict[str, Any]) -> dict[str, str]:
     return shown
 
 
+def is_pissa(config: dict[str, Any]) -> bool:
+    """Whether a run's factors began at the main part of the weights."""
+    return config.get("init") == "pissa"
+
+
 def load_factors(model: PeftModel, folder: Path) -> None:
     """Put the factors that :func:`save_adapter` wrote back into a model that has the same adapter."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    from tuning.training import pissa
+
+    factors = load_file(folder / "adapter_model.safetensors")
+    if pissa.initial_of(model):
+        factors = pissa.own_half(factors, int(model.peft_config[ADAPTER].r))  # type: ignore[attr-defined]
+    set_peft_model_state_dict(model, factors)
 
 
 def begin_with(model: PeftModel, folder: Path) -> None:

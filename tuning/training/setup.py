@@ -34,6 +34,8 @@ from tuning.training.used_rows import held_out, held_out_words, training_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tuning.data.cleaning import Row
+
 Emit = Callable[..., Any]
 
 
@@ -55,6 +57,10 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     steps_began: float = 0.0
     first_step: int = 0
+    rows: Sequence[Row] = ()
+    """The training rows, where the run asks the model about them."""
+    train_rows: int = 0
+    """How many examples the data itself has."""
 
     @property
     def config(self) -> Config:
@@ -101,11 +107,19 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     say(held_out_words(rows, validation, test))
     for note in chat_template(tokenizer).notes:
         say(note)
-    session = open_session(base, config, train.examples, ranks=ranks, say=say)
+    session = open_session(base, config, train.examples, ranks=ranks, say=say, start=folder / start_adapter.FOLDER)
     facts = describe(session, weights, rows, train, len(validation.examples), device)
     held = validation.examples, test.examples
     known = identity(config, weights, rows)
     job = Job(folder, emit, session, tokenizer, weights, *held, facts, known, rows.format)
+    job.train_rows = len(train.examples)
+    if config.objective == "verified":
+        if config.max_steps < config.rounds:
+            raise UserError(
+                f"--rounds is {config.rounds}, but the run has {config.max_steps} steps: take fewer rounds."
+            )
+        used = set(train.ids)
+        job.rows = [row for row in rows.train if row.id in used]
     if config.from_adapter is not None:
         lora.begin_with(session.model, folder / start_adapter.FOLDER)
         say(start_words(folder / start_adapter.FOLDER, config, weights))

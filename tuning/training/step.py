@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,10 +68,24 @@ class Session:
     objective: Objective = field(init=False)
     lengths: list[int] = field(init=False)
     """Tokens of every training example."""
+    first_step: int = 0
+    """The step with which these examples are met for the first time."""
+    order: int = 0
+    """Which examples these are, where a run trains several sets after each other: each has an order of its own."""
 
     def __post_init__(self) -> None:
         self.objective = objective_of(self.config)
         self.lengths = [len(example) for example in self.examples]
+
+    def take(self, examples: Sequence[Unit], first_step: int, order: int) -> None:
+        """Train these examples from ``first_step`` on."""
+        self.examples, self.first_step, self.order = examples, first_step, order
+        self.lengths = [len(example) for example in examples]
+
+    def rows_of(self, step: int) -> list[int]:
+        """The places in ``examples`` that a step trains."""
+        seed = self.config.seed + self.order
+        return step_rows(step - self.first_step, self.config.batch_size, len(self.examples), seed)
 
 
 def open_session(
@@ -80,12 +95,15 @@ def open_session(
     *,
     ranks: Ranks | None = None,
     say: Callable[[str], None] = print,
+    start: Path | None = None,
 ) -> Session:
-    """Put adapters on ``base`` and choose the fastest forward pass that gives the model's own numbers."""
+    """Put adapters on ``base`` and choose the fastest forward pass that gives the model's own numbers. Factors that
+    begin in the weights are kept in the folder ``start``."""
     noise = Noise()
     config = with_targets(config, base, say)
-    model = attach(base, config, noise).eval()
-    forward = choose_forward(model, noise, answers(examples[:CHECK_ROWS]), common_prefix(examples))
+    model = attach(base, config, noise, start, ranks).eval()
+    prefix = 0 if config.neftune else common_prefix(examples)  # each example has noise of its own
+    forward = choose_forward(model, noise, answers(examples[:CHECK_ROWS]), prefix)
     optimizer = make_optimizer(trainable(model), config)
     tokens = config.micro_batch_tokens or pass_size(forward.head.device.type)
     budget = Budget(tokens, config.micro_batch_rows, config.gradient_checkpointing)
@@ -107,7 +125,7 @@ def train_step(session: Session, step: int, stop: bool = False) -> StepStats:
     """
     started = time.perf_counter()
     config, ranks = session.config, session.ranks
-    rows = step_rows(step, config.batch_size, len(session.examples), config.seed)
+    rows = session.rows_of(step)
     batch = [session.examples[row] for row in rows]
     mine = share(rows, session.lengths, ranks.rank, ranks.count)
     session.model.train()

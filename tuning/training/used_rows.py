@@ -128,10 +128,26 @@ def listed(run: Run) -> Iterator[UsedRow]:
     except (OSError, ValueError) as error:
         raise UserError(f"Run {run.name} has no list of rows: it has not read its data yet, or is older.") from error
     config = run.config()
-    times = times_met(len(used["train"]), run.state().step * config.batch_size, config.seed)
+    times = times_met_in(run, len(used["train"]), run.state().step, config)
     for split, ids in used.items():
         for number, row_id in enumerate(ids):
             yield UsedRow(row_id, split, times[number] if split == "train" else 0)
+
+
+def times_met_in(run: Run, rows: int, steps: int, config: Config) -> list[int]:
+    """How often each of ``rows`` training examples was met in the first steps of a run, whose own answers that a round
+    of ``verified`` trains beside them count for nothing."""
+    if config.objective != "verified":
+        return times_met(rows, steps * config.batch_size, config.seed)
+    times = [0] * rows
+    told = {event["step"]: event for event in run.history() if event["event"] == "round"}
+    begun = sorted(told)
+    for first, following in zip(begun, [*begun[1:], steps], strict=True):
+        event = told[first]
+        examples = (min(following, steps) - first) * config.batch_size
+        met = times_met(rows + event["trained"], max(0, examples), config.seed + event["number"] - 1)
+        times = [one + more for one, more in zip(times, met, strict=False)]
+    return times
 
 
 def times_met(rows: int, examples: int, seed: int) -> list[int]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from tuning import presets
 from tuning.errors import UserError
 from tuning.files import named_line
 from tuning.runs import process
@@ -17,6 +18,7 @@ from tuning.runs.events import Events, translated
 from tuning.runs.lock import working_on
 from tuning.runs.progress import Reporter, terminal
 from tuning.runs.run import Run
+from tuning.runs.trackers import Mirror, tracker
 from tuning.training import parallel
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -59,6 +61,8 @@ def work(run: Run, ranks: parallel.Ranks, *, quiet: bool = False) -> str:
     with stop_signals() as stop, working_on(run.path) if ranks.first else nullcontext():
         channel = Channel(run, quiet) if ranks.first else None
         try:
+            if channel:
+                channel.track(run)
             return train(run, ranks, channel, stop)
         except Exception as error:
             raise last_word(run, channel, error) from error
@@ -74,14 +78,26 @@ class Channel:
     def __init__(self, run: Run, quiet: bool) -> None:
         self.events = Events(run.events_path)
         self.reporter = Reporter(terminal(quiet), run.log_path)
+        self.mirror: Mirror | None = None
+
+    def track(self, run: Run) -> None:
+        """Mirror figures from now on, where the run wishes it. Raises UserError where the tracker is not there."""
+        config = run.config()
+        found = tracker(config.track, run.path, presets.to_dict(config))
+        self.mirror = Mirror(found) if found else None
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Write one event everywhere."""
-        self.reporter.show(self.events.emit(kind, **fields))
+        event = self.events.emit(kind, **fields)
+        self.reporter.show(event)
+        if self.mirror and (problem := self.mirror.take(event)):
+            self.emit("log", message=problem)
 
     def close(self) -> None:
-        """Leave the terminal tidy."""
+        """Leave the terminal tidy, and the tracker with all figures."""
         self.reporter.close()
+        if self.mirror:
+            self.mirror.close()
 
 
 def silent(kind: str, **fields: Any) -> None:

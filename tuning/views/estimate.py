@@ -111,12 +111,13 @@ class Estimator:
         known only once the rows are counted."""
         if config.epochs is not None:
             return "How long it takes shows once the run has counted its rows."
+        on_top = " Its own answers take their time on top of that." if config.objective == "verified" else ""
         pace = next((found for found in map(self._pace, alike(config)) if found), None)
         if pace is None:
             return ""
         source = "a calibration" if pace.source.startswith(CALIBRATION) else f"run {pace.source}"
         speed = f"{pace.tokens_per_second:,.0f} tokens/s"
-        return f"About {duration(pace.seconds(config))} on this machine, going by {source} ({speed})."
+        return f"About {duration(pace.seconds(config))} on this machine, going by {source} ({speed}).{on_top}"
 
     def _pace(self, each: Run) -> Pace | None:
         try:
@@ -140,8 +141,13 @@ def calibrations() -> Path:
 
 def calibration_of(config: Config) -> Run:
     """The calibration for runs like that one, which may not exist."""
-    told = "|".join(str(getattr(config, name)) for name in ALIKE)
+    told = "|".join(str(getattr(stepping(config), name)) for name in ALIKE)
     return Run(calibrations() / f"{CALIBRATION}{hashlib.sha256(told.encode()).hexdigest()[:12]}")
+
+
+def stepping(config: Config) -> Config:
+    """A config of which the steps alone are looked at: those of ``verified`` are those of ``sft``."""
+    return replace(config, objective="sft") if config.objective == "verified" else config
 
 
 def alike(config: Config) -> Iterator[Run]:
@@ -150,10 +156,10 @@ def alike(config: Config) -> Iterator[Run]:
     made: Iterable[Run] = run.all_runs()[:MOST_RUNS]
     for each in made:
         try:
-            other = each.config()
+            other = stepping(each.config())
         except UserError:
             continue
-        if all(getattr(other, name) == getattr(config, name) for name in ALIKE):
+        if all(getattr(other, name) == getattr(stepping(config), name) for name in ALIKE):
             yield each
     yield calibration_of(config)
 
@@ -165,7 +171,7 @@ def calibrate(preset: str, config: Config) -> Run:
     if target.working():
         return target
     shutil.rmtree(target.path, ignore_errors=True)
-    short = replace(config, **{name: least(name, value, config) for name, value in SHORT.items()})
+    short = replace(stepping(config), **{name: least(name, value, config) for name, value in SHORT.items()})
     return run.start(preset, presets.to_dict(short), target.path)
 
 

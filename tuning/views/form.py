@@ -42,10 +42,17 @@ FIELDS = (
     Field("from_adapter", "Goes on from", empty="a new adapter"),
     Field("beta", "Strength of preference", empty="the objective's"),
     Field("length_normalised", "Preference per token", empty="the objective's"),
+    Field("rounds", "Rounds of own answers", most=100),
+    Field("samples", "Answers to each question", most=100),
+    Field("keep", "Passing answers kept of each", most=100),
+    Field("temperature", "Temperature of own answers"),
+    Field("checked_by", "Task that checks own answers", empty="the data's assertions"),
     Field("epochs", "Epochs in place of steps", most=10_000, empty="as many as the steps take"),
     Field("alpha", "LoRA alpha", most=4096),
     Field("rslora", "Rank-stabilised scale"),
     Field("dora", "DoRA"),
+    Field("init", "Factors begin at"),
+    Field("neftune", "NEFTune noise", most=1000),
     Field("lora_plus", "LoRA+ ratio", most=1000),
     Field("dropout", "Dropout"),
     Field("target_modules", "Layers with an adapter"),
@@ -70,6 +77,7 @@ FIELDS = (
     Field("validation_rows", "Validation rows", most=100_000),
     Field("test_rows", "Test rows", most=100_000),
     Field("patience", "Patience"),
+    Field("track", "Mirror figures to"),
     Field("save_every", "Checkpoint every … steps"),
     Field("sample_question", "Sample question"),
     Field("sample_tokens", "Longest sample answer", most=4096),
@@ -80,7 +88,7 @@ FIELDS = (
     Field("seed", "Seed"),
 )
 LONGEST_TEXT = 2000
-USUAL_RATES = {"sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4}
+USUAL_RATES = {"sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4, "verified": 1e-3}
 FOLDERS = re.compile(r"(?:(?<![\w.:/])|(?<=duckdb:))/(?:[\w.@+-]+/)+(?=[\w.])")
 RULE = re.compile(r"^--[\w-]+ is .*?(?:, but |: )(.*)$", re.DOTALL)
 
@@ -216,6 +224,11 @@ def summary(config: Config) -> str:
         counts = f"{config.epochs:g} epochs in steps of {config.batch_size:,} {unit}"
     words = [f"{counts}, from {data_name(config.data)}"]
     words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}")
+    if config.objective == "verified":
+        words.append(
+            f"{config.rounds} times the model answers each question that has a check {config.samples} times, and up to "
+            f"{config.keep} passing answers to each are trained as well"
+        )
     words.append(f"learning rate up to {config.learning_rate:g}, {config.schedule}")
     return "; ".join(words) + "." + warm_up_warning(config) + rate_warning(config)
 

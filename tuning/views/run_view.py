@@ -199,7 +199,14 @@ def words(state: RunState, fold: Fold, stopping: bool) -> str:
         return "saving, then stopping"
     if state.state != "running":
         return STATE_WORDS[state.state]
+    if fold.last == "sampling":
+        return sampling_words(fold.newest["sampling"])
     return "loading model and data" if fold.last in ("", "loading") else "training"
+
+
+def sampling_words(event: dict[str, Any]) -> str:
+    """How far the model's own answers of a round are."""
+    return f"round {event['round']} of {event['of']}: {event['done']:,} of {event['total']:,} own answers"
 
 
 def outcome(state: RunState, fold: Fold) -> str:
@@ -222,6 +229,9 @@ def figures(fold: Fold, state: RunState) -> list[list[str]]:
         ["Learning rate", f"{step['learning_rate']:.2e}" if step.get("learning_rate") is not None else "-"],
         ["Trained for", duration(fold.seconds)],
     ]
+    told = fold.newest.get("round")
+    if told:
+        pairs.append([f"Round {told['number']} of {told['of']}", f"{told['passed']:,} of {told['answers']:,} pass"])
     return [[name, "–" if text == "-" else text] for name, text in pairs]
 
 
