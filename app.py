@@ -21,14 +21,14 @@ from fastapi import FastAPI
 from eval_prompts import compare_tab, lens_tab, results_tab, score_tab, task_endpoints_tab
 from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts import score_endpoints_tab as scoring_endpoints
+from eval_prompts.learning import page as learning
+from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.scoring.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.choice import TaskChoice
-from eval_prompts.votes.lesson import Lesson
-from eval_prompts.votes.lesson import write as write_lesson
 from eval_prompts.votes.whole import export_whole
 from space_config.server import gradio_patches, logs, malloc, share, shutdown
 from space_config.server.calls import Names
@@ -80,6 +80,8 @@ def build_page(
         lambda: comparing(lens),
         closed=no_training,
         base=lambda: lens.status().model,
+        blind=blind_round,
+        people=lambda run: learning.preferred_after(run, lens, pairs),
     )
 
     def forget(request: gr.Request) -> None:
@@ -87,21 +89,31 @@ def build_page(
         visitors.stop(request.session_hash)
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, seen.of_adapters)
+        functions = [*seen.of_adapters, learning.evidence_of(lens)]
+        compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
                 compare_tab.build(page, lens, visitors, pairs, tasks, owns, seen.of_texts)
             with gr.Tab("Score", elem_id="ll-tab-score"):
-                score_tab.build(scorings, owns, results_for_all)
+                score_tab.build(
+                    scorings,
+                    owns,
+                    results_for_all,
+                    lambda scoring: learning.train_on_passing(scoring, lens, scorings, training),
+                )
             with gr.Tab("Lens", elem_id="ll-tab-lens"):
                 lens_tab.build(seen)
             with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
                 results_tab.build(
-                    pairs, owns, results_for_all, lambda found: train_on(found, lens, training), scorings.latest
+                    pairs,
+                    owns,
+                    results_for_all,
+                    lambda found: learning.train_on_votes(found, lens, training),
+                    scorings.latest,
                 )
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
@@ -119,31 +131,6 @@ def use_adapter(lens: Lens, adapter: str | None, against: str | None) -> dict[st
     """Puts an adapter, perhaps against another, on the Compare tab. Raises UserError if one cannot be used."""
     card = lens.reload(adapter, against)
     return card.to_dict() if card else None
-
-
-def train_on(found: Lesson, lens: Lens, training: Actions) -> str:
-    """Starts a run that learns from votes, going on from the adapter they are about, and returns its name.
-
-    Raises UserError if that adapter does not answer here now, or if the run cannot start.
-    """
-    status = lens.status()
-    card = status.adapter
-    if card is None or f"{status.fingerprint}+{card.fingerprint}" != found.fingerprint:
-        raise UserError(f"These votes are about {found.adapter}, which does not answer now: compare it again first.")
-    data = write_lesson(found)
-    overrides = {
-        "model": status.model,
-        "objective": "dpo",
-        "data": str(data),
-        "from_adapter": str(card.path),
-        "learning_rate": 1e-4,
-        "dropout": 0.0,
-        "epochs": 3.0,
-        "batch_size": min(16, len(found.rows)),
-        "sample_every": 0,
-        "warmup_steps": 2,
-    }
-    return training.start("quick", overrides).name
 
 
 def comparing(lens: Lens) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts.results_tab import VOTING_IS_OPEN
+from tuning.errors import UserError
 from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
 
 if TYPE_CHECKING:
@@ -24,9 +25,15 @@ def head() -> str:
     return head_of(PAGE_FOLDER, STYLES, SCRIPTS)
 
 
-def build(scorings: Scorings, is_owner: IsOwner, for_all: bool = True) -> None:
+def build(
+    scorings: Scorings,
+    is_owner: IsOwner,
+    for_all: bool = True,
+    train: Callable[[str], str] | None = None,
+) -> None:
     """The Score tab inside the current layout. ``is_owner`` tells of a request whether it is the owner's, who alone
-    starts and ends scorings and, unless they are ``for_all``, sees them."""
+    starts and ends scorings and, unless they are ``for_all``, sees them; ``train`` starts a run that learns from what
+    passes a scoring's task, and returns its name."""
 
     def reading(work: Callable[[Answer, bool], Answer]) -> Callable[[Any, gr.Request], Answer]:
         def answer(asked: Answer, request: gr.Request) -> Answer:
@@ -66,10 +73,15 @@ def build(scorings: Scorings, is_owner: IsOwner, for_all: bool = True) -> None:
     def resume(asked: Answer) -> Answer:
         return {"scoring": scorings.resume(text(asked, "scoring"))}
 
+    def train_on_passing(asked: Answer) -> Answer:
+        if train is None:
+            raise UserError("Nothing can be trained here.")
+        return {"run": train(text(asked, "scoring"))}
+
     def delete(asked: Answer) -> Answer:
         scorings.delete(text(asked, "scoring"))
         return {}
 
     functions = [reading(work) for work in (look, pair, history, against, take)]
-    functions += [answered(work) for work in (form, start, stop, resume, delete)]
+    functions += [answered(work) for work in (form, start, stop, resume, train_on_passing, delete)]
     mount("LoraLens.mountScore(element, server)", "ll-score", functions)

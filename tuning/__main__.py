@@ -1,4 +1,4 @@
-"""``python -m tuning``: train, resume, watch, list, export, data, ingest."""
+"""``python -m tuning``: train, resume, watch, list, stop, sweep, queue, runs, note, export, data, ingest."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tuning.runs import helper_process, run
 from tuning.runs.progress import Reporter, duration, number
 from tuning.training import parallel
 from tuning.views.data_cli import add_data_commands
+from tuning.views.run_commands import add_run_commands
 
 USAGE_ERROR = 2
 STOPPED = 130
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", default="quick", metavar="NAME", help="the recipe (default: quick)")
     train.add_argument("--run-dir", type=Path, metavar="DIR", help="the run's folder, which must not exist")
     train.add_argument("--name", metavar="NAME", help="what the run is called (default: date and preset)")
+    train.add_argument("--notes", metavar="TEXT", default="", help="your words on the run, which are kept with it")
     train.add_argument("--quiet", action="store_true", help="print nothing but the run's folder")
     kinds = presets.field_types()
     for field in dataclasses.fields(presets.Config):
@@ -58,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     stop.add_argument("name", help="the run's id or folder")
     stop.set_defaults(run=run_stop)
 
+    add_run_commands(commands)
     add_export_command(commands)
     add_data_commands(commands)
     add_ingest_command(commands)
@@ -99,7 +102,7 @@ def run_train(options: argparse.Namespace) -> int:
         # Once the processes have met, transformers writes a converted model in the first of them alone.
         find_weights(config)
     if ranks.first:
-        created = run.create(options.preset, config, folder)
+        created = run.create(options.preset, config, folder, options.notes)
     if ranks.count > 1:
         parallel.join(ranks, parallel.device_name(config.device))
         created = run.Run(Path(ranks.share(str(created.path) if ranks.first else "")))

@@ -128,6 +128,12 @@ class Config:
     validation_rows: int = option(64, "rows of the validation split that are used, at most")
     test_rows: int = option(64, "rows of the test split that are used, at most")
     patience: int = option(0, "stop after this many validations without a better loss; 0: never")
+    score_on: str | None = option(
+        None, "a task (name or file) that is scored before, while and after training: the best of it is kept"
+    )
+    score_every: int = option(20, "steps between scores on that task; 0: only before and after")
+    score_questions: int | None = option(50, "its first questions that are asked; none for all")
+    stop_when_score_falls: int = option(0, "stop after this many scores that are no better than the best; 0: never")
     track: Literal["none", "trackio", "tensorboard"] = option(
         "none", "mirror the run's figures to this tracker as well"
     )
@@ -144,10 +150,11 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_steps", "batch_size", "rank", "keep_checkpoints"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
-        for name in ("limit", "micro_batch_tokens", "micro_batch_rows", "threads"):
+        for name in ("limit", "micro_batch_tokens", "micro_batch_rows", "threads", "score_questions"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "must be 1 or more")
-        for name in ("warmup_steps", "validate_every", "patience", "save_every", "sample_every", "seed"):
+        counts = ("warmup_steps", "validate_every", "patience", "save_every", "sample_every", "seed", "score_every")
+        for name in (*counts, "stop_when_score_falls"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for name in ("validation_rows", "test_rows"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
@@ -176,6 +183,8 @@ class Config:
             raise UserError(
                 f"--init pissa begins in the weights themselves and does not go with {other}: leave one out."
             )
+        if self.stop_when_score_falls and self.score_on is None:
+            raise UserError("--stop-when-score-falls needs a task to score: name it with --score-on.")
         require(self.learning_rate <= 1, "learning_rate", self.learning_rate, "must be at most 1")
         require(bool(self.target_modules), "target_modules", "", "must name at least one linear layer")
         require(self.seed < 2**31, "seed", self.seed, f"must be below {2**31}")

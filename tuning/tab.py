@@ -15,16 +15,17 @@ from tuning.errors import UserError
 from tuning.exports import hub
 from tuning.exports.kinds import KINDS, PRECISIONS
 from tuning.ingest import tables
-from tuning.runs import helper_process
+from tuning.runs import helper_process, queue
+from tuning.runs.run import set_notes
 from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
-from tuning.views import estimate, form, uploads
+from tuning.views import estimate, form, run_table, uploads
 from tuning.views.actions import Actions
 from tuning.views.run_view import Watcher
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "chart.js", "train_log.js", "train_samples.js", "train_take.js", "train_run.js", "train_data.js", "train_form.js",
-    "train_history.js", "train.js",
+    "chart.js", "train_log.js", "train_samples.js", "train_take.js", "train_run.js", "train_data.js", "train_queue.js",
+    "train_form.js", "train_history.js", "train.js",
 )  # fmt: skip
 STYLES = ("train.css", "train_form.css", "train_run.css", "train_chart.css")
 PREVIEW_SECONDS = 120.0
@@ -51,9 +52,13 @@ def build(actions: Actions, upload_mb: int, may_train: IsOwner) -> None:
     def may(_: Answer, request: gr.Request) -> Answer:
         return {"train": may_train(request)}
 
-    works = (*forming(actions), *watching(actions), *taking(actions))
-    functions = [answered(may), *(answered(work) for work in works)]
+    functions = [answered(may), *(answered(work) for work in calls(actions))]
     mount("LoraLens.mountTrain(element, props, server)", "ll-train", functions, form=fields)
+
+
+def calls(actions: Actions) -> list[Callable[[Answer], Answer]]:
+    """All that the page's script calls."""
+    return [*forming(actions), *queueing(actions), *watching(actions), *taking(actions)]
 
 
 def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
@@ -97,6 +102,40 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
     return [check, start, calibrate, preview, sources, keep_upload]
 
 
+def queueing(actions: Actions) -> list[Callable[[Answer], Answer]]:
+    """What the queue and a run's notes call."""
+
+    def enqueue(sent: Answer) -> Answer:
+        preset, overrides = asked_run(sent)
+        return {"waiting": actions.enqueue(preset, overrides, text(sent, "name"), text(sent, "grid"))}
+
+    def waiting(_: Answer) -> Answer:
+        found = queue.load()
+        return {
+            "waiting": [
+                {"name": plan.name, "words": run_table.words({**plan.overrides}) or f"as {plan.preset} has it"}
+                for plan in found.waiting
+            ],
+            "paused": found.paused,
+            "problems": [form.without_folders(problem) for problem in found.problems],
+        }
+
+    def drop(sent: Answer) -> Answer:
+        place = sent.get("place")
+        queue.remove(place if isinstance(place, int) else -1, text(sent, "name"))
+        return {}
+
+    def pause(sent: Answer) -> Answer:
+        queue.pause(sent.get("on") is True)
+        return {}
+
+    def note(sent: Answer) -> Answer:
+        set_notes(actions.watcher.named(text(sent, "run")), text(sent, "notes"))
+        return {}
+
+    return [enqueue, waiting, drop, pause, note]
+
+
 def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
     """What the run on show and the history call."""
     watcher: Watcher = actions.watcher
@@ -107,6 +146,7 @@ def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:
         if view["run"]:
             shown = watcher.named(view["run"])
             view["export"] = actions.exports.told(shown) | {"made": actions.exports.made(shown)}
+            view["after_votes"] = actions.after_votes(view["run"])
             view["can"]["resume"] = view["can"]["resume"] and not actions.closed
             if view["can"]["use"] and (reason := actions.not_comparable(view["run"])):
                 view["can"]["use"], view["other_base"] = False, reason
@@ -144,6 +184,13 @@ def taking(actions: Actions) -> list[Callable[[Answer], Answer]]:
     def use(sent: Answer) -> Answer:
         return {"adapter": actions.use(text(sent, "run"), text(sent, "against"))}
 
+    def blind_round(sent: Answer) -> Answer:
+        return actions.blind_round(text(sent, "run"))
+
+    def use_checkpoint(sent: Answer) -> Answer:
+        step = sent.get("step")
+        return {"adapter": actions.use_checkpoint(text(sent, "run"), step if isinstance(step, int) else -1)}
+
     def take_adapter(sent: Answer) -> Answer:
         offset = sent.get("offset")
         return actions.exports.part(watcher.named(text(sent, "run")), offset if isinstance(offset, int) else 0)
@@ -166,7 +213,7 @@ def taking(actions: Actions) -> list[Callable[[Answer], Answer]]:
         actions.exports.stop(watcher.named(text(sent, "run")))
         return {}
 
-    return [use, take_adapter, merge, push, export, stop_export]
+    return [use, blind_round, use_checkpoint, take_adapter, merge, push, export, stop_export]
 
 
 def asked_run(sent: Answer) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,21 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const SEARCH_MS = 200;
+	const KINDS = { gain: "a gain", tie: "a tie", loss: "a loss" };
+
+	/** One line of what the adapter was measured to be, how a click away, and a question each of gain, tie and loss. */
+	function evidenceOf(told) {
+		if (!told?.line) return [];
+		const examples = told.examples.map((one) => {
+			const ask = el("button", { type: "button", class: "ll-quiet", title: one.question }, KINDS[one.kind] || one.kind);
+			ask.addEventListener("click", () => lens.askOwn(one.question));
+			return ask;
+		});
+		return [
+			el("details", { class: "ll-evidence" }, el("summary", {}, told.line), ...told.how.map((sentence) => el("p", {}, sentence))),
+			examples.length ? el("p", { class: "ll-evidence-examples" }, "See for yourself: ", ...examples) : "",
+		];
+	}
 
 	/** Fills `root` with a page of the task's questions, which can be searched where they are many; returns what draws
 	 * it again for another task or page. */
@@ -10,6 +25,7 @@
 		let timer = 0;
 		let searched = ""; // the task and words that were looked for last
 		let foundPage = 1;
+		const evidence = el("div", {});
 		const words = el("p", {});
 		const search = el("input", { type: "search", class: "ll-search", placeholder: "Search the questions\u2026", "aria-label": "Search the questions", autocomplete: "off" });
 		const said = el("span", { class: "ll-hint", role: "status" });
@@ -18,6 +34,7 @@
 		const pager = el("p", { class: "ll-question-pager", hidden: true });
 		root.replaceChildren(
 			el("h2", {}, "See what the adapter changed"),
+			evidence,
 			words,
 			finder,
 			list,
@@ -49,7 +66,9 @@
 			if (`${lens.task.name}\n${find}` !== searched) foundPage = 1;
 			searched = `${lens.task.name}\n${find}`;
 			const told = lens.taskQuestions ? await lens.taskQuestions(find ? foundPage : lens.task.page, find) : null;
+			const measured = !find && lens.evidence ? await lens.evidence() : null;
 			if (mine !== drawing) return; // another task or page has been chosen since
+			if (!find) evidence.replaceChildren(...evidenceOf(measured));
 			const { questions = [], page = 1, pages = 1, count = 0, all = 0, size = 1, error = "" } = told || {};
 			setText(words, error || (all ? "Ask them all, and both models answer next to each other. A click on one asks it alone; or type a question of your own." : "Type a question of your own, and both models answer it next to each other."));
 			finder.hidden = all <= size;

@@ -77,10 +77,15 @@
 		const stop = lens.button("Stop", "", act("stop"));
 		const resume = lens.button("Resume", "", act("resume"));
 		const remove = lens.button("Delete", "", async () => confirm(`Delete ${current} with all its answers?`) && (await act("delete")()));
+		const teach = lens.button("Train on what passes", "", async () => {
+			const told = await server.train_on_passing({ scoring: current }).catch(() => ({ error: lens.whyNot() }));
+			tell(told?.error || `Run ${told.run} has started: it goes on from this adapter with its own answers to its training questions that pass. Watch it on the Train tab.`);
+		});
+		teach.title = "The adapter answers the questions it was trained on; what passes this task's checks is trained";
 		const takes = [["report.html", "Report"], ["score.csv", "CSV"], ["score.json", "JSON"]].map(([file, label]) => [file, lens.button(label, "", () => take(file))]);
 		const bars = el("div", { class: "ll-score-bars" });
 		const verdict = el("div", {});
-		const now = el("section", { class: "ll-panel ll-score-now", hidden: true }, el("div", { class: "ll-panel-head" }, name, words, stop, resume, ...takes.map(([, button]) => button), remove), progress, bars);
+		const now = el("section", { class: "ll-panel ll-score-now", hidden: true }, el("div", { class: "ll-panel-head" }, name, words, stop, resume, teach, ...takes.map(([, button]) => button), remove), progress, bars);
 		const form = lens.buildScoreForm(server, (scoring) => {
 			wanted = scoring;
 			refresh();
@@ -125,6 +130,7 @@
 			progress.hidden = view.state === "finished";
 			stop.hidden = !(owner && view.can.stop);
 			resume.hidden = !(owner && view.can.resume);
+			teach.hidden = !(owner && view.state === "finished");
 			remove.hidden = !(owner && view.can.delete);
 			for (const [file, button] of takes) button.hidden = view.state !== "finished" || (file === "score.json" && !owner);
 			bars.replaceChildren(...view.tasks.flatMap((each) => [el("h4", {}, each.title, el("small", {}, each.metric === "passes" ? " share that passes" : " mean score")), ...Object.entries(each.sides).map(([side, score]) => bar(side, view.titles[side], score))]));

@@ -178,6 +178,13 @@
 			}
 		}
 
+		/** Chooses a task and hides the names, as the blind round after a run asks for. */
+		lens.beginBlindRound = async function (task) {
+			await load(task);
+			const box = document.querySelector("#ll-blind input[type=checkbox]");
+			if (box && !box.checked) box.click();
+		};
+
 		choice.addEventListener("change", () => {
 			touched.clear();
 			remember();

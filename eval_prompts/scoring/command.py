@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging import suite
+from eval_prompts.learning.checkpoints import keep_with_run, models_of_run, score_checkpoints
 from eval_prompts.models.adapters import read_card
 from eval_prompts.progress import Progress
 from eval_prompts.report import check_writable, write_text
@@ -60,6 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as one HTML page")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="append the summary in Markdown to this file")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write what the gate found as JUnit XML")
+    parser.add_argument("--checkpoints", metavar="RUN", help="score every checkpoint that this training run has kept")
     parser.add_argument("--resume", metavar="NAME|FOLDER", help="go on with a scoring that was stopped or killed")
     parser.add_argument(
         "--fail-if-worse",
@@ -87,6 +89,13 @@ def score(
     if options.fail_if_worse is not None and not 0 <= options.fail_if_worse <= 100:
         raise UserError("The points of --fail-if-worse are from 0 to 100.")
     sides = SIDES[options.sides]
+    if options.checkpoints:
+        wrong = [name for name in ("resume", "out", "report", "summary") if getattr(options, name)]
+        if wrong or gated or len(sides) < 2:
+            name = wrong[0] if wrong else "sides" if len(sides) < 2 else "fail-if-worse"
+            raise UserError(f"--checkpoints does not go with --{name}: its table is printed and kept with the run.")
+        models_of_run(options)
+        return score_checkpoints(options, chosen(options, settings_of), new_lens, load)
     if len(sides) < 2 and gated:
         raise UserError("A gate compares both sides: leave out --sides.")
     for path in filter(None, (options.out, options.report, options.summary, options.junit)):
@@ -114,6 +123,8 @@ def score(
         with Progress(runner.total) as progress:
             runner.on_progress = lambda state: progress.show(state.done, left(state))
             state, message = runner.run()
+        if state is State.FINISHED and status.adapter is not None:
+            keep_with_run(scoring, status.adapter.path)
     if state is not State.FINISHED:
         raise UserError(f"{message} (score --resume {scoring.name})")
     return tell(scoring, options)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import Settings
+from eval_prompts.learning.checkpoints import keep_with_run
 from eval_prompts.scoring import run
 from eval_prompts.scoring.battery import battery_of, beside
 from eval_prompts.scoring.board import Board, began
@@ -273,7 +274,10 @@ class Scorings:
 
     def _work(self, runner: run.Runner) -> None:
         try:
+            adapter = self._lens.status().adapter
             state, message = runner.run()
+            if state is State.FINISHED and adapter is not None:
+                keep_with_run(runner.scoring, adapter.path)
             log.info("scoring %s %s: %s", runner.scoring.name, state, message)
         except UserError as error:
             log.warning("scoring %s did not begin: %s", runner.scoring.name, error)

@@ -65,19 +65,26 @@ def equal(peer: str, device: str, model: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for objective in ("dpo", "orpo", "orpo-one-token"):
             found = {}
-            for kind, python in (("ours", sys.executable), ("trl", peer)):
+            for kind, python in (("ours", sys.executable), ("trl", peer), ("trl64", peer)):
                 path = Path(folder) / f"{objective}-{kind}.safetensors"
                 whole = [*command(python, f"{kind}:{objective}", 1, device, model), str(path)]
                 subprocess.run(whole, check=True, stdout=subprocess.DEVNULL)
                 found[kind] = load_file(path)
-            ours, theirs = found["ours"], found["trl"]
-            assert ours.keys() == theirs.keys()
-            squares = [((ours[name] - theirs[name]).double().pow(2).sum(), theirs[name].double().pow(2).sum())
-                       for name in ours if name != "loss"]  # fmt: skip
-            apart = (sum(one for one, _ in squares) / sum(norm for _, norm in squares)) ** 0.5
-            losses = ours["loss"].item(), theirs["loss"].item()
-            told = f"{objective}: loss {losses[0]:.6f} and TRL's {losses[1]:.6f}"
-            print(f"{told}; gradients differ by {apart:.1e} of the norm")
+            ours, theirs, exact = (found[kind] for kind in ("ours", "trl", "trl64"))
+            losses = ", TRL's ".join(f"{each['loss'].item():.6f}" for each in (ours, theirs))
+            print(
+                f"{objective}: loss {losses}; gradients are {apart(ours, theirs):.1e} of the norm from each other, and "
+                f"from TRL's in float64 {apart(ours, exact):.1e} (ours) and {apart(theirs, exact):.1e} (TRL's)",
+                flush=True,
+            )
+
+
+def apart(one: dict, other: dict) -> float:
+    """Norm of the difference of two gradients, as a share of the second one's."""
+    assert one.keys() == other.keys()
+    names = [name for name in one if name != "loss"]
+    difference = sum((one[name].double() - other[name].double()).pow(2).sum().item() for name in names)
+    return (difference / sum(other[name].double().pow(2).sum().item() for name in names)) ** 0.5
 
 
 def main() -> None:

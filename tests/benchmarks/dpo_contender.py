@@ -105,8 +105,11 @@ def ours(steps: int, device: str, model: str, objective: str, path: str | None, 
         )
 
 
-def theirs(steps: int, device: str, model: str, objective: str, path: str | None, turns: Turns) -> None:
-    """TRL's trainer on the same pairs, tokens, adapter and optimizer; its references, too, are computed beforehand."""
+def theirs(
+    steps: int, device: str, model: str, objective: str, path: str | None, turns: Turns, exact: bool = False
+) -> None:
+    """TRL's trainer on the same pairs, tokens, adapter and optimizer; its references, too, are computed beforehand.
+    ``exact`` computes in float64."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -114,11 +117,13 @@ def theirs(steps: int, device: str, model: str, objective: str, path: str | None
     from trl import DPOConfig, DPOTrainer
 
     base, tokenizer, config, pairs = load(steps, device, model, objective.endswith("one-token"))
+    if exact:
+        base = base.double()
     lora = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=list(config.target_modules),
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    tuned = get_peft_model(base, lora)
+    tuned = get_peft_model(base, lora, autocast_adapter_dtype=False)
     factors = {name: parameter for name, parameter in tuned.named_parameters() if parameter.requires_grad}
     if objective.startswith("orpo"):
         waken(factors)
@@ -209,7 +214,10 @@ def main() -> None:
     kind, _, objective = sys.argv[1].partition(":")
     steps, device, model = int(sys.argv[2]), sys.argv[3], sys.argv[4]
     path = sys.argv[5] if len(sys.argv) > 5 else None
-    (ours if kind == "ours" else theirs)(steps, device, model, objective, path, Turns())
+    if kind == "ours":
+        ours(steps, device, model, objective, path, Turns())
+    else:
+        theirs(steps, device, model, objective, path, Turns(), exact=kind == "trl64")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@
 		const startOne = "Choose a preset on the left and press \u201cStart training\u201d. Its log, its losses and an answer that changes while it learns appear here; you may close the page and come back.";
 		const bringOne = "A run that is brought here appears with its log, its losses and its sample answers, and can be compared.";
 		const empty = el("section", { class: "ll-panel ll-empty" }, el("h2", {}, "No run yet"), el("p", {}, props.form.closed ? bringOne : startOne));
-		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, act, server, hub: props.form.hub, exports: props.form.exports });
+		const view = lens.buildRunView({ stop: (run) => act("stop", { run }), resume: (run) => act("resume", { run }), remove, compare, useCheckpoint, blindRound, act, server, hub: props.form.hub, exports: props.form.exports });
 		const form = lens.buildTrainForm(props.form, server, { start, shut: () => (root.dataset.watching = "true") });
 		const history = lens.buildRunHistory(server, { show, act, compare });
 		const live = el("div", { class: "ll-live" }, notice, empty, view.root);
@@ -70,6 +70,22 @@
 			lens.openTab("Compare");
 		}
 
+		async function blindRound(run) {
+			const answer = await act("blind_round", { run });
+			if (!answer) return;
+			lens.pollStatus?.();
+			lens.beginBlindRound?.(answer.task);
+			lens.clearBoard?.(`${run} against the adapter before, names hidden: ask all ${answer.questions} held-out questions, and vote. The Results tab says what came of it.`);
+			lens.openTab("Compare");
+		}
+
+		async function useCheckpoint(run, step) {
+			if (!(await act("use_checkpoint", { run, step }))) return;
+			lens.pollStatus?.();
+			lens.clearBoard?.(`Step ${step} of ${run} answers from now on. Earlier comparisons are in the list below.`);
+			lens.openTab("Compare");
+		}
+
 		/** Puts another run on show; null for the one that trains, or the newest. */
 		function show(run) {
 			chosen = run;
@@ -111,6 +127,7 @@
 				listed = Date.now();
 				history.refresh(answer.run);
 			}
+			if (seen.run !== answer.run || answer.state !== seen.state) form.queue.refresh();
 			seen = { ...answer.seen, state: answer.state };
 			view.update(answer);
 		}
@@ -119,6 +136,7 @@
 			if (!entries.some((entry) => entry.isIntersecting)) return;
 			look();
 			form.check();
+			form.queue.refresh();
 			history.refresh();
 		}).observe(root);
 		document.addEventListener("visibilitychange", () => !document.hidden && root.checkVisibility() && look());

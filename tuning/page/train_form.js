@@ -52,6 +52,7 @@
 		const others = el("details", { class: "ll-more" }, el("summary", {}, "More settings"), el("div", { class: "ll-fields" }, ...more));
 		const source = lens.buildDataSource(form, server, () => check());
 		const closed = Boolean(form.closed);
+		const queue = lens.buildQueue(server, () => ({ ...asked(), name: called.value.trim() }));
 		const shell = el("details", { class: "ll-more" }, el("summary", {}, "The same from a command line"), el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)));
 		const root = el(
 			"section",
@@ -66,6 +67,7 @@
 			el("div", { class: "ll-estimate", hidden: closed }, estimate, measure),
 			el("div", { class: "ll-start", hidden: closed }, start),
 			problem,
+			...(closed ? [] : [queue.root]),
 			shell
 		);
 		let preset = "";
@@ -141,6 +143,6 @@
 		source.knows(asked);
 		choose("quick");
 		ask();
-		return { root, tell, check };
+		return { root, tell, check, queue };
 	};
 })(window.LoraLens);

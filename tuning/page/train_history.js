@@ -6,7 +6,7 @@
 	/** The history; `does` offers show, compare. `refresh(shown)` fetches the list anew. */
 	lens.buildRunHistory = function (server, does) {
 		const body = el("tbody", {});
-		const heads = ["", "Run", "Data", "Steps", "Best validation loss", "Took", "State", ""].map((name) => el("th", { scope: "col" }, name || el("span", { class: "ll-offscreen" }, "choose")));
+		const heads = ["", "Run", "Differs in", "Data", "Steps", "Best validation loss", "Score", "Forgot", "Took", "State", ""].map((name) => el("th", { scope: "col" }, name || el("span", { class: "ll-offscreen" }, "choose")));
 		const table = el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "All runs" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body));
 		const overlay = lens.buildChart("Losses of the ticked runs", 220, "Tick runs to lay their losses over each other.");
 		const tuned = el("select", { "aria-label": "Adapter on the tuned side" });
@@ -55,15 +55,19 @@
 			const swatch = el("i", { class: ticked.get(run.run) || "" });
 			const open = el("button", { type: "button", class: "ll-link", "aria-current": run.run === shown ? "true" : null }, run.run);
 			open.addEventListener("click", () => does.show(run.run));
+			const best = run.chosen ? el("span", { class: "ll-best", title: `Best by ${run.best_by}` }, "best") : null;
 			const compare = run.adapter ? lens.button("Compare", "ll-small", () => does.compare(run.run)) : null;
 			return el(
 				"tr",
 				{ "data-state": run.state },
 				el("td", {}, el("label", { class: "ll-tick" }, box, swatch)),
-				el("th", { scope: "row" }, open, el("small", {}, `${run.began} \u00b7 ${run.model}`)),
+				el("th", { scope: "row" }, open, best, el("small", {}, `${run.began} \u00b7 ${run.model}`), run.notes ? el("small", { class: "ll-run-note" }, run.notes) : null),
+				el("td", { class: "ll-differs" }, run.differs || "\u2013"),
 				el("td", {}, run.data),
 				el("td", {}, run.steps),
 				el("td", {}, run.best),
+				el("td", { title: run.task || null }, run.score === "-" ? "\u2013" : run.score),
+				el("td", {}, run.forgotten === "-" ? "\u2013" : run.forgotten),
 				el("td", {}, run.took),
 				el("td", {}, el("span", { class: "ll-run-state", "data-state": run.state }, run.words)),
 				el("td", {}, compare)

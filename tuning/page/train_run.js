@@ -34,6 +34,8 @@
 		const figures = el("dl", { class: "ll-figures" });
 		const settings = el("dl", { class: "ll-settings-list" });
 		const command = el("code", {});
+		const notes = el("input", { type: "text", class: "ll-notes", maxlength: "2000", placeholder: "Your notes on this run", "aria-label": "Your notes on this run" });
+		notes.addEventListener("change", () => does.act("note", { run: view.run, notes: notes.value }));
 		const stop = button("Stop", "", () => does.stop(view.run));
 		const resume = button("Resume", "", () => does.resume(view.run));
 		const compare = button("Compare now", "ll-main", () => does.compare(view.run));
@@ -41,6 +43,11 @@
 		const sure = el("div", { class: "ll-sure", hidden: true });
 		const losses = lens.buildChart("Loss", 220, "The curve begins with the first step.");
 		const rates = lens.buildChart("Learning rate", 96, "No step yet.");
+		const round = el("section", { class: "ll-after-votes", hidden: true });
+		const curve = lens.buildChart("Score and forgetting, %", 160, "No checkpoint is scored yet.");
+		const scored = el("ol", { class: "ll-waiting" });
+		const how = el("p", { class: "ll-note" }, "Scored by ", el("code", {}, "python -m eval_prompts score --checkpoints RUN --task TASK"), ", or on the Score tab.");
+		const scores = el("section", { class: "ll-scores", hidden: true }, curve.root, scored, how);
 		const samples = lens.buildSamples();
 		const take = lens.buildTakeAway(does, () => view.run);
 		const log = lens.buildLog();
@@ -54,12 +61,15 @@
 				sure,
 				message,
 				other,
+				round,
+				notes,
 				last,
 				progress,
 				el("p", { class: "ll-steps" }, steps, eta),
 				figures,
 				losses.root,
 				rates.root,
+				scores,
 				take.root,
 				el("details", { class: "ll-more" }, el("summary", {}, "This run's settings"), settings, el("div", { class: "ll-command" }, command, lens.copyButton("Copy", () => command.textContent)))
 			),
@@ -88,6 +98,31 @@
 			list.replaceChildren(...pairs.map(([label, words]) => el("div", {}, el(tags[0], {}, label), el(tags[1], {}, words))));
 		}
 
+		/** After learning from votes: the blind round against the adapter before, and what came of it so far. */
+		function drawRound(next) {
+			const told = next.after_votes;
+			const key = JSON.stringify([next.run, told]);
+			if (round.dataset.key === key) return;
+			round.dataset.key = key;
+			round.hidden = !told;
+			if (!told) return;
+			const go = button("Blind round", "ll-main", () => does.blindRound(next.run));
+			const words = told.people || `Nobody has compared it with ${told.before} yet: ask its held-out questions blind, and vote.`;
+			round.replaceChildren(el("p", {}, el("b", {}, `Is it better than ${told.before}? `), words), go);
+		}
+
+		function drawScores(next) {
+			const lines = Object.entries(next.scores.lines);
+			scores.hidden = !lines.length;
+			curve.update(lines.map(([name, points], at) => line(name, points, name === "forgotten" ? "ll-validation" : `ll-line-${1 + (at % 6)}`, { dots: true })));
+			scored.replaceChildren(
+				...next.scores.rows.map((row) => {
+					const use = row.can_use ? button("Use this one", "ll-small", () => does.useCheckpoint(next.run, row.step)) : null;
+					return el("li", {}, el("span", {}, el("b", {}, `step ${row.step.toLocaleString("en")}`), row.best ? el("span", { class: "ll-best" }, "best") : null, el("small", {}, row.words)), use);
+				})
+			);
+		}
+
 		/** Shows a look at a run; what it leaves out is as it was. */
 		function update(next) {
 			if (next.fresh) {
@@ -96,6 +131,7 @@
 				sure.hidden = true;
 				settle(next.settings, settings, ["dt", "dd"]);
 				setText(command, next.command);
+				notes.value = next.notes || "";
 			}
 			view = next;
 			root.dataset.state = next.state;
@@ -119,12 +155,14 @@
 			compare.hidden = !next.can.use;
 			setText(other, next.other_base || "");
 			other.hidden = !next.other_base;
+			drawRound(next);
 			take.update(next.can.use, next.export || {});
 			setText(question, `Delete ${next.run} with its checkpoints and its adapter? This cannot be undone.`);
 			if (next.charts) {
 				losses.update([line("training", next.charts.loss, "ll-training", { band: true }), line("validation", next.charts.validation, "ll-validation", { dots: true })]);
 				rates.update([line("learning rate", next.charts.learning_rate, "ll-training")]);
 			}
+			if (next.scores) drawScores(next);
 			if (next.samples) samples.update(next.samples);
 			log.add(next.log);
 		}

@@ -111,6 +111,14 @@ def resulted(event: Event) -> str:
     return ", ".join(parts)
 
 
+def scored(event: Event) -> str:
+    """A task's score at this step."""
+    mark = "  (best so far, adapter saved)" if event["best"] else ""
+    interval = f"{100 * event['low']:.0f} to {100 * event['high']:.0f}"
+    told = f"{100 * event['score']:.1f}% ({interval}) of {event['questions']} questions"
+    return f"step {event['step']}  score on {event['task']} {told}{mark}"
+
+
 def rounded_off(event: Event) -> str:
     """What a round of ``verified`` asked, found and kept."""
     told = (
@@ -148,6 +156,7 @@ DESCRIBE: dict[str, Callable[[Event], str]] = {
     "result": resulted,
     "checkpoint": lambda event: f"step {event['step']}  checkpoint saved",
     "round": rounded_off,
+    "score": scored,
     "resumed": lambda event: f"resumed after step {event['step']}",
     "finished": lambda event: f"finished: {event['message']}",
     "stopped": lambda event: f"stopped: {event['message']}",

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from tuning import presets
 from tuning.data.place import is_place, parse
 from tuning.errors import UserError
-from tuning.files import data_root
+from tuning.files import data_root, write_json
 from tuning.presets import Config
 from tuning.runs import events, process, start_adapter
 from tuning.runs.folder import ENDINGS, WorkFolder, dated_name, newest_first
@@ -30,6 +30,7 @@ from tuning.runs.process import exit_code, spawn
 Standing = Literal["new", "running", "finished", "stopped", "failed"]
 LOG_LINES = 12
 LONGEST_NAME = 60
+LONGEST_NOTES = 2000
 RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
 
 
@@ -81,12 +82,13 @@ class Run(WorkFolder):
         return self.path / "adapter"
 
     def settings(self) -> dict[str, Any]:
-        """What config.json holds: preset, created, config, and data once that was read. Raises UserError if this is no
-        run folder."""
+        """What config.json holds: preset, created, config, notes, and data once that was read. Raises UserError if
+        this is no run folder."""
         try:
             content = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
             needed = {name: content[name] for name in ("preset", "created", "config")}
-            return needed | {"created": float(needed["created"]), "data": content.get("data", {})}
+            kept = {"data": content.get("data", {}), "notes": str(content.get("notes") or "")}
+            return needed | {"created": float(needed["created"])} | kept
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.path} is not a readable run folder (config.json): check the path.") from error
 
@@ -205,8 +207,8 @@ def is_trained(adapter: Path) -> bool:
     return (adapter / "adapter_model.safetensors").is_file() and record_of(adapter).get("steps") != 0
 
 
-def create(preset: str, config: Config, folder: Path | None = None) -> Run:
-    """Make a run folder with its config.json, and with the adapter that it goes on from.
+def create(preset: str, config: Config, folder: Path | None = None, notes: str = "") -> Run:
+    """Make a run folder with its config.json, and with the adapter that it goes on from; ``notes`` are its user's.
 
     Raises UserError if ``folder`` exists or cannot be made, or if it cannot go on from that adapter.
     """
@@ -216,9 +218,8 @@ def create(preset: str, config: Config, folder: Path | None = None) -> Run:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
-        text = json.dumps(
-            {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(anchored(config))}, indent=2
-        )
+        content = {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(anchored(config))}
+        text = json.dumps(content | ({"notes": notes} if notes else {}), indent=2)
         start_adapter.keep(config, folder)
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
@@ -254,16 +255,29 @@ def named_folder(name: str) -> Path:
     return runs_root() / name
 
 
-def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | None = None) -> Run:
+def start(preset: str, overrides: dict[str, Any] | None = None, folder: Path | None = None, notes: str = "") -> Run:
     """Start a run in a worker process that outlives this one; returns once it works.
 
     Raises UserError for a bad setting, while another run trains on this machine, or if the worker ends at once.
     """
     config = presets.configure(preset, overrides)
     refuse_second()
-    run = create(preset, config, folder)
+    run = create(preset, config, folder, notes)
     begin(run)
     return run
+
+
+def set_notes(chosen: Run, notes: str) -> None:
+    """Keep a user's words on a run with it. Raises UserError if they are too long or cannot be kept."""
+    if len(notes) > LONGEST_NOTES:
+        raise UserError(f"A run's notes are at most {LONGEST_NOTES:,} characters long.")
+    chosen.settings()
+    path = chosen.path / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | {"notes": notes.strip()}
+    try:
+        write_json(path, content, indent=2)
+    except OSError as error:
+        raise UserError(f"The notes cannot be kept ({error.strerror}): make room and try again.") from error
 
 
 def begin(run: Run) -> None:

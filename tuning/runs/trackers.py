@@ -58,7 +58,7 @@ class TensorBoard:
         required("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / TENSORBOARD_FOLDER))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / TENSORBOARD_FOLDER))
 
     def figures(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 from tuning.errors import UserError
 from tuning.runs import events, helper_process
 
-MODULE = "eval_prompts.scoring.for_run"
+MODULE = "eval_prompts.learning.for_run"
 PLAN, EVENTS = "plan.json", "events.jsonl"
 LOOK_SECONDS = 0.5
 END_SECONDS = 10.0
@@ -54,7 +54,7 @@ class Answerer(Protocol):
     def __call__(
         self, request: dict[str, Any], on_progress: Callable[[int, int], None], should_stop: Callable[[], bool]
     ) -> Answered | None:
-        """``request`` is as :class:`eval_prompts.scoring.for_run.Request`; ``on_progress`` is told answers that are
+        """``request`` is as :class:`eval_prompts.learning.for_run.Request`; ``on_progress`` is told answers that are
         there, of all. Raises UserError where they cannot be had."""
         ...
 

@@ -48,12 +48,15 @@ LATER_SETTINGS = (
     *("chat_template", "thinking", "trust_remote_code"),
     *("objective", "beta", "length_normalised", "from_adapter", "rslora", "epochs", "dora"),
     *("lora_plus", "init", "neftune", "rounds", "samples", "keep", "temperature", "checked_by"),
+    *("score_on", "score_every", "score_questions", "stop_when_score_falls"),
 )
 
 
 @dataclass
 class Progress:
-    """Where a run stands: ``step`` steps are done; losses are validation losses, None while there are none."""
+    """Where a run stands: ``step`` steps are done; losses are validation losses, None while there are none. The adapter
+    that is kept is that of ``best_step``: of the lowest loss, or of the best score where a task is scored, the last
+    time after ``scored_at`` steps."""
 
     step: int = 0
     loss_before: float | None = None
@@ -62,6 +65,10 @@ class Progress:
     without_gain: int = 0
     trained_tokens: int = 0
     seconds: float = 0.0
+    last_loss: float | None = None
+    scored_at: int = -1
+    best_score: float | None = None
+    without_score_gain: int = 0
 
 
 def identity(config: Config, weights: Weights, rows: DataSet) -> dict[str, str]:

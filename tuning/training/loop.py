@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.runs import start_adapter
-from tuning.training import answering, checkpoint, lora, pissa, sample
+from tuning.training import answering, checkpoint, lora, pissa, sample, task_score
 from tuning.training.keeping import write_adapter
 from tuning.training.rounds import Rounds
 from tuning.training.setup import Job
@@ -27,6 +27,10 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         show_sample(job)
     job.steps_began = time.monotonic()
     for step in range(progress.step, config.max_steps):
+        if not score(job, should_stop):
+            return "stopped"
+        if falls(job):
+            break
         if rounds and not rounds.enter(step, should_stop):
             return "stopped"
         stats = train_step(job.session, step, should_stop())
@@ -39,6 +43,7 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
             show_sample(job)
         patience_is_over = 0 < config.patience <= progress.without_gain
         next_round = rounds is not None and rounds.begins(stats.step)
+        next_round |= task_score.wanted(config, stats.step)  # what is asked then is asked of what is saved
         if last or stop or patience_is_over or next_round or due(config.save_every, stats.step):
             save(job)
         if stop and not last:
@@ -46,8 +51,32 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         if patience_is_over:
             job.session.say(f"Stopped early: {progress.without_gain} validations without a better loss.")
             break
+    if not score(job, should_stop):
+        return "stopped"
     finish(job)
     return "finished"
+
+
+def score(job: Job, should_stop: Callable[[], bool]) -> bool:
+    """Score the adapter as it stands on the run's task, where that is due, and keep it if none was better; False if it
+    is to stop first."""
+    progress = job.progress
+    if not task_score.wanted(job.config, progress.step) or progress.scored_at == progress.step:
+        return True
+    if not task_score.measure(job, answering.answer, should_stop):
+        return False
+    if progress.best_step == progress.step:
+        keep_adapter(job)
+    return True
+
+
+def falls(job: Job) -> bool:
+    """Whether the run ends because its score has not got better for long enough; then that is said."""
+    most, without = job.config.stop_when_score_falls, job.progress.without_score_gain
+    if not 0 < most <= without:
+        return False
+    job.session.say(f"Stopped early: {without} scores on {job.config.score_on} that were no better than the best.")
+    return True
 
 
 def validate(job: Job) -> None:
@@ -57,7 +86,8 @@ def validate(job: Job) -> None:
     """
     progress = job.progress
     if not job.validation:
-        keep_adapter(job)
+        if job.config.score_on is None:
+            keep_adapter(job)
         return
     began = time.monotonic()
     found = measured(job.session, job.validation)
@@ -71,9 +101,12 @@ def validate(job: Job) -> None:
         progress.loss_before = loss
     best = progress.best_loss is None or loss < progress.best_loss
     progress.without_gain = 0 if best else progress.without_gain + 1
+    progress.last_loss = loss
     if best:
-        progress.best_loss, progress.best_step = loss, progress.step
-        keep_adapter(job)
+        progress.best_loss = loss
+        if job.config.score_on is None:
+            progress.best_step = progress.step
+            keep_adapter(job)
     seconds = round(time.monotonic() - began, 3)
     job.emit("validation", step=progress.step, validation_loss=loss, best=best, seconds=seconds, **found)
 
@@ -83,7 +116,8 @@ def keep_adapter(job: Job, **tested: float) -> None:
     if not job.session.ranks.first:
         return
     progress = job.progress
-    write_adapter(job, job.adapter, progress.best_step if job.validation else progress.step, **tested)
+    chosen = bool(job.validation) or job.config.score_on is not None
+    write_adapter(job, job.adapter, progress.best_step if chosen else progress.step, **tested)
 
 
 def report(job: Job, stats: StepStats) -> None:
@@ -143,7 +177,7 @@ def save(job: Job) -> None:
     folder = job.folder / "checkpoints"
     folder.mkdir(exist_ok=True)
     path = checkpoint.save(folder, job.session, job.progress, job.identity, job.config.keep_checkpoints)
-    if not job.validation:
+    if not job.validation and job.config.score_on is None:
         keep_adapter(job)
     job.emit("checkpoint", step=job.progress.step, checkpoint=path.name)
 

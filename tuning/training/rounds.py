@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import Example, Unit
 from tuning.data.cleaning import Row
-from tuning.data.encoding import Encoder, units_of, with_rejected
+from tuning.data.encoding import Encoder, units_of
 from tuning.errors import UserError
 from tuning.files import write_json
+from tuning.models.of_config import longest_example
 from tuning.runs import start_adapter
 from tuning.training.answering import Answered, Answerer, every
 from tuning.training.keeping import write_adapter
@@ -98,15 +99,21 @@ def same(text: str) -> str:
 
 def answer_of(row: Row) -> str:
     """The data's own answer."""
-    return row.turns[-1].text if row.turns else row.answer
+    return row.turns[last_answer(row)].text if row.turns else row.answer
+
+
+def last_answer(row: Row) -> int:
+    """The place of a conversation's last answer, which is the one that is asked for."""
+    return max(at for at, turn in enumerate(row.turns) if turn.role == "assistant")
 
 
 def with_answer(row: Row, text: str) -> Row:
-    """The row with another answer in place of its last one, which alone is trained."""
-    turns = tuple(replace(turn, trained=False) for turn in row.turns[:-1]) + tuple(
-        replace(turn, trained=True) for turn in row.turns[-1:]
-    )
-    return replace(with_rejected(replace(row, turns=turns, rejected=text)), rejected="")
+    """The row with another answer in place of its last one, which alone is trained; what comes after it is left out."""
+    if not row.turns:
+        return replace(row, answer=text)
+    last = last_answer(row)
+    before = [replace(turn, trained=False) for turn in row.turns[:last]]
+    return replace(row, answer=text, turns=(*before, replace(row.turns[last], text=text, trained=True)))
 
 
 class Rounds:
@@ -207,7 +214,8 @@ class Rounds:
 
     def _encoded(self, found: Round) -> tuple[list[Unit], int]:
         """The kept answers as examples, and how many do not fit."""
-        encoder = Encoder(self.job.tokenizer, self.job.prompt_format, self.job.config.max_tokens)
+        longest = longest_example(self.job.config, self.job.weights)
+        encoder = Encoder(self.job.tokenizer, self.job.prompt_format, longest)
         units: list[Unit] = []
         too_long = 0
         for id, text in found.kept:

@@ -118,8 +118,8 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
             raise UserError(
                 f"--rounds is {config.rounds}, but the run has {config.max_steps} steps: take fewer rounds."
             )
-        used = set(train.ids)
-        job.rows = [row for row in rows.train if row.id in used]
+        trained = set(train.ids)
+        job.rows = [row for row in rows.train if row.id in trained]
     if config.from_adapter is not None:
         lora.begin_with(session.model, folder / start_adapter.FOLDER)
         say(start_words(folder / start_adapter.FOLDER, config, weights))

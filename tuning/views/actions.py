@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 from tuning import presets
 from tuning.errors import UserError
 from tuning.exports.background import Exports
-from tuning.runs import run
+from tuning.runs import queue, run, start_adapter
 from tuning.runs.run import Run
+from tuning.runs.sweep import Planned, grid_from_text, planned
 from tuning.views import estimate, form
 from tuning.views.run_view import Watcher
 
@@ -27,6 +29,8 @@ class Actions:
     ``use`` puts an adapter (a folder or 'starter'), perhaps against another one, on the Compare tab and tells what is
     known of it; ``comparing`` says in words who answers there. They come from whoever composes the page, as does
     ``closed``: why nothing may be started here and what to do instead, or ''; ``base`` names the model that answers.
+    ``blind`` makes a run's held-out questions ready to be asked, and ``people`` tells in words what those prefer who
+    voted on its adapter against the one before.
     """
 
     def __init__(
@@ -36,10 +40,15 @@ class Actions:
         comparing: Callable[[], str],
         closed: str = "",
         base: Callable[[], str] = lambda: "",
+        blind: Callable[[Run], dict[str, Any]] | None = None,
+        people: Callable[[Run], str] = lambda run: "",
     ) -> None:
         self.watcher, self._use, self.comparing, self.closed, self._base = watcher, use, comparing, closed, base
+        self._blind, self._people = blind, people
         self.exports, self.estimator = Exports(), estimate.Estimator()
         self._lock = threading.Lock()
+        if not closed:
+            queue.ensure_worker()  # runs that waited when the app or the machine ended
 
     def calibrate(self, preset: str, overrides: dict[str, Any]) -> None:
         """Begin to measure how fast such a run would go. Raises UserError as ``start`` does."""
@@ -52,6 +61,19 @@ class Actions:
         with self._starting():
             self._checked(preset, overrides)
             return run.start(preset, overrides, run.named_folder(name) if name else None)
+
+    def enqueue(self, preset: str, overrides: dict[str, Any], name: str, grid: str) -> int:
+        """Queue a run, or one for every combination of the values of ``grid``; how many wait now. Raises UserError as
+        ``start`` does, and for a grid that is none."""
+        if self.closed:
+            raise UserError(self.closed)
+        plans = [Planned(preset, overrides, name)]
+        if grid.strip():
+            content = {"preset": preset, "settings": overrides, "grid": grid_from_text(grid)}
+            plans = planned(content, name or time.strftime("%Y%m%d-%H%M%S"))
+        for plan in plans:
+            self._checked(plan.preset, plan.overrides)
+        return queue.add(plans)
 
     def not_comparable(self, name: str) -> str:
         """Why a run's adapter can never answer on this page, in words; '' where it may. Whether an adapter of another
@@ -108,6 +130,34 @@ class Actions:
         Tells what is known of the adapter. Raises UserError, and leaves all as it was, if one cannot be used.
         """
         return self._use(self._adapter(name), self._adapter(against) if against else None)
+
+    def after_votes(self, name: str) -> dict[str, str] | None:
+        """For a run that learned from votes and is over: what it went on from, and what came of the blind round against
+        that; None for every other."""
+        chosen = self.watcher.named(name)
+        config = chosen.config()
+        if self._blind is None or config.objective not in presets.PREFERENCES or config.from_adapter is None:
+            return None
+        if not run.is_trained(chosen.adapter) or chosen.working():
+            return None
+        return {"before": start_adapter.called(config.from_adapter), "people": self._people(chosen)}
+
+    def blind_round(self, name: str) -> dict[str, Any]:
+        """Put a run's adapter against the one that it went on from, and keep its held-out questions as a task; tells
+        the task's name and how many questions it has. Raises UserError where that cannot be."""
+        chosen = self.watcher.named(name)
+        if self._blind is None or chosen.config().from_adapter is None:
+            raise UserError("That run goes on from no adapter that it could be compared with.")
+        told = self._blind(chosen)
+        self._use(self._adapter(name), str(chosen.path / start_adapter.FOLDER))
+        return told
+
+    def use_checkpoint(self, name: str, step: int) -> dict[str, Any] | None:
+        """Compare the adapter of one of a run's checkpoints with the base. Raises UserError if it has none such, or it
+        cannot be used."""
+        from tuning.training import checkpoint_adapter
+
+        return self._use(str(checkpoint_adapter.write(self.watcher.named(name), step)), None)
 
     def _adapter(self, name: str) -> str:
         from tuning.exports.export import best_adapter

@@ -10,16 +10,18 @@ from typing import Any
 
 from tuning import presets
 from tuning.errors import UserError
-from tuning.runs import lock, progress, run
+from tuning.runs import lock, progress, run, scores
 from tuning.runs.progress import duration, number
 from tuning.runs.run import Run, RunState
-from tuning.views import estimate, form
+from tuning.views import estimate, form, run_table
 from tuning.views.run_fold import Fold
 
 LIVE_POLL_SECONDS, IDLE_POLL_SECONDS = 0.4, 4.0
 MOST_OVERLAID = 6
 STATE_WORDS = {"new": "not started", "finished": "finished", "stopped": "stopped", "failed": "failed"}
 NAME = re.compile(r"\w[\w.-]*")
+BESIDE = ("differs", "score", "forgotten", "notes", "task")
+"""What of a run is told beside the others."""
 
 
 class Watcher:
@@ -28,6 +30,7 @@ class Watcher:
     def __init__(self) -> None:
         self._folds: dict[Path, Fold] = {}
         self._rows: dict[Path, tuple[Any, dict[str, Any]]] = {}
+        self._told: dict[Path, run_table.Told] = {}
         self._lock = threading.Lock()
         self.stopping: set[Path] = set()
         """Runs that were asked to stop and have not ended yet."""
@@ -126,8 +129,13 @@ class Watcher:
             view["fresh"] = True
             view["settings"] = form.settings_words(settings["preset"], config)
             view["command"] = form.command_of(settings["preset"], config)
+            view["notes"] = settings["notes"]
         if known.get("charts") != fold.charted:
             view["charts"] = fold.charts()
+        stamp = changed(chosen.path / scores.FILE)
+        view["seen"]["scores"] = stamp
+        if known.get("scores") != stamp:
+            view["scores"] = scores_view(chosen)
         if known.get("samples") != fold.sampled:
             view["samples"] = fold.samples
         return view
@@ -139,21 +147,30 @@ class Watcher:
         for path in [path for path in held if not path.exists()]:
             with self._lock:
                 self._rows.pop(path, None)
+                self._told.pop(path, None)
                 self._folds.pop(path / "events.jsonl", None)
-        return [self._row(each) for each in run.all_runs()]
+        runs = run.all_runs()
+        rows = [self._row(each) for each in runs]
+        with self._lock:
+            known = [self._told[each.path] for each in runs if each.path in self._told]
+        beside, why = run_table.beside(known)
+        told = {row["run"]: {key: row[key] for key in BESIDE} | {"chosen": row["best"]} for row in beside}
+        return [row | told.get(row["run"], {}) | {"best_by": why} for row in rows]
 
     def _row(self, each: Run) -> dict[str, Any]:
         """A row of the history; one of a run that does not work is kept until its files change."""
         working = each.working()
         try:
             status = each.events_path.stat()
-            key = (status.st_mtime_ns, status.st_size, status.st_ino, working)
+            key: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino, working)
         except FileNotFoundError:
             key = (0, 0, 0, working)
+        key += tuple(changed(each.path / name) for name in ("config.json", scores.FILE))
         held = self._rows.get(each.path)
         if held is not None and held[0] == key and not working:
             return held[1]
         state = each.state()
+        told = (each.config(), run_table.outcome_of(each))
         row = {
             "run": state.name,
             "preset": state.preset,
@@ -169,6 +186,7 @@ class Watcher:
         }
         with self._lock:
             self._rows[each.path] = (key, row)
+            self._told[each.path] = told
         return row
 
     def curves(self, names: list[str]) -> list[dict[str, Any]]:
@@ -188,6 +206,28 @@ class Watcher:
         return found
 
 
+def scores_view(chosen: Run) -> dict[str, Any]:
+    """What a run's checkpoints have scored: lines for a chart, and a row for each that can be taken."""
+    found = scores.read(chosen.path)
+    best = max((one for one in found if not one.beside), key=lambda one: one.score, default=None)
+    rows = []
+    for one in (one for one in found if not one.beside):
+        lost = scores.forgotten(found, one.step)
+        told = f"{100 * one.score:.1f}% on {one.title} ({100 * one.low:.1f} to {100 * one.high:.1f})"
+        told += "" if lost is None else f", forgot {100 * lost:+.1f} points"
+        folder = chosen.path / "checkpoints" / f"step-{one.step:06d}"
+        rows.append({"step": one.step, "words": told, "best": one == best, "can_use": folder.is_dir()})
+    return {"lines": run_table.curve(found), "rows": rows}
+
+
+def changed(path: Path) -> int:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def left(state: RunState, step: dict[str, Any]) -> bool:
     """Whether there is something to say about the time left."""
     return state.state == "running" and isinstance(step.get("eta_seconds"), int | float)
@@ -201,6 +241,9 @@ def words(state: RunState, fold: Fold, stopping: bool) -> str:
         return STATE_WORDS[state.state]
     if fold.last == "sampling":
         return sampling_words(fold.newest["sampling"])
+    if fold.last == "scoring":
+        event = fold.newest["scoring"]
+        return f"scoring its task: {event['done']:,} of {event['total']:,} answers"
     return "loading model and data" if fold.last in ("", "loading") else "training"
 
 

@@ -1,4 +1,4 @@
-"""``python -m eval_prompts.scoring.for_run``: a training run has answers made and judged in a process of its own.
+"""``python -m eval_prompts.learning.for_run``: a training run has answers made and judged in a process of its own.
 
 The request is one line of JSON on the standard input; the answers are a scoring in the folder that it names, which a
 later request for the same goes on with. When the input closes, whoever asked is gone, and so is this process.

@@ -1,0 +1,141 @@
+"""What an adapter's own record says it was measured to be: one line, how that was measured, and example questions.
+
+A finished scoring of a run's best adapter against its base is written into the adapter's record, so it travels with the
+adapter. Where a record holds nothing of the kind, nothing is said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval_prompts.scoring.figures import TaskFigures, figures_of
+from eval_prompts.scoring.folder import Scoring
+from eval_prompts.scoring.result import date, table_of
+from eval_prompts.scoring.table import Outcome, Table
+from tuning.files import write_json
+
+RECORD = "run_record.json"
+KEY = "evidence"
+KINDS = {Outcome.GAINED: "gain", Outcome.BOTH: "tie", Outcome.LOST: "loss"}
+LONGEST_QUESTION = 2000
+
+log = logging.getLogger(__name__)
+
+
+def of_table(table: Table) -> dict[str, Any] | None:
+    """A finished scoring of both sides, as a record keeps it; None where the sides were not compared."""
+    plan = table.plan
+    figures = figures_of(table)
+    own, *beside = figures.tasks
+    if own.difference is None or plan["against"]:
+        return None
+    first = plan["tasks"][0]
+    settings = first["settings"]
+    return {
+        "task": own.title,
+        "questions": own.difference.of,
+        "passes": own.metric == "passes",
+        **{side: round(own.sides[side].score.value, 6) for side in ("base", "tuned")},
+        **{f"{side}_ended": own.sides[side].ended for side in ("base", "tuned")},
+        "answers": own.sides["tuned"].answers,
+        "p_value": own.p_value,
+        "beside": [
+            {"task": task.title, "points": round(100 * task.difference.value, 2), "questions": task.difference.of}
+            for task in beside
+            if task.difference is not None
+        ],
+        "examples": examples_of(own, table.tasks[own.name].questions),
+        "how": {
+            "date": date(plan)[:10],
+            "model": plan["model"],
+            "device": plan["device"],
+            "temperature": settings["temperature"],
+            "max_new_tokens": settings["max_new_tokens"],
+            "samples": plan["samples"],
+            "version": plan["version"],
+        },
+    }
+
+
+def examples_of(task: TaskFigures, questions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The first question of the task on which the tuned side gained, tied and lost, as far as there are such."""
+    by_id = {str(question["id"] or number): question for number, question in enumerate(questions, start=1)}
+    found = []
+    for outcome, kind in KINDS.items():
+        texts = [
+            f"{question['question']}\n{question.get('input') or ''}".strip()
+            for id in task.outcomes[outcome]
+            if (question := by_id.get(id))
+        ]
+        text = next((text for text in texts if len(text) <= LONGEST_QUESTION), None)
+        if text:
+            found.append({"kind": kind, "question": text})
+    return found
+
+
+def keep(scoring: Scoring, adapter: Path) -> None:
+    """Write a scoring into the record that lies with an adapter, in place of an earlier one."""
+    path = adapter / RECORD
+    try:
+        found = of_table(table_of(scoring))
+        if found is not None:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            write_json(path, record | {KEY: found}, indent=2)
+    except (OSError, ValueError):
+        log.exception("What was scored could not be written into the adapter's record")
+
+
+def read(adapter: Path | None) -> dict[str, Any]:
+    """What the page shows of an adapter's record: ``line``, ``how`` in sentences, and ``examples``; empty for none."""
+    if adapter is None:
+        return {}
+    try:
+        content = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
+        evidence = content.get(KEY) if isinstance(content, dict) else None
+        if not isinstance(evidence, dict):
+            return {}
+        return {"line": line(evidence), "how": how(evidence), "examples": list(evidence.get("examples") or ())}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        log.exception("An adapter's record cannot be read")
+        return {}
+
+
+def line(evidence: Mapping[str, Any]) -> str:
+    """The evidence in one line."""
+    count, base, tuned = int(evidence["questions"]), float(evidence["base"]), float(evidence["tuned"])
+    if evidence["passes"]:
+        solved = f"{round(base * count):,} \u2192 {round(tuned * count):,} solved"
+    else:
+        solved = f"score {100 * base:.1f} \u2192 {100 * tuned:.1f}"
+    words = [f"On {count:,} questions of {evidence['task']}: {solved}"]
+    answers = int(evidence["answers"])
+    if answers:
+        ended = [100 * int(evidence[f"{side}_ended"]) / answers for side in ("base", "tuned")]
+        words.append(f"answers that end by themselves {ended[0]:.0f}% \u2192 {ended[1]:.0f}%")
+    words += [f"{one['task']} {float(one['points']):+.1f} points" for one in evidence.get("beside") or ()]
+    return "; ".join(words) + "."
+
+
+def how(evidence: Mapping[str, Any]) -> list[str]:
+    """How it was measured, in sentences."""
+    known = evidence["how"]
+    sampled = "greedily" if not known["temperature"] else f"at temperature {float(known['temperature']):g}"
+    several = f", {known['samples']} answers to each question" if known["samples"] > 1 else ""
+    p_value = evidence.get("p_value")
+    told = [
+        f"Base and adapter were asked the same questions on {known['date']} ({known['model']}, {known['device']}; "
+        f"{sampled}, at most {known['max_new_tokens']} tokens{several}).",
+    ]
+    if p_value is not None:
+        told.append(
+            f"If there were no difference, one as large would come about by chance with p = {float(p_value):.2g}."
+        )
+    if evidence.get("examples"):
+        told.append("The examples are the first of these questions that were gained, tied and lost.")
+    return told

@@ -1,0 +1,107 @@
+"""The evidence of an adapter: from a scoring into its record, and from its record into one line; else nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eval_prompts.learning import evidence
+from eval_prompts.learning.blind_round import blind_round
+from eval_prompts.learning.passing import passing_settings
+from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.tasks.catalogue import find_task, python_task
+from tests.eval_prompts.scoring.tables import table_of
+from tuning.errors import UserError
+from tuning.presets import configure
+from tuning.runs import run
+
+PASSES = [(False, True), (False, True), (True, True), (True, False)]
+
+
+def kept(tmp_path, found):
+    (tmp_path / "run_record.json").write_text(json.dumps({"steps": 3, "evidence": found}))
+    return evidence.read(tmp_path)
+
+
+def test_a_scoring_becomes_one_line_with_its_examples(tmp_path):
+    found = evidence.of_table(table_of({"mbpp": PASSES, "general": [(True, True)] * 3 + [(True, False)]}))
+    told = kept(tmp_path, found)
+    assert told["line"] == (
+        "On 4 questions of Mbpp: 2 \u2192 3 solved; answers that end by themselves 100% \u2192 100%; "
+        "General -25.0 points."
+    )
+    assert [one["kind"] for one in told["examples"]] == ["gain", "tie", "loss"]
+    assert "number 0" in told["examples"][0]["question"]
+    assert "number 3" in told["examples"][2]["question"]
+    assert told["how"][0].startswith(
+        "Base and adapter were asked the same questions on 2023-11-14 (m, CPU fp32; greedily"
+    )
+    assert "p = " in told["how"][1]
+
+
+def test_scores_without_passing_are_told_as_scores(tmp_path):
+    told = kept(tmp_path, evidence.of_table(table_of({"chrf": [(0.25, 0.5), (0.25, 0.5)]})))
+    assert told["line"].startswith("On 2 questions of Chrf: score 25.0 \u2192 50.0;")
+    assert [one["kind"] for one in told["examples"]] == ["gain"]
+
+
+def test_one_side_alone_is_no_evidence():
+    assert evidence.of_table(table_of({"mbpp": PASSES}, sides=("tuned",))) is None
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", "torn", '{"evidence": 3}', '{"evidence": {"task": "x"}}'])
+def test_where_no_evidence_is_nothing_is_said(tmp_path, record):
+    (tmp_path / "run_record.json").write_text(record)
+    assert evidence.read(tmp_path) == {}
+    assert evidence.read(tmp_path / "nowhere") == {}
+    assert evidence.read(None) == {}
+
+
+def card(path, **changes):
+    return AdapterCard("mine", path, "base", 8, 8.0, ("q_proj",), **changes)
+
+
+def test_what_passes_is_trained_on_the_adapters_own_questions(tmp_path):
+    config = {"data": "python_qa", "limit": 40, "rank": 64, "gone_setting": 1}
+    (tmp_path / "run_record.json").write_text(json.dumps({"config": config}))
+    settings = passing_settings(python_task(), card(tmp_path), "smollm2-135m")
+    assert (settings["data"], settings["limit"], settings["checked_by"]) == ("python_qa", 40, None)
+    assert "rank" not in settings
+    assert configure("quick", settings).objective == "verified"
+    task = tmp_path / "own.yaml"
+    task.write_text("name: own\nscore: [{contains: e}]\nquestions: [x]\n")
+    assert passing_settings(find_task(str(task)), card(tmp_path), "m")["checked_by"] == str(task)
+
+
+def test_what_cannot_teach_is_refused(tmp_path):
+    with pytest.raises(UserError, match="put one on the tuned side first"):
+        passing_settings(python_task(), None, "m")
+    with pytest.raises(UserError, match="does not say what it was trained on"):
+        passing_settings(python_task(), card(tmp_path), "m")
+
+
+def test_a_blind_round_asks_what_was_held_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
+    pairs = tmp_path / "votes.jsonl"
+    said = [
+        {
+            "prompt": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"Question {number}?"}],
+            "chosen": [{"role": "assistant", "content": "yes"}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+        }
+        for number in range(40)
+    ]
+    pairs.write_text("".join(json.dumps(one) + "\n" for one in said))
+    made = run.create("quick", configure("quick", {"data": str(pairs), "objective": "dpo"}), run.named_folder("My.Run"))
+    told = blind_round(made)
+    task = find_task(told["task"])
+    assert 1 <= len(task.questions) == told["questions"] < 20
+    first = task.prompt(task.questions[0]).messages
+    assert first[0]["content"] == "Be kind."
+    assert first[1]["content"].startswith("Question ")
+    pairs.write_text(json.dumps(said[0]) + "\n" + json.dumps(said[1]) + "\n")
+    train_alone = next(one for one in said if one["prompt"][1]["content"] not in {q.text for q in task.questions})
+    pairs.write_text(json.dumps(train_alone) + "\n")
+    with pytest.raises(UserError, match=r"My\.Run held out no question for a blind round"):
+        blind_round(made)

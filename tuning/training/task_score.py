@@ -1,0 +1,101 @@
+"""A task's score while a run trains (``--score-on``): it decides which adapter is kept, and may end the run early."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tuning.errors import UserError
+from tuning.runs import scores
+from tuning.runs.scores import TaskScore
+from tuning.training.answering import Answered, Answerer, every
+from tuning.training.keeping import write_adapter
+
+if TYPE_CHECKING:
+    from tuning.presets import Config
+    from tuning.training.setup import Job
+
+FOLDER = "task_score"
+TOLD_SECONDS = 3.0
+Z_LEVEL = 1.959964
+
+
+def wanted(config: Config, step: int) -> bool:
+    """Whether the score after ``step`` is wanted: of the beginning, every so many steps, and of the end."""
+    if config.score_on is None:
+        return False
+    return step in (0, config.max_steps) or (bool(config.score_every) and step % config.score_every == 0)
+
+
+def measure(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> bool:
+    """Score the adapter as it stands and take note of it, once for every step; False if it is to stop first.
+
+    ``job.progress`` then says whether this is the best so far, and for how often there was none better.
+    """
+    config, progress = job.config, job.progress
+    step = progress.step
+    if progress.scored_at == step:
+        return True
+    known = next((one for one in scores.read(job.folder) if (one.step, one.task) == (step, config.score_on)), None)
+    ranks = job.session.ranks
+    found = ranks.share((known or asked(job, answer, should_stop)) if ranks.first else None)
+    if found is None:
+        return False
+    progress.scored_at = step
+    best = progress.best_score is None or found.score > progress.best_score
+    progress.without_score_gain = 0 if best else progress.without_score_gain + 1
+    if best:
+        progress.best_score, progress.best_step = found.score, step
+    if ranks.first and known is None:
+        scores.keep(job.folder, [found])
+    job.emit(
+        "score", step=step, task=found.title, score=found.score, low=found.low, high=found.high,
+        questions=found.questions, best=best,
+    )  # fmt: skip
+    return True
+
+
+def asked(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> TaskScore | None:
+    """The score from the answers of the adapter as it stands; None if it is to stop first. Raises UserError where
+    nothing can be judged."""
+    config, step = job.config, job.progress.step
+    folder = job.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    fresh = step == 0 and config.from_adapter is None
+    adapter = folder / "adapter"
+    if not fresh:
+        write_adapter(job, adapter, step)
+    request = {
+        "run": str(job.folder),
+        "folder": str(folder / f"step-{step:06d}"),
+        "adapter": None if fresh else str(adapter),
+        "task": config.score_on,
+        "limit": config.score_questions,
+    }
+
+    def tell(done: int, total: int) -> None:
+        if total:
+            job.emit("scoring", step=step, done=done, total=total)
+
+    answered = answer(request, every(TOLD_SECONDS, tell), should_stop)
+    return None if answered is None else score_of(answered, step, str(config.score_on))
+
+
+def score_of(found: Answered, step: int, task: str) -> TaskScore:
+    """The share of questions that pass, or the mean score where nothing passes or fails, with a normal 95% interval.
+
+    Raises UserError where nothing could be judged.
+    """
+    by_question: dict[str, list[float]] = defaultdict(list)
+    for one in found.answers:
+        value = one.score if one.score is not None else float(one.passed)
+        by_question[one.id].append(value)
+    values = [sum(each) / len(each) for each in by_question.values()]
+    if not values:
+        raise UserError(f"--score-on {task}: none of its questions could be asked: choose another task.")
+    mean = sum(values) / len(values)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
+    low, high = max(0.0, mean - Z_LEVEL * spread), min(1.0, mean + Z_LEVEL * spread)
+    return TaskScore(step, task, task, mean, low, high, len(values))

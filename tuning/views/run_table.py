@@ -1,0 +1,182 @@
+"""All runs beside each other: the settings in which they differ, what came of each, and which is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuning import presets
+from tuning.errors import UserError
+from tuning.presets import Config
+from tuning.runs import scores
+from tuning.runs.progress import number
+from tuning.runs.run import Run, record_of
+from tuning.runs.scores import TaskScore
+from tuning.views import form
+
+NEVER_TOLD = ("data", "model", "sample_question", "threads", "device", "save_every", "keep_checkpoints", "track")
+"""Settings that say nothing of what was learned, or have a column of their own."""
+LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run. ``score`` and ``base`` are shares of a task, ``forgotten`` by how much worse it is beside
+    it; ``kind`` are runs whose losses mean the same."""
+
+    name: str
+    loss: float | None
+    test_loss: float | None
+    score: float | None
+    base: float | None
+    task: str
+    questions: int
+    forgotten: float | None
+    notes: str
+    kind: tuple[str, ...]
+
+
+Told = tuple[Config, Outcome]
+
+
+def outcome_of(run: Run) -> Outcome:
+    """A run's figures, from its files. Raises UserError if this is no run."""
+    settings = run.settings()
+    record = record_of(run.adapter)
+    found = scores.read(run.path)
+    step = int(record.get("steps") or 0)
+    own = scores.of_step(found, step)
+    return Outcome(
+        name=run.name,
+        loss=record.get("loss_after"),
+        test_loss=record.get("test_loss_after"),
+        score=own.score if own else None,
+        base=own.base if own else None,
+        task=own.title if own else "",
+        questions=own.questions if own else 0,
+        forgotten=scores.forgotten(found, step),
+        notes=settings["notes"],
+        kind=kind_of(settings["config"], record),
+    )
+
+
+def kind_of(config: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two runs must share for their validation losses to be comparable: data, base, and what the loss is of."""
+    objective = str(config.get("objective", "sft"))
+    loss = "sft" if objective == "verified" else f"{objective} {config.get('beta')} {config.get('length_normalised')}"
+    data = str(record.get("data_fingerprint") or config.get("data"))
+    return data, str(record.get("base_fingerprint") or config.get("model")), loss
+
+
+def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """For each config the settings in which the configs differ, as the form writes them."""
+    values = [form.shown_values(config) for config in configs]
+    names = [name for name in presets.field_types() if name not in NEVER_TOLD]
+    apart = [name for name in names if len({str(value[name]) for value in values}) > 1]
+    return [{name: value[name] for name in apart} for value in values]
+
+
+def words(differs: Mapping[str, Any]) -> str:
+    """Settings as a person reads them."""
+    told = []
+    for name, value in differs.items():
+        shown = ("yes" if value else "no") if isinstance(value, bool) else str(value) or "none"
+        shown = form.data_name(shown) if name in ("from_adapter", "checked_by") else shown
+        told.append(f"{name.replace('_', ' ')} {shown if len(shown) <= LONGEST else shown[:LONGEST] + '…'}")
+    return ", ".join(told)
+
+
+def best_of(outcomes: Iterable[Outcome]) -> tuple[str, str]:
+    """The best run's name, and by what; two empty texts where nothing can be compared.
+
+    By the score on one task where at least two runs have it on the same questions; else by validation loss, among the
+    runs (at least two) whose losses mean the same. Of several such groups the largest one counts.
+    """
+    outcomes = list(outcomes)
+    scored = largest({(one.task, one.questions): [] for one in outcomes if one.score is not None}, outcomes, by_task)
+    if scored:
+        chosen = max(scored, key=lambda one: one.score or 0.0)
+        return chosen.name, f"the score on {chosen.task} of {len(scored)} runs"
+    measured = largest({one.kind: [] for one in outcomes if one.loss is not None}, outcomes, by_loss)
+    if measured:
+        chosen = min(measured, key=lambda one: one.loss if one.loss is not None else float("inf"))
+        return chosen.name, f"validation loss, among {len(measured)} runs on the same data"
+    return "", ""
+
+
+def by_task(one: Outcome) -> tuple[Any, ...] | None:
+    """Whose score a run's may be compared with."""
+    return (one.task, one.questions) if one.score is not None else None
+
+
+def by_loss(one: Outcome) -> tuple[Any, ...] | None:
+    """Whose loss a run's may be compared with."""
+    return one.kind if one.loss is not None else None
+
+
+def largest(groups: dict[Any, list[Outcome]], outcomes: Iterable[Outcome], key: Any) -> list[Outcome]:
+    """The largest group of outcomes with one key, if it has two members or more."""
+    for one in outcomes:
+        if key(one) in groups:
+            groups[key(one)].append(one)
+    best = max(groups.values(), key=len, default=[])
+    return best if len(best) > 1 else []
+
+
+def table(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], str]:
+    """A row for each run, and by what the best one is the best ('' where none is marked). Runs that cannot be read are
+    left out."""
+    readable: list[Told] = []
+    for run in runs:
+        try:
+            readable.append((run.config(), outcome_of(run)))
+        except UserError:
+            continue
+    return beside(readable)
+
+
+def beside(told: Sequence[Told]) -> tuple[list[dict[str, Any]], str]:
+    """As :func:`table`, of what is known of the runs already."""
+    apart = differing([config for config, _ in told])
+    best, why = best_of(outcome for _, outcome in told)
+    rows = [
+        {
+            "run": found.name,
+            "differs": words(different),
+            "loss": number(found.loss),
+            "test_loss": number(found.test_loss),
+            "score": share(found.score),
+            "base": share(found.base),
+            "task": found.task,
+            "forgotten": points(found.forgotten),
+            "notes": found.notes,
+            "best": found.name == best,
+        }
+        for (_, found), different in zip(told, apart, strict=True)
+    ]
+    return rows, why
+
+
+def share(value: float | None) -> str:
+    """A share in percent, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def points(value: float | None) -> str:
+    """A loss of points, or a dash."""
+    return "-" if value is None else f"{100 * value:+.1f}"
+
+
+def curve(found: Iterable[TaskScore]) -> dict[str, list[tuple[int, float]]]:
+    """Scores by step for a chart, in percent: of each task, and what was forgotten beside it."""
+    found = list(found)
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for one in found:
+        if not one.beside:
+            lines.setdefault(one.title, []).append((one.step, round(100 * one.score, 2)))
+    for step in sorted({one.step for one in found}):
+        lost = scores.forgotten(found, step)
+        if lost is not None:
+            lines.setdefault("forgotten", []).append((step, round(100 * lost, 2)))
+    return lines
