@@ -50,7 +50,9 @@
 			list.replaceChildren(...told.waiting.map(row));
 			problems.hidden = !told.problems.length;
 			setText(problems, told.problems.length ? `Not started: ${told.problems.join(" ")}` : "");
-			if (count && !root.dataset.met) root.open = Boolean((root.dataset.met = "true"));
+			if (!count || root.dataset.met) return;
+			root.dataset.met = "true"; // it is opened once; what a user closes stays closed
+			root.open = true;
 		}
 		return { root, refresh };
 	};

@@ -82,7 +82,7 @@ def write_factors(run: Run, factors: dict[str, torch.Tensor], folder: Path) -> N
     initial = run.path / start_adapter.FOLDER / pissa.FILE
     if run.config().init == "pissa":
         for name, begun in load_file(initial).items():
-            layer, _, factor = name.rpartition(".")
-            key = f"{layer}.lora_{factor}.weight"
-            named[key] = torch.cat([named[key], begun if factor == "A" else -begun], 0 if factor == "A" else 1)
+            layer, _, letter = name.rpartition(".")
+            key = f"{layer}.lora_{letter}.weight"
+            named[key] = torch.cat([named[key], begun if letter == "A" else -begun], 0 if letter == "A" else 1)
     save_file(named, folder / FACTORS, metadata={"format": "pt"})

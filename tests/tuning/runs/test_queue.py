@@ -48,8 +48,8 @@ def test_a_grid_and_a_list_make_every_run_with_a_name_of_its_own(tmp_path):
     [
         ("grid: {lerning_rate: [1]}", r"grid names the setting 'lerning_rate'.*did you mean 'learning_rate'"),
         ("runs: [{ranks: 1}]", r"run 1 names the setting 'ranks'.*did you mean 'rank'"),
-        ("gird: {rank: [1]}", r"no field 'gird': did you mean 'grid'"),
-        ("preset: qick\ngrid: {rank: [1]}", "did you mean 'quick'"),
+        ("grids: {rank: [1]}", r"no field 'grids': did you mean 'grid'"),
+        ("preset: quickly\ngrid: {rank: [1]}", "did you mean 'quick'"),
         ("grid: {rank: 8}", r"rank needs a list of values"),
         ("grid: {rank: []}", r"rank needs a list of values"),
         ("grid: {rank: [0]}", "--rank is 0, but must be 1 or more"),
