@@ -44,7 +44,7 @@ def with_docstring(answer: str, question: str) -> str | None:
     return made if has_docstring(made) else None
 
 
-def plant(url: str, fingerprint: str, base: str) -> int:
+def plant(url: str, fingerprint: str, base: str, most: int) -> int:
     """Put the votes into a database; how many were planted."""
     from eval_prompts.votes.records import Answered, ShownPair
     from eval_prompts.votes.store import Ratings
@@ -70,7 +70,7 @@ def plant(url: str, fingerprint: str, base: str) -> int:
         ratings.add_pair(pair)
         ratings.vote(pair.id, f"voter-{planted}", "left" if left == side else "right")
         planted += 1
-        if planted == VOTES:
+        if planted == most:
             break
     ratings.close()
     return planted
@@ -135,13 +135,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where the run and the votes are kept")
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--votes", type=int, default=VOTES)
     parser.add_argument("--questions", type=int, default=60, help="held-out questions of the Python suite")
     options = parser.parse_args()
     folder = options.out or Path(tempfile.mkdtemp(prefix="docstring-votes-"))
     os.environ["LORA_LENS_DATA"] = str(folder)
     url = f"sqlite:///{folder / 'ratings.sqlite'}"
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{plant(url, 'base+starter', 'base')} votes for docstrings were planted (kept in {folder})", flush=True)
+    print(
+        f"{plant(url, 'base+starter', 'base', options.votes)} votes for docstrings were planted (kept in {folder})",
+        flush=True,
+    )
     held_out(options.model, "starter", learn(url, options.model), options.questions)
 
 
