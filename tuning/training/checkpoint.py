@@ -56,7 +56,7 @@ LATER_SETTINGS = (
 class Progress:
     """Where a run stands: ``step`` steps are done; losses are validation losses, None while there are none. The adapter
     that is kept is that of ``best_step``: of the lowest loss, or of the best score where a task is scored, the last
-    time after ``scored_at`` steps."""
+    time after ``scored_at`` steps; ``kept_loss`` is then the loss that was measured last before it."""
 
     step: int = 0
     loss_before: float | None = None
@@ -66,6 +66,7 @@ class Progress:
     trained_tokens: int = 0
     seconds: float = 0.0
     last_loss: float | None = None
+    kept_loss: float | None = None
     scored_at: int = -1
     best_score: float | None = None
     without_score_gain: int = 0

@@ -23,7 +23,7 @@ def write_adapter(job: Job, folder: Path, steps: int, **tested: float) -> None:
         "name": job.folder.name,
         "steps": steps,
         "loss_before": job.progress.loss_before,
-        "loss_after": job.progress.last_loss if job.config.score_on else job.progress.best_loss,
+        "loss_after": job.progress.kept_loss if job.config.score_on else job.progress.best_loss,
         **({"score": job.progress.best_score, "scored_on": job.config.score_on} if job.config.score_on else {}),
         **tested,
         **job.facts,

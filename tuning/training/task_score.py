@@ -47,7 +47,7 @@ def measure(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> bool
     best = progress.best_score is None or found.score > progress.best_score
     progress.without_score_gain = 0 if best else progress.without_score_gain + 1
     if best:
-        progress.best_score, progress.best_step = found.score, step
+        progress.best_score, progress.best_step, progress.kept_loss = found.score, step, progress.last_loss
     if ranks.first and known is None:
         scores.keep(job.folder, [found])
     job.emit(
