@@ -14,8 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 from tuning.errors import UserError
 from tuning.files import data_root, write_json
 from tuning.runs import helper_process, lock, process, run
+from tuning.runs.folder import dated_name
 from tuning.runs.run import Run
 from tuning.runs.sweep import Planned
 
@@ -36,10 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Queue:
-    """``waiting`` runs in their order; ``current`` is the name of the run that was started last; ``paused`` says that
-    no other is started after it; ``problems`` tell of entries that could not be started."""
+    """``waiting`` runs in their order; ``starting`` is one that is being started; ``current`` is the name of the run
+    that was started last; ``paused`` says that no other is started after it; ``problems`` tell of entries that could
+    not be started."""
 
     waiting: list[Planned] = field(default_factory=list)
+    starting: Planned | None = None
     current: str = ""
     paused: bool = False
     problems: list[str] = field(default_factory=list)
@@ -54,7 +56,8 @@ def load() -> Queue:
     try:
         content = json.loads((data_root() / FILE).read_text(encoding="utf-8"))
         waiting = [Planned(**entry) for entry in content["waiting"]]
-        return Queue(waiting, str(content["current"]), bool(content["paused"]), list(content["problems"]))
+        starting = Planned(**content["starting"]) if content["starting"] else None
+        return Queue(waiting, starting, str(content["current"]), bool(content["paused"]), list(content["problems"]))
     except FileNotFoundError:
         return Queue()
     except (OSError, ValueError, KeyError, TypeError):
@@ -77,7 +80,8 @@ def changing() -> Iterator[Queue]:
 
 
 def add(plans: Sequence[Planned]) -> int:
-    """Put runs behind those that wait, and see to it that somebody works on them; how many wait now.
+    """Put runs behind those that wait, and see to it that somebody works on them; how many wait now. A run without a
+    name is called after the time and its preset.
 
     Raises UserError for settings that cannot work, a name that is taken, or too many runs.
     """
@@ -86,7 +90,8 @@ def add(plans: Sequence[Planned]) -> int:
         if plan.name:
             run.named_folder(plan.name)
     with changing() as queue:
-        taken = {plan.name for plan in queue.waiting if plan.name}
+        taken = {plan.name for plan in queue.waiting}
+        plans = [plan if plan.name else replace(plan, name=unused_name(plan.preset, taken)) for plan in plans]
         again = next((plan.name for plan in plans if plan.name in taken), None)
         if again:
             raise UserError(f"A run {again!r} waits already: choose another name.")
@@ -96,6 +101,15 @@ def add(plans: Sequence[Planned]) -> int:
         count = len(queue.waiting)
     ensure_worker()
     return count
+
+
+def unused_name(preset: str, taken: set[str]) -> str:
+    """A name for a run after the time and its preset, which no other has; it is one of those taken from now on."""
+    name = dated_name(run.runs_root(), preset).name
+    while name in taken:
+        name += "-b"
+    taken.add(name)
+    return name
 
 
 def remove(place: int, name: str) -> None:
@@ -151,25 +165,42 @@ def ensure_worker() -> None:
 def work() -> None:
     """Start what waits, one after the other, until nothing does or the queue is paused. Returns at once where somebody
     else does that."""
+    while worked():  # a run that was added as this process was about to end
+        pass
+
+
+def worked() -> bool:
+    """Be the one that works on the queue, to its end; whether there is more by now. False where somebody else is."""
     root = data_root()
     root.mkdir(parents=True, exist_ok=True)
     mine = FileLock(root / WORKER_LOCK, timeout=0)
     try:
         mine.acquire()
     except Timeout:
-        return
+        return False
     try:
         write_json(root / WORKER, process.identity(os.getpid()) or {"pid": os.getpid()})
+        take_up()
         while True:
             wait_for_others()
             chosen = start_next()
             if chosen is None:
-                return
+                break
             while chosen.working():
                 time.sleep(LOOK_SECONDS)
     finally:
         (root / WORKER).unlink(missing_ok=True)
         mine.release()
+    left = load()
+    return bool(left.waiting) and not left.paused
+
+
+def take_up() -> None:
+    """Put a run that was being started when its worker was killed back to the front, unless it was made already."""
+    with changing() as queue:
+        plan, queue.starting = queue.starting, None
+        if plan is not None and not (run.runs_root() / plan.name).exists():
+            queue.waiting.insert(0, plan)
 
 
 def wait_for_others() -> None:
@@ -185,13 +216,13 @@ def start_next() -> Run | None:
         with changing() as queue:
             if queue.paused or not queue.waiting:
                 return None
-            plan = queue.waiting.pop(0)
+            plan = queue.starting = queue.waiting.pop(0)
         try:
-            folder = run.named_folder(plan.name) if plan.name else None
-            begun = run.start(plan.preset, plan.overrides, folder, plan.notes)
+            begun = run.start(plan.preset, plan.overrides, run.named_folder(plan.name), plan.notes)
         except UserError as error:
             if lock.current() is not None:  # somebody was faster: it keeps its place
                 with changing() as queue:
+                    queue.starting = None
                     queue.waiting.insert(0, plan)
                 wait_for_others()
                 continue
@@ -202,16 +233,12 @@ def start_next() -> Run | None:
             tell(plan, SERVER_FAULT)
             continue
         with changing() as queue:
-            queue.current = begun.name
+            queue.starting, queue.current = None, begun.name
         return begun
 
 
 def tell(plan: Planned, problem: str) -> None:
     """Note that a run could not be started."""
     with changing() as queue:
-        queue.problems = [*queue.problems[-19:], f"{plan.name or plan.preset}: {problem}"]
-
-
-def log_path() -> Path:
-    """Where the queue's worker writes what is no business of a page."""
-    return data_root() / LOG
+        queue.starting = None
+        queue.problems = [*queue.problems[-19:], f"{plan.name}: {problem}"]

@@ -149,6 +149,24 @@ def test_a_paused_queue_stops_after_the_run_and_goes_on_when_told(instant, setti
     assert main(["queue", "clear"]) == 0
 
 
+def test_a_run_that_was_being_started_when_the_worker_was_killed_is_started(instant, settings, monkeypatch):
+    own = {"model": settings["model"], "data": settings["data"]}
+    queue.add([Planned("smoke", own), Planned("smoke", own)])
+    names = [plan.name for plan in queue.load().waiting]
+    assert len(set(names)) == 2
+    instant.clear()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "start", killed)
+        with pytest.raises(KeyboardInterrupt):
+            queue.work()
+    queue.work()
+    assert instant == names
+
+
 def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(instant, settings):
     queue.add([Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "only")])
     (queue.data_root() / queue.WORKER).write_text('{"pid": 4194303, "started": 1, "boot": "x"}')
