@@ -89,7 +89,7 @@ def build_page(
         visitors.stop(request.session_hash)
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        functions = [*seen.of_adapters, learning.evidence_of(lens)]
+        functions = (*seen.of_adapters, learning.evidence_of(lens))
         compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
