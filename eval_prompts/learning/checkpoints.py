@@ -24,6 +24,7 @@ from eval_prompts.scoring.result import table_of
 from eval_prompts.scoring.statistics import Interval
 from eval_prompts.scoring.subject import Subject, changed_parts
 from tuning.errors import UserError
+from tuning.models import tiny
 from tuning.runs import scores
 from tuning.runs.run import Run, find, is_run, record_of
 from tuning.runs.scores import TaskScore
@@ -70,7 +71,9 @@ def score_checkpoints(
 def models_of_run(options: argparse.Namespace) -> None:
     """Have the options name the base and the adapter of the run whose checkpoints are scored. Raises UserError."""
     run = find(options.checkpoints)
-    options.model, options.adapter, options.tuned_model = run.config().model, str(run.adapter), None
+    model = run.config().model
+    options.model = str(tiny.build()) if model == tiny.NAME else model
+    options.adapter, options.tuned_model = str(run.adapter), None
     options.sides = "both"
 
 
