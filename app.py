@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -89,7 +90,7 @@ def build_page(
         visitors.stop(request.session_hash)
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        functions = (*seen.of_adapters, learning.evidence_of(lens))
+        functions: list[Callable[..., Any]] = [*seen.of_adapters, learning.evidence_of(lens)]
         compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")

@@ -11,9 +11,9 @@ MOST_FILES = 20
 MOST_LINES = 350
 ROOMS = (
     "tuning.errors", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.data",
-    "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels", "tuning.ingest", "tuning.data.dataset",
-    "tuning.training", "tuning.exports", "tuning.views", "tuning.shared_tab", "tuning.endpoints_tab", "tuning.tab",
-    "tuning.__main__",
+    "tuning.setting_values", "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels", "tuning.ingest",
+    "tuning.data.dataset", "tuning.training", "tuning.exports", "tuning.views", "tuning.shared_tab",
+    "tuning.endpoints_tab", "tuning.tab", "tuning.__main__",
     "eval_prompts.models", "eval_prompts.rows", "eval_prompts.answers", "eval_prompts.decoding", "eval_prompts.lens",
     "eval_prompts.judging",
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], kind: Any) -> None:
-    """The command-line option of one field. Values are checked by ``presets.convert``, with everything else."""
+    """The command-line option of one field. Values are checked by ``setting_values.convert``, with everything else."""
     option = "--" + field.name.replace("_", "-")
     help_text = field.metadata["help"].replace("%", "%%")
     if kind is bool:
