@@ -91,10 +91,11 @@ def add(plans: Sequence[Planned]) -> int:
             run.named_folder(plan.name)
     with changing() as queue:
         taken = {plan.name for plan in queue.waiting}
+        for plan in plans:
+            if plan.name in taken:
+                raise UserError(f"A run {plan.name!r} waits already: choose another name.")
+            taken |= {plan.name} - {""}
         plans = [plan if plan.name else replace(plan, name=unused_name(plan.preset, taken)) for plan in plans]
-        again = next((plan.name for plan in plans if plan.name in taken), None)
-        if again:
-            raise UserError(f"A run {again!r} waits already: choose another name.")
         if len(queue.waiting) + len(plans) > MOST_WAITING:
             raise UserError(f"At most {MOST_WAITING} runs may wait: {len(queue.waiting)} do already.")
         queue.waiting += plans
