@@ -256,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(share.code_for_terminal(shared))
     if settings.open_browser:
         webbrowser.open(url)
-    mirror = begin_mirror(settings.mirror_votes, lambda: export_whole(pairs.ratings.votes(), "jsonl")[0])
+    mirror = begin_mirror(settings.mirror_votes, lambda: export_whole(pairs.ratings.votes(whole=None), "jsonl")[0])
     lens.start()
     threading.Thread(target=announce, args=(lens, pairs), daemon=True).start()
     number = asked_to_end.wait()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eval_prompts import lens_command, strength_command
 from eval_prompts.asked_report import votes_on
 from eval_prompts.asking import ask_task, chosen, print_streaming
-from eval_prompts.comparison import Comparison, facts
+from eval_prompts.comparison import Comparison, facts, turns_of
 from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.most_changed import most_changed
 from eval_prompts.progress import told_loading
@@ -25,6 +25,7 @@ from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks import command as tasks_command
 from eval_prompts.tasks.catalogue import find_task, python_task
+from eval_prompts.tasks.history import conversation_of, read_history
 from eval_prompts.tasks.of_adapter import default_task, take_adapter_of
 from eval_prompts.verify import add_verify_command
 from eval_prompts.votes import command
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from eval_prompts.tasks.task import Task
 
 SIDES = scoring_command.SIDES
+HISTORY = "turns before the question, of both sides: a JSON list of messages, or one a line"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,11 +79,20 @@ def build_parser() -> argparse.ArgumentParser:
     ask = commands.add_parser("ask", parents=[common], help="ask one question of both sides")
     ask.add_argument("question")
     add_confidence(ask, "name the tokens that each model was least sure of")
+    ask.add_argument(
+        "--then",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="ask this next; each side goes on from its own answer",
+    )
+    ask.add_argument("--messages", type=Path, metavar="FILE", help=HISTORY)
     ask.set_defaults(run=run_ask)
     compare = commands.add_parser("compare", parents=[common], help="ask all of a task's questions and write a report")
     compare.add_argument("--out", type=Path, required=True, help="folder for answers.json, report.md and report.html")
     compare.add_argument("--limit", type=int, help="only the first questions")
     add_confidence(compare, "have answers.json hold how likely each model found every token")
+    compare.add_argument("--messages", type=Path, metavar="FILE", help=HISTORY)
     compare.set_defaults(run=run_compare)
     score = commands.add_parser("score", parents=[common], help="ask both sides a suite with tests, or a task")
     scoring_command.add_options(score)
@@ -177,11 +188,13 @@ def run_ask(options: argparse.Namespace) -> None:
     named = named_task(options)
     checked = settings_of(options, named or python_task())
     check_question(options.question)
+    history = read_history(options.messages)
     with new_lens(options) as lens:
         task = named or task_of(options, load(lens))
         if named:
             load(lens)
-        print_streaming(lens, task, options.question, checked, SIDES[options.sides])
+        prompts = conversation_of(task, options.question, options.then, history)
+        print_streaming(lens, prompts, checked, SIDES[options.sides])
 
 
 def run_tokens(options: argparse.Namespace) -> None:
@@ -242,16 +255,21 @@ def run_compare(options: argparse.Namespace) -> None:
     named = named_task(options)
     questions = chosen(named or python_task(), options.limit)
     settings = settings_of(options, named or python_task())
+    history = read_history(options.messages)
     with new_lens(options) as lens:
         status = load(lens)
         task = named or task_of(options, status)
-        answers, verdicts = ask_task(lens, task, questions, settings, SIDES[options.sides])
+        asked = ask_task(lens, task, questions, settings, SIDES[options.sides], history=history)
+        answers, verdicts, prompts = asked
         picture, without = None, ""
         if options.sides == "both":
-            picture, without = most_changed(lens, task, questions, answers, settings.temperature == 0)
+            picture, without = most_changed(lens, prompts, answers, settings.temperature == 0)
     curve = read_curve(status.adapter.path) if status.adapter else None
     comparison = Comparison(status, settings, answers, verdicts, known_votes(status), curve, task, questions)
-    comparison = replace(comparison, picture=picture, remarks=[without] if without else [])
+    before = f"Every question follows the {len(history)} turns of {options.messages.name}." if history else ""
+    remarks = [remark for remark in (without, before) if remark]
+    turns = turns_of([(question.thread, question.turn) for question in questions])
+    comparison = replace(comparison, picture=picture, remarks=remarks, prompts=prompts, turns=turns)
     if len(questions) <= 20:
         for number, group in comparison.groups:
             print(comparison.asked(number).text)

@@ -6,12 +6,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from eval_prompts.rows import FINAL_STATES, Ahead, Row, State, Sure
-from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from eval_prompts.rows import FINAL_STATES, Ahead, Prompt, Row, State, Sure, prompt_of
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat
 from tuning.data.thinking import Thought, split_thinking
 from tuning.errors import UserError
 
@@ -23,35 +23,6 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS_LIMIT = 4096
 MAX_QUESTIONS = 1000
 MAX_STOPS, MAX_STOP_CHARACTERS = 8, 200
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One question as it is asked: the conversation that the answer follows, and ``text``, which is what people see.
-
-    ``size`` counts the characters that whoever asks has given, for the caps on questions; ``seed`` is this question's
-    own, where it is not that of the settings. ``begun`` is how the answer begins, as text or in tokens of the side that
-    is asked: it goes on from there.
-    """
-
-    text: str
-    messages: tuple[Message, ...]
-    size: int = 0
-    seed: int | None = None
-    begun: str | tuple[int, ...] = ()
-
-
-def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = PYTHON_FORMAT) -> Prompt:
-    """A text, or a (question, input) pair, in a prompt format. Raises UserError if it cannot be asked."""
-    if isinstance(question, Prompt):
-        check_question(question.text)
-        return question
-    asked, given = question if isinstance(question, tuple) else (question, "")
-    if not isinstance(asked, str) or not isinstance(given, str):
-        raise UserError("A question must be text.")
-    asked, given = check_question(asked), given.strip()
-    messages = format.messages({"question": asked, "input": given})
-    return Prompt(asked, tuple(messages), len(asked) + len(given))
 
 
 @dataclass(frozen=True)
@@ -109,7 +80,8 @@ class Answer:
     ``seconds`` runs from this answer's first computation, ``first_token_seconds`` from the moment of asking;
     ``tokens`` counts the generated tokens without the closing one. ``text`` is all of it; of a thinking model that
     includes its draft, and the tag ``opening`` where that stood in the prompt. ``confidence`` are the tokens of the
-    text behind ``opening``, each with its probability, where the settings ask for it.
+    text behind ``opening``, each with its probability, where the settings ask for it. ``full`` says that the model's
+    context ended it before the token cap, ``problem`` why this answer alone failed.
     """
 
     side: Side
@@ -124,6 +96,8 @@ class Answer:
     confidence: tuple[Sure, ...] = ()
     strength: float | None = None
     """How strongly the adapter spoke, where it was asked at several strengths."""
+    full: bool = False
+    problem: str = ""
 
     @property
     def thought(self) -> Thought:
@@ -154,6 +128,10 @@ class Answer:
     def tokens_per_second(self) -> float:
         """Generated tokens over the time spent on this answer; 0 before there is any."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+UNSAID = "The answer before it says nothing to go on from."
+CONTEXT_FULL = "the end of the model's context"
 
 
 def ending_words(state: str, cap: str = "the token cap", stopped: str = "stopped by hand") -> str:
@@ -222,6 +200,39 @@ class Stream:
         cannot be asked of it."""
         if self.prompts_for is not None:
             self.questions = list(self.prompts_for(adapter))
+
+    def row(self, index: int, side: Side, strength: float | None = None) -> Row:
+        """One answer by its question's number, its side and, where it is asked at several, its strength."""
+        found = (row for row in self.rows if (row.index, row.side) == (index, side))
+        return next(row for row in found if strength is None or row.strength == strength)
+
+    def before(self, row: Row) -> Row | None:
+        """The answer of the same request that this one goes on from; None where it goes on from none."""
+        after = self.questions[row.index].after
+        return None if after is None else self.row(after, row.side, row.strength)
+
+    def conversation(self, index: int, side: Side, strength: float | None = None) -> tuple[Message, ...]:
+        """What the answer of a side to question number ``index`` follows. Where that goes on from an answer of the same
+        request, it is the whole once that one is over. A thinking model's draft is left out."""
+        prompt = self.questions[index]
+        if prompt.after is None:
+            return prompt.to(side)
+        said = self._snapshot(self.row(prompt.after, side, strength)).said
+        answer = Message(role="assistant", content=said)
+        return (*self.conversation(prompt.after, side, strength), answer, *prompt.messages)
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The questions as they were put to both sides, each with its whole conversation."""
+        found = []
+        for index, prompt in enumerate(self.questions):
+            if prompt.after is not None:
+                put = {side: self.conversation(index, side) for side in self.sides}
+                first = put[self.sides[0]]
+                tuned = put.get("tuned", first)
+                prompt = replace(prompt, messages=first, tuned=None if tuned == first else tuned, after=None)
+            found.append(prompt)
+        return found
 
     def is_stopped(self, index: int) -> bool:
         """True once someone has asked the answers to this one question to end."""
@@ -301,6 +312,8 @@ class Stream:
             opening=row.opening,
             confidence=row.confidence(ids, text),
             strength=row.strength,
+            full=row.state == "capped" and row.short,
+            problem=row.problem,
         )
 
     def snapshots(self, interval: float = 0.08) -> Iterator[list[Answer]]:

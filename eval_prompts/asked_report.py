@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts import report
-from eval_prompts.comparison import Comparison
+from eval_prompts.comparison import Comparison, turns_of
 from eval_prompts.showing.loss_curve import read_curve
 from eval_prompts.tasks.of_adapter import default_task
 from eval_prompts.votes.vote_statistics import by_kind
@@ -44,11 +44,10 @@ def comparison_of(asked: Asked, ratings: Ratings | None) -> Comparison:
     status = parts[-1].status
     prompts = [prompt for part in parts for prompt in part.prompts]
     remarks = []
-    if len(questions) < asked.count:
+    of_task = len(questions) - asked.further
+    if of_task < asked.count:
         first = (asked.first - 1) * asked.size + 1
-        remarks.append(
-            f"Asked so far: questions {first:,} to {first + len(questions) - 1:,} of the task's {asked.count:,}."
-        )
+        remarks.append(f"Asked so far: questions {first:,} to {first + of_task - 1:,} of the task's {asked.count:,}.")
     if len({(part.status.fingerprint, str(part.status.adapter), str(part.status.against)) for part in parts}) > 1:
         remarks.append("The models were changed in between: the names are those of the last answers.")
     return Comparison(
@@ -62,6 +61,7 @@ def comparison_of(asked: Asked, ratings: Ratings | None) -> Comparison:
         questions,
         prompts=prompts,
         remarks=remarks,
+        turns=turns_of([turn for part in parts for turn in part.turns]),
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eval_prompts.comparison import facts
 from eval_prompts.progress import Progress
+from eval_prompts.rows import Prompt
 from eval_prompts.showing.certainty import NOT_TOLD, least_sure
+from eval_prompts.tasks.history import behind
 from eval_prompts.tasks.verdicts import Judgement, judge_answer
+from tuning.data.chat import Message
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,20 +34,22 @@ def ask_task(
     settings: Settings,
     sides: Sequence[Side],
     jail: bool = False,
-) -> tuple[list[Answer], dict[Key, Judgement]]:
-    """All answers, by question and side, and the judgement on each complete one, by side and question number.
+    history: Sequence[Message] = (),
+) -> tuple[list[Answer], dict[Key, Judgement], list[Prompt]]:
+    """All answers, by question and side, the judgement on each complete one, by side and question number, and the
+    questions as they were put, behind the turns of ``history``.
 
     Raises UserError if a question cannot be asked, or a side does not answer.
     """
     answers: list[Answer] = []
+    prompts: list[Prompt] = []
     judging: dict[Key, Future[Judgement]] = {}
     with (
         ThreadPoolExecutor(1, thread_name_prefix="judge") as pool,
         Progress(len(questions) * len(sides)) as progress,
     ):
-        for start in range(0, len(questions), AT_ONCE):
-            portion = questions[start : start + AT_ONCE]
-            stream = lens.ask([task.prompt(question) for question in portion], settings, sides)
+        for start, portion in portions(questions):
+            stream = lens.ask([behind(history, prompt) for prompt in task.prompts(portion)], settings, sides)
             snapshot: list[Answer] = []
             for snapshot in stream.snapshots(interval=0.2):
                 for answer in snapshot:
@@ -55,7 +60,19 @@ def ask_task(
                 done = len(answers) + sum(answer.done for answer in snapshot)
                 progress.show(done, f"{sum(answer.tokens for answer in snapshot)} tokens")
             answers += [replace(answer, index=start + answer.index) for answer in snapshot]
-        return answers, {key: future.result() for key, future in judging.items()}
+            prompts += stream.prompts
+        return answers, {key: future.result() for key, future in judging.items()}, prompts
+
+
+def portions(questions: Sequence[Question], size: int = AT_ONCE) -> Iterator[tuple[int, Sequence[Question]]]:
+    """Questions in portions of about ``size``, each with the place of its first; a conversation stays whole."""
+    start = 0
+    while start < len(questions):
+        end = start + size
+        while end < len(questions) and questions[end].after:
+            end += 1
+        yield start, questions[start:end]
+        start = end
 
 
 def chosen(task: Task, limit: int | None) -> Sequence[Question]:
@@ -70,9 +87,10 @@ def chosen(task: Task, limit: int | None) -> Sequence[Question]:
     return questions
 
 
-def print_streaming(lens: Lens, task: Task, question: str, settings: Settings, sides: Sequence[Side]) -> list[Answer]:
-    """Ask one question and print the answers as they are written, one side after the other; returns them."""
-    stream = lens.ask([task.own_prompt(question)], settings, sides)
+def print_streaming(lens: Lens, prompts: Sequence[Prompt], settings: Settings, sides: Sequence[Side]) -> list[Answer]:
+    """Ask a question, or the turns of a conversation, and print the answers as they are written, turn by turn, one side
+    after the other; returns them."""
+    stream = lens.ask(prompts, settings, sides)
     held = max((len(stop) for stop in settings.stop), default=1) - 1  # what may yet turn out to begin a stop text
     place, printed, begun = 0, 0, False
     answers: list[Answer] = []
@@ -80,6 +98,8 @@ def print_streaming(lens: Lens, task: Task, question: str, settings: Settings, s
         while place < len(answers):
             answer = answers[place]
             if not begun and (answer.text or answer.done):
+                if len(prompts) > 1 and answer.side == sides[0]:
+                    print(f"» {answer.question}\n", flush=True)
                 print(f"── {answer.side} ──", flush=True)
                 begun = True
             sure = len(answer.text) if answer.done else max(printed, len(answer.text) - held)

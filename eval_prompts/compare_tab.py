@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from eval_prompts import task_tab
-from eval_prompts.showing.ask_pages import Asker, ask_pages
+from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import AskedBefore
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
 from eval_prompts.showing.visitors import Visitors
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 SCRIPTS = (
-    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "sure.js", "row.js",
-    "empty.js", "board.js", "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js", "tasks.js",
-    "task_form.js", "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
+    "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "sure.js", "follow.js",
+    "row.js", "empty.js", "board.js", "results_learn.js", "results.js", "adapter.js", "header.js", "keys.js",
+    "tasks.js", "task_shots.js", "task_form.js", "task_questions.js", "task_scorers.js", "reference.js", "asked.js",
 )  # fmt: skip
 STYLES = (
     "page.css", "parts.css", "board.css", "row.css", "answer.css", "votes.css", "results.css", "lens.css", "sure.css",
-    "tasks.css",
+    "tasks.css", "follow.css",
 )  # fmt: skip
 EXAMPLES = (
     "Reverse a string without using slicing.",
@@ -153,13 +153,16 @@ def build(
         "concurrency_id": "asking",
     }
     asker = _asker(lens, visitors, pairs, tasks, before, is_owner)
-    which = [gr.Textbox(visible=False), gr.Number(visible=False)]  # the task and its page, put in by the page's script
-    fill = "(...values) => [...values.slice(0, -2), LoraLens.task.name, LoraLens.task.page]"
-    all_five = ask_all.click(asker, [gr.State(None), *settings, confidence, blind, *which], js=fill, **asking)
-    own = gr.on(
-        [ask_own.click, question.submit], asker, [question, *settings, confidence, blind, *which], js=fill, **asking
-    )
-    for event in (all_five, own):
+    # The task, its page and what a follow-up goes on from are put in by the page's script.
+    which = [gr.Textbox(visible=False), gr.Number(visible=False), gr.JSON(visible=False)]
+    fill = "(...values) => [...values.slice(0, -3), LoraLens.task.name, LoraLens.task.page, null]"
+    put = "(...values) => [LoraLens.further.question, ...values.slice(1, -3), ...LoraLens.further.which]"
+    ways = [*settings, confidence, blind, *which]
+    all_five = ask_all.click(asker, [gr.State(None), *ways], js=fill, **asking)
+    own = gr.on([ask_own.click, question.submit], asker, [question, *ways], js=fill, **asking)
+    further = gr.Button("Ask further", elem_id="ll-further")  # the script presses it; nobody sees it
+    below = further.click(asker, [gr.Textbox(visible=False), *ways], js=put, **asking)
+    for event in (all_five, own, below):
         event.then(None, js="() => LoraLens.setBusy(false)", api_visibility="private")
 
     def stop_mine(request: gr.Request) -> None:
@@ -176,7 +179,7 @@ def build(
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     told = "() => [LoraLens.task.name, LoraLens.task.page]"
     chosen = gr.Button("The task has changed", elem_id="ll-task-changed")  # the script presses it; nobody sees it
-    chosen.click(task_in_use, which, ask_all, js=told, **quiet)
+    chosen.click(task_in_use, which[:2], ask_all, js=told, **quiet)
     # The script knows the task's settings, and what the visitor has typed: nothing that comes late overwrites that.
     chosen.click(None, None, settings, js="() => LoraLens.taskSettings()", **quiet)
     stop.click(stop_mine, queue=False, show_progress="hidden", api_visibility="private")
@@ -246,6 +249,7 @@ def _asker(
         blind: bool,
         chosen: str | None,
         page: float | None,
+        further: dict[str, Any] | None,
         request: gr.Request,
     ) -> Iterator[dict[str, Any]]:
         session = request.session_hash or ""
@@ -257,7 +261,11 @@ def _asker(
             stopped = visitors.begin(session)
             who = Asker(session, address_of(request), named, visitors.follow, bool(blind), stopped)
             first = page_number(page)
-            for board in ask_pages(lens, pairs, tasks, before, who, task, settings, question, first, owner):
+            if isinstance(further, dict):
+                boards = follow_up(lens, pairs, tasks, before, who, settings, question, further, owner)
+            else:
+                boards = ask_pages(lens, pairs, tasks, before, who, task, settings, question, first, owner)
+            for board in boards:
                 view = {**board}
                 yield view
         except UserError as error:

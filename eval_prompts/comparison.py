@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import ending_words
+from eval_prompts.answers import CONTEXT_FULL, ending_words
 from eval_prompts.judging.verdict import summary
 from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import adapter_names
@@ -21,9 +21,10 @@ from eval_prompts.tasks.task import Question, Task
 from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer, tally
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Prompt, Settings
+    from eval_prompts.answers import Answer, Settings
     from eval_prompts.lens.picture import Picture
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Prompt
     from eval_prompts.serving.status import Status
     from tuning.data.chat import Message
 
@@ -33,6 +34,20 @@ SIDES: tuple[Side, Side] = ("base", "tuned")
 FIRST = {Change.WORSE: 0, Change.BETTER: 1}
 """Regressions come first, then what got better, then the rest in its own order."""
 Key = tuple[str, int]
+Turn = tuple[int, int]
+"""The number of the question that began the conversation, and which turn of it this is."""
+
+
+def turns_of(threads: Sequence[tuple[str, int]]) -> dict[int, Turn]:
+    """From each question's conversation and turn the places of those that stand in a conversation of several."""
+    first: dict[str, int] = {}
+    for number, (thread, turn) in enumerate(threads):
+        if thread and (thread not in first or turn == 1):
+            first[thread] = number
+    several = Counter(thread for thread, _ in threads)
+    return {
+        number: (first[thread], turn) for number, (thread, turn) in enumerate(threads) if thread and several[thread] > 1
+    }
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class Comparison:
     remarks: Sequence[str] = ()
     picture: Picture | None = None
     """The most changed answer, read token by token."""
+    turns: Mapping[int, Turn] = field(default_factory=dict)
+    """By number, the place of those questions that are turns of a conversation of several."""
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``answers.json``."""
@@ -79,6 +96,7 @@ class Comparison:
             "table": tally(judgements),
             "changes": dict(self.changes),
             "questions": [self.question_dict(number) for number, _ in self.groups],
+            "conversations": [self.conversation_dict(first) for first in dict.fromkeys(self._firsts)],
             "answers": [self.answer_dict(answer) for _, group in self.groups for answer in group],
             "verdicts": [
                 {"probe": PROBE_IDS.get(answer.question), "side": answer.side, **judgement.to_dict()}
@@ -95,7 +113,13 @@ class Comparison:
     def question_dict(self, number: int) -> dict[str, Any]:
         """One question for JSON: what was asked and how, its references, and how the sides compare."""
         question = self.asked(number)
-        return {
+        tuned = self.messages(number, "tuned")
+        told: dict[str, Any] = {}
+        if number in self.turns:
+            told = {"conversation": self.turns[number][0] + 1, "turn": self.turns[number][1]}
+        if tuned != self.messages(number):
+            told["prompt_tuned"] = [dict(turn) for turn in tuned]
+        return told | {
             "number": number + 1,
             "id": question.id,
             "title": question.title,
@@ -104,6 +128,28 @@ class Comparison:
             "references": list(question.references),
             "change": self.change(number),
         }
+
+    @property
+    def _firsts(self) -> list[int]:
+        """The numbers of the questions that began a conversation of several turns, once for each turn, in order."""
+        return [self.turns[number][0] for number, _ in self.groups if number in self.turns]
+
+    def conversation_dict(self, first: int) -> dict[str, Any]:
+        """A whole conversation for JSON: its questions, and for each side how many of its turns do their task."""
+        numbers = self.conversation(first)
+        found = [((side, number), self.verdicts.get((side, number))) for side in SIDES for number in numbers]
+        passes = Counter(side for (side, _), judgement in found if judgement and judgement.task == "passes")
+        judged = Counter(side for (side, _), judgement in found if judgement and judgement.task in ("passes", "fails"))
+        return {
+            "questions": [number + 1 for number in numbers],
+            "passes": {side: passes[side] for side in SIDES if judged[side]},
+            "judged": {side: judged[side] for side in SIDES if judged[side]},
+        }
+
+    def conversation(self, first: int) -> list[int]:
+        """The numbers of a conversation's turns, in order."""
+        found = [(turn, number) for number, (began, turn) in self.turns.items() if began == first]
+        return [number for _, number in sorted(found)]
 
     def answer_dict(self, answer: Answer) -> dict[str, Any]:
         """One answer for JSON, with what each scorer says of it."""
@@ -114,9 +160,18 @@ class Comparison:
 
     @cached_property
     def groups(self) -> list[tuple[int, list[Answer]]]:
-        """Question numbers with their answers, regressions first."""
+        """Question numbers with their answers, regressions first; the turns of a conversation stay together."""
         found = [(index, list(group)) for index, group in groupby(self.answers, key=lambda answer: answer.index)]
-        return sorted(found, key=lambda group: FIRST.get(self.change(group[0]), 2))
+        rank: dict[int, int] = {}
+        for number, _ in found:
+            first = self.turns.get(number, (number, 1))[0]
+            rank[first] = min(rank.get(first, 2), FIRST.get(self.change(number), 2))
+
+        def place(group: tuple[int, list[Answer]]) -> tuple[int, int, int]:
+            first, turn = self.turns.get(group[0], (group[0], 1))
+            return rank[first], first, turn
+
+        return sorted(found, key=place)
 
     def asked(self, number: int) -> Question:
         """A question by its number."""
@@ -125,10 +180,10 @@ class Comparison:
         text = next(answer.question for answer in self.answers if answer.index == number)
         return self.task.question_of(text) or Question("", text, columns={"question": text})
 
-    def messages(self, number: int) -> Sequence[Message]:
-        """The conversation that the answers to a question follow."""
+    def messages(self, number: int, side: Side = "base") -> Sequence[Message]:
+        """The conversation that a side's answer to a question follows."""
         if number < len(self.prompts):
-            return self.prompts[number].messages
+            return self.prompts[number].to(side)
         return self.task.put(self.asked(number)).messages
 
     def verdict(self, answer: Answer) -> Judgement | None:
@@ -254,7 +309,9 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
 def ending(answer: Answer) -> str:
     """How an answer ended, in words."""
     still = " while still thinking" if answer.done and answer.thinks_still else ""
-    return ending_words(answer.state) + still
+    if answer.problem:
+        return f"{answer.state}: {answer.problem}"
+    return ending_words(answer.state, *([CONTEXT_FULL] if answer.full else [])) + still
 
 
 def facts(answer: Answer) -> str:

@@ -10,15 +10,17 @@ import gradio as gr
 from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
 from eval_prompts.results_tab import VOTING_IS_OPEN
-from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both
+from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both, ask_further
 from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import settings_from
+from eval_prompts.showing.follow_ups import prompt_after, turn_before
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
+from eval_prompts.tasks.history import history_of
 from eval_prompts.tasks.task import Question, Task
 from eval_prompts.votes.results import results as results_of
-from tuning.data.chat import check_question
+from tuning.data.chat import Message, check_question
 from tuning.errors import UserError
 from tuning.shared_tab import IsOwner, add_endpoint
 
@@ -71,11 +73,12 @@ def build(
         blind: bool,
         row: Callable[..., Rows],
         named: str = "",
+        history: tuple[Message, ...] = (),
     ) -> Iterator[Rows]:
         """Asks, and yields ``row(showing, answers)`` as the answers grow, at last when they are judged too.
-        ``named`` is the name of the task, if whoever asks gave one."""
+        ``named`` is the name of the task, if whoever asks gave one; ``history`` are the turns before each question."""
         who = asker(request, named)
-        stream = ask_both(lens, tasks, who, task, questions, settings_from(*settings))
+        stream = ask_both(lens, tasks, who, task, questions, settings_from(*settings), history)
         showing = pairs.show(stream, lens.status, who.session, blind, task, questions)
         for answers in showing.follow(who.follow(stream, who.session), pairs.keep, wait_long):
             yield row(showing, answers)
@@ -88,6 +91,7 @@ def build(
         top_p: float = 1.0,
         seed: int = 0,
         task: str = "",
+        messages: list[dict[str, Any]] | None = None,
     ) -> Iterator[tuple[str, str]]:
         """Asks both models one question and streams their answers so far.
 
@@ -99,6 +103,8 @@ def build(
             seed: the same seed gives the same text twice.
             task: the name of a task (see /tasks), whose prompt the question is put in; empty for the one in use, or, if
                 the owner chose none, for the prompt that the adapter was trained in.
+            messages: the conversation before the question, each turn with role and content, the last one an answer;
+                the question is then put as it is, behind the task's system prompt unless these bring one.
 
         Returns:
             The base model's answer and the tuned model's answer.
@@ -107,7 +113,7 @@ def build(
         named, who = tasks.named(task), asker(request, task)
         questions = [named.own_question(check_question(question))]
         settings = settings_from(max_new_tokens, temperature, top_p, seed)
-        stream = ask_both(lens, tasks, who, named, questions, settings)
+        stream = ask_both(lens, tasks, who, named, questions, settings, history_of(messages))
         for base, tuned in who.follow(stream, who.session):
             yield base.text, tuned.text
 
@@ -151,6 +157,7 @@ def build(
         task: str = "",
         page: int = 1,
         confidence: bool = False,
+        messages: list[dict[str, Any]] | None = None,
     ) -> Iterator[Rows]:
         """Asks both models one question, or those of a task, and streams pairs of answers to be voted on with /rate.
 
@@ -165,6 +172,7 @@ def build(
                 probes, put in the prompt that the adapter was trained in.
             page: which fifty of the task's questions to ask, if it has more.
             confidence: whether to tell how likely each model found every token of its answer.
+            messages: the conversation before a question of one's own, as for /ask.
 
         Returns:
             One object for each question with pair (its id), question, blind, names (which model stands 'left' and
@@ -172,9 +180,46 @@ def build(
             the pair is hidden), and confidence where it was asked for and is not hidden.
         """
         named = tasks.named(task)
+        history = history_of(messages)
+        if history and not question:
+            raise UserError("A conversation goes before a question of your own: give the question too.")
         questions = [named.own_question(check_question(question))] if question else page_of(named, page)
         settings = (max_new_tokens, temperature, top_p, seed, confidence)
-        yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task)
+        yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task, history)
+
+    def follow_up(
+        request: gr.Request,
+        pair: str,
+        question: str,
+        basis: str = "own",
+        max_new_tokens: int = 300,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        confidence: bool = False,
+    ) -> Iterator[Rows]:
+        """Goes on from a pair of answers and streams the next one, which can be voted on and followed up in turn.
+
+        Args:
+            pair: the id that /ask_pairs, /ask_probes or this endpoint gave.
+            question: what is said next.
+            basis: 'own' where each side goes on from its own answer; 'left' or 'right' where both go on from that one.
+            max_new_tokens: where an answer is cut off at the latest.
+            temperature: 0 always takes the likeliest token; higher is more varied.
+            top_p: the share of probability that stays in play when the temperature is above 0.
+            seed: the same seed gives the same text twice.
+            confidence: whether to tell how likely each model found every token of its answer.
+
+        Returns:
+            One object as /ask_pairs gives it; its pair with 'whole-' before it is the conversation so far, on which
+            /rate votes too. It is blind as long as the pair before hides who is who.
+        """
+        who, turn = asker(request, ""), turn_before(pairs, pair, basis)
+        prompt, task = prompt_after(turn, question), tasks.remembered(turn.task)
+        settings = settings_from(max_new_tokens, temperature, top_p, seed, confidence)
+        stream, showing = ask_further(lens, pairs, who, task, turn, prompt, settings)
+        for answers in showing.follow(who.follow(stream, who.session), pairs.keep, wait_long):
+            yield _pair_rows(showing, answers)
 
     def rate(
         request: gr.Request, pair: str, choice: str, reasons: list[str] | None = None, comment: str = ""
@@ -252,7 +297,7 @@ def build(
         """
         return tasks.noted(lens.status()).to_dict()
 
-    for streamed in (ask, ask_probes, ask_pairs):
+    for streamed in (ask, ask_probes, ask_pairs, follow_up):
         add_endpoint(streamed, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")
     for answer_at_once in (rate, undo, results, list_tasks, use_task):
         add_endpoint(answer_at_once, queue=False)

@@ -125,24 +125,32 @@ def reference_texts(task: Task, limit: int | None) -> list[Text]:
     lacking = sum(not question.references for question in questions)
     if lacking:
         print(f"{lacking:,} of {len(questions):,} questions have no reference and are left out.", file=sys.stderr)
-    return [
-        Text(question.text, task.prompt(question).messages, Written(question.references[0], ended=True))
-        for question in questions
-        if question.references
-    ]
+    texts, unknown = [], 0
+    for question in questions:
+        if not question.references:
+            continue
+        try:
+            messages = task.prompt(question).messages
+        except UserError:  # a later turn behind an answer that the file does not give
+            unknown += 1
+            continue
+        texts.append(Text(question.text, messages, Written(question.references[0], ended=True)))
+    if unknown:
+        print(f"{unknown:,} later turns go on from answers without a reference and are left out.", file=sys.stderr)
+    return texts
 
 
 def answer_texts(lens: Lens, task: Task, limit: int | None) -> list[Text]:
     """What both sides answer to a task's questions, in the tokens they write."""
     questions = chosen(task, limit)
-    stream = lens.ask([task.prompt(question) for question in questions], task.settings)
+    stream = lens.ask(task.prompts(questions), task.settings)
     with Progress(len(stream.rows)) as progress:
         for answers in stream.snapshots(interval=0.5):
             progress.show(sum(answer.done for answer in answers), "answers")
     texts = []
     for row, answer in zip(stream.rows, stream.answers, strict=True):
         written = Written(answer.text, answer.stopped, tuple(row.written))
-        texts.append(Text(questions[row.index].text, stream.questions[row.index].messages, written))
+        texts.append(Text(questions[row.index].text, stream.conversation(row.index, row.side), written))
     return texts
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from eval_prompts.answers import Prompt, Settings
+from eval_prompts.answers import Settings
 from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.lens.token_lens import Reading
 from eval_prompts.lens.view import Written, first_choices, reading_view
 from eval_prompts.models.pair import Side
 from eval_prompts.models.strength import Strength
+from eval_prompts.rows import Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.pair_lens import asked, pair_view
@@ -90,7 +91,7 @@ class LensFunctions:
         """For the page: how one side goes on from a beginning (``ids`` in its own tokens, or ``text``), behind the
         question of a pair or another one. Tells the text from its beginning, and how it ended."""
         if "pair" in wish:
-            messages = asked(self._pairs, wish["pair"], self._tasks.task).messages
+            messages = asked(self._pairs, wish["pair"], self._tasks.task).messages[side_of(wish.get("side"))]
         else:
             self.check_open(request)
             messages = self.messages(wish.get("question"))

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Answer
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Prompt
     from eval_prompts.serving.lens import Lens
-    from eval_prompts.tasks.task import Question, Task
 
 LOOKED_AT = 6
 """Pairs of answers that are read; each takes a second or two."""
 
 
 def most_changed(
-    lens: Lens, task: Task, questions: Sequence[Question], answers: Sequence[Answer], greedy: bool
+    lens: Lens, prompts: Sequence[Prompt], answers: Sequence[Answer], greedy: bool
 ) -> tuple[Picture | None, str]:
     """The picture of the pair whose tuned answer changed most among the first that differ, or None and the reason.
 
-    ``answers`` are ordered by question, base before tuned; ``greedy`` says whether they were written so.
+    ``answers`` are ordered by question, base before tuned, ``prompts`` how these were put; a pair whose sides went on
+    from answers of their own parts before it begins, and is left out. ``greedy`` says whether they were written so.
     """
     if lens.pair is None:
         return None, "The models are on other machines, so no answer was read token by token."
@@ -36,7 +37,10 @@ def most_changed(
     differing = [
         pair
         for pair in pairs
-        if len(pair) == 2 and all(answer.done and answer.text for answer in pair) and pair[0].text != pair[1].text
+        if prompts[pair[0].index].tuned is None
+        and len(pair) == 2
+        and all(answer.done and answer.text for answer in pair)
+        and pair[0].text != pair[1].text
     ]
     if not differing:
         return None, "No two answers differ, so none was read token by token."
@@ -44,9 +48,7 @@ def most_changed(
     looked_at: list[tuple[float, list[Answer], Reading]] = []
     for pair in differing[:LOOKED_AT]:
         try:
-            reading = readings.read(task.prompt(questions[pair[1].index]).messages, {"tuned": written(pair[1])})[
-                "tuned"
-            ]
+            reading = readings.read(prompts[pair[1].index].to("tuned"), {"tuned": written(pair[1])})["tuned"]
         except UserError as error:
             refused = str(error)
             continue
@@ -56,7 +58,7 @@ def most_changed(
         return None, f"No answer was read token by token: {refused}"
     _, (base, _), tuned_reading = best
     try:
-        base_reading = readings.read(task.prompt(questions[base.index]).messages, {"base": written(base)})["base"]
+        base_reading = readings.read(prompts[base.index].to("base"), {"base": written(base)})["base"]
     except UserError as error:
         return None, f"No answer was read token by token: {error}"
     both: dict[Side, Reading] = {"base": base_reading, "tuned": tuned_reading}

@@ -20,6 +20,7 @@ from tuning.files import write_whole
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer
     from eval_prompts.judging.verdict import Badge
+    from tuning.data.chat import Message
 
 PAGE = Path(__file__).with_name("report.html.template")
 SIGNS = {"good": "✓", "bad": "✗", "neutral": "○"}
@@ -65,7 +66,23 @@ def heading(comparison: Comparison, number: int) -> str:
     """A question's number and text, and how the sides compare."""
     change = comparison.change(number)
     words = f" ({change})" if change in (Change.BETTER, Change.WORSE) else ""
-    return f"{number + 1}. {comparison.asked(number).text}{words}"
+    first, turn = comparison.turns.get(number, (number, 1))
+    which = f"{first + 1}, turn {turn}" if number in comparison.turns else f"{number + 1}"
+    return f"{which}. {comparison.asked(number).text}{words}"
+
+
+def whole_line(comparison: Comparison, number: int) -> str:
+    """Below a conversation's last turn: how many of its turns each side does; '' elsewhere and where none is judged."""
+    first, _ = comparison.turns.get(number, (number, 1))
+    if number not in comparison.turns or comparison.conversation(first)[-1] != number:
+        return ""
+    told = comparison.conversation_dict(first)
+    counts = [
+        f"{comparison.titles[side]} does {told['passes'][side]} of {told['judged'][side]} turns"
+        for side in comparison.titles
+        if side in told["judged"]
+    ]
+    return f"The whole conversation: {', '.join(counts)}." if counts else ""
 
 
 def markdown(comparison: Comparison) -> str:
@@ -96,6 +113,8 @@ def markdown(comparison: Comparison) -> str:
                 "",
             ]
             lines += findings(comparison.verdict(answer))
+        whole = whole_line(comparison, number)
+        lines += [f"**{one_line(whole)}**", ""] if whole else []
     return "\n".join(lines)
 
 
@@ -127,7 +146,7 @@ def page(comparison: Comparison) -> str:
         title = html.escape(heading(comparison, number))
         rows.append(
             f'<section class="{comparison.change(number)}"><h2>{title}</h2>{behind(comparison, number)}'
-            f'<div class="sides">{columns}</div></section>'
+            f'<div class="sides">{columns}</div>{paragraphs("whole", [whole_line(comparison, number)])}</section>'
         )
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         subtitle=html.escape(comparison.subtitle),
@@ -170,11 +189,19 @@ def behind(comparison: Comparison, number: int) -> str:
     references = comparison.asked(number).references
     told = "".join(f"<pre>{html.escape(reference)}</pre>" for reference in references)
     reference = f'<details class="behind"><summary>Reference</summary>{told}</details>' if references else ""
-    turns = "".join(
-        f"<p>{html.escape(turn['role'])}</p><pre>{html.escape(turn['content'])}</pre>"
-        for turn in comparison.messages(number)
+    both, tuned = comparison.messages(number), comparison.messages(number, "tuned")
+    if both == tuned:
+        return reference + prompt_html("Prompt", both)
+    names = comparison.titles
+    return (
+        reference + prompt_html(f"Prompt of {names['base']}", both) + prompt_html(f"Prompt of {names['tuned']}", tuned)
     )
-    return f'{reference}<details class="behind"><summary>Prompt</summary>{turns}</details>'
+
+
+def prompt_html(title: str, messages: Sequence[Message]) -> str:
+    """A conversation, folded."""
+    turns = "".join(f"<p>{html.escape(turn['role'])}</p><pre>{html.escape(turn['content'])}</pre>" for turn in messages)
+    return f'<details class="behind"><summary>{html.escape(title)}</summary>{turns}</details>'
 
 
 def paragraphs(name: str, lines: Sequence[str]) -> str:

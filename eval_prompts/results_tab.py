@@ -46,7 +46,7 @@ def build(
 
     def export_votes(sent: Answer) -> Answer:
         form, as_pairs = text(sent, "format"), text(sent, "what") == "pairs"
-        votes = pairs.ratings.votes()
+        votes = pairs.ratings.votes(whole=None)
         content, rows = (export if as_pairs else export_whole)(votes, form)
         return {
             "name": f"lora-lens-{'preferences' if as_pairs else 'votes'}.{form}",

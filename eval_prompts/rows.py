@@ -1,4 +1,4 @@
-"""One answer while it is computed, and how many come before it."""
+"""One question as it is put, its answer while that is computed, and how many come before it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
 from tuning.data.pieces import Pieces
+from tuning.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +20,43 @@ State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"
 Sure = tuple[str, float | None]
 """A token's characters, and how likely its model found it; None where nobody told."""
 FINAL_STATES = frozenset({"ended", "capped", "cancelled", "failed"})
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question as it is asked: the conversation that the answer follows, and ``text``, which is what people see.
+
+    ``size`` counts the characters that whoever asks has given, for the caps on questions; ``seed`` is this question's
+    own, where it is not that of the settings. ``begun`` is how the answer begins, as text or in tokens of the side that
+    is asked: it goes on from there. ``tuned`` is the tuned side's conversation, where that is another one. ``after`` is
+    the number, in the same request, of the question whose answer this one goes on from, each side from its own:
+    ``messages`` are then what is said next.
+    """
+
+    text: str
+    messages: tuple[Message, ...]
+    size: int = 0
+    seed: int | None = None
+    begun: str | tuple[int, ...] = ()
+    tuned: tuple[Message, ...] | None = None
+    after: int | None = None
+
+    def to(self, side: str) -> tuple[Message, ...]:
+        """The conversation as it is put to a side."""
+        return self.messages if side != "tuned" or self.tuned is None else self.tuned
+
+
+def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = PYTHON_FORMAT) -> Prompt:
+    """A text, or a (question, input) pair, in a prompt format. Raises UserError if it cannot be asked."""
+    if isinstance(question, Prompt):
+        check_question(question.text)
+        return question
+    asked, given = question if isinstance(question, tuple) else (question, "")
+    if not isinstance(asked, str) or not isinstance(given, str):
+        raise UserError("A question must be text.")
+    asked, given = check_question(asked), given.strip()
+    messages = format.messages({"question": asked, "input": given})
+    return Prompt(asked, tuple(messages), len(asked) + len(given))
 
 
 @dataclass(eq=False)
@@ -57,6 +96,10 @@ class Row:
     pieces: Pieces = field(default_factory=Pieces)
     strength: float | None = None
     """How strongly the adapter speaks in this answer; None as it is loaded."""
+    short: bool = False
+    """Whether the model's context leaves less room for the answer than the token cap does."""
+    problem: str = ""
+    """Why this answer alone failed, for people."""
 
     @property
     def generated(self) -> list[int]:

@@ -93,7 +93,7 @@ def run(
             lens.set_strength(strength)
             print(f"strength {strength.overall:g}", file=sys.stderr)
             settings = settings_of(options, task)
-            _, verdicts = ask_task(lens, task, questions, settings, ("tuned",), options.jail)
+            _, verdicts, _ = ask_task(lens, task, questions, settings, ("tuned",), options.jail)
             notes = list(now.notes) if (now := lens.status().adapter) else []
             scores = [judgement.score for judgement in verdicts.values() if judgement.score is not None]
             points.append(point(strength.overall, scores, len(questions), forgetting(lens, known)) | {"notes": notes})
@@ -115,7 +115,8 @@ Known = tuple[tuple["Message", ...], Written]
 
 def general_answers(lens: Lens) -> list[Known]:
     """What the base answers to general questions, greedily, in its own tokens."""
-    from eval_prompts.answers import Prompt, Settings
+    from eval_prompts.answers import Settings
+    from eval_prompts.rows import Prompt
 
     messages: list[tuple[Message, ...]] = [({"role": "user", "content": question},) for question in GENERAL]
     prompts = [Prompt(question, asked) for question, asked in zip(GENERAL, messages, strict=True)]

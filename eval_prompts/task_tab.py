@@ -15,6 +15,7 @@ from eval_prompts.tasks.files import dump_task, parse_task
 from eval_prompts.tasks.held_out import SPLITS, held_out
 from eval_prompts.tasks.of_adapter import default_task, is_made_for
 from eval_prompts.tasks.verdicts import judge_answer
+from tuning.data.chat import Message
 from tuning.data.place import EMBEDDED_SETS
 from tuning.errors import UserError
 from tuning.ingest import tables
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from eval_prompts.showing.asked import AskedBefore
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.choice import TaskChoice
-    from eval_prompts.tasks.task import Task
-    from tuning.data.chat import Message
+    from eval_prompts.tasks.task import Question, Task
 
 ADAPTERS_PROMPT = "Python probes in the adapter's prompt"
+UNKNOWN_ANSWER = "\u2026"
+OWN_ANSWERS = "Each side goes on from its own answers; references, or \u2026, stand here for them."
 LONGEST_ANSWER = 100_000
 LONGEST_SEARCH = 200
 Work = Callable[[Answer, gr.Request], Answer]
@@ -130,19 +132,31 @@ def preview(lens: Lens, task: Task, number: Any) -> Answer:
     """The exact prompt of one question: its turns, and its tokens where the models are in this process and loaded."""
     at = place_of(task, number)
     question = task.questions[at]
-    prompt = task.prompt(question)
+    messages, stands_in = shown_prompt(task, question)
     told: Answer = {
         "number": at,
-        "turns": [dict(turn) for turn in prompt.messages],
+        "turns": [dict(turn) for turn in messages],
         "references": list(question.references),
         "tokens": [],
         "note": "",
     }
     try:
-        told["tokens"], told["note"] = tokens_of(lens, prompt.messages)
+        told["tokens"], told["note"] = tokens_of(lens, messages)
     except UserError as error:
         told["note"] = str(error)
+    told["note"] = " ".join(filter(None, [told["note"], OWN_ANSWERS if stands_in else ""]))
     return told
+
+
+def shown_prompt(task: Task, question: Question) -> tuple[tuple[Message, ...], bool]:
+    """A question's prompt, and whether something stands in it for answers that nobody has given yet. Raises UserError
+    for one that cannot be asked."""
+    before = task.find(question.after)
+    if before is None:
+        return task.prompt(question).messages, False
+    said = before.references[0] if before.references else UNKNOWN_ANSWER
+    asked = question.messages or (Message(role="user", content=question.text),)
+    return (*shown_prompt(task, before)[0], Message(role="assistant", content=said), *asked), True
 
 
 def tokens_of(lens: Lens, messages: Sequence[Message]) -> tuple[list[str], str]:

@@ -153,12 +153,13 @@ def asked(
     chosen = find_task(task)
     if not chosen.questions:
         raise UserError(f"The task {chosen.name} has no questions: choose another, or name a file.")
-    picked = chosen.questions[:most]
+    first = [one for one in chosen.questions if not one.after]  # later turns go on from answers of the page's own
+    picked = first[:most]
     rows = [
         questions.Asked(one.id, chosen.prompt(one).messages, one.references[0] if one.references else "")
         for one in picked
     ]
-    where = f"{len(picked)} of {len(chosen.questions)} questions of the task {chosen.name}"
+    where = f"{len(picked)} of {len(first)} questions of the task {chosen.name}"
     scores = bool(chosen.scorers) or any(one.checks for one in picked)
     return rows, where, scorer_of(chosen) if scores else None, chosen.settings.max_new_tokens if scores else None
 

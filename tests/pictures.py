@@ -105,6 +105,34 @@ def train(page: Page) -> None:
     keep(page, "training")
 
 
+def exports(page: Page) -> None:
+    """The Train tab's export menu with the certificates of the run before: one that holds it, and one that is red."""
+    page.click(".ll-take summary")
+    made = page.get_by_label("Exports of this run")
+    for kind, precision in (("merged", "fp32"), ("gguf", "Q4_0")):
+        page.get_by_label("What to export").select_option(kind)
+        page.get_by_label("Precision of the export").select_option(precision)
+        page.get_by_role("button", name="Export and check").click()
+        made.locator("li", has_text=f"{kind}-{precision}").wait_for(timeout=WAIT)
+    keep(page, "exports", ".ll-take")
+
+
+def conversation(page: Page) -> None:
+    """A question that is followed up, each side going on from its own answer."""
+    page.get_by_role("tab", name="Compare").click()
+    page.uncheck("#ll-blind input")
+    page.fill(QUESTION, "Write a function that reverses a string.")
+    page.click(ASK)
+    page.wait_for_function("document.querySelectorAll('.ll-row').length === 1")
+    wait_until_done(page, answers=2)
+    page.get_by_role("button", name="Follow up\u2026").click()
+    page.get_by_role("textbox", name="Follow up on").fill("Now without slicing, please.")
+    page.get_by_role("textbox", name="Follow up on").press("Enter")
+    wait_until_done(page, answers=4)
+    page.locator(".ll-row").nth(1).scroll_into_view_if_needed()
+    keep(page, "conversation")
+
+
 def results(page: Page) -> None:
     """The votes and what they say."""
     page.get_by_role("tab", name="Results").click()
@@ -182,7 +210,7 @@ def main() -> int:
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(app.url)
             page.wait_for_selector(".ll-state[data-state=ready]", timeout=WAIT)
-            for scene in (compare, blind, train, results, new_task, another_world, pirate):
+            for scene in (compare, blind, conversation, train, exports, results, new_task, another_world, pirate):
                 scene(page)
             browser.close()
         finally:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from eval_prompts.answers import Prompt, Settings
+from eval_prompts.answers import Settings
+from eval_prompts.rows import Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from tests.gemma import NotToBeHad, gemma_gguf

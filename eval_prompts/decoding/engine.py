@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from eval_prompts.answers import Stream
-from eval_prompts.decoding.prompts import lay_out
+from eval_prompts.decoding.prompts import goes_on, lay_out
 from eval_prompts.decoding.sampling import choose_tokens, probabilities
 from eval_prompts.decoding.tokenizers import by_side
 from eval_prompts.rows import Ahead, Row, State
@@ -128,10 +128,7 @@ class Engine:
             self._work.notify()
 
     def _prepare(self, rows: Sequence[Row]) -> None:
-        """Lay out rows that nothing has been computed of for the backend and the tokenizers that will answer them.
-
-        Raises UserError if a question does not fit the model's context.
-        """
+        """Lay out rows for what will answer them. Raises UserError if one does not fit."""
         lay_out(rows, self._next_tokenizers, self.backend.context)
 
     def swap(
@@ -204,8 +201,7 @@ class Engine:
             gc.collect()
 
     def _prepare_waiting(self) -> None:
-        """Lay out anew what was asked before the tokenizers or the prompts changed; a request that does not fit any
-        more ends."""
+        """Lay out anew what was asked before tokenizers or prompts changed; a request that does not fit ends."""
         with self._work:
             waiting = [*self._waiting, *self._background]
         for stream in _streams(waiting):
@@ -215,11 +211,9 @@ class Engine:
                 self._fail([row for row in waiting if row.stream is stream], error)
 
     def _admit(self) -> None:
-        if self._waiting or self.answering:
+        if others := bool(self._waiting or self.answering):
             self._set_background_aside()
-            self._admit_from(self._waiting)
-        else:
-            self._admit_from(self._background)
+        self._admit_from(background=not others)
 
     def _set_background_aside(self) -> None:
         """Let the background's rows go, with what they have written: once they come back it is fed anew."""
@@ -230,19 +224,31 @@ class Engine:
             with self._work:
                 self._background.appendleft(row)
 
-    def _admit_from(self, queue: deque[Row]) -> None:
-        while queue and len(self._active) < self._max_rows and self._next_backend is None:
+    def _admit_from(self, background: bool) -> None:
+        held: list[Row] = []  # those that go on from an answer which is not over
+        while (queue := self._queue(background)) and len(self._active) < self._max_rows and self._next_backend is None:
             row = queue.popleft()
             if row.cancelled or row.stream.done:
                 self._finish(row, "cancelled")
                 continue
             try:
-                self._decoder_of(row).enter(row)
+                state = goes_on(row, self._next_tokenizers, self.backend.context)
+                if state is None:
+                    self._decoder_of(row).enter(row)
             except Exception as error:
                 self._fail([row], error)
                 continue
-            row.state, row.started = "streaming", row.started or time.monotonic()
-            self._active.append(row)
+            if state == "waiting":
+                held.append(row)
+            elif state is not None:
+                self._finish(row, state)
+            else:
+                row.state, row.started = "streaming", row.started or time.monotonic()
+                self._active.append(row)
+        self._queue(background).extendleft(row for row in reversed(held) if not row.stream.done)
+
+    def _queue(self, background: bool) -> deque[Row]:
+        return self._background if background else self._waiting
 
     def _drop_cancelled(self) -> None:
         for row in [row for row in self._active if row.cancelled]:
@@ -337,8 +343,7 @@ def _streams(rows: Iterable[Row]) -> list[Stream]:
 
 
 def _at_stop(row: Row) -> bool:
-    """Whether the newest tokens complete one of the stop texts. A token is at least a byte, so no more tokens than the
-    longest stop text has bytes can hold it; some more are read for its first character's beginning."""
+    """Whether the newest tokens complete a stop text. A token is at least a byte; some more are read for its start."""
     stops = (*row.stops, *row.stream.settings.stop)
     reach = max(len(stop.encode()) for stop in stops) + 4
     newest = (row.decode or row.stream.decode)(row.generated[-reach:])

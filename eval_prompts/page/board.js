@@ -154,13 +154,22 @@
 
 		/** What the visitor did to a pair: their vote, and what it revealed. */
 		function merge(row) {
+			const whole = votes[lens.WHOLE + row.pair];
+			if (whole) row.wholeVote = whole.vote;
+			const told = lens.turnsOf(view, row).flatMap((other) => [votes[other.pair], votes[lens.WHOLE + other.pair]]).find((vote) => vote?.reveals);
+			if (told && !row.names) {
+				row.names = told.reveals.names;
+				row.wasHidden = row.byThread = true;
+				for (const side of Object.values(row.sides)) side.verdict ||= { checking: true, badges: [] };
+			}
 			const own = votes[row.pair];
 			if (!own) return;
 			row.vote = own.vote;
 			if (!own.reveals) return;
 			if (own.reveals.change !== undefined) row.change = own.reveals.change;
 			row.wasHidden = own.reveals.blind;
-			if (row.names) return;
+			if (row.names && !row.byThread) return;
+			row.byThread = false;
 			row.names = own.reveals.names;
 			for (const [place, told] of Object.entries(own.reveals.sides)) Object.assign(row.sides[place], told);
 		}
@@ -168,15 +177,24 @@
 		/** Takes the server's word on a vote into the view and, once nothing streams any more, into the history. */
 		function settle(pair, change) {
 			votes[pair] = { ...votes[pair], ...change };
-			const row = view?.rows.find((row) => row.pair === pair);
-			if (!row) return;
-			merge(row);
+			if (!view?.rows.some((row) => row.pair === pair || lens.WHOLE + row.pair === pair)) return;
+			view.rows.forEach(merge);
 			if (!view.running) lens.history.save(view);
 			show(view);
 			asked.refresh(view);
+			check();
 		}
 
+		let kept = null; // what stood here when something was asked further: after a restart the server no longer has it
+		let joinedId = null;
+
 		const voting = {
+			further(pair, question, basis) {
+				if (lens.busy) return;
+				if (view.id !== joinedId) kept = view;
+				lens.further = { question, which: [lens.task.name, lens.task.page, { pair, basis, id: view.id, page: view.asked?.page || 1 }] };
+				document.getElementById("ll-further")?.click();
+			},
 			reasons: props.reasons || [],
 			tokens: (wish) => server.tokens(wish),
 			whatIf: (wish) => server.what_if(wish),
@@ -268,6 +286,16 @@
 			setText(notice, text);
 		}
 
+		/** A row for each of the view's that has none yet, at its place; those that are there stay as they are. */
+		function layOut() {
+			const before = view.asked ? (view.asked.page - 1) * view.asked.size : 0;
+			const single = lens.firsts(view).length === 1 && !before;
+			const known = rows;
+			rows = view.rows.map((row, index) => known.find((built) => row.pair && built.pair === row.pair) || (row.pair ? null : known[index]) || lens.buildRow(row, before + (row.number || index + 1) - 1, single, voting));
+			for (const [index, row] of rows.entries()) if (list.children[index] !== row.root) list.insertBefore(row.root, list.children[index] || null);
+			while (list.children.length > rows.length) list.lastChild.remove();
+		}
+
 		function draw() {
 			cancelAnimationFrame(frame);
 			frame = 0;
@@ -277,14 +305,14 @@
 			if (!view) return asked.update(null);
 			const drawing = `${view.id} ${view.asked?.page || 1}`;
 			if (drawnId !== drawing) {
-				const before = view.asked ? (view.asked.page - 1) * view.asked.size : 0;
-				rows = view.rows.map((row, index) => lens.buildRow(row, before + index, view.rows.length === 1 && !before, voting));
-				list.replaceChildren(...rows.map((row) => row.root));
+				rows = [];
+				list.replaceChildren();
 				drawnId = drawing;
 			}
+			layOut();
 			const waiting = waitingWords(view);
 			for (const [index, row] of view.rows.entries()) rows[index].update(row, view, waiting);
-			setText(title, view.rows.length === 1 ? "Your own question" : view.title);
+			setText(title, lens.firsts(view).length === 1 ? "Your own question" : view.title);
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
 			drawTally(tally, view);
 			asked.update(view);
@@ -314,6 +342,10 @@
 			if (!value) return;
 			showNotice(value.notice ? value.notice.level : "info", value.notice ? value.notice.text : "");
 			if (!value.rows) return lens.setBusy(false);
+			if (kept && value.id !== kept.id && value.rows.some((row) => lens.turnOf(row) > 1 && kept.rows.some((other) => lens.threadOf(other) === lens.threadOf(row)))) {
+				value.rows = lens.joined(kept.rows, value.rows);
+				joinedId = value.id;
+			}
 			if (asked.elsewhere(value)) {
 				lens.setBusy(value.running);
 				return asked.news(value);

@@ -37,7 +37,7 @@
 		(event) => {
 			if (event.key === "Escape" && lens.busy) {
 				press("ll-stop");
-			} else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+			} else if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.target.closest?.(".ll-further")) {
 				event.preventDefault();
 				event.stopPropagation();
 				const own = document.querySelector("#ll-question textarea, #ll-question input");

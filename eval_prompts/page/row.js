@@ -103,7 +103,7 @@
 		part.badges.update(answer.verdict, !row.names);
 	}
 
-	/** A row for question number `index`; `update(row, view, waiting)` brings it up to date. */
+	/** A row for question number `index`, or for a later turn of one; `update(row, view, waiting)` brings it up to date. */
 	lens.buildRow = function (row, index, single, voting) {
 		const name = row.title || "your question";
 		const tokensButton = el("button", { type: "button", class: "ll-toggle ll-tokens-toggle", "aria-pressed": "false" }, "Tokens");
@@ -121,23 +121,33 @@
 			(choice, reasons, comment) => voting.send(row.pair, choice, reasons, comment),
 			() => voting.undo(row.pair)
 		);
+		const whole = lens.buildWhole(
+			name,
+			voting.reasons,
+			(choice, reasons, comment) => voting.send(lens.WHOLE + row.pair, choice, reasons, comment),
+			() => voting.undo(lens.WHOLE + row.pair)
+		);
+		const further = lens.buildFurther(name, (question, basis) => voting.further(row.pair, question, basis));
+		const follows = el("small", { class: "ll-follows" });
 		const change = lens.buildChange();
 		const reference = lens.buildReference(row);
 		const root = el(
 			"section",
-			{ class: "ll-row", tabindex: "-1", "data-single": single || null, "data-view": "answers" },
+			{ class: "ll-row", tabindex: "-1", "data-single": single || null, "data-later": lens.turnOf(row) > 1 || null, "data-view": "answers" },
 			el(
 				"header",
 				{ class: "ll-question" },
-				single ? null : el("span", { class: "ll-number" }, String(index + 1)),
-				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question)),
+				lens.turnOf(row) > 1 ? el("span", { class: "ll-number" }, `turn ${row.turn}`) : single ? null : el("span", { class: "ll-number" }, String(index + 1)),
+				el("div", {}, row.title ? el("h3", {}, row.title) : null, el("p", { class: row.title ? "" : "ll-own" }, row.question), follows),
 				el("div", { class: "ll-actions" }, change.root, summary, sureButton, tokensButton, diffButton)
 			),
 			reference?.root,
 			sides,
 			el("div", { class: "ll-sure-legend" }, lens.sureLegend()),
 			under,
-			votes.root
+			votes.root,
+			whole.root,
+			further.root
 		);
 		let drawnDiff = "";
 		let current = row;
@@ -207,9 +217,14 @@
 			sureButton.hidden = !sure;
 			if (root.dataset.view === "answers" || root.dataset.view === "diff") showDiff(root.dataset.view === "diff");
 			votes.update(next);
+			const turns = lens.turnsOf(view, next);
+			const last = turns.at(-1) === next;
+			whole.update(next, turns, last, view.running);
+			further.update(next, last, view.running);
+			setText(follows, next.follows || "");
 			change.update(next);
 			reference?.update(next);
 		}
-		return { root, update, votes };
+		return { root, update, votes, pair: row.pair };
 	};
 })(window.LoraLens);

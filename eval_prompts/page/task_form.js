@@ -44,6 +44,7 @@
 		const settingsWrong = el("small", { class: "ll-wrong", role: "alert" });
 		const show = el("input", { type: "checkbox", id: "ll-task-show" });
 		const questions = lens.buildTaskQuestions(server, changed, filled);
+		const shots = lens.buildTaskShots(changed);
 		const scorers = lens.buildTaskScorers(props.scorers, server, changed, asked);
 		const count = el("p", { class: "ll-note", role: "status" });
 		const where = el("span", { class: "ll-note" });
@@ -62,6 +63,7 @@
 			questions.root,
 			fields.system.root,
 			fields.user.root,
+			shots.root,
 			preview,
 			scorers.root,
 			el("details", { class: "ll-more" }, el("summary", {}, "Settings of the answers"), el("div", { class: "ll-task-two" }, ...settings.map(([, field]) => field.root)), settingsWrong, fields.stop.root),
@@ -77,7 +79,7 @@
 
 		function asked() {
 			const typed = Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.input.value]));
-			return { ...base, ...typed, ...questions.get(), score: scorers.get(), settings: Object.fromEntries(settings.map(([name, field]) => [name, field.input.value])), show: show.checked, number };
+			return { ...base, ...typed, ...questions.get(), shots: shots.get(), score: scorers.get(), settings: Object.fromEntries(settings.map(([name, field]) => [name, field.input.value])), show: show.checked, number };
 		}
 
 		/** Data brings its own prompt, and a name. */
@@ -111,6 +113,7 @@
 			for (const [name, field] of Object.entries(fields)) field.tell(name === "name" && !field.input.value && !started ? "" : problems[name]);
 			setText(settingsWrong, problems.settings || "");
 			scorers.tell(problems.score);
+			shots.tell(problems.shots);
 			questions.draw(told, started ? problems.questions : "");
 			problem.hidden = !told.error;
 			setText(problem, told.error || "");
@@ -151,6 +154,7 @@
 			show.checked = base.show !== false;
 			questions.set(base);
 			scorers.set(base.score);
+			shots.set(base.shots);
 			problem.hidden = true;
 			if (!root.open) root.showModal();
 			changed();

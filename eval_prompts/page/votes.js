@@ -41,8 +41,9 @@
 		return words.join(" \u00b7 ");
 	}
 
-	/** The bar under a pair. `send(choice, reasons, comment)` and `undo()` return a promise of an error line or "". */
-	lens.buildVotes = function (name, reasons, send, undo) {
+	/** The bar under a pair. `send(choice, reasons, comment)` and `undo()` return a promise of an error line or "".
+	 * `keys` says whether the number keys vote here. */
+	lens.buildVotes = function (name, reasons, send, undo, keys = true) {
 		let current = null;
 		let pending = false;
 		let hint = "";
@@ -50,7 +51,7 @@
 
 		const buttons = lens.CHOICES.map((choice, index) => {
 			const words = el("span", {});
-			const button = el("button", { type: "button", class: "ll-choice", "data-choice": choice, "aria-pressed": "false", "aria-keyshortcuts": String(index + 1) }, el("kbd", { "aria-hidden": "true" }, String(index + 1)), words);
+			const button = el("button", { type: "button", class: "ll-choice", "data-choice": choice, "aria-pressed": "false", "aria-keyshortcuts": keys ? String(index + 1) : null }, keys ? el("kbd", { "aria-hidden": "true" }, String(index + 1)) : null, words);
 			button.addEventListener("click", () => vote(choice));
 			return { choice, button, words };
 		});

@@ -156,7 +156,7 @@ def create(plan: dict[str, Any], subjects: Sequence[Subject], folder: Path | Non
                 "question": question.text,
                 "references": list(question.references),
                 "tags": list(question.tags),
-                "cluster": str(question.columns.get("cluster") or ""),
+                "cluster": str(question.columns.get("cluster") or question.thread),
                 "input": str(question.columns.get("input") or ""),
             }
             for question in subject.questions

@@ -21,7 +21,7 @@ from eval_prompts.judging.repetition import repetition
 from eval_prompts.scoring.folder import Log, Scoring, State, create
 from eval_prompts.scoring.habits import language_of
 from eval_prompts.scoring.result import write_results
-from eval_prompts.scoring.subject import Subject, changed_parts, find_subject
+from eval_prompts.scoring.subject import Subject, changed_parts, conversations, find_subject
 from eval_prompts.tasks.verdicts import Judgement
 from tuning import __version__
 from tuning.errors import UserError
@@ -29,8 +29,9 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eval_prompts.answers import Answer, Prompt, Settings, Stream
+    from eval_prompts.answers import Answer, Settings, Stream
     from eval_prompts.models.pair import Side
+    from eval_prompts.rows import Prompt
     from eval_prompts.serving.lens import Lens
     from eval_prompts.serving.status import Status
 
@@ -76,6 +77,12 @@ def seed_of(seed: int, task: str, question: str, sample: int) -> int:
     alike, and their errors with them."""
     digest = hashlib.sha256(f"{seed}\n{task}\n{question}\n{sample}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big")
+
+
+def unit_of(subject: Subject, number: int, sample: int) -> Unit:
+    """One question in one sample, with its seed."""
+    seed = seed_of(int(subject.settings.seed), subject.name, subject.questions[number].id, sample)
+    return Unit(subject, number, sample, seed)
 
 
 def new_scoring(
@@ -259,7 +266,7 @@ class Runner:
                         return State.STOPPED, SWAPPED.format(adapter=card.name if card else "the models")
                     while waiting and self._under_way() < ROWS_AHEAD:
                         self._submit(*waiting.pop(0), log_file)
-                    self._collect(status, pool)
+                    self._collect(status, pool, log_file)
                     self._write(log_file)
                     if self._streams or self._judging:
                         self._stop.wait(LOOK_SECONDS)
@@ -273,16 +280,25 @@ class Runner:
         """What is not answered yet, in portions that miss the same sides."""
         portions: list[tuple[tuple[Side, ...], list[Unit]]] = []
         for subject in self._subjects:
-            by_sides: dict[tuple[Side, ...], list[Unit]] = {}
+            by_sides: dict[tuple[Side, ...], list[list[Unit]]] = {}
             for sample in range(int(self._plan["samples"])):
-                for number, question in enumerate(subject.questions):
-                    sides = tuple(s for s in self._sides if (subject.name, number, s, sample) not in self._done)
+                for numbers in conversations(subject.questions):
+                    sides = tuple(s for s in self._sides if self._misses(subject, numbers, s, sample))
                     if sides:
-                        seed = seed_of(int(subject.settings.seed), subject.name, question.id, sample)
-                        by_sides.setdefault(sides, []).append(Unit(subject, number, sample, seed))
-            for sides, units in by_sides.items():
-                portions += [(sides, units[at : at + PORTION]) for at in range(0, len(units), PORTION)]
+                        by_sides.setdefault(sides, []).append([unit_of(subject, one, sample) for one in numbers])
+            for sides, together in by_sides.items():
+                portion: list[Unit] = []
+                for units in together:
+                    if portion and len(portion) + len(units) > PORTION:
+                        portions.append((sides, portion))
+                        portion = []
+                    portion = [*portion, *units]
+                portions.append((sides, portion))
         return portions
+
+    def _misses(self, subject: Subject, numbers: Sequence[int], side: Side, sample: int) -> bool:
+        """Whether a side's answer to one of these is missing: the turns of a conversation are asked together."""
+        return any((subject.name, number, side, sample) not in self._done for number in numbers)
 
     def _under_way(self) -> int:
         return sum(len(stream.rows) - len(taken) for stream, _, taken in self._streams)
@@ -291,28 +307,32 @@ class Runner:
         """Ask a portion; where that cannot be, each question of it alone. Those that cannot be asked are told."""
         subject = units[0].subject
         try:
-            prompts = [unit.subject.prompt(unit.subject.questions[unit.number], unit.seed) for unit in units]
+            prompts = subject.prompts([subject.questions[unit.number] for unit in units], [unit.seed for unit in units])
             stream = self._lens.ask(prompts, subject.settings, sides, background=self._background)
         except UserError as error:
             if self._lens.status().state == "failed":
                 raise
-            if len(units) > 1:
-                for unit in units:
-                    self._submit(sides, [unit], log_file)
+            alone = conversations([subject.questions[unit.number] for unit in units])
+            if len(alone) > 1:
+                for places in alone:
+                    self._submit(sides, [units[place] for place in places], log_file)
                 return
             if not self._done and not self._streams:
                 raise  # the very first question: most likely none can be asked
-            self._unasked(units[0], sides, str(error), log_file)
+            for unit in units:
+                self._unasked(unit, sides, str(error), log_file)
         else:
             self._streams.append((stream, units, set()))
 
     def _unasked(self, unit: Unit, sides: Sequence[Side], reason: str, log_file: Log) -> None:
         for side in sides:
-            log_file.emit("unasked", **place(unit, side), reason=reason)
-            self._done.add((unit.subject.name, unit.number, side, unit.sample))
+            key = (unit.subject.name, unit.number, side, unit.sample)
+            if key not in self._done:
+                log_file.emit("unasked", **place(unit, side), reason=reason)
+            self._done.add(key)
         self._tell()
 
-    def _collect(self, status: Status, pool: ThreadPoolExecutor) -> None:
+    def _collect(self, status: Status, pool: ThreadPoolExecutor, log_file: Log) -> None:
         """Hand what has been answered to the judges. Raises UserError where a request failed."""
         finished = [
             (units, answer) for stream, units, taken in self._streams for answer in stream.newly_finished(taken)
@@ -326,6 +346,8 @@ class Runner:
                 unit = units[answer.index]
                 future = pool.submit(judged, unit.subject, unit.number, answer, bool(self._plan["jail"]))
                 self._judging[future] = unit, answer
+            elif answer.problem:
+                self._unasked(units[answer.index], [answer.side], answer.problem, log_file)
         if failed == CLOSING:
             self._stop.set()
         elif failed:
@@ -339,8 +361,10 @@ class Runner:
         for future in ready:
             unit, answer = self._judging.pop(future)
             judgement = future.result()
-            log_file.emit("answer", **place(unit, answer.side), seed=unit.seed, **told(answer, judgement))
-            self._done.add((unit.subject.name, unit.number, answer.side, unit.sample))
+            key = (unit.subject.name, unit.number, answer.side, unit.sample)
+            if key not in self._done:  # an earlier turn that was asked again, for those behind it, counts once
+                log_file.emit("answer", **place(unit, answer.side), seed=unit.seed, **told(answer, judgement))
+            self._done.add(key)
         if ready:
             self._tell()
 

@@ -19,7 +19,8 @@ from tuning.data.chat import PromptFormat
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Prompt, Settings
+    from eval_prompts.answers import Settings
+    from eval_prompts.rows import Prompt
 
 PARTS = {"prompt": "its prompt", "scorers": "its scorers", "questions": "its questions"}
 """What is compared when a scoring goes on, in words."""
@@ -42,9 +43,10 @@ class Subject:
     judge: Judge
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def prompt(self, question: Question, seed: int | None = None) -> Prompt:
-        """A question as it is put to the model, with a seed of its own."""
-        return replace(self.task.prompt(question), seed=seed)
+    def prompts(self, questions: Sequence[Question], seeds: Sequence[int | None]) -> list[Prompt]:
+        """Questions as they are put to the model together, each with a seed of its own."""
+        put = self.task.prompts(questions)
+        return [replace(prompt, seed=seed) for prompt, seed in zip(put, seeds, strict=True)]
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of its prompt, scorers and questions: a scoring goes on only where they are the same."""
@@ -58,6 +60,7 @@ class Subject:
                 "checks": [scorer.spec for scorer in question.checks],
                 "probe": question.probe,
             }
+            | ({"after": question.after} if question.after else {})
             for question in self.questions
         ]
         prompt = [self.task.format.to_dict(), list(self.settings.stop)]
@@ -89,6 +92,17 @@ class Subject:
             "show": self.task.show,
             "fingerprints": self.fingerprints(),
         }
+
+
+def conversations(questions: Sequence[Question]) -> list[list[int]]:
+    """The places of questions, the turns of a conversation together."""
+    found: list[list[int]] = []
+    for place, question in enumerate(questions):
+        if question.after and found and questions[found[-1][-1]].id == question.after:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
 
 
 def of_task(task: Task, source: dict[str, Any], settings: Settings, limit: int | None = None) -> Subject:

@@ -80,7 +80,7 @@ def body_of(side: Endpoint, row: Row) -> dict[str, Any]:
     seed = settings.seed if prompt.seed is None else prompt.seed
     body: dict[str, Any] = {
         "model": side.model,
-        "messages": list(prompt.messages),
+        "messages": list(row.stream.conversation(row.index, row.side)),
         "max_tokens": int(settings.max_new_tokens),
         "temperature": settings.temperature,
         "top_p": settings.top_p,

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from eval_prompts.answers import Prompt, Settings, Stream
+from eval_prompts.answers import Settings, Stream
+from eval_prompts.rows import Prompt
 from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.local import in_a_thread_that_ends
 from eval_prompts.serving.served import Loader, Report, Served

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval_prompts.answers import UNSAID
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.rows import Ahead
 from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in, sure_pieces
@@ -120,7 +121,15 @@ class RemoteModels:
         stream.count_ahead = self._ahead_of
         self._waiting.update(dict.fromkeys(stream.rows))
         for row in stream.rows:
-            asyncio.run_coroutine_threadsafe(self._answer(row, pieces), self._loop)
+            if stream.before(row) is None:
+                asyncio.run_coroutine_threadsafe(self._answer_all(row, pieces), self._loop)
+
+    async def _answer_all(self, row: Row, pieces: list[str]) -> None:
+        """An answer and, one after the other, those of the same side that go on from it."""
+        await self._answer(row, pieces)
+        for later in row.stream.rows:
+            if row.stream.before(later) is row:
+                await self._answer_all(later, pieces)
 
     def close(self) -> None:
         """End all answers and the thread."""
@@ -144,8 +153,8 @@ class RemoteModels:
         try:
             async with self._places:
                 self._waiting.pop(row, None)
-                if row.cancelled or row.stream.done:
-                    self._finish(row, "cancelled")
+                if row.cancelled or row.stream.done or not self._goes_on(row):
+                    self._finish(row, "failed" if row.problem else "cancelled")
                     return
                 self._active.add(row)
                 row.state, row.started = "streaming", time.monotonic()
@@ -159,6 +168,19 @@ class RemoteModels:
         finally:
             self._waiting.pop(row, None)
             self._active.discard(row)
+
+    def _goes_on(self, row: Row) -> bool:
+        """Whether the answer that this one goes on from is there and says anything; where it does not, the row says
+        why."""
+        before = row.stream.before(row)
+        if before is None:
+            return True
+        if before.state not in ("ended", "capped"):
+            row.problem = before.problem
+            return False
+        said = row.stream.conversation(row.index, row.side)[-2]["content"].strip()
+        row.problem = "" if said else UNSAID
+        return bool(said)
 
     async def _follow(self, row: Row, pieces: list[str]) -> State:
         """Put the text of one endpoint into the row as it comes; returns the row's final state. Raises UserError for

@@ -16,7 +16,8 @@ from eval_prompts.tasks.verdicts import Change
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Prompt, Settings
+    from eval_prompts.answers import Answer, Settings
+    from eval_prompts.rows import Prompt
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.showing import Showing
     from eval_prompts.showing.views import AskedView, BoardView
@@ -38,6 +39,20 @@ class Part:
     prompts: list[Prompt]
     view: BoardView
     status: Status
+    turns: list[tuple[str, int]]
+    """For each question the conversation that it is a turn of, and which one."""
+
+
+def part_of(showing: Showing) -> Part:
+    """A request as it stands."""
+    found = {
+        (side, index): judgement
+        for index in range(len(showing.questions))
+        for side, judgement in showing.verdicts.final(index).items()
+    }
+    turns = [(pair.thread.id, pair.turn) for pair in showing.pairs]
+    stream = showing.stream
+    return Part(stream.answers, found, stream.prompts, showing.view(), showing.status, turns)
 
 
 @dataclass
@@ -49,20 +64,36 @@ class Page:
     showing: Showing
     packed: bytes = b""
     changes: Counter[str] = field(default_factory=Counter)
+    follow_ups: list[Showing] = field(default_factory=list)
+    """What visitors asked further, each one question, in the order in which they did."""
+
+    def view(self, now: tuple[Showing, BoardView] | None = None) -> BoardView:
+        """The page as the board shows it, every follow-up below the turns before it; ``now`` is one that is being
+        answered, as it stands."""
+        view = self.part().view
+        rows = list(view["rows"])
+        streams = now[1] if now is not None else view
+        for showing in self.follow_ups:
+            row = (now[1] if now is not None and now[0] is showing else showing.view())["rows"][0]
+            place = max((at for at, one in enumerate(rows) if one["thread"] == row["thread"]), default=len(rows) - 1)
+            rows.insert(place + 1, row)
+        live = {name: streams[name] for name in ("running", "ahead", "place", "at_once")}
+        return {**view, **live, "rows": rows}  # type: ignore[typeddict-item]
+
+    def holds(self, showing: Showing) -> bool:
+        """Whether a request is the page itself, and no follow-up."""
+        return not self.packed and self.showing is showing
+
+    def later(self) -> list[tuple[Question, Part]]:
+        """The follow-ups with their answers, each as a part of its own."""
+        return [(showing.questions[0], part_of(showing)) for showing in self.follow_ups]
 
     def part(self) -> Part:
         """The page as it stands."""
         if self.packed:
             part: Part = pickle.loads(zlib.decompress(self.packed))  # our own bytes, which never left this process
             return part
-        stream, verdicts = self.showing.stream, self.showing.verdicts
-        answers = stream.answers
-        found = {
-            (side, index): judgement
-            for index in range(len(self.questions))
-            for side, judgement in verdicts.final(index).items()
-        }
-        return Part(answers, found, list(stream.questions), self.showing.view(), self.showing.status)
+        return part_of(self.showing)
 
     def counted(self) -> Counter[str]:
         """How many questions got better, stayed the same, got worse, have no score, or are hidden yet."""
@@ -93,11 +124,20 @@ class Asked:
     """One press: ``count`` questions of ``task``, of which those from page ``first`` to page ``last`` are asked."""
 
     def __init__(
-        self, task: Task, settings: Settings, count: int, first: int = 1, last: int = 1, size: int = 1
+        self,
+        task: Task,
+        settings: Settings,
+        count: int,
+        first: int = 1,
+        last: int = 1,
+        size: int = 1,
+        asking: int | None = None,
     ) -> None:
+        """``asking`` is how many questions these pages have, where a conversation makes one longer than ``size``."""
         self.id = secrets.token_hex(16)
         self.task, self.settings = task, settings
         self.count, self.first, self.last, self.size = count, first, last, size
+        self._asking = asking
         self.pages: list[Page] = []
         self.began = time.monotonic()
         self.created = time.time()
@@ -111,8 +151,15 @@ class Asked:
             self.pages.append(page)
 
     @property
+    def further(self) -> int:
+        """How many follow-ups were asked."""
+        return sum(len(page.follow_ups) for page in self.pages)
+
+    @property
     def asking(self) -> int:
         """How many questions this press asks in all."""
+        if self._asking is not None:
+            return self._asking
         return min(self.count, self.last * self.size) - (self.first - 1) * self.size
 
     def told(self, number: int) -> AskedView:
@@ -147,16 +194,30 @@ class Asked:
             page = next((page for page in self.pages if page.number == number), None)
             if page is None:
                 raise UserError("That page has not been asked.")
-            view = page.part().view
+            view = page.view()
         return {**self.of_all(view, number), "running": False}
+
+    def page_with(self, thread: str, number: Any) -> Page:
+        """The page on which a conversation stands, else the one of that number, else the last."""
+        with self._lock:
+            pages = sorted(self.pages, key=lambda page: page.number != number)
+        for page in pages:
+            if any(row["thread"] == thread for row in page.view()["rows"]):
+                return page
+        return pages[0]
+
+    def follow_up(self, page: Page, showing: Showing) -> None:
+        """Take a follow-up into a page."""
+        with self._lock:
+            page.follow_ups.append(showing)
 
     def of_all(self, view: BoardView, number: int) -> BoardView:
         """The view of a page as one of the whole press: with its id, its time, and how everything stands."""
         return {**view, "id": self.id, "asked_at": self.created, "asked": self.told(number)}
 
     def parts(self) -> tuple[list[Question], list[Part]]:
-        """Everything that was asked so far, its numbers running on over the pages. Raises UserError while answers are
-        hidden, or nothing is answered."""
+        """Everything that was asked so far, its numbers running on over the pages and then over the follow-ups. Raises
+        UserError while answers are hidden, or nothing is answered."""
         hidden = self.told(1)["changes"][HIDDEN]
         if hidden:
             raise UserError(
@@ -165,12 +226,14 @@ class Asked:
         questions: list[Question] = []
         parts: list[Part] = []
         with self._lock:
-            for page in self.pages:
-                part, before = page.part(), len(questions)
-                answers = [replace(answer, index=answer.index + before) for answer in part.answers]
-                verdicts = {(side, index + before): found for (side, index), found in part.verdicts.items()}
-                parts.append(replace(part, answers=answers, verdicts=verdicts))
-                questions += page.questions
+            found: list[tuple[Sequence[Question], Part]] = [(page.questions, page.part()) for page in self.pages]
+            found += [([one], part) for page in self.pages for one, part in page.later()]
+        for asked, part in found:
+            before = len(questions)
+            answers = [replace(answer, index=answer.index + before) for answer in part.answers]
+            verdicts = {(side, index + before): known for (side, index), known in part.verdicts.items()}
+            parts.append(replace(part, answers=answers, verdicts=verdicts))
+            questions += asked
         if not any(answer.text for part in parts for answer in part.answers):
             raise UserError("Nothing is answered yet: wait for the first answers.")
         return questions, parts
@@ -192,9 +255,15 @@ class AskedBefore:
 
     def find(self, id: Any) -> Asked:
         """What was asked under that id. Raises UserError if it is no longer kept."""
+        asked = self.known(id)
+        if asked is None:
+            raise UserError(GONE)
+        return asked
+
+    def known(self, id: Any) -> Asked | None:
+        """What was asked under that id; None if it is no longer kept."""
         with self._lock:
             asked = self._recent.get(id) if isinstance(id, str) else None
-            if asked is None:
-                raise UserError(GONE)
-            self._recent.move_to_end(asked.id)
+            if asked is not None:
+                self._recent.move_to_end(asked.id)
             return asked

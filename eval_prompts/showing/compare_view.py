@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from eval_prompts.answers import ending_words
+from eval_prompts.answers import CONTEXT_FULL, ending_words
 from eval_prompts.judging.extract import code
 from eval_prompts.models.adapters import public_name
 from eval_prompts.showing.code_diff import Line, diff_lines
@@ -78,10 +78,10 @@ def ending(answer: Answer, cap: int) -> str:
     """How an answer ended, in words; empty while it has not."""
     still = " while still thinking" if answer.done and answer.thinks_still else ""
     if answer.state == "failed":
-        return "failed: ask again"
+        return f"failed: {answer.problem or 'ask again'}"
     if not answer.done:
         return ""
-    words = ending_words(answer.state, f"the {cap:,}-token cap", "stopped by you")
+    words = ending_words(answer.state, CONTEXT_FULL if answer.full else f"the {cap:,}-token cap", "stopped by you")
     return words if answer.state == "cancelled" else words + still
 
 

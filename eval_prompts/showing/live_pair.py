@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.showing.certainty import recorded
@@ -31,19 +32,47 @@ def other(side: Side) -> Side:
     return "tuned" if side == "base" else "base"
 
 
+@dataclass
+class Thread:
+    """What the turns of one conversation share: its id, which is that of its first pair, who stands left, and whether
+    it has been told who is who."""
+
+    id: str
+    left: Side
+    revealed: bool
+
+
 class LivePair:
     """One question's two answers while they are recent: their places, and their way into the database."""
 
-    def __init__(self, showing: Showing, index: int, left: Side) -> None:
+    def __init__(
+        self, showing: Showing, index: int, left: Side, thread: Thread | None = None, turn: int = 1, follows: str = ""
+    ) -> None:
+        """``thread`` is the conversation that this pair is turn number ``turn`` of, None where it begins one;
+        ``follows`` says what both sides go on from."""
         self.id = secrets.token_hex(16)
         self.showing = showing
         self.index = index
-        self.left = left
-        self.revealed = not showing.blind
+        self.thread = thread or Thread(self.id, left, not showing.blind)
+        self.turn, self.follows = turn, follows
         self.cut_short = False
         self.queued = False
         self._filed = False
         self._filing = threading.RLock()
+
+    @property
+    def left(self) -> Side:
+        """Which model stands left."""
+        return self.thread.left
+
+    @property
+    def revealed(self) -> bool:
+        """Whether it may be told who is who."""
+        return self.thread.revealed
+
+    def reveal(self) -> None:
+        """Tell from now on who is who, in this turn and all others of its conversation."""
+        self.thread.revealed = True
 
     @property
     def names(self) -> dict[Place, Side]:
@@ -99,11 +128,18 @@ class LivePair:
             tuned=self._side(answers["tuned"]),
             left=self.left,
             blind=showing.blind,
-            settings=showing.stream.settings.to_dict()
-            | showing.task_named
-            | {"messages": [dict(turn) for turn in showing.stream.questions[self.index].messages]}
-            | self._confidence(answers),
+            settings=showing.stream.settings.to_dict() | showing.task_named | self._asked() | self._confidence(answers),
+            conversation=self.thread.id,
+            turn=self.turn,
         )
+
+    def _asked(self) -> dict[str, Any]:
+        """What the answers follow, for the record: one conversation, or one for each side."""
+        prompt = self.showing.stream.prompts[self.index]
+        told: dict[str, Any] = {"messages": [dict(turn) for turn in prompt.messages]}
+        if prompt.tuned is not None:
+            told["tuned_messages"] = [dict(turn) for turn in prompt.tuned]
+        return told | ({"follows": self.follows} if self.follows else {})
 
     def _confidence(self, answers: dict[Side, Answer]) -> dict[str, Any]:
         """How sure both sides were of each token, where that was asked for: it takes the setting's place."""

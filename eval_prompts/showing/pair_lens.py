@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.lens.token_lens import FROM_TEXT
 from eval_prompts.lens.view import Written, first_choices, parting, reading_view
 from eval_prompts.showing.live_pair import other
+from eval_prompts.votes.export import conversations, kept
+from tuning.data.chat import Message
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,21 +20,22 @@ if TYPE_CHECKING:
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.task import Task
     from eval_prompts.votes.records import Answered, ShownPair
-    from tuning.data.chat import Message
 
 STILL_BLIND = "Who wrote these answers is hidden until your vote, and the lens would tell: vote first."
 STILL_WRITTEN = "The answers are still being written: wait for their end, or stop them."
 OTHER_MODELS = "These answers were written by {then}; they are read by what is loaded now, {now}."
 NO_PROMPT = "How this question was put to the models was not kept: ask it again."
+APART = "Each answer is read behind the conversation that it goes on from: the two had parted before."
+APART_REFERENCE = " The reference is read behind that of the base side."
 EMPTY = "The {side} answer has no text, so there is nothing to read on that side."
 
 
 @dataclass(frozen=True)
 class Asked:
     """A pair of answers with what the lens needs of it. ``left`` is the side that stands left; ``who`` are the
-    fingerprints of those that wrote it, and their names."""
+    fingerprints of those that wrote it, and their names; ``messages`` by side what each was asked."""
 
-    messages: tuple[Message, ...]
+    messages: dict[Side, tuple[Message, ...]]
     answers: dict[Side, Written]
     references: tuple[str, ...]
     greedy: bool
@@ -67,7 +70,7 @@ def asked_lately(live: LivePair) -> Asked:
             notes.append(FROM_TEXT)
         answers[side] = Written(answer.text, answer.stopped, ids)
     return Asked(
-        showing.stream.questions[live.index].messages,
+        {side: showing.stream.conversation(live.index, side) for side in answers},
         answers,
         showing.questions[live.index].references,
         showing.stream.settings.temperature == 0,
@@ -87,13 +90,13 @@ def written_ids(row: Row, text: str) -> tuple[int, ...]:
 
 def asked_before(record: ShownPair, task: Task) -> Asked:
     """A pair as the database keeps it, which is its texts. Raises UserError if the prompt was not kept."""
-    messages = record.settings.get("messages")
-    if not isinstance(messages, list) or not messages:
+    if not kept(record, "messages"):
         raise UserError(NO_PROMPT)
+    put = conversations(record)
     known = task.question_of(record.question)
     sides: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}
     return Asked(
-        tuple(messages),
+        {side: tuple(Message(role=one["role"], content=one["content"]) for one in put[side]) for side in sides},
         {side: Written(answer.text, answer.state == "ended") for side, answer in sides.items()},
         known.references if known else (),
         not record.settings.get("temperature"),
@@ -116,9 +119,16 @@ def pair_view(found: Asked, readings: Readings, now: dict[Side, tuple[str, str]]
     if [who[1] for who in found.who.values()] != [who[1] for who in now.values()]:
         then, today = (" against ".join(dict.fromkeys(who[0] for who in each.values())) for each in (found.who, now))
         notes.append(OTHER_MODELS.format(then=then, now=today))
-    read = readings.read(found.messages, texts)
+    apart = found.messages["base"] != found.messages["tuned"]
+    if apart:
+        read = readings.read(found.messages["base"], {name: one for name, one in texts.items() if name != "tuned"})
+        own = {name: one for name, one in texts.items() if name == "tuned"}
+        read |= readings.read(found.messages["tuned"], own) if own else {}
+        notes.append(APART + (APART_REFERENCE if found.references else ""))
+    else:
+        read = readings.read(found.messages["base"], texts)
     both = {side: read[side] for side in ("base", "tuned") if side in read}
-    parted = parting(both, found.greedy) if len(both) == 2 else {"place": None, "words": ""}
+    parted = parting(both, found.greedy) if len(both) == 2 and not apart else {"place": None, "words": ""}
     views = {name: reading_view(reading) for name, reading in read.items()}
     places = {"left": found.left, "right": other(found.left)}
     reference = next((name for name in read if name not in both), None)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import BoardView, ConfidenceView, LinesView, RowView, SideView, VerdictView
     from eval_prompts.tasks.task import Question, Task
 
@@ -47,8 +48,10 @@ class Showing:
         judges: Judges,
         task: Task,
         questions: Sequence[Question],
+        follows: Before | None = None,
     ) -> None:
-        """``questions`` are what ``stream`` asks, as ``task`` knows them; ``status`` tells who answers."""
+        """``questions`` are what ``stream`` asks, as ``task`` knows them; ``status`` tells who answers; ``follows`` is
+        the turn that the only question goes on from."""
         self.id = secrets.token_hex(16)
         self.stream = stream
         self.task = task
@@ -57,10 +60,17 @@ class Showing:
         self.blind = blind
         self.created = time.time()
         self.verdicts = Verdicts(judges, task, questions)
-        self.pairs = [
-            LivePair(self, index, secrets.choice(("base", "tuned")) if blind else "base")
-            for index in range(len(stream.questions))
-        ]
+        self.pairs: list[LivePair] = []
+        self.follows = follows
+        for index, prompt in enumerate(stream.questions):
+            if follows is not None:
+                thread = follows.thread
+                self.pairs.append(LivePair(self, index, thread.left, thread, follows.turn + 1, follows.basis))
+            elif prompt.after is not None:
+                before = self.pairs[prompt.after]
+                self.pairs.append(LivePair(self, index, before.left, before.thread, before.turn + 1, "own"))
+            else:
+                self.pairs.append(LivePair(self, index, secrets.choice(("base", "tuned")) if blind else "base"))
         self._ask_status = status
         self._status: Status | None = None
         self._diffs: dict[int, tuple[bool, list[LinesView]]] = {}
@@ -168,6 +178,10 @@ class Showing:
             "title": self.questions[index].title,
             "question": answers[0].question,
             "pair": pair.id,
+            "thread": pair.thread.id,
+            "turn": pair.turn,
+            "number": 0 if self.follows else index + 1,
+            "follows": self._goes_on(pair),
             "names": {place: side for place, side in pair.names.items() if place in sides} if pair.revealed else None,
             "sides": sides,
             "differs": None,
@@ -182,6 +196,18 @@ class Showing:
                 self._diffs[index] = difference(sides["left"], sides["right"])
             row["differs"], row["diff"] = self._diffs[index]
         return row
+
+    def _goes_on(self, pair: LivePair) -> str:
+        """What a later turn goes on from, in words."""
+        if pair.turn == 1:
+            return ""
+        own, both = "each goes on from its own answer", f"both go on from the {pair.follows} answer"
+        told = own if pair.follows == "own" else both
+        before = self.follows.who if self.follows is not None else None
+        begun = any(row.state != "waiting" for row in self.stream.rows)
+        if before is not None and begun and before != answering(self.status):
+            told += "; the models were changed since the turn before"
+        return told
 
     def confidence(self, answer: Answer) -> ConfidenceView | None:
         """How sure an answer's model was of it; None where nobody asked, and while that might tell who it was."""

@@ -20,6 +20,7 @@ from eval_prompts.showing.judges import UNJUDGED, Judges
 from eval_prompts.showing.live_pair import LivePair, Place, other
 from eval_prompts.showing.showing import Showing
 from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.votes.conversation import WHOLE_PAIR, whole_of
 from eval_prompts.votes.records import MAX_COMMENT, Answered, ShownPair, check_vote
 from eval_prompts.votes.vote_statistics import by_kind
 from eval_prompts.votes.words import headline
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
+    from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import ConfidenceView, VerdictView
     from eval_prompts.tasks.task import Question, Task
     from eval_prompts.votes.store import Ratings
@@ -86,16 +88,19 @@ class ShownPairs:
         blind: bool = False,
         task: Task | None = None,
         questions: Sequence[Question] | None = None,
+        follows: Before | None = None,
     ) -> Showing:
         """Give a request's pairs their places and names; blind, which side stands where is left to chance.
 
         ``task`` judges the answers, the default one if there is none; ``questions`` are what the stream asks of it, if
-        its texts do not tell.
+        its texts do not tell. A follow-up, which ``follows`` a turn, has the places of that one, and is blind as long
+        as that one hides who is who.
         """
         session = anonymous(session or secrets.token_hex(16))
         task = task or python_task()
         asked = questions or [task.own_question(prompt.text) for prompt in stream.questions]
-        showing = Showing(stream, status, session, blind or self.always_blind, self._judges, task, asked)
+        blind = blind or self.always_blind if follows is None else not follows.thread.revealed
+        showing = Showing(stream, status, session, blind, self._judges, task, asked, follows)
         with self._lock:
             self._recent.update({pair.id: pair for pair in showing.pairs})
             while len(self._recent) > REMEMBERED:
@@ -138,10 +143,13 @@ class ShownPairs:
             raise UserError(
                 f"The comment is too long ({len(comment):,} characters): {self._longest_comment:,} are kept."
             )
-        session, ratings, live = anonymous(visitor), self.ratings, self.live(pair)
+        session, ratings = anonymous(visitor), self.ratings
+        live = self.live(str(pair).removeprefix(WHOLE_PAIR))
         if live is not None:
             live.settle()
             live.file(ratings)
+        if str(pair).startswith(WHOLE_PAIR):
+            ratings.add_pair(whole_of(ratings.pair(str(pair).removeprefix(WHOLE_PAIR))))
         voted = ratings.vote(
             str(pair),
             session,
@@ -152,7 +160,7 @@ class ShownPairs:
             network=ratings.network_of(address),
         )
         if live is not None:
-            live.revealed = True
+            live.reveal()
         told = {key: getattr(voted.vote, key) for key in ("choice", "outcome", "streaming", "blind", "comment")}
         told |= {"pair": voted.vote.pair_id, "reasons": list(voted.vote.reasons)}
         return told | {"reveals": self._reveal(voted.pair)}
@@ -163,7 +171,7 @@ class ShownPairs:
 
     def _reveal(self, record: ShownPair) -> dict[str, Any]:
         """A pair that has been voted on, told in full: names, measures and verdicts by place."""
-        live = self.live(record.id)
+        live = self.live(record.id.removeprefix(WHOLE_PAIR))
         found = self._verdicts(live) if live else _stored_verdicts(record)
         names: dict[Place, Side] = {"left": record.left, "right": other(record.left)}
         told: dict[Side, Answered] = {"base": record.base, "tuned": record.tuned}

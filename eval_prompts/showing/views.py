@@ -73,11 +73,18 @@ class LinesView(TypedDict):
 
 class RowView(TypedDict):
     """One question with its answers by place; ``names`` tells who stands where, and is None while that is hidden.
-    ``differs`` is None until both answers are complete, ``change`` until it is known which one scores better."""
+    ``differs`` is None until both answers are complete, ``change`` until it is known which one scores better. Turns of
+    one conversation have one ``thread``, the pair that began it; ``follows`` says what a later one goes on from.
+    ``number`` counts the questions of a page, 0 for what was asked further.
+    """
 
     title: str
     question: str
     pair: str
+    thread: str
+    turn: int
+    number: int
+    follows: str
     names: dict[Place, Side] | None
     sides: dict[Place, SideView]
     differs: bool | None

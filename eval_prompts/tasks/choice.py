@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.tasks.catalogue import BUILT_IN, all_tasks, find_task, own_files, python_task, summary
+from eval_prompts.tasks.catalogue import BUILT_IN, DEFAULT, all_tasks, find_task, own_files, python_task, summary
 from eval_prompts.tasks.of_adapter import default_task, format_of, is_made_for, prompts_by_adapter
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.tasks.task import Question, Task
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Prompt
     from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.rows import Prompt
     from eval_prompts.serving.status import Status
 
 AT_ONCE = 50
@@ -47,6 +47,13 @@ class TaskChoice:
         if not (task.show or owner):
             raise UserError(f"The task {name} is not open to visitors.")
         return task
+
+    def remembered(self, name: str, owner: bool = False) -> Task:
+        """The task of that name, '' being the default; the one in use where it is no longer there."""
+        try:
+            return self.named(name or DEFAULT, owner)
+        except UserError:
+            return self.task
 
     def use(self, name: str) -> dict[str, Any]:
         """Use the task of that name, or in that file, from now on. For the owner alone. Raises UserError for none."""
@@ -100,7 +107,10 @@ class TaskChoice:
 
 def pages_of(task: Task) -> int:
     """How many pages of questions a task has, at least one."""
-    return pages_for(len(task.questions))
+    last = len(task.questions) - 1
+    while last > 0 and task.questions[last].after:
+        last -= 1
+    return max(0, last) // AT_ONCE + 1
 
 
 def pages_for(count: int) -> int:
@@ -115,6 +125,7 @@ class Found:
     questions: list[tuple[int, Question]]
     count: int
     page: int = 1
+    pages: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """For the page."""
@@ -124,7 +135,7 @@ class Found:
         return {
             "questions": rows,
             "page": self.page,
-            "pages": pages_for(self.count),
+            "pages": self.pages,
             "count": self.count,
             "size": AT_ONCE,
         }
@@ -137,22 +148,33 @@ def look_up(task: Task, page: int = 1, words: str = "") -> Found:
     """
     if not words.strip():
         questions = page_of(task, page) if task.questions else []
-        return Found(list(enumerate(questions, (page - 1) * AT_ONCE + 1)), len(task.questions), page)
+        first = turn_from(task, (page - 1) * AT_ONCE) + 1
+        return Found(list(enumerate(questions, first)), len(task.questions), page, pages_of(task))
     wanted = words.strip().casefold()
     found = [
         (number, one)
         for number, one in enumerate(task.questions, 1)
         if wanted in one.text.casefold() or wanted in one.title.casefold() or wanted in one.id.casefold()
     ]
-    page = min(max(1, page), pages_for(len(found)))
-    return Found(found[(page - 1) * AT_ONCE : page * AT_ONCE], len(found), page)
+    pages = pages_for(len(found))
+    page = min(max(1, page), pages)
+    return Found(found[(page - 1) * AT_ONCE : page * AT_ONCE], len(found), page, pages)
 
 
 def page_of(task: Task, page: int = 1) -> list[Question]:
-    """The questions of one page of a task, the first being 1. Raises UserError for a page that there is not."""
+    """The questions of one page of a task, the first being 1; a conversation is whole on the page it begins on. Raises
+    UserError for a page that there is not."""
     pages = pages_of(task)
     if not task.questions:
         raise UserError(f"The task {task.name} has no questions of its own: type one.")
     if not 1 <= page <= pages:
         raise UserError(f"The task {task.name} has {pages} pages of {AT_ONCE} questions: choose one of them.")
-    return list(task.questions[(page - 1) * AT_ONCE : page * AT_ONCE])
+    first, end = (turn_from(task, place) for place in ((page - 1) * AT_ONCE, page * AT_ONCE))
+    return list(task.questions[first:end])
+
+
+def turn_from(task: Task, place: int) -> int:
+    """The first place from ``place`` on at which no conversation is under way."""
+    while place < len(task.questions) and task.questions[place].after:
+        place += 1
+    return place

@@ -52,11 +52,12 @@ def run_check(options: argparse.Namespace) -> None:
     task = read_task(options.file)
     scorers = ", ".join(scorer.name for scorer in task.scorers) or "none, so answers get no verdict"
     print(f"{task.name}: {len(task.questions):,} questions; scorers: {scorers}")
-    for question in task.questions:
-        task.prompt(question)
-    for question in task.questions[:SHOWN]:
+    prompts = task.prompts(task.questions)
+    for question, prompt in list(zip(task.questions, prompts, strict=True))[:SHOWN]:
         print(f"\n── {question.id} ──")
-        for turn in task.prompt(question).messages:
+        if question.after:
+            print(f"(goes on from each side's own answer to {question.after})")
+        for turn in prompt.messages:
             print(f"[{turn['role']}] {turn['content']}")
         for reference in question.references:
             print(f"[reference] {reference}")

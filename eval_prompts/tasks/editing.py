@@ -17,7 +17,7 @@ from eval_prompts.tasks.scorers.names import KINDS
 from eval_prompts.tasks.tables import Table
 from eval_prompts.tasks.task import Question, Task, as_text
 from eval_prompts.tasks.uploaded import table_of
-from tuning.data.chat import PromptFormat
+from tuning.data.chat import Message, PromptFormat
 from tuning.data.reading.layouts import guess_roles
 from tuning.errors import UserError
 
@@ -64,7 +64,7 @@ def read_draft(sent: Mapping[str, Any]) -> Draft:
 
     values = {name: plain_text(sent.get(name)) for name in ("name", "title", "description", "system", "user")}
     name = tried("name", lambda: free(values["name"].strip(), plain_text(sent.get("original")))) or ""
-    shots = tried("shots", lambda: shots_of(sent, fail)) or ()
+    shots = tried("shots", lambda: whole_shots(sent, fail)) or ()
     format = PromptFormat(values["system"].strip() or None, values["user"].strip() or None, shots)
     scorers = tried("score", lambda: chosen_scorers(sent.get("score"), fail)) or ()
     settings = tried("settings", lambda: settings_of({"settings": numbers(sent.get("settings"))}, fail)) or Settings()
@@ -97,6 +97,16 @@ def edited(sent: Mapping[str, Any]) -> Task | None:
         return find_task(name) if name else None
     except UserError:  # it has been removed meanwhile
         return None
+
+
+def whole_shots(sent: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
+    """The example turns of the form. Raises UserError where one lacks its question or its answer."""
+    shots = shots_of(sent, fail)
+    for place, shot in enumerate(shots):
+        if not shot["content"].strip():
+            lacking = "an answer" if shot["role"] == "assistant" else "a question"
+            raise fail("shots", f"example {place // 2 + 1} has no text for {lacking}: write it, or remove the example.")
+    return shots
 
 
 def plain_text(value: Any) -> str:
@@ -189,13 +199,13 @@ def questions_of(
     elif given.get("task"):
         task = find_task(plain_text(given["task"]))
         source, unit = task.name, "question"
-        numbered = [(number, question.to_dict()) for number, question in enumerate(task.questions, 1)]
+        numbered = list(enumerate(task.rows(), 1))
     else:
         raise UserError("questions: paste some, upload a file, or take them from a data set.")
     draft.columns = columns_of(row for _, row in numbered)
     draft.rows = [row for _, row in numbered[:SHOWN_ROWS]]
     draft.parts = guessed(draft.columns, named, source)
-    if not {"question", "messages"} & draft.parts.keys() and not format.fields:
+    if not {"question", "messages", "turns"} & draft.parts.keys() and not format.fields:
         raise UserError(f"{source}: choose which column is the question (there are {', '.join(draft.columns)}).")
     return make_questions(numbered, format, scorers, source=source, unit=unit, named=draft.parts)
 
@@ -212,7 +222,7 @@ def read_upload(name: str) -> Table:
 def guessed(columns: Sequence[str], named: Mapping[str, str], source: str) -> dict[str, str]:
     """Which column is which part: as ``named``, by the usual names, or by a guess where neither tells the question."""
     parts = mapping_of(columns, named, source)
-    if "question" not in parts and "messages" not in parts:
+    if not {"question", "messages", "turns"} & parts.keys():
         by_words = {role: column for column, role in guess_roles(list(columns)).items()}
         parts |= {part: by_words[part] for part in ("question", "answer") if part in by_words and part not in parts}
     return parts

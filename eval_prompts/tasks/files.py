@@ -15,6 +15,7 @@ from eval_prompts.tasks.scorers.base import Scorer
 from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.tables import read_table
 from eval_prompts.tasks.task import Question, Task
+from eval_prompts.tasks.turns import Turns
 from tuning.data.chat import Message, PromptFormat, is_message
 from tuning.errors import UserError
 
@@ -31,6 +32,7 @@ FIELDS = (
     "user",
     "shots",
     "questions",
+    "turns",
     "columns",
     "score",
     "settings",
@@ -93,8 +95,11 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
     show = values.get("show", True)
     if not isinstance(show, bool):
         raise fail("show", "it must be true or false.")
+    turns = values.get("turns", "given")
+    if turns not in ("given", "own"):
+        raise fail("turns", "it is given (answers that the file gives stand in the prompt) or own (each side's stand).")
     notes: list[str] = []
-    questions = _questions(values, content, source, folder, format, scorers, columns, fail, notes)
+    questions = _questions(values, content, source, folder, format, scorers, columns, fail, notes, turns)
     return Task(
         name=name,
         title=text_of("title"),
@@ -244,6 +249,7 @@ def _questions(
     columns: Mapping[str, str],
     fail: Any,
     notes: list[str],
+    turns: Turns,
 ) -> list[Question]:
     asked = values.get("questions")
     if not asked:
@@ -255,7 +261,14 @@ def _questions(
         table = read_table(path)
         notes += table.notes
         return make_questions(
-            table.rows, format, scorers, source=path.name, named=columns, folder=folder, unit=table.unit
+            table.rows,
+            format,
+            scorers,
+            source=path.name,
+            named=columns,
+            folder=folder,
+            unit=table.unit,
+            turns=turns,
         )
     if not isinstance(asked, list):
         raise fail("questions", "they are a list, or the name of a file.")
@@ -264,4 +277,4 @@ def _questions(
         (node.start_mark.line + 1, row if isinstance(row, dict) else {"question": row})
         for node, row in zip(nodes, asked, strict=True)
     ]
-    return make_questions(rows, format, scorers, source=source, named=columns, folder=folder)
+    return make_questions(rows, format, scorers, source=source, named=columns, folder=folder, turns=turns)

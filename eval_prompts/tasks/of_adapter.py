@@ -18,8 +18,8 @@ from tuning.runs.run import runs_root
 if TYPE_CHECKING:
     import argparse
 
-    from eval_prompts.answers import Prompt
     from eval_prompts.models.adapters import AdapterCard
+    from eval_prompts.rows import Prompt
 
 UNKNOWN = (
     "The {noun} {name} was trained elsewhere and does not say in which prompt: questions go out as they are, without "
@@ -104,6 +104,6 @@ def prompts_by_adapter(questions: Sequence[Question]) -> Callable[[AdapterCard |
 
     def prompts(card: AdapterCard | None) -> list[Prompt]:
         task, _ = default_task(card)
-        return [task.put(task.find(question.id) or question) for question in questions]
+        return task.prompts([task.find(question.id) or question for question in questions])
 
     return prompts

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eval_prompts.tasks.scorers.base import Scorer
 from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.task import Question, as_text
-from tuning.data.chat import Message, PromptFormat, check_question, is_message
+from eval_prompts.tasks.turns import Turn, Turns, divided, read_messages, read_turns, references_by_turn, with_turns
+from tuning.data.chat import PromptFormat, check_question
 from tuning.errors import UserError
 
 MOST = 100_000
@@ -20,11 +22,11 @@ NAMES = {
     "question": ("question", "prompt", "instruction", "text"),
     "answer": ("answer", "reference", "references", "expected", "completion", "output", "response"),
     "messages": ("messages", "conversation"),
+    "turns": ("turns",),
     "tags": ("tags",),
     "checks": ("checks",),
 }
 """What each part of a question may be called, first come, first served."""
-ROLES = ("system", "user", "assistant")
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -59,8 +61,10 @@ def make_questions(
     unit: str = "line",
     named: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    turns: Turns = "given",
 ) -> list[Question]:
-    """The questions of rows that were read from ``source``, each with its ``unit`` number there.
+    """The questions of rows that were read from ``source``, each with its ``unit`` number there; a row that is a
+    conversation gives one for each turn that is asked (see :mod:`eval_prompts.tasks.turns`).
 
     Raises UserError, naming source, line and field, for a row that cannot be asked or that a scorer cannot judge.
     """
@@ -68,42 +72,91 @@ def make_questions(
         raise UserError(f"{source} holds {len(rows):,} questions; at most {MOST:,} are taken.")
     columns = columns_of(row for _, row in rows)
     parts = mapping_of(columns, named or {}, source)
-    if "question" not in parts and "messages" not in parts and not format.fields:
+    if not {"question", "messages", "turns"} & parts.keys() and not format.fields:
         raise UserError(f"{source} has no column question (there are {', '.join(columns)}): name it under columns.")
     for name in needed(format):
-        if name not in columns and name not in parts:
+        if name not in columns and name not in parts and not (name == "question" and "turns" in parts):
             raise UserError(f"{source}: user names the column {name!r}, which is not there{nearest(name, columns)}")
     seen: dict[str, int] = {}
     questions: list[Question] = []
-    for number, row in rows:
+    for place, (number, row) in enumerate(rows, 1):
         where = f"{source}, {unit} {number}"
-        question = _question(row, parts, format, where, str(len(questions) + 1), folder)
-        if question.id in seen:
-            raise UserError(f"{where}, id: {question.id!r} stands in {unit} {seen[question.id]} already.")
-        seen[question.id] = number
-        for scorer in (*scorers, *question.checks):
-            if scorer.needs_reference and not question.references:
+        found = _asked(row, parts, format, where, str(place), folder, turns)
+        for question in found:
+            if question.id in seen:
+                raise UserError(f"{where}, id: {question.id!r} stands in {unit} {seen[question.id]} already.")
+            seen[question.id] = number
+            needing = [scorer for scorer in question.checks if scorer.needs_reference and not question.references]
+            if not any(one.references for one in found):
+                needing += [scorer for scorer in scorers if scorer.needs_reference]
+            if needing:
                 column = parts.get("answer", "answer")
-                raise UserError(f"{where}, {column}: {scorer.name} needs a reference, and this question has none.")
-            for column in scorer.columns:
-                if not question.columns.get(column):
-                    raise UserError(f"{where}, {column}: {scorer.name} needs this column, and it is empty.")
-        questions.append(question)
+                raise UserError(f"{where}, {column}: {needing[0].name} needs a reference, and this question has none.")
+            for scorer in (*scorers, *question.checks):
+                for column in scorer.columns:
+                    if not question.columns.get(column):
+                        raise UserError(f"{where}, {column}: {scorer.name} needs this column, and it is empty.")
+        questions += found
     return questions
 
 
+def _asked(
+    row: Mapping[str, Any],
+    parts: Mapping[str, str],
+    format: PromptFormat,
+    where: str,
+    number: str,
+    folder: Path | None,
+    mode: Turns,
+) -> list[Question]:
+    """The question of a row, or, where it is a conversation, those of its turns."""
+    given = read_messages(row.get(parts.get("messages", "")), f"{where}, {parts.get('messages', '')}")
+    told = divided(given, mode, f"{where}, {parts.get('messages', '')}")
+    later = read_turns(row.get(parts.get("turns", "")), f"{where}, {parts.get('turns', '')}")
+    if not told and later and not as_text(row.get(parts.get("question", ""))).strip():
+        row = {**row, parts.get("question", "question"): later[0].text}
+        parts = {"question": "question", **parts}
+        head = later.pop(0)
+        told = [Turn(head.messages if len(head.messages) > 1 else [], head.references, head.checks)]
+    first = told[0] if told else Turn()
+    later = [*told[1:], *later]
+    answers = row.get(parts.get("answer", ""))
+    by_turn = references_by_turn(answers, 1 + len(later))
+    if by_turn is not None:
+        first.references, *rest = ([*_references(one)] for one in by_turn)
+        for turn, references in zip(later, rest, strict=True):
+            turn.references = references
+    elif later and not later[-1].references:
+        later[-1].references = [*_references(answers)]
+    if later:
+        row = {name: value for name, value in row.items() if name != parts.get("answer", "")}
+    if first.checks is not None:
+        row = {**row, parts.get("checks", "checks"): first.checks}
+        parts = {"checks": "checks", **parts}
+    question = _question(row, parts, format, where, number, folder, first)
+    asked = with_turns(question, later)
+    checks = [_checks(turn.checks, f"{where}, {parts.get('turns', '')}", folder) for turn in later]
+    return [asked[0], *(replace(one, checks=own) for one, own in zip(asked[1:], checks, strict=True))]
+
+
 def _question(
-    row: Mapping[str, Any], parts: Mapping[str, str], format: PromptFormat, where: str, number: str, folder: Path | None
+    row: Mapping[str, Any],
+    parts: Mapping[str, str],
+    format: PromptFormat,
+    where: str,
+    number: str,
+    folder: Path | None,
+    turn: Turn,
 ) -> Question:
     def part(name: str) -> Any:
         return row.get(parts.get(name, ""))
 
-    messages, last = _messages(part("messages"), f"{where}, {parts.get('messages', '')}")
-    columns = {str(name): value for name, value in row.items() if value is not None}
+    messages = turn.messages
+    columns = {str(name): value for name, value in row.items() if value is not None and name != parts.get("turns")}
     columns |= {name: columns[column] for name, column in parts.items() if column in columns and name not in columns}
     text = as_text(part("question")).strip()
     if not text and messages:
-        text = next(turn["content"].strip() for turn in reversed(messages) if turn["role"] == "user")
+        text = turn.text
     if not text and format.fields and "question" not in format.fields:
         text = format.user_turn({name: as_text(columns.get(name, ""), name) for name in format.fields})
     if not text:
@@ -116,14 +169,14 @@ def _question(
         for name in needed(format):
             if not as_text(columns.get(name, "")).strip():
                 raise UserError(f"{where}, {name}: user names this column, and it is empty.")
-    references = _references(part("answer")) or ((last,) if last else ())
+    references = _references(part("answer")) or tuple(turn.references)
     return Question(
         id=as_text(part("id")).strip() or number,
         text=text,
         title=as_text(part("title")).strip(),
         columns={"question": text, **columns},
         references=references,
-        messages=messages,
+        messages=tuple(messages),
         tags=_tags(part("tags")),
         checks=_checks(part("checks"), f"{where}, {parts.get('checks', '')}", folder),
     )
@@ -138,24 +191,6 @@ def _references(value: Any) -> tuple[str, ...]:
 def _tags(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else as_text(value).split(",")
     return tuple(tag for item in values if (tag := str(item).strip()))
-
-
-def _messages(value: Any, where: str) -> tuple[tuple[Message, ...], str]:
-    """A conversation up to the turn that is to be answered, and the answer that followed it, if one did."""
-    if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise UserError(f"{where}: a conversation is a list of turns in JSON.") from None
-    if not value:
-        return (), ""
-    if not isinstance(value, list) or not all(is_message(turn) and turn["role"] in ROLES for turn in value):
-        raise UserError(f"{where}: each turn has a role ({', '.join(ROLES)}) and a content.")
-    turns = [Message(role=turn["role"], content=turn["content"]) for turn in value]
-    last = turns.pop()["content"] if turns[-1]["role"] == "assistant" else ""
-    if not turns or turns[-1]["role"] != "user":
-        raise UserError(f"{where}: a conversation ends with the user's turn, or with the answer to it.")
-    return tuple(turns), last
 
 
 def _checks(value: Any, where: str, folder: Path | None) -> tuple[Scorer, ...]:

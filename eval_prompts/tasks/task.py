@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import Prompt, Settings
+from eval_prompts.answers import Settings
+from eval_prompts.rows import Prompt
 from eval_prompts.tasks.scorers.base import Given, Scorer
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,8 @@ LETTERED = "options"
 class Question:
     """One question of a task. ``text`` is what people see; ``columns`` are all its columns, of which ``references``
     are the good answers. ``messages`` is a whole conversation that takes the place of the template. ``probe`` names
-    one of the five probes, whose check is built in."""
+    one of the five probes, whose check is built in. A conversation that is asked turn by turn is several questions:
+    ``after`` is the id of the one whose answer this one goes on from, ``thread`` that of the first, ``turn`` which."""
 
     id: str
     text: str
@@ -34,13 +37,16 @@ class Question:
     tags: tuple[str, ...] = ()
     checks: tuple[Scorer, ...] = ()
     probe: str | None = None
+    after: str = ""
+    thread: str = ""
+    turn: int = 1
 
     def given(self, text: str, stopped: bool | None) -> Given:
         """An answer to it, for scorers."""
         return Given(text, self.references, self.columns, stopped)
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in a task file."""
+        """As it stands in a task file, by itself: see :meth:`Task.to_dict` for one of several turns."""
         own: dict[str, Any] = {"id": self.id, "title": self.title, "question": self.text}
         own |= {name: value for name, value in self.columns.items() if name not in ("id", "title", "question")}
         if self.references and not {"answer", "reference", "references"} & own.keys():
@@ -81,14 +87,43 @@ class Task:
         return any(scorer.name == "python" for scorer in self.scorers)
 
     def prompt(self, question: Question) -> Prompt:
-        """A question as it is put to the model. Raises UserError if it cannot be asked."""
+        """A question as it is put to the model; one that goes on from another's answer behind that one's reference, as
+        nobody has answered it. Raises UserError if it cannot be asked."""
         text = check_question(question.text)
+        if question.after:
+            said = question.messages or (Message(role="user", content=text),)
+            return Prompt(text, (*self.behind(question), *said), len(text))
         if question.messages:
             led = question.messages[0]["role"] == "system" or not self.format.system
             first = () if led else (Message(role="system", content=self.format.system or ""),)
             return Prompt(text, (*first, *question.messages), len(text))
         columns = {name: as_text(value, name) for name, value in question.columns.items()}
         return Prompt(text, tuple(self.format.messages({"question": text, "input": "", **columns})), len(text))
+
+    def behind(self, question: Question) -> tuple[Message, ...]:
+        """The turns before a later turn of a conversation, with their references as answers. Raises UserError where one
+        has none."""
+        before = self._by_id[question.after]
+        if not before.references:
+            raise UserError(
+                f"The question {question.id} goes on from the answer to {before.id}, which has no reference: it can "
+                "only be asked turn by turn."
+            )
+        return (*self.prompt(before).messages, Message(role="assistant", content=before.references[0]))
+
+    def prompts(self, questions: Sequence[Question]) -> list[Prompt]:
+        """Questions as they are asked together: a later turn of a conversation goes on from the answer that each side
+        gives to the one before it. Raises UserError if one cannot be asked."""
+        places = {question.id: place for place, question in enumerate(questions) if question.id}
+        found = []
+        for question in questions:
+            if question.after in places:
+                text = check_question(question.text)
+                said = question.messages or (Message(role="user", content=text),)
+                found.append(Prompt(text, said, len(text), after=places[question.after]))
+            else:
+                found.append(self.put(question))
+        return found
 
     def put(self, question: Question) -> Prompt:
         """A question as it is put to the model, be it one of the task's or a visitor's own, which has no id. Raises
@@ -119,9 +154,39 @@ class Task:
         """The question with this id."""
         return self._by_id.get(id)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The questions as they stand in a task file, each with its later turns."""
+        return [self._row(question) for question in self.questions if not question.after]
+
+    def _row(self, question: Question) -> dict[str, Any]:
+        later = self._later.get(question.id, [])
+        row = question.to_dict()
+        if not later:
+            return row
+        turns = [
+            {
+                "question": "" if one.messages else one.text,
+                "messages": [dict(turn) for turn in one.messages],
+                "checks": [scorer.spec for scorer in one.checks],
+            }
+            for one in later
+        ]
+        answers = [list(one.references) for one in (question, *later)]
+        row |= {"answer": answers} if any(answers) else {}
+        tested = {name: value for name, value in later[-1].columns.items() if name not in row and name != "answer"}
+        return tested | row | {"turns": [{name: value for name, value in turn.items() if value} for turn in turns]}
+
+    @cached_property
+    def _later(self) -> dict[str, list[Question]]:
+        found: dict[str, list[Question]] = {}
+        for question in self.questions:
+            if question.after:
+                found.setdefault(question.thread, []).append(question)
+        return found
+
     @cached_property
     def _by_text(self) -> dict[str, Question]:
-        return {question.text: question for question in reversed(self.questions)}
+        return {question.text: question for question in reversed(self.questions) if not question.after}
 
     @cached_property
     def _by_id(self) -> dict[str, Question]:
@@ -147,7 +212,7 @@ class Task:
             "battery": list(self.battery),
             "adapter": self.adapter,
             "show": None if self.show else False,
-            "questions": [question.to_dict() for question in self.questions],
+            "questions": self.rows(),
         }
         return {name: value for name, value in whole.items() if value not in ("", [], {}, None)}
 

@@ -132,7 +132,7 @@ def _export(ratings: Ratings, adapter: str | None, file: Path, form: str, whole:
         contest = find_contest(ratings.contests(), title)
         if contest is not None:
             tuned, base = contest.tuned, contest.base
-    votes = ratings.votes(adapter=tuned, against=base)
+    votes = ratings.votes(adapter=tuned, against=base, whole=None)
     content, rows = (export_whole if whole else export)(votes, form)
     try:
         write_whole(file, content)

@@ -134,6 +134,8 @@ def unusable(voted: VotedPair) -> str:
     worse = voted.pair.base if outcome == "tuned" else voted.pair.tuned
     if better.state != "ended":
         return "votes for an answer that did not end by itself"
+    if "tuned_messages" in voted.pair.settings:
+        return "votes on later turns where each side went on from its own answer, so that the prompts differ"
     if better.text.strip() == worse.text.strip():
         return "votes between equal answers"
     if not better.text.strip() or not worse.text.strip():

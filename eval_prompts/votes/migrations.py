@@ -25,9 +25,20 @@ def know_the_networks_of_votes(connection: sql.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sql.Connection], None], ...] = (name_adapters_by_fingerprint, know_the_networks_of_votes)
+def follow_conversations(connection: sql.Connection) -> None:
+    """Layout 3: which conversation a pair is a turn of, and which turn; every pair of before is one by itself."""
+    connection.exec_driver_sql("ALTER TABLE pairs ADD COLUMN conversation VARCHAR(64) NOT NULL DEFAULT ''")
+    connection.exec_driver_sql("ALTER TABLE pairs ADD COLUMN turn INTEGER NOT NULL DEFAULT 1")
+    connection.exec_driver_sql("CREATE INDEX pairs_by_conversation ON pairs (conversation)")
+
+
+MIGRATIONS: tuple[Callable[[sql.Connection], None], ...] = (
+    name_adapters_by_fingerprint,
+    know_the_networks_of_votes,
+    follow_conversations,
+)
 ADDED_TABLES = {2: {"ratings_keys"}}
-ADDED_COLUMNS = {2: {("votes", "network")}}
+ADDED_COLUMNS = {2: {("votes", "network")}, 3: {("pairs", "conversation"), ("pairs", "turn")}}
 
 
 def tables_at(version: int, tables: set[str]) -> set[str]:

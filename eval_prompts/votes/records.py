@@ -23,6 +23,8 @@ REASONS = {
     "off_topic": "off topic",
     "unfinished": "cut off or repeats",
 }
+WHOLE = 0
+"""The turn number of a whole conversation."""
 MAX_COMMENT = 2000
 MAX_NAME = 64
 """Characters of an id or an anonymous session, as the database's columns hold them."""
@@ -48,7 +50,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """Two answers to one question as they were shown; ``created`` in Unix seconds."""
+    """Two answers to one question as they were shown; ``created`` in Unix seconds. ``conversation`` is the id of the
+    pair that began the conversation ('' for the pair itself), ``turn`` its place in that, ``WHOLE`` for all of it at
+    once, when the answers are all that each side said."""
 
     id: str
     created: float
@@ -60,6 +64,18 @@ class ShownPair:
     left: SideName
     blind: bool
     settings: dict[str, Any]
+    conversation: str = ""
+    turn: int = 1
+
+    @property
+    def thread(self) -> str:
+        """What all turns of one conversation have in common."""
+        return self.conversation or self.id
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is a whole conversation and not a turn of one."""
+        return self.turn == WHOLE
 
     @property
     def right(self) -> SideName:

@@ -38,6 +38,8 @@ class Read:
     everyone: list[VotedPair]
     votes: list[VotedPair]
     pairs: list[ShownPair]
+    whole: Sequence[VotedPair] = ()
+    """Votes on whole conversations."""
 
 
 def read(ratings: Ratings, adapter: str | None) -> Read:
@@ -50,7 +52,8 @@ def read(ratings: Ratings, adapter: str | None) -> Read:
     sides = contest.tuned, contest.base
     votes = [voted for voted in everyone if (voted.pair.tuned.fingerprint, voted.pair.base.fingerprint) == sides]
     pairs = ratings.pairs(adapter=contest.tuned, against=contest.base, limit=MOST_PAIRS)
-    return Read(contests, contest, everyone, votes, pairs)
+    whole = ratings.votes(adapter=contest.tuned, against=contest.base, whole=True)
+    return Read(contests, contest, everyone, votes, pairs, whole)
 
 
 def results(ratings: Ratings, adapter: str | None = None) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def figures(data: Read, adapter: str | None = None) -> dict[str, Any]:
         "comparisons": len(data.pairs),
         "votes": {name: statistics[name]["counts"] for name in ("blind", "open")},
         "statistics": statistics,
+        "conversations": summarise(data.whole)["counts"],
         "probes": [_probe(probe.id, probe.title, data.pairs, data.votes) for probe in PROBES],
     }
 
@@ -104,13 +108,25 @@ def results_view(ratings: Ratings, adapter: str | None = None, own: str | None =
         "exportable": bool(data.everyone),
         "headline": headline(statistics, sides),
         "groups": [{"name": groups[name], **_group(each, sides)} for name, each in statistics.items()],
-        "notes": list(notes(statistics["all"], sides)),
+        "notes": [*notes(statistics["all"], sides), *_whole_words(data.whole, sides)],
         "strengths": [_strength(each, titles) for each in bradley_terry(data.everyone)],
         "probes": [_in_words(probe) for probe in found["probes"]],
         "history_title": f"{'Comparisons' if own is None else 'Your comparisons'} with {found['adapter']}",
         "history": [_past(pair, votes, sides) for pair in pairs[:HISTORY]],
         "more": _more(len(pairs), own is None),
     }
+
+
+def _whole_words(whole: Sequence[VotedPair], sides: dict[str, str]) -> list[str]:
+    """What is said of whole conversations, which count in none of the figures; empty where nobody voted on one."""
+    if not whole:
+        return []
+    counts = summarise(whole)["counts"]
+    told = [f"{name} preferred {counts[side]}" for side, name in sides.items()]
+    told += [f"ties {counts['tie']}", f"both bad {counts['both_bad']}"]
+    many = f"{counts['total']} votes on whole conversations"
+    one = "1 vote on a whole conversation" if counts["total"] == 1 else many
+    return [f"{one}: {', '.join(told)}. They are told apart: the figures above are of single turns."]
 
 
 def own_pairs(data: Read, session: str) -> tuple[list[ShownPair], list[VotedPair]]:

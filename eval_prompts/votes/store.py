@@ -19,6 +19,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.votes.records import (
+    WHOLE,
     Answered,
     Choice,
     Contest,
@@ -107,9 +108,11 @@ class Ratings:
 
     def is_revealed(self, pair: ShownPair) -> bool:
         """Whether anybody has been told who is who in a pair that is kept: it was not blind, or was voted on."""
+        if not pair.blind:
+            return True
         with self._read() as connection:
-            votes = self._votes.select().where(self._votes.c.pair_id == pair.id).limit(1)
-            return not pair.blind or connection.execute(votes).first() is not None
+            votes = self._votes.select().where(self._votes.c.pair_id.in_(self._turns(pair))).limit(1)
+            return connection.execute(votes).first() is not None
 
     def vote(
         self,
@@ -136,6 +139,7 @@ class Ratings:
             pair = self._find(connection, pair_id)
             old = connection.execute(self._one_vote, {"pair_id": pair_id, "session": session}).first()
             beside = self._votes_beside(connection, pair_id, session, network)
+            knows = beside or self._knows_another_turn(connection, pair, session, network)
             if old is None and beside >= MOST_VOTES_OF_A_NETWORK:
                 raise UserError("There are enough votes on this pair from your network: vote on another one.")
             values = {
@@ -144,7 +148,7 @@ class Ratings:
                 "choice": choice,
                 "outcome": pair.outcome(choice),
                 "streaming": streaming or (old is not None and old.streaming),
-                "blind": _still_blind(pair, old, choice, beside),
+                "blind": _still_blind(pair, old, choice, bool(knows)),
                 "reasons": list(reasons),
                 "comment": comment,
                 "created": old.created if old is not None else now,
@@ -164,6 +168,22 @@ class Ratings:
         votes = self._votes.c
         where = (votes.pair_id == pair_id) & (votes.network == network) & (votes.session != session)
         return connection.execute(select(func.count()).select_from(self._votes).where(where)).scalar_one()
+
+    def _turns(self, pair: ShownPair) -> Any:
+        """The ids of all pairs of the conversation that a pair is a turn of: they have the same sides at the same
+        places."""
+        pairs = self._pairs.c
+        both = (pairs.conversation == pair.thread) | (pairs.id == pair.thread) | (pairs.id == pair.id)
+        return self._pairs.select().with_only_columns(pairs.id).where(both).scalar_subquery()
+
+    def _knows_another_turn(self, connection: Connection, pair: ShownPair, session: str, network: str) -> bool:
+        """Whether a session or its network has voted on another turn of the conversation, taken back or not."""
+        votes = self._votes.c
+        same = votes.session == session
+        if network:
+            same |= votes.network == network
+        where = votes.pair_id.in_(self._turns(pair)) & (votes.pair_id != pair.id) & same
+        return connection.execute(self._votes.select().where(where).limit(1)).first() is not None
 
     def network_of(self, address: str) -> str:
         """What is kept of a network address: a hash with this database's own key, so that votes from one network can
@@ -210,16 +230,24 @@ class Ratings:
             return connection.execute(self._votes.update().where(where).values(values)).rowcount > 0
 
     def votes(
-        self, *, adapter: str | None = None, against: str | None = None, blind: bool | None = None
+        self,
+        *,
+        adapter: str | None = None,
+        against: str | None = None,
+        blind: bool | None = None,
+        whole: bool | None = False,
     ) -> list[VotedPair]:
         """All votes in force, oldest first. Where asked, those alone on the answers of ``adapter``, compared with
-        ``against`` (fingerprints of the tuned and of the base side), or given blind or not."""
+        ``against`` (fingerprints of the tuned and of the base side), or given blind or not. Those on ``whole``
+        conversations say again what those on their turns say: they are left out unless asked for, None being both."""
         pairs, votes = self._pairs, self._votes
         joined = pairs.join(votes, pairs.c.id == votes.c.pair_id)
         columns = [column.label(f"vote_{column.name}") for column in votes.c]
         query = pairs.select().add_columns(*columns).select_from(joined).where(~votes.c.withdrawn)
         if blind is not None:
             query = query.where(votes.c.blind == blind)
+        if whole is not None:
+            query = query.where((pairs.c.turn == WHOLE) == whole)
         query = self._between(query, adapter, against).order_by(votes.c.created, votes.c.pair_id)
         with self._read() as connection:
             rows = connection.execute(query).all()
@@ -228,8 +256,9 @@ class Ratings:
     def pairs(
         self, *, adapter: str | None = None, against: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[ShownPair]:
-        """Pairs that may be told of, newest first: open ones, and blind ones that have been voted on."""
-        query = self._between(self._pairs.select().where(self._tellable()), adapter, against)
+        """Turns that may be told of, newest first: open ones, and blind ones that have been voted on."""
+        tellable = self._tellable() & (self._pairs.c.turn != WHOLE)
+        query = self._between(self._pairs.select().where(tellable), adapter, against)
         query = query.order_by(self._pairs.c.created.desc(), self._pairs.c.id).limit(limit).offset(offset)
         with self._read() as connection:
             return [_pair(row) for row in connection.execute(query)]
@@ -301,10 +330,11 @@ class Ratings:
             yield connection
 
 
-def _still_blind(pair: ShownPair, old: Row[Any] | None, choice: Choice, beside: int) -> bool:
-    """Whether a vote is given without knowing the sides: the first on a blind pair, or the same choice once more."""
+def _still_blind(pair: ShownPair, old: Row[Any] | None, choice: Choice, knows: bool) -> bool:
+    """Whether a vote is given without knowing the sides: the first on a blind pair by somebody who ``knows`` nothing of
+    its conversation, or the same choice once more."""
     if old is None:
-        return pair.blind and not beside
+        return pair.blind and not knows
     return bool(old.blind) and bool(old.choice == choice)
 
 

@@ -36,6 +36,9 @@ pairs = sql.Table(
     Column("left", String(8), nullable=False),
     Column("blind", Boolean, nullable=False),
     Column("settings", sql.JSON, nullable=False),
+    Column("conversation", String(MAX_NAME), nullable=False, server_default=""),
+    Column("turn", Integer, nullable=False, server_default="1"),
+    sql.Index("pairs_by_conversation", "conversation"),
 )
 votes = sql.Table(
     "votes",

@@ -29,9 +29,11 @@ COLUMNS: dict[str, Kind] = {
     "pair": "text", "session": "text", "choice": "text", "outcome": "text", "blind": "flag", "streaming": "flag",
     "reasons": "texts", "comment": "text", "voted_at": "text", "changed_at": "text", "network": "text",
     "asked_at": "text", "asker": "text", "question": "text", "probe": "text", "left": "text", "shown_blind": "flag",
-    "settings": "data",
+    "settings": "data", "conversation": "text", "turn": "whole",
     **{f"{side}_{name}": kind for side in ("base", "tuned") for name, kind in SIDE_COLUMNS.items()},
 }  # fmt: skip
+BEFORE_CONVERSATIONS = {"conversation": "", "turn": 1}
+"""What files of before conversations were kept do not say."""
 PREFERENCE_MARKS = {"chosen", "rejected"}
 
 
@@ -57,7 +59,7 @@ def read_whole(content: bytes, form: str) -> list[VotedPair]:
     votes = []
     for number, row in enumerate(rows, 1):
         try:
-            votes.append(_voted(row))
+            votes.append(_voted(BEFORE_CONVERSATIONS | row))
         except KeyError as error:
             raise UserError(f"Row {number} is no vote: its column {error.args[0]!r} is missing.") from None
         except (TypeError, ValueError, UserError) as error:
@@ -86,6 +88,8 @@ def _row(voted: VotedPair) -> Row:
         "left": pair.left,
         "shown_blind": pair.blind,
         "settings": pair.settings,
+        "conversation": pair.conversation,
+        "turn": pair.turn,
     }
     for side, answer in (("base", pair.base), ("tuned", pair.tuned)):
         values = (
@@ -103,6 +107,10 @@ def _voted(row: Mapping[str, Any]) -> VotedPair:
         _check(name, row[name], kind)
     if not all(is_name(row[name]) for name in ("pair", "session", "asker")):
         raise ValueError(f"pair, session and asker are names of at most {MAX_NAME} characters")
+    if row["conversation"] and not is_name(row["conversation"]):
+        raise ValueError(f"conversation is a name of at most {MAX_NAME} characters, or empty")
+    if not 0 <= row["turn"] < 2**31:
+        raise ValueError(f"turn is {row['turn']}, and no turn's number")
     if row["left"] not in get_args(SideName):
         raise ValueError("left is 'base' or 'tuned'")
     sides = {
@@ -127,6 +135,8 @@ def _voted(row: Mapping[str, Any]) -> VotedPair:
         left=row["left"],
         blind=row["shown_blind"],
         settings=row["settings"],
+        conversation=row["conversation"],
+        turn=row["turn"],
         **sides,
     )
     if pair.outcome(choice) != row["outcome"]:

@@ -18,11 +18,11 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import Prompt, Settings, Stream
+from eval_prompts.answers import Settings, Stream
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.decoding.generation_defaults import SideDefaults
 from eval_prompts.decoding.tokenizers import decoder
-from eval_prompts.rows import FINAL_STATES, Ahead, State
+from eval_prompts.rows import FINAL_STATES, Ahead, Prompt, State
 from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
 from eval_prompts.serving.served import Facts, Report
 from tuning.data.template import chat_template
@@ -43,6 +43,7 @@ LOAD_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 20.0, 0.04, 120
 """Assumed, and to be measured on such a machine: loading a pair of small models, one step of all rows, and the longest
 slot that every visitor may ask for."""
 LOOK_SECONDS = 0.1
+NOT_GONE_ON = "This turn could not be asked: the answer before it says nothing, or the conversation is too long by now."
 TAKEN = "The GPU was taken away in the middle of the answers: ask again."
 
 RowTold = tuple[list[int], State, list[float | None]]
@@ -310,6 +311,8 @@ def take(stream: Stream, told: list[RowTold]) -> None:
             row.first_token_seconds = now - stream.asked
         if state in FINAL_STATES:
             row.finished = now
+        if state == "failed":
+            row.problem = NOT_GONE_ON
     stream.notify()
 
 

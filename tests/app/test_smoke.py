@@ -131,7 +131,18 @@ def test_bad_options_are_refused_in_words(options, part):
 
 def test_the_endpoints_explain_themselves(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    asking = {"/ask", "/ask_probes", "/ask_pairs", "/rate", "/undo", "/results", "/status", "/tasks", "/use_task"}
+    asking = {
+        "/ask",
+        "/ask_probes",
+        "/ask_pairs",
+        "/follow_up",
+        "/rate",
+        "/undo",
+        "/results",
+        "/status",
+        "/tasks",
+        "/use_task",
+    }
     tasks = {"/save_task", "/delete_task", "/export_task", "/preview_task"}
     lens = {"/token_lens", "/adapter_report", "/use_strength"}
     training = {"/start_training", "/training_events", "/stop_training", "/runs", "/use_adapter"}
@@ -147,8 +158,25 @@ def test_the_endpoints_explain_themselves(client):
         "top_p": 1.0,
         "seed": 0,
         "task": "",
+        "messages": None,
     }
     assert [each["python_type"]["type"] for each in endpoints["/ask"]["returns"]] == ["str", "str"]
+
+
+def test_a_conversation_is_given_whole_or_goes_on_from_a_pair(client):
+    history = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
+    plain = client.predict("And then?", max_new_tokens=4, api_name="/ask")
+    assert client.predict("And then?", max_new_tokens=4, messages=history, api_name="/ask") != plain
+    [pair] = client.predict("Why?", max_new_tokens=4, messages=history, api_name="/ask_pairs")
+    assert pair["names"] is None
+    [later] = client.predict(pair["pair"], "So?", "left", max_new_tokens=4, api_name="/follow_up")
+    assert (later["question"], later["names"]) == ("So?", None)
+    told = client.predict(f"whole-{later['pair']}", "tie", api_name="/rate")
+    assert told["outcome"] == "tie"
+    assert sorted(told["reveals"]["names"].values()) == ["base", "tuned"]
+    for wrong in ({"messages": history[:1]}, {"messages": history, "question": ""}):
+        with pytest.raises(AppError, match=r"with the answer to it|a question of your own"):
+            client.predict(**{"question": "Why?", **wrong}, api_name="/ask_pairs")
 
 
 def test_status_says_what_is_loaded(client):

@@ -34,8 +34,9 @@ def pair_of(index, base, tuned):
 
 def test_the_pair_is_the_one_whose_tuned_answer_changed_most(tiny_pair):
     task = python_task()
+    prompts = task.prompts(task.questions)
     answers = [*pair_of(0, "same", "same"), *pair_of(1, "ab", "cd <b>"), *pair_of(2, "x", "zzz")]
-    picture, without = most_changed(Loaded(tiny_pair), task, task.questions, answers, True)
+    picture, without = most_changed(Loaded(tiny_pair), prompts, answers, True)
     assert without == ""
     sizes = {}
     for index, text in ((1, "cd <b>"), (2, "zzz")):
@@ -43,10 +44,10 @@ def test_the_pair_is_the_one_whose_tuned_answer_changed_most(tiny_pair):
         sizes[index] = size(read(tiny_pair, messages, text, ended=True))
     assert picture.number == max(sizes, key=sizes.get)
     assert (picture.looked_at, picture.differing) == (2, 2)
-    same, why = most_changed(Loaded(tiny_pair), task, task.questions, pair_of(0, "same", "same"), True)
+    same, why = most_changed(Loaded(tiny_pair), prompts, pair_of(0, "same", "same"), True)
     assert same is None
     assert "No two answers differ" in why
-    assert "other machines" in most_changed(Loaded(None), task, task.questions, answers, True)[1]
+    assert "other machines" in most_changed(Loaded(None), prompts, answers, True)[1]
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a & b\n<|im_end|>"])

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from eval_prompts.answers import Answer, Prompt, Settings, Stream
+from eval_prompts.answers import Answer, Settings, Stream
 from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.generation_defaults import GenerationDefaults
 from eval_prompts.decoding.pair_decoder import PairDecoder
+from eval_prompts.rows import Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.certainty import recorded

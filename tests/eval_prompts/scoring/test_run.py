@@ -232,7 +232,7 @@ def test_a_suite_file_is_asked_in_a_prompt_and_told_as_ever(home, lens):
     python = python_task()
     subject = of_suite(path, python, replace(python.settings, max_new_tokens=4))
     assert [question.id for question in subject.questions] == ["0", "0#2", "1", "1#2"]
-    assert "assert add(0) == 0" in subject.prompt(subject.questions[0]).messages[-1]["content"]
+    assert "assert add(0) == 0" in subject.prompts(subject.questions[:1], [None])[0].messages[-1]["content"]
     scoring, (state, _) = scored(lens, [subject])
     told = outcome(scoring)
     assert state is State.FINISHED

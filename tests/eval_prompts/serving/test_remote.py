@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Prompt, Settings
-from eval_prompts.rows import Ahead
+from eval_prompts.answers import UNSAID, Settings
+from eval_prompts.rows import Ahead, Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
 from eval_prompts.showing.certainty import confidence_view
+from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.history import conversation_of
 from tests.conftest import CHAT_TEMPLATE
 from tests.eval_prompts.serving.one_word_model import write
 from tuning.data.chat import PromptFormat
@@ -291,3 +293,22 @@ def test_llama_cpps_servers_answer_for_their_sides(llama_cpp, tiny_tokenizer, tm
     assert (base.text, tuned.text) == ("a" * 12, "b" * 12)
     assert (base.state, tuned.state) == ("capped", "capped")
     assert (base.tokens, tuned.tokens) == (12, 12)
+
+
+def test_a_conversation_goes_out_turn_by_turn_each_side_with_its_own_answers(lens, endpoint):
+    prompts = conversation_of(python_task(), "One?", ["Two?", "Three?"])
+    answers = lens.ask(prompts, Settings(max_new_tokens=50)).result()
+    assert [answer.state for answer in answers] == ["ended"] * 6
+    sent = {(one["model"], len(one["messages"])): one["messages"] for one in endpoint.asked}
+    for model in ("base", "lora"):
+        assert [turn["content"] for turn in sent[model, 6]][2:] == [
+            f"def f(){model}",
+            "Two?",
+            f"def f(){model}",
+            "Three?",
+        ]
+        assert sent[model, 4] == sent[model, 6][:4]
+    endpoint.script = ["<think>never over"]
+    told = lens.ask(prompts, Settings(max_new_tokens=50)).result()
+    assert [answer.state for answer in told] == ["ended"] * 2 + ["failed"] * 4
+    assert {answer.problem for answer in told[2:]} == {UNSAID}

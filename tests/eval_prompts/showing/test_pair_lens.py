@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from eval_prompts.answers import Prompt, Settings
+from eval_prompts.answers import Settings
+from eval_prompts.rows import Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.readings import Readings
@@ -59,7 +60,8 @@ def test_a_pair_that_is_kept_is_read_from_its_texts_and_other_models_are_named(l
     pair.file(pairs.ratings)
     pairs._recent.clear()
     found = asked(pairs, pair.id, python_task())
-    assert list(found.messages) == PYTHON_FORMAT.messages({"question": "Why?", "input": ""})
+    asked_of_both = tuple(PYTHON_FORMAT.messages({"question": "Why?", "input": ""}))
+    assert found.messages == {"base": asked_of_both, "tuned": asked_of_both}
     now = answering(lens.status())
     assert not any("written by" in note for note in pair_view(found, Readings(lens), now)["notes"])
     other = now | {"tuned": ("another", "other")}

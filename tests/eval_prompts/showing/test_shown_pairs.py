@@ -53,11 +53,11 @@ def view_of(showing):
 
 def place(showing, left):
     for pair in showing.pairs:
-        pair.left = left
+        pair.thread.left = left
 
 
 def without_identity(view):
-    rows = [{key: value for key, value in row.items() if key != "pair"} for row in view["rows"]]
+    rows = [{key: value for key, value in row.items() if key not in ("pair", "thread")} for row in view["rows"]]
     return json.dumps({**view, "id": "", "asked_at": 0, "rows": rows})
 
 

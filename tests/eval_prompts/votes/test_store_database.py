@@ -68,6 +68,9 @@ def test_a_database_of_before_is_brought_up_to_date_with_its_votes(opened, file)
         "UPDATE pairs SET adapter = 'mine'",
         "ALTER TABLE votes DROP COLUMN network",
         "DROP TABLE ratings_keys",
+        "DROP INDEX pairs_by_conversation",
+        "ALTER TABLE pairs DROP COLUMN conversation",
+        "ALTER TABLE pairs DROP COLUMN turn",
         "PRAGMA user_version = 0",
     )
     (voted,) = opened().votes(adapter=fingerprint_of("mine"))
@@ -103,7 +106,7 @@ def test_a_database_that_the_first_version_wrote_opens_with_all_its_votes(opened
         (["CREATE TABLE bookmarks(x)"], "something else"),
         (["CREATE TABLE bookmarks(x)", "PRAGMA user_version = 1"], "something else"),
         (["PRAGMA user_version = 1"], "something else"),
-        (["PRAGMA user_version = 99"], "layout 99, and this LoRA Lens knows 2: update"),
+        (["PRAGMA user_version = 99"], "layout 99, and this LoRA Lens knows 3: update"),
     ],
 )
 def test_a_newer_database_or_another_programs_is_refused_and_left_alone(opened, file, statements, message):

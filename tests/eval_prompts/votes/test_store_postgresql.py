@@ -100,6 +100,7 @@ def test_other_tables_beside_are_no_hindrance_and_an_old_layout_is_brought_up_to
         "CREATE TABLE bookmarks(x int)",
         "DROP TABLE ratings_layout, ratings_keys",
         "ALTER TABLE votes DROP COLUMN network",
+        "ALTER TABLE pairs DROP COLUMN conversation, DROP COLUMN turn",
         "UPDATE pairs SET adapter = 'mine'",
     )
     again = Ratings(url)
