@@ -86,12 +86,14 @@
 			pager.hidden = !many;
 			if (document.activeElement !== number) number.value = asked.page;
 			number.max = asked.begun;
-			setText(where, ` of ${(asked.begun - asked.first + 1).toLocaleString("en")}${asked.begun < asked.last ? ` begun, ${(asked.last - asked.first + 1).toLocaleString("en")} in all` : ""}`);
+			const count = (page) => page.toLocaleString("en");
+			const from = asked.first > 1 ? ` of ${count(asked.first)} to ${count(asked.begun)}` : ` of ${count(asked.begun)}`;
+			setText(where, asked.begun < asked.last ? `${from} begun, ${count(asked.last)} in all` : from);
 			back.disabled = asked.page <= asked.first;
 			forth.disabled = asked.page >= asked.begun;
-			const from = asked.last * asked.size;
-			next.hidden = running || !task || from >= asked.count || asked.answered < asked.asking;
-			setText(next, `Ask ${(from + 1).toLocaleString("en")} to ${Math.min(asked.count, lens.task.owner ? asked.count : from + asked.size).toLocaleString("en")}`);
+			const through = asked.last * asked.size;
+			next.hidden = running || !task || through >= asked.count || asked.answered < asked.asking;
+			setText(next, `Ask ${(through + 1).toLocaleString("en")} to ${Math.min(asked.count, lens.task.owner ? asked.count : through + asked.size).toLocaleString("en")}`);
 			reports.style.visibility = running && !asked.answered ? "hidden" : ""; // its room is kept: nothing moves while text arrives
 		}
 

@@ -221,7 +221,8 @@ def scorers_of(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]
     try:
         return tuple(make(spec, folder) for spec in specs)
     except UserError as error:
-        raise fail(f"{error}.".replace("..", ".")) from None
+        words = str(error)
+        raise fail(words if words.endswith((".", "?")) else f"{words}.") from None
 
 
 def settings_of(values: Mapping[str, Any], fail: Any) -> Settings:
