@@ -57,7 +57,8 @@ def choosing(lens: Lens, tasks: TaskChoice, is_owner: IsOwner) -> list[Work]:
 
     def listed(_: Answer, request: gr.Request) -> Answer:
         owner = is_owner(request)
-        card = lens.status().adapter
+        status = lens.status()
+        card = status.adapter
         rows = tasks.listed(owner, card)
         if tasks.chosen is None:
             usual, note = default_task(card)
@@ -67,6 +68,7 @@ def choosing(lens: Lens, tasks: TaskChoice, is_owner: IsOwner) -> list[Work]:
             default = catalogue.summary(tasks.chosen) | {"fits": is_made_for(card, tasks.chosen)}
             rows = [row for row in rows if row["name"] != tasks.chosen.name]
         told: Answer = {"default": default, "tasks": rows, "owner": owner, "problems": [], "size": AT_ONCE}
+        told["ready"] = status.state == "ready"
         if owner:
             told["problems"] = catalogue.all_tasks()[1]
             told["run"] = run_of(lens)

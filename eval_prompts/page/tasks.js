@@ -84,7 +84,7 @@
 			const words = el("span", {});
 			const use = el("button", { type: "button", class: "ll-quiet" });
 			fit.hidden = true;
-			if (told.owner && task.adapter && !task.fits) {
+			if (told.owner && told.ready && task.adapter && !task.fits) {
 				setText(words, `An adapter was made for this task: ${task.adapter}.`);
 				setText(use, "Use it");
 				use.addEventListener("click", async () => {
