@@ -24,6 +24,8 @@ from eval_prompts import endpoints_tab as asking_endpoints
 from eval_prompts import score_endpoints_tab as scoring_endpoints
 from eval_prompts.learning import page as learning
 from eval_prompts.learning.blind_round import blind_round
+from eval_prompts.opening import open_tab
+from eval_prompts.opening.opener import Opener
 from eval_prompts.scoring.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
@@ -64,10 +66,12 @@ def build_page(
     no_training: str = "",
     tasks: TaskChoice | None = None,
     results_for_all: bool = True,
+    no_opening: str = "",
 ) -> gr.Blocks:
     """The whole page; each tab adds itself. ``upload_mb`` is the largest file that is taken, in MiB; ``notice``
     is a line for everyone, such as what is lost on a restart; ``no_training`` says why nobody can train, if so;
-    ``tasks`` holds what is asked, else it is the five probes; unless ``results_for_all``, the results are the owner's.
+    ``tasks`` holds what is asked, else it is the five probes; unless ``results_for_all``, the results are the owner's;
+    ``no_opening`` says why other models cannot be opened here, if so.
     """
     tasks = tasks or TaskChoice()
     visitors = Visitors()
@@ -75,6 +79,7 @@ def build_page(
     seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
     watcher = Watcher()
     scorings = Scorings(lens, pairs.jail, lambda: tasks.task, pairs.preferred)
+    opener = Opener(lens, lambda: opening_waits(scorings), no_opening)
     training = Actions(
         watcher,
         lambda adapter, against: use_adapter(lens, adapter, against),
@@ -91,11 +96,12 @@ def build_page(
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         functions: list[Callable[..., Any]] = [*seen.of_adapters, learning.evidence_of(lens)]
-        compare_tab.build_header(lens, lambda: working(watcher, scorings), owns, tasks, functions)
+        compare_tab.build_header(lens, lambda: working(watcher, scorings, lens), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
             with gr.Tab("Compare"):
+                open_tab.build(opener)
                 compare_tab.build(page, lens, visitors, pairs, tasks, owns, seen.of_texts)
             with gr.Tab("Score", elem_id="ll-tab-score"):
                 score_tab.build(
@@ -119,6 +125,7 @@ def build_page(
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
         task_endpoints_tab.build(lens, tasks, owns)
+        open_tab.build_endpoints(opener)
         training_endpoints.build(training)
         scoring_endpoints.build(scorings, owns, results_for_all)
         page.unload(forget)
@@ -143,9 +150,18 @@ def comparing(lens: Lens) -> str:
     return " against ".join(names)
 
 
-def working(watcher: Watcher, scorings: Scorings) -> str:
+def working(watcher: Watcher, scorings: Scorings, lens: Lens) -> str:
     """What else the machine works on, in words; '' for nothing."""
-    return " · ".join(filter(None, (watcher.training_words(), scorings.words())))
+    opening = "opening other models" if lens.opening else ""
+    return " · ".join(filter(None, (watcher.training_words(), scorings.words(), opening)))
+
+
+def opening_waits(scorings: Scorings) -> str:
+    """Why no other models may be opened right now, in words; '' where they may."""
+    runner = scorings.working
+    if runner is None:
+        return ""
+    return f"The scoring {runner.scoring.name} asks the models that are loaded: stop it, or wait for its end."
 
 
 def theme() -> gr.themes.Base:
@@ -237,7 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
         pairs = ShownPairs(settings.ratings_url(), settings.comment_characters, settings.jail_allowed(), always_blind)
         notice = f"{profile.notice}\n\n{settings.invitation()}".strip()
         tasks, for_all = TaskChoice(task), settings.results == "all"
-        page = build_page(lens, pairs, settings.upload_mb, notice, settings.no_training(), tasks, for_all)
+        closed = settings.no_training(), settings.no_opening()
+        page = build_page(lens, pairs, settings.upload_mb, notice, closed[0], tasks, for_all, closed[1])
         listening = listen(settings.host, settings.port)
         shared = share.address(settings.host, listening.getsockname()[1])
         guard = guarded(page, lens, tasks, settings, shared)
@@ -263,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     if number == shutdown.SERVER_GONE:
         logs.tell("The web server has ended unexpectedly, and its log says why: start the app again.", failed=True)
     exit_code = 1 if number == shutdown.SERVER_GONE else 0
-    loading = lens.status().state == "loading"
+    loading = lens.status().state == "loading" or lens.opening
     shutdown.end_work(number, lens, guard, settings.drain_seconds, settings.stop_training)
     if loading:
         os._exit(

@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--sides", choices=SIDES, default="both", help="which models answer")
     common.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best one here")
     common.add_argument(
-        "--precision", choices=("auto", "fp32", "int8"), default="auto", help="how answers are computed"
+        "--precision", choices=("auto", "bf16", "fp32", "int8"), default="auto", help="how answers are computed"
     )
     common.add_argument("--prefer-hub", action="store_true", help="take preset weights from the Hub where reachable")
     precision = common.add_mutually_exclusive_group()

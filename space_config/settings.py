@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str | None = Field(None, description="cuda, mps or cpu; without it the best one here")
     prefer_hub: bool = Field(False, description="take a preset's weights from the Hub where it is reachable")
-    precision: Literal["auto", "fp32", "int8"] = Field("auto", description="arithmetic of the answers")
+    precision: Literal["auto", "bf16", "fp32", "int8"] = Field("auto", description="arithmetic of the answers")
     load_in_4bit: bool = Field(False, description="hold the base model in 4 bits")
     load_in_8bit: bool = Field(False, description="hold the base model in 8 bits")
     chat_template: str | None = Field(None, description="plain, the name of one of the model's templates, or a file")
@@ -176,6 +176,10 @@ class Settings(BaseSettings):
     def no_training(self) -> str:
         """Why nobody can train here, and what to do instead; '' where one can."""
         return hardware.NO_TRAINING if hardware.on_zero_gpu(os.environ) and not self.zero_gpu_training else ""
+
+    def no_opening(self) -> str:
+        """Why no other models can be opened on the page, and what to do instead; '' where they can."""
+        return hardware.NO_OPENING if hardware.on_zero_gpu(os.environ) else ""
 
     def limits(self) -> Limits:
         """What the guard allows."""

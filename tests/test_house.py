@@ -23,6 +23,7 @@ ROOMS = (
     "eval_prompts.scoring.scorings", "eval_prompts.asked_report", "eval_prompts.task_tab",
     "eval_prompts.compare_tab", "eval_prompts.results_tab", "eval_prompts.score_tab", "eval_prompts.endpoints_tab",
     "eval_prompts.score_endpoints_tab", "eval_prompts.lens_tab", "eval_prompts.task_endpoints_tab",
+    "eval_prompts.opening",
     "eval_prompts.__main__",
     "space_config.server", "space_config.space", "space_config.settings", "space_config.settings_page",
     "space_config.deploy",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Wish = Literal["auto", "fp32", "int8"]
+Wish = Literal["auto", "bf16", "fp32", "int8"]
 
 FIDELITY_PASSED = {("llama", 576, 30): "SmolLM2-135M"}
 """Families and sizes (model type, width, layers) whose int8 answers passed ``tests.benchmarks.fidelity``: there the
@@ -81,7 +81,7 @@ def passed_fidelity(pair: Pair) -> bool:
 
 
 def choose_precision(pair: Pair, wish: Wish, notes: list[str]) -> Precision:
-    """int8 where it is asked for, or where this family and size passed the fidelity test; else fp32.
+    """int8 where it is asked for, or where this family and size passed the fidelity test; else the weights as held.
 
     Raises UserError, with the reason, if int8 is asked for and cannot be.
     """

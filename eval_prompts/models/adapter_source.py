@@ -82,6 +82,12 @@ def find(adapter: str) -> Path:
     return download(hub)
 
 
+def lies_here(adapter: str) -> bool:
+    """Whether :func:`find` looks for an adapter on this machine, and not on the Hub."""
+    name = adapter.strip()
+    return name == "starter" or Path(name).expanduser().exists() or ("/" not in name and (runs_root() / name).is_dir())
+
+
 def hub_name(name: str) -> HubName | None:
     """A name on the Hub taken apart, the page's address of one too; None if it is plainly a path."""
     parts = None if name.startswith((".", "/", "~")) else HUB_NAME.fullmatch(name)

@@ -64,6 +64,15 @@ class AdaptedLinear(nn.Linear):
         return super().forward(input) + F.linear(F.linear(input, self.down), self.up)
 
 
+def says_plain(files: AdapterFiles) -> bool:
+    """Whether an adapter's settings leave every layer at ``W + scale * B @ A``; its tensors are not looked at."""
+    config = files.config
+    further = {name for name, value in config.items() if value and name not in UNDERSTOOD}
+    if files.kind != "LORA" or further or config.get("bias", "none") not in ("none", None):
+        return False
+    return not isinstance(config.get("init_lora_weights"), str) or config["init_lora_weights"] == "gaussian"
+
+
 def plain_factors(files: AdapterFiles) -> dict[str, LowRank] | None:
     """The factors of plain LoRA for each layer (by dotted name), in fp32 with the scale in ``up``.
 
@@ -71,12 +80,9 @@ def plain_factors(files: AdapterFiles) -> dict[str, LowRank] | None:
     The scale is alpha / rank (LoRA, https://arxiv.org/abs/2106.09685), with rsLoRA alpha / sqrt(rank)
     (https://arxiv.org/abs/2312.03732). Raises UserError if the file cannot be read or holds NaN.
     """
+    if not says_plain(files):
+        return None
     config = files.config
-    further = {name for name, value in config.items() if value and name not in UNDERSTOOD}
-    if files.kind != "LORA" or further or config.get("bias", "none") not in ("none", None):
-        return None
-    if isinstance(config.get("init_lora_weights"), str) and config["init_lora_weights"] != "gaussian":
-        return None
     rank, alpha = int(config["r"]), float(config["lora_alpha"])
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     modules = {name.removeprefix(PEFT_PREFIX).partition(".lora_")[0] for name in files.shapes}

@@ -98,7 +98,7 @@
 		async function open(on) {
 			panel.hidden = !on;
 			button.setAttribute("aria-expanded", String(on));
-			const key = name.textContent.split(" at strength ")[0];
+			const key = lens.status?.models; // the same name may stand for other weights by now
 			if (!on || shown === key) return;
 			shown = key;
 			body.replaceChildren(el("p", { class: "ll-hint" }, "Reading the adapter and the weights that it changes\u2026"));

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OTHERS_OPENED = "Other models have been opened meanwhile: ask again."
+OPENING_FAILED = "That could not be opened, and the server's log says why: choose other models."
 
 
 class Lens:
@@ -171,31 +172,34 @@ class Lens:
             )
         return pair
 
-    def open(self, loader: Loader) -> None:
-        """Load other models while the app runs, and answer with them from then on.
+    @property
+    def opening(self) -> bool:
+        """Whether other models are being opened."""
+        return self._opening.locked()
+
+    def open(self, loader: Loader, report: Report = lambda message, progress=None: None) -> None:
+        """Load other models while the app runs, and answer with them from then on; ``report`` is told how far that is.
 
         Those of now answer meanwhile, so both need room in memory for a while; what they have not finished by then ends
         with a sentence. Raises UserError, and keeps the old ones, if the new ones cannot be used.
         """
-        if self._loading is not None:
-            self._loading.join()
         with self._opening:
+            if self._loading is not None:
+                report("waiting until the first models are loaded")
+                self._loading.join()
             opened: list[Served] = []
-            words_before = self._message
 
             def broken(words: str) -> None:
-                if not opened or self._served is opened[0]:  # else others answer by now
+                if opened and self._served is opened[0]:  # else others answer by now
                     self._fail(words)
 
             try:
-                served = in_a_thread_that_ends(lambda: loader.load(self._report, broken))
+                served = in_a_thread_that_ends(lambda: loader.load(report, broken))
             except UserError:
-                self._message, self._progress = words_before, None
                 raise
             except Exception as error:
                 log.exception("Other models could not be opened")
-                self._message, self._progress = words_before, None
-                raise UserError(loader.failed) from error
+                raise UserError(OPENING_FAILED) from error
             with self._lock:
                 opened.append(served)
                 old, self._served, self.loader = self._served, served, loader

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import logging
 import threading
+<<<<<<< HEAD
 from collections.abc import Callable, Mapping, Sequence
+=======
+from collections.abc import Callable, Sequence
+>>>>>>> 02988e4 (Other models and adapters are opened from the page, and by /open)
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from eval_prompts.models.strength import Strength
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from eval_prompts.decoding.engine import Backend, Engine
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
+    from tuning.models.device import Device
     from tuning.models.weights import Choices, Weights
 
 log = logging.getLogger(__name__)
@@ -30,10 +36,12 @@ TWO_TUNED_SIDES = (
     "model is compared with it by --model and --adapter."
 )
 
+ROUNDED = "bf16: the weights are stored more finely than that, and are rounded."
+NO_ROOM = "bf16, as the weights are stored: in fp32 they do not fit into the free memory."
 EXAMPLE = "(the question)"
 
 T = TypeVar("T")
-Precision = Literal["auto", "fp32", "int8"]
+Precision = Literal["auto", "bf16", "fp32", "int8"]
 Quantize = Literal["4bit", "8bit"]
 
 
@@ -73,6 +81,21 @@ class LocalLoader:
         """Whether answers follow the model's own generation settings."""
         return self.choices is not None and self.choices.generation_defaults
 
+    def _held(self, device: Device, folders: Sequence[Path]) -> tuple[Device, list[str]]:
+        """The precision in which the weights are held, and what is to be said of it. Where nothing was asked for, that
+        is bf16 on a processor that computes in it, for weights stored so that do not fit into memory in fp32."""
+        from tuning.models.causal import free_bytes, needed_bytes, stored_in_bf16
+        from tuning.models.device import has_bf16, pick_device
+
+        as_stored = all(map(stored_in_bf16, folders))
+        if self.precision == "bf16":
+            return device, [] if as_stored else [ROUNDED]
+        if self.precision != "auto" or device.name != "cpu" or self.quantize or not as_stored or not has_bf16("cpu"):
+            return device, []
+        if sum(needed_bytes(folder, device.dtype.itemsize) for folder in folders) <= free_bytes("cpu"):
+            return device, []
+        return pick_device("cpu", "bf16"), [NO_ROOM]
+
     def load(self, report: Report, on_broken: Callable[[str], None]) -> LocalModels:
         """Find and load both models. Raises UserError if one of them cannot be used; the message names the reason."""
         report("loading the libraries")
@@ -93,13 +116,15 @@ class LocalLoader:
             tuned = resolve(self.tuned_model, prefer_hub=self.prefer_hub, on_progress=report, choices=choices)
             log.info("the tuned side's weights: %s", tuned.origin)
         report("loading the weights")
-        device = pick_device(self.device, self.precision)
+        folders = [weights.path, *([tuned.path] if tuned else [])]
+        device, held = self._held(pick_device(self.device, self.precision), folders)
         pair = load_sides(weights, device, self.adapter, tuned, quantize=self.quantize, report=report)
         defaults = SideDefaults.of(weights.path, tuned.path if tuned else None)
         followed = defaults if self.follows_defaults else None
         backend = make_backend(pair, self.precision)
         engine = Engine(backend, pair.tokenizers, on_broken=on_broken, defaults=followed)
-        return LocalModels(self, weights, pair, engine, tuple(defaults.notes(followed is not None)), tuned)
+        notes = (*held, *defaults.notes(followed is not None))
+        return LocalModels(self, weights, pair, engine, notes, tuned)
 
 
 class LocalModels:

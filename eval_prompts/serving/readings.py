@@ -36,7 +36,7 @@ class Readings:
         self._lens = lens
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_WAITING)
-        self._reports: dict[tuple[str, bool], dict[str, Any]] = {}
+        self._reports: dict[tuple[str, str, bool], dict[str, Any]] = {}
 
     def read(self, messages: Sequence[Message], texts: Mapping[str, Written]) -> dict[str, Reading]:
         """Read some texts as answers to one conversation. Raises UserError if one cannot be read, the models are not
@@ -68,7 +68,7 @@ class Readings:
             raise UserError(WHOLE)
         if card.path == Path():
             raise UserError(ELSEWHERE)
-        key = card.fingerprint, directions
+        key = status.fingerprint, card.fingerprint, directions
         found = self._reports.get(key)
         if found is None:
             with self._alone():

@@ -153,6 +153,7 @@ def status_view(status: Status) -> StatusView:
         "progress": status.progress if state == "loading" else None,
         "model": base_words(status),
         "base": model_words(status.model),
+        "models": "+".join((status.fingerprint, *(trained(card) for card in (status.adapter, status.against) if card))),
         "against": status.against is not None,
         "adapter": adapter_words(status) + noted_words(status),
         "tuned": "tuned model" if status.adapter and status.adapter.is_model else "adapter",
@@ -160,6 +161,11 @@ def status_view(status: Status) -> StatusView:
         "details": status_details(status),
         "poll_seconds": IDLE_POLL_SECONDS if state == "ready" else BUSY_POLL_SECONDS,
     }
+
+
+def trained(card: AdapterCard) -> str:
+    """What tells an adapter from all others, at whatever strength it speaks."""
+    return card.fingerprint.partition("@")[0]
 
 
 def noted_words(status: Status) -> str:

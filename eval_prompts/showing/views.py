@@ -134,7 +134,7 @@ class BoardView(TypedDict):
 
 class StatusView(TypedDict):
     """The page's header: who answers (``tuned`` says what kind the tuned side is), the state in words, details as
-    pairs of a name and words."""
+    pairs of a name and words, and ``models`` is something else whenever another base or adapter answers."""
 
     state: str
     words: str
@@ -142,6 +142,7 @@ class StatusView(TypedDict):
     progress: float | None
     model: str
     base: str
+    models: str
     against: bool
     adapter: str
     tuned: str

@@ -10,6 +10,10 @@ from pathlib import Path
 BUCKET = Path("/data")
 LOST = "Votes and runs are lost when this Space restarts: its owner can mount a storage bucket at /data."
 
+NO_OPENING = (
+    "Other models are not opened here, because ZeroGPU lends its GPU to what the Space was started with: name them in "
+    "LORA_LENS_MODEL and LORA_LENS_ADAPTER, and restart the Space."
+)
 NO_TRAINING = (
     "Training is off here, because ZeroGPU lends its GPU for seconds and to one request at a time: train on your own "
     "machine (python -m tuning train) or on a Space with other hardware, then put the run's folder into runs/ of the "

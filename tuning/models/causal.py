@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,9 +142,14 @@ def quantization(raw: dict[str, Any]) -> str | None:
     return str(method) if method is not None else "unknown"
 
 
-def parameter_count(folder: Path) -> int:
-    """Numbers in all safetensors files of a folder, read from their headers."""
-    total = 0
+def stored_in_bf16(folder: Path) -> bool:
+    """Whether every matrix of a folder's safetensors is stored in bf16, so that bf16 holds it as it is."""
+    kinds = {entry["dtype"] for entry in stored_tensors(folder) if len(entry["shape"]) > 1}
+    return kinds == {"BF16"}
+
+
+def stored_tensors(folder: Path) -> Iterator[dict[str, Any]]:
+    """What the headers of a folder's safetensors say of each tensor: dtype, shape and place."""
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -154,9 +159,12 @@ def parameter_count(folder: Path) -> int:
                 header = json.loads(file.read(length))
             except ValueError:
                 continue
-        shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
-        total += sum(math.prod(shape) for shape in shapes)
-    return total
+        yield from (entry for name, entry in header.items() if name != "__metadata__")
+
+
+def parameter_count(folder: Path) -> int:
+    """Numbers in all safetensors files of a folder, read from their headers."""
+    return sum(math.prod(entry["shape"]) for entry in stored_tensors(folder))
 
 
 def needed_bytes(folder: Path, bytes_per_number: float) -> int:

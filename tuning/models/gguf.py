@@ -31,14 +31,30 @@ def find(folder: Path) -> Path | None:
     return files[0] if files else None
 
 
+def parameter_count(file: Path) -> int:
+    """Numbers in all tensors of a GGUF, read from its header. Raises UserError if it is none, or damaged."""
+    from gguf import GGUFReader
+
+    check_magic(file)
+    try:
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(file).tensors)
+    except Exception as error:
+        raise UserError(f"The GGUF {file.name} is damaged ({first_line(error)}): download it again.") from error
+
+
+def check_magic(file: Path) -> None:
+    """Raise UserError if a file does not begin as a GGUF does."""
+    with file.open("rb") as opened:
+        if opened.read(4) != MAGIC:
+            raise UserError(f"{file.name} is no GGUF file (it does not begin with GGUF): download it again.")
+
+
 def converted(file: Path, on_progress: embedded.Progress) -> Path:
     """The folder of ``file``'s weights in fp32, made now if need be, by one process at a time.
 
     Raises UserError if it is no GGUF, of an architecture that transformers cannot decode, or does not fit on the disk.
     """
-    with file.open("rb") as opened:
-        if opened.read(4) != MAGIC:
-            raise UserError(f"{file.name} is no GGUF file (it does not begin with GGUF): download it again.")
+    check_magic(file)
     cache = embedded.cache_folder()
     target = cache / f"gguf-{digest(file)}"
     if embedded.is_complete(target):

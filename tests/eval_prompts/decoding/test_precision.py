@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.quantized_linear import processor_can_group
@@ -121,3 +122,53 @@ def test_int8_is_within_its_limits_on_held_out_answers(smollm_path, cpu):
         assert abs(seen.signed) < 0.02
         assert seen.absolute < 0.03
     assert abs(gap_change(exact, low)) < 0.02
+
+
+@pytest.fixture(scope="module")
+def bf16_path(tiny_model_path, tmp_path_factory):
+    """The tiny model as it is stored on the Hub mostly: in bf16."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = tmp_path_factory.mktemp("bf16-llama")
+    AutoModelForCausalLM.from_pretrained(tiny_model_path, dtype=torch.bfloat16).save_pretrained(path)
+    AutoTokenizer.from_pretrained(tiny_model_path).save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("precision", "here", "room", "label"),
+    [
+        ("auto", True, True, "CPU fp32"),
+        ("auto", True, False, "CPU bf16"),
+        ("auto", False, False, None),
+        ("fp32", True, False, None),
+        ("bf16", True, True, "CPU bf16"),
+        ("bf16", False, True, None),
+    ],
+)
+def test_bf16_is_for_processors_that_have_it(bf16_path, tiny_model_path, monkeypatch, precision, here, room, label):
+    from tuning.models import causal, device
+
+    size = causal.needed_bytes(bf16_path, 4)
+    monkeypatch.setattr(device, "has_bf16", lambda name: here)
+    monkeypatch.setattr(causal, "free_bytes", lambda name: size if room else size - 1)
+    with Lens(LocalLoader(str(bf16_path), None, device="cpu", precision=precision)) as lens:
+        lens.start()
+        if label is None:
+            with pytest.raises(UserError, match="choose auto or fp32" if precision == "bf16" else "GB are free"):
+                lens.wait_ready(60)
+            return
+        lens.wait_ready(60)
+        status = lens.status()
+        assert status.device == label
+        assert any("do not fit" in note for note in status.notes) == (not room)
+        assert lens.ask(["Why?"], Settings(max_new_tokens=4), sides=("base",)).result()[0].tokens
+    if label == "CPU bf16":
+        with Lens(LocalLoader(str(tiny_model_path), None, device="cpu", precision=precision)) as finer:
+            finer.start()
+            if room:  # asked for
+                finer.wait_ready(60)
+                assert any("rounded" in note for note in finer.status().notes)
+            else:  # weights stored in fp32 are never rounded unasked
+                with pytest.raises(UserError, match="GB are free"):
+                    finer.wait_ready(60)
