@@ -124,9 +124,9 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
     except Exception as error:
         log.error("A full pass of %s failed", name, exc_info=error)
         raise UserError(f"Models of the kind {name} cannot be asked here: their forward pass failed.") from error
-    for batches in (True, False):
+    for batches, unmasked in ((True, False), (False, False), (False, True)):
         try:
-            backend = GeneralDecoder(pair, batches=batches)
+            backend = GeneralDecoder(pair, batches=batches, unmasked=unmasked)
         except Exception as error:
             log.info("%s cannot be fed", name, exc_info=error)
             continue
@@ -138,7 +138,7 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
                 notes.append("Its answers are computed one by one: this family's state cannot be batched.")
             backend.notes = notes
             return backend
-        log.info("%s is off by %.2g, batches: %s", name, off, batches)
+        log.info("%s is off by %.2g, batches: %s, unmasked: %s", name, off, batches, unmasked)
     raise UserError(
         f"Models of the kind {name} cannot be asked here: step by step they do not compute what they do in one pass."
     )

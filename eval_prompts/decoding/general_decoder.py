@@ -40,10 +40,14 @@ class GeneralDecoder:
 
     scales = False
 
-    def __init__(self, pair: Pair, *, batches: bool = True) -> None:
-        """``batches``: rows of a side take their steps together where the model's cache allows it."""
+    def __init__(self, pair: Pair, *, batches: bool = True, unmasked: bool = False) -> None:
+        """``batches``: rows of a side take their steps together where the model's cache allows it. ``unmasked``: row
+        by row, without a mask, each in a cache that is made beforehand, as ``generate`` feeds Mamba."""
         sides = SIDES[:1] if pair.tuned is None else SIDES
-        self._sides: dict[Side, SideModel] = {side: SideModel(pair.base, pair.model(side)) for side in sides}
+        batches = batches and not unmasked
+        self._sides: dict[Side, SideModel] = {
+            side: SideModel(pair.base, pair.model(side), unmasked=unmasked) for side in sides
+        }
         self._pair = pair
         with torch.inference_mode():
             self.batches = batches and all(side.can_batch() for side in self._sides.values())
@@ -103,13 +107,16 @@ class GeneralDecoder:
 class SideModel:
     """One side's model, fed with the arguments that its family's forward pass knows."""
 
-    def __init__(self, root: PreTrainedModel, model: PreTrainedModel) -> None:
-        """``root`` is the untouched model: its products are shared by all sides."""
+    def __init__(self, root: PreTrainedModel, model: PreTrainedModel, *, unmasked: bool = False) -> None:
+        """``root`` is the untouched model: its products are shared by all sides. ``unmasked`` is as for
+        :class:`GeneralDecoder`."""
+        self._unmasked = unmasked
         self.products: list[Any] = []
         self._model = self._with_fast_products(root, model)
         known = inspect.signature(model.forward).parameters
         self._cache_name = next((name for name in CACHE_NAMES if name in known), "past_key_values")
-        self._known = {name for name in ("attention_mask", "position_ids", "logits_to_keep") if name in known}
+        names = ("position_ids", "logits_to_keep") if unmasked else ("attention_mask", "position_ids", "logits_to_keep")
+        self._known = {name for name in names if name in known}
         self._switch = longrope_switch(model)
 
     def can_batch(self) -> bool:
@@ -147,8 +154,13 @@ class SideModel:
         }
         if "logits_to_keep" in self._known:
             arguments["logits_to_keep"] = 1
+        if self._unmasked and cache is None:
+            from transformers import DynamicCache
+
+            cache = DynamicCache(config=self._model.config)
         output = self._model(**arguments, **{self._cache_name: cache}, use_cache=True)
-        return output.logits[:, -1], getattr(output, self._cache_name)
+        kept = cache if self._unmasked else getattr(output, self._cache_name)
+        return output.logits[:, -1], kept
 
     def _with_fast_products(self, root: PreTrainedModel, model: PreTrainedModel) -> PreTrainedModel:
         """A copy of ``model`` that shares its weights and whose fp32 linear layers multiply as fast as the CPU can."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from tuning.data.reading.text_files import COMPRESSIONS, KINDS, kind_of
 
-UPLOADED_SUFFIXES = frozenset({*KINDS, ".txt", ".md", ".yaml", ".yml", ".safetensors"})
+UPLOADED_SUFFIXES = frozenset({*KINDS, ".txt", ".md", ".yaml", ".yml", ".safetensors", ".zip"})
 """Beside these, text files of data may come compressed, each by itself (``rows.csv.gz``)."""
-EXCEL, GZIP = ".xlsx", ".gz"
+ZIPPED, GZIP = (".xlsx", ".zip"), ".gz"
+"""Workbooks and adapters come as zips: whoever takes one looks into it before anything is unpacked."""
 FILE_NAME = re.compile(rb"filename\*?=(?:\"((?:[^\"\\\r\n]|\\.)*)\"|([^;\r\n]*))", re.IGNORECASE)
 BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
 DIRECT = "predict"
@@ -120,7 +121,7 @@ def check_files(sent: dict[str, Any], may_name: bool = True) -> None:
 
 
 def check_upload(body: bytes, content_type: str) -> None:
-    """Raise Refused unless every file of a multipart body is text, a table or safetensors, by a plain name."""
+    """Raise Refused unless every file of a multipart body is text, a table, safetensors or a zip, by a plain name."""
     boundary = BOUNDARY.search(content_type)
     if boundary is None:
         raise Refused(400, "Files are uploaded as multipart/form-data.")
@@ -135,7 +136,7 @@ def check_upload(body: bytes, content_type: str) -> None:
             if PurePosixPath(name).suffix.lower() not in UPLOADED_SUFFIXES and kind_of(Path(name)) is None:
                 kinds = ", ".join(sorted(UPLOADED_SUFFIXES))
                 raise Refused(415, f"Only {kinds} can be uploaded, and text of data as {' or '.join(COMPRESSIONS)}.")
-        packed = {b"PK\x03\x04": EXCEL, b"\x1f\x8b": GZIP}
+        packed = {b"PK\x03\x04": ZIPPED, b"\x1f\x8b": GZIP}
         for mark, ending in packed.items():
             if content.startswith(mark) and not all(name.lower().endswith(ending) for name in names):
                 raise Refused(415, "Archives are not taken: upload the files themselves.")
