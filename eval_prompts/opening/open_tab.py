@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
-from eval_prompts.endpoints_tab import add_endpoint
 from eval_prompts.opening.opener import Opener
 from tuning.errors import UserError
-
-Answer = dict[str, Any]
-SERVER_FAULT = "Something went wrong on the server, and its log says what. Try again."
-
-log = logging.getLogger(__name__)
+from tuning.shared_tab import Answer, add_endpoint, answered, mount, text
 
 
 def build(opener: Opener) -> None:
@@ -37,32 +29,10 @@ def build(opener: Opener) -> None:
         return opener.progress()
 
     def take_zip(sent: Answer) -> Answer:
-        path = sent.get("path")
-        return {"adapter": opener.received(Path(path if isinstance(path, str) else ""), Path(gradio_uploads()))}
+        return {"adapter": opener.received(Path(text(sent, "path")), Path(gradio_uploads()))}
 
-    gr.HTML(
-        html_template="",
-        js_on_load="LoraLens.mountOpen(element, server)",
-        server_functions=[answered(work) for work in (offered, look, begin, progress, take_zip)],
-        elem_id="ll-open",
-        apply_default_css=False,
-    )
-
-
-def answered(work: Callable[[Answer], Answer]) -> Callable[[Any], Answer]:
-    """``work`` for the page's script: what it raises becomes a line under 'error'."""
-
-    def answer(sent: Any) -> Answer:
-        try:
-            return work(sent if isinstance(sent, dict) else {})
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            log.exception("%s failed", work.__name__)
-            return {"error": SERVER_FAULT}
-
-    answer.__name__ = work.__name__
-    return answer
+    functions = [answered(work) for work in (offered, look, begin, progress, take_zip)]
+    mount("LoraLens.mountOpen(element, server)", "ll-open", functions)
 
 
 def build_endpoints(opener: Opener) -> None:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-<<<<<<< HEAD
 from collections.abc import Callable, Mapping, Sequence
-=======
-from collections.abc import Callable, Sequence
->>>>>>> 02988e4 (Other models and adapters are opened from the page, and by /open)
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -63,7 +63,7 @@ def test_the_owner_gets_back_what_he_uploaded_and_no_link_out_of_there(guarded_a
         out.symlink_to(guarded_app.data / "ratings.sqlite")
         assert owner.get(FILE + str(out)).status_code in (403, 404)
         out.unlink()
-        assert owner.post("/gradio_api/upload", files={"files": ("x.zip", b"PK\x03\x04")}).status_code == 415
+        assert owner.post("/gradio_api/upload", files={"files": ("x.csv", b"PK\x03\x04")}).status_code == 415
         assert owner.post("/gradio_api/upload", files={"files": ("../x.json", b"{}")}).status_code == 400
         large = {"files": ("x.jsonl", b"x" * (21 * 2**20))}
         assert owner.post("/gradio_api/upload", files=large).status_code == 413

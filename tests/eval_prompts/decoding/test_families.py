@@ -13,8 +13,9 @@ from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import Pair, load_pair
 from eval_prompts.rows import Row
-from tests.eval_prompts.decoding.tiny_families import BATCHED, COMMON_STEP, ONE_BY_ONE, SWITCH, write_model
+from tests.eval_prompts.decoding.tiny_families import BATCHED, COMMON_STEP, ONE_BY_ONE, REFUSED, SWITCH, write_model
 from tests.eval_prompts.models.random_adapter import random_adapter
+from tuning.errors import UserError
 from tuning.models.weights import resolve
 
 LENGTHS = (3, 25, SWITCH - 2, 9)
@@ -108,6 +109,13 @@ def test_other_families_answer_as_generate_does(name, tmp_path, tiny_tokenizer, 
     assert any("general decoder" in note for note in backend.notes)
     assert any("one by one" in note for note in backend.notes) == (name in ONE_BY_ONE)
     assert_as_generate(pair, answer(backend, ("base",)))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_family_that_mixes_its_rows_is_refused_by_name(name, tmp_path, tiny_tokenizer, cpu):
+    pair = load_pair(resolve(str(write_model(REFUSED[name], tmp_path, tiny_tokenizer))), cpu, None)
+    with pytest.raises(UserError, match=r"RecurrentGemmaForCausalLM cannot be asked here: step by step"):
+        make_backend(pair)
 
 
 @pytest.mark.parametrize("batches", [True, False])

@@ -115,6 +115,7 @@ BATCHED: dict[str, tuple[str, dict[str, Any]]] = {
 
 ONE_BY_ONE: dict[str, tuple[str, dict[str, Any]]] = {
     "rwkv": ("RwkvConfig", {"vocab_size": 260, "hidden_size": 32, "num_hidden_layers": 2, "context_length": 256}),
+    "mamba": ("MambaConfig", {"vocab_size": 260, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),
     "lfm 2": ("Lfm2Config", FOUR_LAYERS | {"layer_types": ["conv", "full_attention"] * 2}),
     "bamba": (
         "BambaConfig",
@@ -129,6 +130,15 @@ ONE_BY_ONE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Families whose state goes with a row."""
+
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "recurrent gemma": (
+        "RecurrentGemmaConfig",
+        {"vocab_size": 260, "hidden_size": 32, "intermediate_size": 96, "lru_width": 32, "num_hidden_layers": 3}
+        | {"num_attention_heads": 4, "num_key_value_heads": 1, "attention_window_size": WINDOW},
+    ),
+}
+"""Families whose state lies in the model itself, for all rows together."""
 
 
 def write_model(kind: tuple[str, dict[str, Any]], folder: Path, tokenizer: Any) -> Path:

@@ -35,7 +35,7 @@ def upload(name, content=b"text"):
         ("", b"x"),
         ("model.bin", b"x"),
         ("model.pt", b"x"),
-        ("data.zip", b"PK\x03\x04"),
+        ("data.tar", b"PK\x03\x04"),
         ("data.json", b"PK\x03\x04zip"),
         ("data.jsonl", b"\x1f\x8bgzip"),
         ("data.gz", b"\x1f\x8bgzip"),
@@ -57,7 +57,8 @@ def test_every_kind_of_data_that_the_forms_offer_is_let_through():
         check_upload(upload(name, content), "multipart/form-data; boundary=b")
 
 
-def test_an_upload_may_speak_of_file_names():
+def test_an_upload_may_be_a_zip_and_speak_of_file_names():
+    check_upload(upload("adapter.zip", b"PK\x03\x04"), "multipart/form-data; boundary=b")
     check_upload(upload("rows.jsonl", b'{"q": "filename=\\"../x.zip\\""}'), 'multipart/form-data; boundary="b"')
 
 
