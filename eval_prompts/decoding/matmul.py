@@ -82,9 +82,10 @@ def has_onednn(weight: torch.Tensor) -> bool:
 def stacked(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The weights as one matrix without copying, if they lie one behind the other in memory; else as they are."""
     first = weights[0].detach()
-    end = first.data_ptr()
+    end, storage = first.data_ptr(), first.untyped_storage().data_ptr()
     for weight in weights:
-        if weight.data_ptr() != end or not weight.is_contiguous() or weight.shape[1] != first.shape[1]:
+        apart = weight.untyped_storage().data_ptr() != storage  # neighbours in a mapped file are
+        if apart or weight.data_ptr() != end or not weight.is_contiguous() or weight.shape[1] != first.shape[1]:
             return [weight.detach() for weight in weights]
         end += weight.nbytes
     outputs = sum(weight.shape[0] for weight in weights)

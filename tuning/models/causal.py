@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,3 +220,23 @@ def check_complete(name: str, report: Mapping[str, Any]) -> None:
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"The model {name} lacks weights ({shown}): download it again or choose another.")
+
+
+def check_used(name: str, method: str | None, unused: Iterable[str], modules: Iterable[str]) -> None:
+    """Raise UserError if one of a file's ``unused`` tensors lies beside the weight of one of the model's ``modules``.
+
+    Such a one changes what the layer computes: a bias that the config.json denies, or the scales of weights in 8 or 4
+    bits, which would be taken for the numbers themselves where no package of that ``method`` decodes them.
+    """
+    known = set(modules)
+    strange = sorted(key for key in unused if key.rpartition(".")[0] in known)
+    if not strange:
+        return
+    shown = ", ".join(strange[:2]) + (f" and {len(strange) - 2} more" if len(strange) > 2 else "")
+    if all(key.endswith(".bias") for key in strange):
+        raise UserError(f"The model {name} holds {shown}, and its config.json says that it has none: copy both again.")
+    how = f" ({method})" if method else ""
+    raise UserError(
+        f"The weights of {name} are quantised in a way that nothing here decodes{how}: {shown} would be left out. "
+        "Choose the model's unquantised weights."
+    )

@@ -251,9 +251,12 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
                 **options,
             )
     except Exception as error:
-        raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}") from error
+        instead = f" It is quantised ({method}): choose its unquantised weights." if method is not None else ""
+        raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}.{instead}") from error
     found, report = loaded
     causal.check_complete(path.name, report)
+    weighed = [place for place, module in found.named_modules() if hasattr(module, "weight")]
+    causal.check_used(path.name, method, report["unexpected_keys"], weighed)
     model: PreTrainedModel = found.eval().requires_grad_(False)
     return model
 

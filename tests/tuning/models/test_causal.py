@@ -175,3 +175,34 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path):
     (tmp_path / "other.gguf").write_bytes(b"<html>")
     with pytest.raises(UserError, match=r"name one of other\.gguf, some\.gguf"):
         resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("unused", "words"),
+    [
+        ("layers.0.q_proj.weight_scale_inv", "quantised in a way"),
+        ("layers.0.q_proj.bias", "says that it has none"),
+        ("layers.0.rotary_emb.inv_freq", None),
+        ("vision.patch.weight", None),
+    ],
+)
+def test_what_a_file_holds_beside_a_weight_is_never_left_out_in_silence(unused, words):
+    modules = ["", "layers.0.q_proj", "norm"]
+    if words is None:
+        causal.check_used("m", None, [unused], modules)
+        return
+    with pytest.raises(UserError, match=words):
+        causal.check_used("m", "modelopt", [unused, "vision.patch.weight"], modules)
+
+
+def test_weights_in_eight_bits_without_a_word_in_the_configuration_are_refused(tiny_model_path, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_model_path, tmp_path / "scaled")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    scale = tensors[name].abs().max() / 448
+    tensors |= {name: (tensors[name] / scale).to(torch.float8_e4m3fn), f"{name}_scale": scale.reshape(1)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="q_proj.weight_scale would be left out"):
+        load_model(folder, CPU)
