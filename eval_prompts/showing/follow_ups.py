@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from eval_prompts.models.pair import Side
 from eval_prompts.rows import Prompt
 from eval_prompts.showing.live_pair import LivePair, Place, Thread, other
 from eval_prompts.votes.export import conversations
@@ -14,6 +13,7 @@ from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    from eval_prompts.models.pair import Side
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.votes.records import Answered, ShownPair
 
