@@ -56,7 +56,7 @@ def load() -> Queue:
     try:
         content = json.loads((data_root() / FILE).read_text(encoding="utf-8"))
         waiting = [Planned(**entry) for entry in content["waiting"]]
-        starting = Planned(**content["starting"]) if content["starting"] else None
+        starting = Planned(**content["starting"]) if content.get("starting") else None
         return Queue(waiting, starting, str(content["current"]), bool(content["paused"]), list(content["problems"]))
     except FileNotFoundError:
         return Queue()

@@ -9,7 +9,7 @@ from typing import Any
 from tuning import presets
 from tuning.errors import UserError
 from tuning.presets import Config
-from tuning.runs import scores
+from tuning.runs import scores, start_adapter
 from tuning.runs.progress import number
 from tuning.runs.run import Run, record_of
 from tuning.runs.scores import TaskScore
@@ -82,7 +82,7 @@ def words(differs: Mapping[str, Any]) -> str:
     told = []
     for name, value in differs.items():
         shown = ("yes" if value else "no") if isinstance(value, bool) else str(value) or "none"
-        shown = form.data_name(shown) if name in ("from_adapter", "checked_by") else shown
+        shown = start_adapter.called(shown) if name == "from_adapter" else form.data_name(shown)
         told.append(f"{name.replace('_', ' ')} {shown if len(shown) <= LONGEST else shown[:LONGEST] + '…'}")
     return ", ".join(told)
 
