@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tuning.data.options import Reading
 from tuning.data.own_sets import OWN_SETS
 from tuning.data.place import EMBEDDED_SETS
 from tuning.data.reading.bundles import entries
+from tuning.data.reading.layouts import plain_name
 from tuning.data.reading.records import Record
 from tuning.data.reading.row_maker import RowMaker
 from tuning.data.reading.text_files import kind_of
@@ -20,6 +21,7 @@ from tuning.errors import UserError
 
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "datasets"
 REVISION_DIGITS = 12
+SPLIT_COLUMNS = frozenset(("split", "data_split", "dataset_split", "subset", "partition", "fold"))
 PLAIN_READING = Reading()
 
 
@@ -52,7 +54,18 @@ def source_of(
     maker.count_beside()
     if not maker.read:
         raise empty or UserError(f"The data source {name} holds no rows.")
-    return Source(name, rows, revision, maker.left_out, maker.used, maker.unused(), format=prompt_format)
+    unused = maker.unused()
+    return Source(name, rows, revision, maker.left_out, maker.used, unused, split_words(unused), prompt_format)
+
+
+def split_words(unused: Iterable[str]) -> list[str]:
+    """What must be said of columns that give rows a split: it is not theirs here."""
+    return [
+        f"The column {column!r} does not decide the split, the text of the question does: a row marked for a test may "
+        "be trained."
+        for column in unused
+        if plain_name(column) in SPLIT_COLUMNS
+    ]
 
 
 def format_of(name: str) -> PromptFormat:

@@ -100,7 +100,7 @@ def read_raw(source: str, folder: Path, reading: Reading = sources.PLAIN_READING
         facts.read = maker.read
         facts.dropped, facts.lines, facts.unused = dict(maker.left_out), maker.left_out.lines, maker.unused()
         facts.unused += chunks.ignored
-        facts.notes = list(chunks.notes)
+        facts.notes = [*chunks.notes, *sources.split_words(maker.unused())]
         write_facts(connection, facts)
     return facts
 

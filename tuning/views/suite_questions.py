@@ -104,7 +104,7 @@ def suite_of(name: str, column: str | None = None) -> Suite:
     path = Path(name).expanduser()
     if path.suffix.lower() in TASK_ENDINGS:
         return task_questions(path)
-    if kind_of(path) is not None and not is_place(name):
+    if (kind_of(path) is not None or path.is_dir()) and not is_place(name):
         return file_questions(path, suite)
     if is_place(name):
         from tuning.ingest.read_back import plain_rows

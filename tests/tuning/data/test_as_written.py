@@ -138,6 +138,12 @@ def test_an_arrow_value_that_has_no_text_is_named_with_its_row(tmp_path):
         load(str(tmp_path / "d.arrow"))
 
 
+def test_a_column_of_splits_is_said_to_decide_nothing(tmp_path):
+    data = loaded(tmp_path, GOOD | {"Split": "test"})
+    assert data.unused == ("Split",)
+    assert "The column 'Split' does not decide the split" in data.notes[0]
+
+
 def test_messages_as_an_object_of_lists_are_read(tmp_path):
     data = loaded(tmp_path, {"conversations": {"from": ["human", "gpt"], "value": ["q", "a"]}})
     assert pairs(data) == [("q", "a")]
