@@ -30,7 +30,10 @@ from eval_prompts.scoring.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.showing.strength_columns import StrengthColumns
 from eval_prompts.showing.visitors import Visitors
+from eval_prompts.surveys import survey_tab
+from eval_prompts.surveys.surveys import Surveys
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.votes.whole import export_whole
 from space_config.server import gradio_patches, logs, malloc, share, shutdown
@@ -77,9 +80,11 @@ def build_page(
     visitors = Visitors()
     readings = Readings(lens)
     seen = lens_tab.LensFunctions(lens, readings, pairs, tasks, owns)
+    columns, surveys = StrengthColumns(lens), Surveys(lens, lambda: tasks.task, pairs.jail)
+    measured = survey_tab.SurveyFunctions(seen, columns, surveys, owns)
     watcher = Watcher()
     scorings = Scorings(lens, pairs.jail, lambda: tasks.task, pairs.preferred)
-    opener = Opener(lens, lambda: opening_waits(scorings), no_opening)
+    opener = Opener(lens, lambda: opening_waits(scorings, surveys), no_opening)
     training = Actions(
         watcher,
         lambda adapter, against: use_adapter(lens, adapter, against),
@@ -96,7 +101,7 @@ def build_page(
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
         functions: list[Callable[..., Any]] = [*seen.of_adapters, learning.evidence_of(lens)]
-        compare_tab.build_header(lens, lambda: working(watcher, scorings, lens), owns, tasks, functions)
+        compare_tab.build_header(lens, lambda: working(watcher, scorings, surveys, lens), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")
         with gr.Tabs(elem_id="ll-tabs"):
@@ -111,7 +116,7 @@ def build_page(
                     lambda scoring: learning.train_on_passing(scoring, lens, scorings, training),
                 )
             with gr.Tab("Lens", elem_id="ll-tab-lens"):
-                lens_tab.build(seen)
+                lens_tab.build(seen, measured.of_page)
             with gr.Tab("Train", elem_id="ll-tab-train"):
                 train_tab.build(training, upload_mb, owns)
             with gr.Tab("Results"):
@@ -124,6 +129,7 @@ def build_page(
                 )
         asking_endpoints.build(lens, visitors, pairs, tasks, owns, results_for_all)
         lens_tab.build_endpoints(seen, readings, owns)
+        survey_tab.build_endpoints(measured, seen, columns, surveys)
         task_endpoints_tab.build(lens, tasks, owns)
         open_tab.build_endpoints(opener)
         training_endpoints.build(training)
@@ -150,14 +156,16 @@ def comparing(lens: Lens) -> str:
     return " against ".join(names)
 
 
-def working(watcher: Watcher, scorings: Scorings, lens: Lens) -> str:
+def working(watcher: Watcher, scorings: Scorings, surveys: Surveys, lens: Lens) -> str:
     """What else the machine works on, in words; '' for nothing."""
     opening = "opening other models" if lens.opening else ""
-    return " · ".join(filter(None, (watcher.training_words(), scorings.words(), opening)))
+    return " · ".join(filter(None, (watcher.training_words(), scorings.words(), surveys.words(), opening)))
 
 
-def opening_waits(scorings: Scorings) -> str:
+def opening_waits(scorings: Scorings, surveys: Surveys) -> str:
     """Why no other models may be opened right now, in words; '' where they may."""
+    if surveys.words():
+        return "A survey on the Lens tab reads the models that are loaded: stop it, or wait for its end."
     runner = scorings.working
     if runner is None:
         return ""

@@ -1,7 +1,7 @@
 """The Lens tab, and all else of the lens that the page and scripts ask of the server: readings, continuations and the
 adapter's report (``/token_lens``, ``/adapter_report``, ``/use_strength``)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -144,9 +144,9 @@ def beginning(wish: dict[str, Any]) -> str | tuple[int, ...]:
     raise UserError("An answer begins with tokens or with text.")
 
 
-def build(functions: LensFunctions) -> None:
-    """The Lens tab inside the current layout."""
-    mount("LoraLens.mountLens(element, server)", "ll-lens", functions.of_texts)
+def build(functions: LensFunctions, more: Sequence[Function] = ()) -> None:
+    """The Lens tab inside the current layout; ``more`` are what its strengths and surveys call."""
+    mount("LoraLens.mountLens(element, server)", "ll-lens", [*functions.of_texts, *more])
 
 
 def build_endpoints(functions: LensFunctions, readings: Readings, is_owner: IsOwner) -> None:

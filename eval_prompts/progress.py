@@ -28,6 +28,13 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def of(self, done: int, total: int, words: str = "") -> None:
+        """How many are finished now, where their number comes to be known on the way."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.total = total
+        self.show(done, words)
+
     def show(self, done: int, words: str = "") -> None:
         """How many are finished now."""
         if self._bar is not None:

@@ -264,7 +264,9 @@
 			text,
 			el("p", { class: "ll-lens-do" }, read, el("label", { class: "ll-check" }, ended, "and the end of the answer")),
 			said,
-			found
+			found,
+			lens.buildStrengths(server),
+			lens.buildSurveys(server)
 		);
 		fill = (asked) => {
 			question.value = asked;

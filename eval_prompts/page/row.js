@@ -184,7 +184,9 @@
 			}
 			const another = el("button", { type: "button", class: "ll-quiet" }, "Read another text behind this question");
 			another.addEventListener("click", () => lens.readAnother(current.question));
-			const more = el("div", { class: "ll-lens-more" }, another);
+			const dials = el("button", { type: "button", class: "ll-quiet" }, "Compare strengths");
+			dials.addEventListener("click", () => lens.compareStrengths(current.question));
+			const more = el("div", { class: "ll-lens-more" }, another, dials);
 			if (found.reference) more.append(el("h4", {}, "Reference"), lens.buildTokens(found.reference, "the reference", found.reference.parting, panel));
 			under.replaceChildren(lens.buildLegend(), panel.root, more);
 		}

@@ -212,6 +212,13 @@ class LocalModels:
         """How strongly the adapter speaks."""
         return self._strength
 
+    def pair_at(self, strength: float) -> Pair:
+        """Both models, the adapter at a strength whatever it is dialled to. Raises UserError if it cannot be scaled."""
+        from eval_prompts.models.strength import scaled
+
+        trained = self._trained
+        return in_a_thread_that_ends(lambda: scaled(trained, Strength.of(strength)))
+
     def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
         """Decoders for a request at these strengths of the adapter as trained; none where the one in use takes them row
         by row, all in one batch. Raises UserError if there is no adapter, or it cannot be scaled."""

@@ -25,7 +25,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend
-    from eval_prompts.models.pair import Side
+    from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
     from eval_prompts.rows import Row, State
 
@@ -102,6 +102,10 @@ class RemoteModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""
         raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
+
+    def pair_at(self, strength: float) -> Pair:
+        """Raises UserError: a served model is what it is."""
+        raise UserError("The models are served elsewhere: an adapter's strengths cannot be compared from here.")
 
     def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
         """Raises UserError: a served model is what it is."""

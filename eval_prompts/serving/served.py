@@ -64,6 +64,9 @@ class Served(Protocol):
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side. Raises UserError, and changes nothing, if that is not possible."""
 
+    def pair_at(self, strength: float) -> Pair:
+        """Both models, the adapter at a strength whatever it is dialled to. Raises UserError if it cannot be scaled."""
+
     def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
         """Decoders for a request at these strengths of the adapter as trained; none for those that the decoder in use
         takes row by row. Raises UserError if the adapter cannot be scaled."""

@@ -196,6 +196,10 @@ class LentModels:
         """Put another adapter on the tuned side; what waits for a GPU is answered by the one that it was asked of."""
         return self._local.reload(adapter, against)
 
+    def pair_at(self, strength: float) -> Pair:
+        """Both models on the CPU, the adapter at a strength."""
+        return self._local.pair_at(strength)
+
     def at_strengths(self, strengths: Sequence[float]) -> Mapping[float, Backend]:
         """Raises UserError: each request loads the adapter as it was trained."""
         raise UserError("On ZeroGPU every request loads the adapter as trained: compare strengths on another machine.")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval_prompts.__main__ import main
-from eval_prompts.strength_command import best_of, strengths_of
+from eval_prompts.surveys.curve import best_of, strengths_of
 from tuning.errors import UserError
 
 

@@ -1,0 +1,245 @@
+"""Figures over a set and curves of strength as runs of the app: one at a time, behind its visitors, kept when over."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+
+from eval_prompts.lens.view import finite_values
+from eval_prompts.surveys import curve, texts
+from eval_prompts.surveys.texts import Stopped, Work
+from eval_prompts.tasks.catalogue import all_tasks, find_task
+from tuning.errors import UserError
+from tuning.files import data_root
+
+if TYPE_CHECKING:
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["set", "curve"]
+State = Literal["running", "finished", "stopped", "failed"]
+MOST_KEPT = 50
+FAILED = "It failed on the server, and its log says why: start it again."
+PARTIAL = "Stopped: the figures are those of the {read:,} texts that were read, of {total:,}."
+WITHHELD = "The task's questions are hidden from visitors, so what tells of them is left out."
+TELLING = ("most_changed_questions", "most_changed_tokens", "ends_that_rose", "skipped")
+"""Figures that quote questions or answers."""
+
+
+@dataclass
+class Survey:
+    """One run: what is measured over what, how far it is, and its result once there is one."""
+
+    name: str
+    kind: Kind
+    about: str
+    adapter: str
+    hidden: bool = False
+    state: State = "running"
+    done: int = 0
+    total: int = 0
+    words: str = "beginning"
+    notes: list[str] = field(default_factory=list)
+    result: dict[str, Any] | None = None
+    problem: str = ""
+    began: float = field(default_factory=time.time)
+
+    def view(self, everything: bool) -> dict[str, Any]:
+        """For page and scripts; questions of a hidden task are for the owner alone (``everything``)."""
+        told = dict(vars(self))
+        if self.hidden and not everything and self.result is not None:
+            told["result"] = {name: value for name, value in self.result.items() if name not in TELLING}
+            told["notes"] = [*self.notes, WITHHELD]
+        return told
+
+
+class Surveys:
+    """Starts, stops and shows surveys. All methods may be called from any thread."""
+
+    def __init__(self, lens: Lens, in_use: Callable[[], Task], jail: bool = False) -> None:
+        """``in_use`` is the task of the page; with ``jail`` answers may run under bubblewrap."""
+        self._lens, self._in_use, self._jail = lens, in_use, jail
+        self._lock = threading.Lock()
+        self._now: Survey | None = None
+        self._enough = threading.Event()
+
+    def form(self) -> dict[str, Any]:
+        """What may be measured: the tasks by name, with whether they have references and scorers."""
+        tasks = {task.name: task for task in (self._in_use(), *all_tasks()[0]) if task.questions}
+        return {
+            "in_use": self._in_use().name,
+            "tasks": [
+                {
+                    "name": task.name,
+                    "title": task.words,
+                    "questions": len(task.questions),
+                    "references": sum(bool(question.references) for question in task.questions),
+                    "scored": bool(task.scorers) or any(question.checks for question in task.questions),
+                }
+                for task in tasks.values()
+            ],
+            "held_out": texts.HELD_OUT,
+            "strengths": list(curve.STRENGTHS),
+        }
+
+    def start(self, kind: Any, wish: Mapping[str, Any]) -> str:
+        """Begin a survey; returns its name. ``wish`` has ``task`` (a name), for a set instead of it ``data`` (a data
+        set, or 'held-out') or ``suite`` (a file on this machine), and ``limit``; for a set ``answers`` (whether both
+        sides' own answers are read), for a curve ``strengths``. Raises UserError for anything that cannot be measured,
+        and while another one is at work."""
+        if kind not in ("set", "curve"):
+            raise UserError("A survey is a 'set' or a 'curve'.")
+        limit = wish.get("limit") or None
+        if limit is not None and not is_count(limit):
+            raise UserError("The limit must be a whole number of at least 1.")
+        named = [name for name in ("task", "data", "suite") if wish.get(name)]
+        if len(named) > 1 or not all(isinstance(wish[name], str) for name in named):
+            raise UserError("Name one set to read: a task, a data set or a suite.")
+        self._lens.wait_ready(0)
+        self._lens.loaded_pair().model("tuned")
+        source = named[0] if named else "task"
+        task = (find_task(wish["task"]) if wish.get("task") else self._in_use()) if source == "task" else None
+        work: Callable[[Survey, Work], dict[str, Any]]
+        if kind == "curve":
+            if task is None:
+                raise UserError("A curve of strength is that of a task: name one.")
+            curve.check_scored(task)
+            strengths = curve.strengths_of(wish.get("strengths") or list(curve.STRENGTHS))
+            self._lens.served.pair_at(strengths[0])  # an adapter that has no strength is refused now
+            work = self._curve(task, strengths, limit)
+        else:
+            work = self._set(task, str(wish.get(source) or ""), source, limit, bool(wish.get("answers")))
+        about = task.words if task else str(wish[source])
+        card = self._lens.status().adapter
+        with self._lock:
+            if self._now is not None and self._now.state == "running":
+                raise UserError(f"{self._now.about} is being measured: stop it, or wait for its end.")
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}"
+            while (folder() / f"{name}.json").exists() or (self._now and self._now.name == name):
+                name += "x"
+            survey = Survey(name, kind, about, card.name if card else "", bool(task and not task.show))
+            self._now = survey
+            self._enough.clear()
+        threading.Thread(target=self._work, args=(survey, work), name="survey", daemon=True).start()
+        return name
+
+    def stop(self) -> str:
+        """Let the survey at work end. Raises UserError where none is."""
+        if self._now is None or self._now.state != "running":
+            raise UserError("Nothing is being measured.")
+        self._enough.set()
+        return self._now.name
+
+    def look(self, name: str, everything: bool) -> dict[str, Any]:
+        """A survey by its name; '' is the one at work, else the newest. Raises UserError for none of that name."""
+        if self._now is not None and name in ("", self._now.name):
+            return self._now.view(everything)
+        known = kept()
+        if not name:
+            return read(known[0]).view(everything) if known else {"name": ""}
+        found = next((file for file in known if file.stem == name), None)
+        if found is None:
+            raise UserError(f"There is no survey {name!r}.")
+        return read(found).view(everything)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The newest surveys that are over, one line each."""
+        lines = []
+        for file in kept()[:MOST_KEPT]:
+            try:
+                survey = read(file)
+            except UserError as error:
+                log.error("%s", error)
+                continue
+            lines.append({key: getattr(survey, key) for key in ("name", "kind", "about", "adapter", "state", "began")})
+        return lines
+
+    def words(self) -> str:
+        """What is being measured, in a few words; '' for nothing."""
+        now = self._now
+        if now is None or now.state != "running":
+            return ""
+        return f"measuring {now.done} of {now.total}" if now.total else "measuring"
+
+    def _set(
+        self, task: Task | None, name: str, source: str, limit: int | None, answers: bool
+    ) -> Callable[[Survey, Work], dict[str, Any]]:
+        def work(survey: Survey, how: Work) -> dict[str, Any]:
+            say = survey.notes.append
+            if task is not None:
+                chosen = texts.task_texts(self._lens, task, limit, answers, say, how)
+            elif source == "data":
+                chosen = texts.limited(texts.data_texts(name, say), limit, say)
+            else:
+                chosen = texts.limited(list(texts.suite_texts(Path(name).expanduser(), say)), limit, say)
+            found = texts.read_all(self._lens, chosen, how)
+            read_so_far = found.texts + len(found.skipped)
+            if read_so_far < len(chosen):
+                say(PARTIAL.format(read=found.texts, total=len(chosen)))
+            return found.figures()
+
+        return work
+
+    def _curve(self, task: Task, strengths: list[float], limit: int | None) -> Callable[[Survey, Work], dict[str, Any]]:
+        def work(survey: Survey, how: Work) -> dict[str, Any]:
+            questions = texts.first_questions(task, limit, survey.notes.append)
+            return curve.measure(self._lens, task, questions, task.settings, strengths, how, self._jail)
+
+        return work
+
+    def _work(self, survey: Survey, work: Callable[[Survey, Work], dict[str, Any]]) -> None:
+        def report(done: int, total: int, words: str) -> None:
+            survey.done, survey.total, survey.words = done, total, words
+
+        try:
+            survey.result = finite_values(work(survey, Work(report, self._enough.is_set, background=True)))
+            survey.state = "stopped" if self._enough.is_set() else "finished"
+        except Stopped as stopped:
+            survey.state, survey.problem = "stopped", str(stopped)
+        except UserError as error:
+            survey.state, survey.problem = "failed", str(error)
+        except Exception:
+            log.exception("A survey failed")
+            survey.state, survey.problem = "failed", FAILED
+        keep(survey)
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value from outside is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def folder() -> Path:
+    """Where surveys that are over are kept."""
+    return data_root() / "surveys"
+
+
+def kept() -> list[Path]:
+    """The files of surveys, newest first."""
+    return sorted(folder().glob("*.json"), reverse=True) if folder().is_dir() else []
+
+
+def keep(survey: Survey) -> None:
+    """Write a survey that is over to its file; where that fails, its notes say so."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        (folder() / f"{survey.name}.json").write_text(json.dumps(vars(survey), ensure_ascii=False), encoding="utf-8")
+    except OSError as error:
+        log.error("A survey was not kept: %s", error)
+        survey.notes.append(f"It was not kept on disk ({error.strerror}).")
+
+
+def read(file: Path) -> Survey:
+    """A survey from its file. Raises UserError for a file that is none."""
+    try:
+        return Survey(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"The survey {file.stem} cannot be read.") from error

@@ -1,0 +1,155 @@
+"""Surveys as runs: figures over a set and the curve of strength, stopped, refused, kept, and what visitors see."""
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+
+from eval_prompts.answers import Settings
+from eval_prompts.lens.set_figures import TextSet
+from eval_prompts.models.strength import Strength
+from eval_prompts.serving.lens import Lens
+from eval_prompts.serving.local import LocalLoader
+from eval_prompts.surveys import surveys as module
+from eval_prompts.surveys.surveys import Surveys, read
+from eval_prompts.tasks.catalogue import find_task
+from tuning.errors import UserError
+
+TASK = """name: t
+score: [ends]
+settings: {max_new_tokens: 4}
+questions:
+  - {id: a, question: Why?, answer: so}
+  - {id: b, question: How?, answer: like this}
+  - {id: c, question: When?, answer: ''}
+"""
+
+
+@pytest.fixture(scope="module")
+def lens(tiny_model_path, tiny_adapter_path):
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu")) as lens:
+        lens.start()
+        lens.wait_ready()
+        yield lens
+
+
+@pytest.fixture
+def task(tmp_path):
+    file = tmp_path / "task.yaml"
+    file.write_text(TASK)
+    return find_task(str(file))
+
+
+@pytest.fixture
+def surveys(lens, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "data_root", lambda: tmp_path / "data")
+    return Surveys(lens, lambda: task)
+
+
+def over(surveys, name=""):
+    for thread in threading.enumerate():
+        if thread.name == "survey":
+            thread.join(60)
+    return surveys.look(name, everything=True)
+
+
+def test_a_sets_figures_are_those_of_its_texts_and_are_kept(surveys, lens, task):
+    name = surveys.start("set", {})
+    view = over(surveys, name)
+    assert (view["state"], view["result"]["texts"]) == ("finished", 2)
+    assert view["notes"] == ["1 of 3 questions have no reference and are left out."]
+    expected = TextSet()
+    for question in task.questions[:2]:
+        messages = task.prompt(question).messages
+        expected.add(question.text, lens.read(messages, question.references[0], ended=True))
+    assert view["result"]["estimates"] == expected.figures()["estimates"]
+    assert Surveys(lens, lambda: task).look("", everything=True) == view  # after a restart
+    assert surveys.history()[0]["name"] == name
+    json.dumps(view, allow_nan=False)
+
+
+def test_a_curves_points_are_the_adapters_and_leave_what_others_get_alone(surveys, lens):
+    before = [answer.text for answer in lens.ask(["Why?"], Settings(8)).result()]
+    lens.set_strength(Strength(0.3))
+    try:
+        view = over(surveys, surveys.start("curve", {"strengths": "0, 1,0.5", "limit": 2}))
+        assert lens.status().adapter.name.endswith("at strength 0.3")
+    finally:
+        lens.set_strength(Strength())
+    assert view["state"] == "finished", view["problem"]
+    assert view["notes"] == ["Only the first 2 of 3 questions are asked."]
+    points = view["result"]["points"]
+    assert [point["strength"] for point in points] == [0, 0.5, 1]
+    assert [point["scored"] for point in points] == [2, 2, 2]
+    kl = [point["forgetting"]["value"] for point in points]
+    assert kl[0] == 0 < kl[1] < kl[2]
+    assert [answer.text for answer in lens.ask(["Why?"], Settings(8)).result()] == before
+
+
+def test_one_at_a_time_and_a_stop_keeps_what_was_read(surveys, lens, monkeypatch):
+    begun, free = threading.Event(), threading.Event()
+    plain = module.texts.read_all
+
+    def slowly(lens, texts, work):
+        def report(done, total, words):
+            work.report(done, total, words)
+            begun.set()
+            free.wait(60)
+
+        return plain(lens, texts, replace(work, report=report))
+
+    monkeypatch.setattr(module.texts, "read_all", slowly)
+    surveys.start("set", {})
+    assert begun.wait(60)
+    assert surveys.words() == "measuring 1 of 2"
+    with pytest.raises(UserError, match="is being measured"):
+        surveys.start("set", {})
+    surveys.stop()
+    free.set()
+    view = over(surveys)
+    assert (view["state"], view["result"]["texts"]) == ("stopped", 1)
+    assert "of the 1 texts that were read, of 2" in " ".join(view["notes"])
+    with pytest.raises(UserError, match="Nothing is being measured"):
+        surveys.stop()
+
+
+def test_what_tells_of_hidden_questions_is_the_owners(lens, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "data_root", lambda: tmp_path / "data")
+    hidden = Surveys(lens, lambda: replace(task, show=False))
+    over(hidden, hidden.start("set", {}))
+    seen = hidden.look("", everything=False)
+    assert "Why?" not in json.dumps(seen)
+    assert seen["notes"][-1].startswith("The task's questions are hidden")
+    assert "Why?" in json.dumps(hidden.look("", everything=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wish", "words"),
+    [
+        ("both", {}, "'set' or a 'curve'"),
+        ("set", {"limit": -1}, "limit"),
+        ("set", {"limit": 1.5}, "limit"),
+        ("set", {"task": "t", "data": "held-out"}, "one set"),
+        ("set", {"task": 7}, "one set"),
+        ("set", {"task": "no such task"}, "no such task"),
+        ("curve", {"data": "held-out"}, "that of a task"),
+        ("curve", {"strengths": "0,3"}, "from 0"),
+        ("curve", {"strengths": "often"}, "numbers with commas"),
+        ("curve", {"strengths": 7}, "numbers with commas"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_a_sentence(surveys, kind, wish, words):
+    with pytest.raises(UserError, match=words):
+        surveys.start(kind, wish)
+
+
+def test_a_set_that_cannot_be_read_fails_in_a_sentence(surveys, tmp_path):
+    view = over(surveys, surveys.start("set", {"suite": str(tmp_path / "none.jsonl")}))
+    assert view["state"] == "failed"
+    assert "none.jsonl" in view["problem"]
+    (tmp_path / "data" / "surveys" / "a.json").write_text("{}")
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path / "data" / "surveys" / "a.json")
+    with pytest.raises(UserError, match="no survey"):
+        surveys.look("nobody", everything=True)
