@@ -60,9 +60,10 @@ class TextSet:
             kl = math.nan if entry.kl_base_tuned is None else entry.kl_base_tuned
             self._rows.append((number, kl, entry.base.logprob, entry.tuned.logprob, entry.same_top))
             self._pieces.append(piece)
-            self._ends.append(
-                (entry.tuned.end - entry.base.end, number, entry.base.end, entry.tuned.end, before, piece)
-            )
+            if entry.base.end is not None and entry.tuned.end is not None:
+                self._ends.append(
+                    (entry.tuned.end - entry.base.end, number, entry.base.end, entry.tuned.end, before, piece)
+                )
             before = (before + piece)[-CONTEXT:]
         self._ends = sorted(self._ends, key=lambda end: -end[0])[:RANKED]
         self._owners.append(number)

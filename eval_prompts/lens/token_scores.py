@@ -28,13 +28,13 @@ KEEPS = "logits_to_keep"
 class SideScore:
     """What one model thought at one place: the log-probability and rank (1 is its first choice) of the token that came,
     the entropy of its distribution in nats, its first choices with their probabilities, likeliest first, and in ``end``
-    the probability that the answer ends at this place."""
+    the probability that the answer ends at this place; entropy and end are None where a server does not tell them."""
 
     logprob: float
     rank: int
-    entropy: float
+    entropy: float | None
     top: tuple[tuple[int, float], ...]
-    end: float = 0.0
+    end: float | None = 0.0
 
 
 @dataclass(frozen=True)

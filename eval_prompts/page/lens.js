@@ -69,9 +69,9 @@
 			pair("probability", both((side) => (side[LOGPROB] === null ? "0" : percent(Math.exp(side[LOGPROB]))))),
 			pair("log p", both((side) => number(side[LOGPROB]))),
 			pair("rank", both((side) => side[RANK].toLocaleString())),
-			pair("entropy", both((side) => `${number(side[ENTROPY])} nats`)),
+			pair("entropy", both((side) => (side[ENTROPY] === null ? "not told" : `${number(side[ENTROPY])} nats`))),
 			view.aligned ? null : pair("KL", `base to tuned ${number(token.kl[0], 3)} \u00b7 tuned to base ${number(token.kl[1], 3)}`),
-			pair("would end here", both((side) => percent(side[END])))
+			pair("would end here", both((side) => (side[END] === null ? "not told" : percent(side[END]))))
 		);
 	}
 

@@ -155,20 +155,23 @@ class Lens:
     ) -> Reading:
         """How sure both sides are of every token of ``text`` as the answer to a question or a conversation.
 
-        See :func:`eval_prompts.lens.token_lens.read`. Raises UserError, too, while no pair is loaded, and where the
-        models are on other machines.
+        See :func:`eval_prompts.lens.token_lens.read`. Models on other machines are read by their own servers, see
+        :mod:`eval_prompts.serving.remote_reading`. Raises UserError, too, while no models are loaded.
         """
         from eval_prompts.lens.token_lens import read
 
-        return read(self.loaded_pair(), question, text, ended=ended, prompt_format=format, written=written)
+        served = self.served
+        if served.pair is None:
+            asked = format.messages({"question": question, "input": ""}) if isinstance(question, str) else question
+            return served.read(asked, text, ended)
+        return read(served.pair, question, text, ended=ended, prompt_format=format, written=written)
 
     def loaded_pair(self) -> Pair:
         """Both models. Raises UserError while none is loaded, and where they are on other machines."""
         pair = self.pair
         if pair is None:
             raise UserError(
-                "The token lens needs both models in this process: wait until they are loaded; models on other "
-                "machines cannot be read."
+                "This needs both models in this process: wait until they are loaded; on other machines they tell less."
             )
         return pair
 

@@ -20,8 +20,10 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend, Engine
+    from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
+    from tuning.data.chat import Message
     from tuning.models.device import Device
     from tuning.models.weights import Choices, Weights
 
@@ -211,6 +213,12 @@ class LocalModels:
     def strength(self) -> Strength:
         """How strongly the adapter speaks."""
         return self._strength
+
+    def read(self, messages: Sequence[Message], text: str, ended: bool) -> Reading:
+        """A text as both models see it."""
+        from eval_prompts.lens.token_lens import read
+
+        return read(self._pair, messages, text, ended=ended)
 
     def pair_at(self, strength: float) -> Pair:
         """Both models, the adapter at a strength whatever it is dialled to. Raises UserError if it cannot be scaled."""

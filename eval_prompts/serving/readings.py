@@ -39,9 +39,9 @@ class Readings:
         self._reports: dict[tuple[str, str, bool], dict[str, Any]] = {}
 
     def read(self, messages: Sequence[Message], texts: Mapping[str, Written]) -> dict[str, Reading]:
-        """Read some texts as answers to one conversation. Raises UserError if one cannot be read, the models are not
-        in this process, or too many wait."""
-        pair = self._lens.loaded_pair()
+        """Read some texts as answers to one conversation, by the models here or by their servers. Raises UserError if
+        one cannot be read, or too many wait."""
+        pair = self._lens.pair
 
         def work() -> dict[str, Reading]:
             try:
@@ -50,7 +50,8 @@ class Readings:
                     for name, one in texts.items()
                 }
             finally:
-                release_pages(pair.base.parameters())
+                if pair is not None:
+                    release_pages(pair.base.parameters())
 
         with self._alone():
             return in_a_thread_that_ends(work)

@@ -25,9 +25,11 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend
+    from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
     from eval_prompts.rows import Row, State
+    from tuning.data.chat import Message
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,12 @@ class RemoteModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""
         raise UserError("The models are served elsewhere: load the adapter there and name it with --tuned-model-name.")
+
+    def read(self, messages: Sequence[Message], text: str, ended: bool) -> Reading:
+        """A text as both servers see it; see :func:`eval_prompts.serving.remote_reading.read_remote`."""
+        from eval_prompts.serving.remote_reading import read_remote
+
+        return read_remote(self._sides, messages, text, ended)
 
     def pair_at(self, strength: float) -> Pair:
         """Raises UserError: a served model is what it is."""

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from eval_prompts.answers import Stream
     from eval_prompts.decoding.engine import Backend
+    from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
+    from tuning.data.chat import Message
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Served(Protocol):
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side. Raises UserError, and changes nothing, if that is not possible."""
+
+    def read(self, messages: Sequence[Message], text: str, ended: bool) -> Reading:
+        """A text as both models see it, where they are on other machines. Raises UserError if they do not tell."""
 
     def pair_at(self, strength: float) -> Pair:
         """Both models, the adapter at a strength whatever it is dialled to. Raises UserError if it cannot be scaled."""

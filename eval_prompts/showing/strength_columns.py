@@ -78,11 +78,12 @@ def follow(stream: Stream, looked: list[float]) -> None:
 
 def columns_view(stream: Stream) -> dict[str, Any]:
     """The columns of a request: each strength's answer, and whether it is, word for word, that as trained."""
+    running = not stream.done  # before the answers, so that those of a request that is over are whole
     answers = stream.answers
     trained = next((answer for answer in answers if answer.strength == 1), None)
     return {
         "columns": [column(answer, trained, stream.settings.max_new_tokens) for answer in answers],
-        "running": not stream.done,
+        "running": running,
         "ahead": stream.ahead.answers,
         "notes": [APART] if stream.decoders else [],
     }

@@ -31,9 +31,11 @@ from tuning.upstream.expected import expect
 
 if TYPE_CHECKING:
     from eval_prompts.decoding.engine import Backend
+    from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
+    from tuning.data.chat import Message
     from tuning.models.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -195,6 +197,10 @@ class LentModels:
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Put another adapter on the tuned side; what waits for a GPU is answered by the one that it was asked of."""
         return self._local.reload(adapter, against)
+
+    def read(self, messages: Sequence[Message], text: str, ended: bool) -> Reading:
+        """A text as both models see it."""
+        return self._local.read(messages, text, ended)
 
     def pair_at(self, strength: float) -> Pair:
         """Both models on the CPU, the adapter at a strength."""

@@ -1,0 +1,112 @@
+"""Texts read by servers elsewhere: a stand-in that tells as vLLM does, and those that tell less or nonsense."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from eval_prompts.serving.endpoint import Endpoint
+from eval_prompts.serving.remote_reading import read_remote
+from tuning.errors import UserError
+
+MESSAGES = ({"role": "user", "content": "Why?"},)
+PROMPT = ["<user>", "Why?", "<assistant>"]
+
+
+class Server:
+    """Cuts texts into words of ``width`` letters; ``told`` makes what it tells of a place."""
+
+    def __init__(self):
+        self.width, self.status, self.asked = 2, 200, []
+        self.told = lambda piece, lead: {
+            "7": {"logprob": -2.0, "rank": 11, "decoded_token": piece},
+            "3": {"logprob": -0.1 * lead, "rank": 1, "decoded_token": "so"},
+            "4": {"logprob": -3.0, "rank": 2, "decoded_token": "no"},
+        }
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                server.asked.append((self.path, asked))
+                chat = self.path.endswith("/chat/completions")
+                self.send_response(server.status if chat else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps(server.answer(asked) if chat else {}).encode())
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def answer(self, asked):
+        if self.told is None:
+            return {"choices": []}
+        pieces = list(PROMPT)
+        if asked["continue_final_message"]:
+            text, width = asked["messages"][-1]["content"], self.width if asked["model"] == "base" else self.width + 1
+            pieces += [text[at : at + width] for at in range(0, len(text), width)]
+        lead = 1 if asked["model"] == "base" else 2
+        return {"prompt_logprobs": [None, *(self.told(piece, lead) for piece in pieces[1:])]}
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server():
+    stand_in = Server()
+    yield stand_in
+    stand_in.close()
+
+
+def sides(server):
+    return {side: Endpoint(server.url, side) for side in ("base", "tuned")}
+
+
+def test_both_sides_tell_of_the_same_text_in_tokens_of_their_own(server):
+    found = read_remote(sides(server), MESSAGES, "abcdefgh")
+    assert found.pieces == ["abcdef", "gh"]
+    assert [entry.base.logprob for entry in found.scores] == [-6.0, -2.0]
+    assert [entry.tuned.logprob for entry in found.scores] == [-4.0, -2.0]
+    assert found.scores[0].base.rank == 11
+    assert [found.choices["base"][token] for token, _ in found.scores[0].base.top] == ["so", "no", "ab"]
+    assert found.prompt_tokens == 3
+    assert found.scores[0].same_top
+    json.dumps(found.to_dict(), allow_nan=False)
+    asked = server.asked[0][1]
+    assert (asked["prompt_logprobs"], asked["add_generation_prompt"]) == (8, False)
+    assert asked["messages"][-1] == {"role": "assistant", "content": "abcdefgh"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        lambda piece, lead: None,
+        lambda piece, lead: {},
+        lambda piece, lead: {"7": {"logprob": "much", "rank": 1, "decoded_token": piece}},
+        lambda piece, lead: {"7": 5},
+    ],
+)
+def test_who_tells_nothing_is_named_in_one_sentence(server, told):
+    server.told = told
+    with pytest.raises(UserError, match="The base side's server tells no log-probabilities"):
+        read_remote(sides(server), MESSAGES, "abc")
+
+
+def test_refusals_and_silence_are_said(server):
+    server.status = 400  # the parameter is not known there
+    with pytest.raises(UserError, match="tells no log-probabilities"):
+        read_remote(sides(server), MESSAGES, "abc")
+    server.status = 401
+    with pytest.raises(UserError, match=r"refused \(401\)"):
+        read_remote(sides(server), MESSAGES, "abc")
+    with pytest.raises(UserError, match="does not answer"):
+        read_remote(dict.fromkeys(("base", "tuned"), Endpoint("http://127.0.0.1:9/v1", "m")), MESSAGES, "abc")
+    with pytest.raises(UserError, match="no text"):
+        read_remote(sides(server), MESSAGES, "")
