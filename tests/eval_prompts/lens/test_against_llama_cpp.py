@@ -22,7 +22,7 @@ from tuning.models.device import pick_device
 
 pytest.importorskip("xllamacpp")
 
-TEXTS = ("There are many words here.", "The fox asks 12 times.", "caf\u00e9 and \u65e5\u672c")
+TEXTS = ("There are many words here.", "The fox asks 12 times.", "\u00fcber and \u65e5\u672c")
 
 
 @pytest.fixture(scope="module")
