@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -116,3 +117,32 @@ def test_where_answers_part():
     assert parting([1, 2, 3], [1, 5, 3]) == 1
     assert parting([1, 2], [1, 2, 3]) == 2
     assert parting([], []) is None
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the size in bytes of the largest tensor made whose last dimension is the vocabulary."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.vocabulary, self.size = vocabulary, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(each, torch.Tensor) and each.dim() and each.shape[-1] == self.vocabulary:
+                self.size = max(self.size, each.numel() * each.element_size())
+        return made
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_long_text_over_a_real_vocabulary_never_takes_64_mb_at_once(keeps, monkeypatch):
+    if not keeps:
+        monkeypatch.setattr(token_scores, "KEEPS", "no such parameter")
+    entries = 49_152
+    config = LlamaConfig(
+        vocab_size=entries, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+    )
+    model = model_of(config, 1)
+    with Largest(entries) as seen:
+        assert len(score(model, model, [1] * 300, [2] * 300)) == 300
+    assert 8 << 20 < seen.size <= 64 << 20
