@@ -22,6 +22,7 @@ HELD_OUT = "held-out"
 SOLUTIONS = ("code", "canonical_solution", "solution", "answer", "reference", "completion", "output")
 QUESTIONS = ("text", "question", "prompt", "instruction")
 AT_ONCE = 500
+CHANGED = "Another adapter, or another strength of it, was loaded meanwhile, so the figures would mix two: start again."
 Say = Callable[[str], None]
 """Takes a sentence on what was left out or replaced."""
 
@@ -174,9 +175,13 @@ def read_all(lens: Lens, texts: list[Text], work: Work) -> TextSet:
 
     found, readings = TextSet(), Readings(lens)
     lens.loaded_pair().model("tuned")
+    first = lens.status().adapter
     for number, text in enumerate(texts):
         if work.stopped():
             break
+        now = lens.status().adapter
+        if (now and now.fingerprint) != (first and first.fingerprint):
+            raise UserError(CHANGED)
         try:
             found.add(text.question, readings.read(text.messages, {"text": text.written})["text"])
         except UserError as error:
