@@ -130,9 +130,7 @@ def free(name: str, original: str) -> str:
 def chosen_scorers(value: Any, fail: Any) -> tuple[Scorer, ...]:
     """The scorers of the form, each with its options as they were typed."""
     specs = []
-    if value is not None and not isinstance(value, list):
-        raise UserError("score: they are a list of scorers.")
-    for chosen in value or []:
+    for chosen in value if isinstance(value, list) else []:
         if not isinstance(chosen, dict) or not isinstance(chosen.get("options", {}), dict):
             raise UserError("score: each scorer has a name and options.")
         options = {

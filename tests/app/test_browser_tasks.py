@@ -205,6 +205,7 @@ def test_what_is_typed_before_a_tasks_settings_arrive_stays_and_its_adapter_is_o
     app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), data=home)
     app.wait_for_line("is ready on")
     page = visit(app.url)
+    page.wait_for_selector(".ll-state[data-state=ready]")
     page.click("#ll-settings > button")
     cap, warmth = (page.locator(f"#ll-setting-{name} input[type=number]") for name in ("max_new_tokens", "temperature"))
     expect(cap).to_have_value("300")
@@ -220,13 +221,15 @@ def test_what_is_typed_before_a_tasks_settings_arrive_stays_and_its_adapter_is_o
         lambda route: held.append(route) if '"listed"' in route.request.post_data else route.continue_(),
     )
     page.reload()
+    page.wait_for_selector(".ll-state[data-state=ready]")
     page.click("#ll-settings > button")
     cap.fill("77")
     cap.press("Tab")
     expect(warmth).to_have_value("0")
-    page.unroute(re.compile("component_server"))
+    assert held
     for route in held:
         route.continue_()
+    page.unroute(re.compile("component_server"))
     expect(page.locator(CHOICE)).to_have_value("short")
     expect(warmth).to_have_value("0.5")  # the task's settings are here now
     expect(cap).to_have_value("77")
@@ -234,5 +237,5 @@ def test_what_is_typed_before_a_tasks_settings_arrive_stays_and_its_adapter_is_o
     expect(cap).to_have_value("12")
     expect(page.locator(".ll-task-fit")).to_contain_text("An adapter was made for this task: other-adapter.")
     page.get_by_role("button", name="Use it").click()
-    expect(page.locator(".ll-adapter .ll-name")).to_have_text("other-adapter")
+    expect(page.locator(".ll-adapter .ll-name")).to_contain_text("other-adapter")
     expect(page.locator(".ll-task-fit")).to_be_hidden()
