@@ -20,6 +20,7 @@ from tests.matrix.templates import TEMPLATES, Template
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 BEGIN, END = "<!-- matrix -->", "<!-- end of the matrix -->"
+MOST_NAMED = 6
 MARKS = {"equal": "=", "tie": "=", "peft refuses": "–", "refused": "refused", "DIFFERS": "DIFFERS"}
 
 
@@ -34,7 +35,8 @@ def table(cells: Sequence[Cell]) -> str:
         wrong = [cell.family for cell in row if cell.wrong]
         ties = sum(cell.result == "tie" for cell in row)
         count = f"{len(equal)} of {len(row)}" + (f" ({ties} with a tie)" if ties else "")
-        lines.append(f"| {kind} | {count} | {', '.join(none) or '–'} | {', '.join(wrong) or '–'} |")
+        refusing = ", ".join(none) if len(none) <= MOST_NAMED else f"{len(none)} families"
+        lines.append(f"| {kind} | {count} | {refusing or '–'} | {', '.join(wrong) or '–'} |")
     lines += ["", "| chat template | equal | peft refuses | wrong |", "| --- | --- | --- | --- |"]
     for template in dict.fromkeys(cell.template for cell in cells):
         row = [cell for cell in cells if cell.template == template]
@@ -43,7 +45,7 @@ def table(cells: Sequence[Cell]) -> str:
         wrong = [f"{cell.family} with {cell.kind}" for cell in row if cell.wrong]
         lines.append(f"| {template} | {equal} of {len(row)} | {none} | {', '.join(wrong) or '–'} |")
     families = list(dict.fromkeys(cell.family for cell in cells))
-    return f"{len(families)} families: {', '.join(families)}.\n\n" + "\n".join(lines)
+    return f"{len(families)} families: {'; '.join(families)}.\n\n" + "\n".join(lines)
 
 
 def templates_of(family: int, kind: int) -> tuple[Template, ...]:
