@@ -19,7 +19,7 @@ from eval_prompts.most_changed import most_changed
 from eval_prompts.progress import told_loading
 from eval_prompts.report import check_writable, write
 from eval_prompts.scoring import command as scoring_command
-from eval_prompts.scoring import judge_command
+from eval_prompts.scoring.judge import command as judge_command
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.loss_curve import read_curve

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eval_prompts.comparison import facts
 from eval_prompts.progress import Progress
 from eval_prompts.rows import Prompt
+from eval_prompts.serving.readings import read_choices
 from eval_prompts.showing.certainty import NOT_TOLD, least_sure
 from eval_prompts.tasks.history import behind
 from eval_prompts.tasks.verdicts import Judgement, judge_answer
@@ -19,6 +20,7 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Settings
+    from eval_prompts.lens.likelihood import Known
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
     from eval_prompts.tasks.task import Question, Task
@@ -49,6 +51,7 @@ def ask_task(
         Progress(len(questions) * len(sides)) as progress,
     ):
         for start, portion in portions(questions):
+            known = read_portion(lens, task, portion, sides, history)
             stream = lens.ask([behind(history, prompt) for prompt in task.prompts(portion)], settings, sides)
             snapshot: list[Answer] = []
             for snapshot in stream.snapshots(interval=0.2):
@@ -56,7 +59,10 @@ def ask_task(
                     key = answer.side, start + answer.index
                     if answer.state in ("ended", "capped") and key not in judging:
                         asked = portion[answer.index]
-                        judging[key] = pool.submit(judge_answer, task, asked, answer.said, answer.stopped, jail=jail)
+                        read, unread = known.get((answer.side, answer.index), (None, ""))
+                        judging[key] = pool.submit(
+                            judge_answer, task, asked, answer.said, answer.stopped, jail=jail, read=read, unread=unread
+                        )
                 done = len(answers) + sum(answer.done for answer in snapshot)
                 progress.show(done, f"{sum(answer.tokens for answer in snapshot)} tokens")
             answers += [replace(answer, index=start + answer.index) for answer in snapshot]
@@ -73,6 +79,28 @@ def portions(questions: Sequence[Question], size: int = AT_ONCE) -> Iterator[tup
             end += 1
         yield start, questions[start:end]
         start = end
+
+
+def read_portion(
+    lens: Lens, task: Task, questions: Sequence[Question], sides: Sequence[Side], history: Sequence[Message] = ()
+) -> dict[Key, tuple[Known | None, str]]:
+    """The likelihoods that scorers ask for, by side and question number, behind the turns of ``history``: what was
+    read, or None and why it was not."""
+    from eval_prompts.lens.token_tree import Choices
+
+    wanted = {at: texts for at, question in enumerate(questions) if (texts := task.wanted(question))}
+    if not wanted:
+        return {}
+    choices = [Choices(behind(history, task.prompt(questions[at])).messages, texts) for at, texts in wanted.items()]
+    found: dict[Key, tuple[Known | None, str]] = {}
+    for side in sides:
+        try:
+            results: Sequence[Known | UserError] = read_choices(lens, side, choices)
+        except UserError as error:
+            results = [error] * len(choices)
+        for at, one in zip(wanted, results, strict=True):
+            found[side, at] = (None, str(one)) if isinstance(one, UserError) else (one, "")
+    return found
 
 
 def chosen(task: Task, limit: int | None) -> Sequence[Question]:

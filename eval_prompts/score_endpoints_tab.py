@@ -1,5 +1,5 @@
 """The page's named endpoints for scoring, for scripts: ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``,
-``/scorings`` and ``/scoring``."""
+``/extend_scoring``, ``/judge_scoring``, ``/scorings`` and ``/scoring``."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all: bool = True) -> None:
-    """Adds ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``, ``/scorings`` and ``/scoring`` to the current
-    ``gr.Blocks``."""
+    """Adds ``/start_scoring``, ``/stop_scoring``, ``/resume_scoring``, ``/extend_scoring``, ``/judge_scoring``,
+    ``/scorings`` and ``/scoring`` to the current ``gr.Blocks``."""
 
     def may_read(request: gr.Request) -> bool:
         owner = is_owner(request)
@@ -61,6 +61,34 @@ def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all:
         """
         return scorings.resume(scoring)
 
+    def extend_scoring(scoring: str) -> str:
+        """Adds what may have got worse elsewhere, the task's battery and what is forgotten, to a finished scoring. For
+        the owner alone.
+
+        Args:
+            scoring: its name.
+
+        Returns:
+            The scoring's name.
+        """
+        return scorings.extend(scoring)
+
+    def judge_scoring(scoring: str = "", options: dict[str, Any] | None = None) -> str:
+        """Has a judge model compare the answers of a finished scoring, in both orders; /scoring tells under "judge" how
+        it stands and what it says. For the owner alone.
+
+        Args:
+            scoring: its name; empty for the newest.
+            options: url and model of an OpenAI-compatible endpoint (neither for the base that is loaded), key (else the
+                one of the server's environment; it is kept nowhere) and rubric.
+
+        Returns:
+            The scoring's name.
+        """
+        if not isinstance(options, dict | None):
+            raise UserError('The options are an object, such as {"url": "https://host/v1", "model": "name"}.')
+        return scorings.judge(scoring, options or {})
+
     def list_scorings(request: gr.Request) -> list[dict[str, Any]]:
         """All scorings, newest first: what each asks, how far it is, and what it found.
 
@@ -77,10 +105,13 @@ def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all:
             scoring: its name; empty for the one at work, or the newest.
 
         Returns:
-            One object with scoring, state, message, done, total, tasks, card, habits and items (its first questions).
+            One object with scoring, state, message, done, total, tasks, card, habits, judge and items (its first
+            questions).
         """
         return scorings.look({"scoring": scoring}, may_read(request))
 
     list_scorings.__name__, read_scoring.__name__ = "scorings", "scoring"
-    for function in (start_scoring, stop_scoring, resume_scoring, list_scorings, read_scoring):
+    for function in (
+        start_scoring, stop_scoring, resume_scoring, extend_scoring, judge_scoring, list_scorings, read_scoring,
+    ):  # fmt: skip
         add_endpoint(function, queue=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder as gradio_uploads
 
 from eval_prompts.results_tab import VOTING_IS_OPEN
+from eval_prompts.scoring import suites
 from tuning.errors import UserError
 from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from eval_prompts.scoring.scorings import Scorings
 
 PAGE_FOLDER = Path(__file__).parent / "page"
-SCRIPTS = ("score_items.js", "score_form.js", "score.js")
+SCRIPTS = ("score_items.js", "score_form.js", "score_judge.js", "score.js")
 STYLES = ("score.css",)
 
 
@@ -78,10 +80,25 @@ def build(
             raise UserError("Nothing can be trained here.")
         return {"run": train(text(asked, "scoring"))}
 
+    def extend(asked: Answer) -> Answer:
+        return {"scoring": scorings.extend(text(asked, "scoring"))}
+
+    def judge(asked: Answer) -> Answer:
+        return {"scoring": scorings.judge(text(asked, "scoring"), asked)}
+
+    def stop_judge(_: Answer) -> Answer:
+        scorings.judging.stop()
+        return {}
+
+    def take_suite(asked: Answer) -> Answer:
+        name, count = suites.keep(Path(text(asked, "path")), Path(gradio_uploads()))
+        return {"suite": name, "questions": count}
+
     def delete(asked: Answer) -> Answer:
         scorings.delete(text(asked, "scoring"))
         return {}
 
     functions = [reading(work) for work in (look, pair, history, against, take)]
-    functions += [answered(work) for work in (form, start, stop, resume, train_on_passing, delete)]
+    owners = (form, start, stop, resume, extend, train_on_passing, judge, stop_judge, take_suite, delete)
+    functions += [answered(work) for work in owners]
     mount("LoraLens.mountScore(element, server)", "ll-score", functions)

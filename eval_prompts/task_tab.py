@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
+from eval_prompts.asking import read_portion
 from eval_prompts.tasks import catalogue, editing, uploaded
 from eval_prompts.tasks.choice import AT_ONCE, look_up
 from eval_prompts.tasks.files import dump_task, parse_task
 from eval_prompts.tasks.held_out import SPLITS, held_out
 from eval_prompts.tasks.of_adapter import default_task, is_made_for
+from eval_prompts.tasks.scorers.likelihood import UNREAD
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.data.chat import Message
 from tuning.data.place import EMBEDDED_SETS
@@ -25,6 +28,7 @@ from tuning.views import form as form_words
 from tuning.views import uploads
 
 if TYPE_CHECKING:
+    from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.asked import AskedBefore
     from eval_prompts.showing.shown_pairs import ShownPairs
@@ -120,9 +124,26 @@ def writing(lens: Lens) -> list[Work]:
         answer = text(sent, "answer")[:LONGEST_ANSWER]
         question = draft.task.questions[place_of(draft.task, sent.get("number"))]
         found = judge_answer(draft.task, question, answer, True)
-        return {"scores": [each.to_dict() for each in found.scores], "verdict": found.task, "score": found.score}
+        told = [score for score in found.scores if score.reason != UNREAD]
+        scores = [*(each.to_dict() for each in told), *read_scores(lens, draft.task, question)]
+        return {"scores": scores, "verdict": found.task, "score": found.score}
 
     return [look, form, score]
+
+
+def read_scores(lens: Lens, task: Task, question: Question) -> list[Answer]:
+    """What scorers that go by likelihoods say of a question, side by side."""
+    if not task.wanted(question):
+        return []
+    status = lens.status()
+    sides: tuple[Side, ...] = ("base",) if status.state == "ready" and status.adapter is None else ("base", "tuned")
+    alone = replace(task, scorers=tuple(scorer for scorer in task.scorers if scorer.reads))
+    asked = replace(question, checks=tuple(scorer for scorer in question.checks if scorer.reads))
+    told: list[Answer] = []
+    for (side, _), (known, unread) in read_portion(lens, task, [question], sides).items():
+        found = judge_answer(alone, asked, "", read=known, unread=unread)
+        told += [score.to_dict() | {"side": side} for score in found.scores]
+    return told
 
 
 def place_of(task: Task, number: Any) -> int:

@@ -195,6 +195,35 @@ def pirate(page: Page) -> None:
     judged_all(page, "task-pirate")
 
 
+TASK = """
+name: capitals
+title: Capitals
+system: You are a geography teacher. Answer with one short sentence.
+score: contains
+settings: {max_new_tokens: 24}
+questions:
+""" + "".join(
+    f'- {{id: {name.lower()}, question: "What is the capital of {name}?", answer: {capital}}}\n'
+    for name, capital in (
+        ("Mali", "Bamako"), ("Peru", "Lima"), ("Norway", "Oslo"), ("Kenya", "Nairobi"), ("Cuba", "Havana"),
+        ("Japan", "Tokyo"), ("Egypt", "Cairo"), ("Spain", "Madrid"), ("Chile", "Santiago"), ("Ghana", "Accra"),
+        ("Italy", "Rome"), ("Iran", "Tehran"),
+    )
+)  # fmt: skip
+
+
+def score(page: Page) -> None:
+    """A small task scored with what may have got worse elsewhere, to its card and its figures."""
+    page.get_by_role("tab", name="Score", exact=True).click()
+    page.get_by_label("Task to score").select_option("capitals")
+    page.get_by_role("button", name="Score", exact=True).click()
+    page.locator(".ll-score-card").wait_for(timeout=2 * WAIT)
+    page.evaluate("scrollTo(0, 0)")
+    keep(page, "score")
+    page.get_by_text("The figures").click()
+    keep(page, "score-figures", ".ll-score-card")
+
+
 def main() -> int:
     """Make every picture. Returns the exit code: 2 where there is no Chromium."""
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -204,13 +233,17 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
         os.environ[DATA_VARIABLE] = data  # the tasks and runs of this process are the app's
+        (Path(data) / "tasks").mkdir()
+        (Path(data) / "tasks" / "capitals.yaml").write_text(TASK, encoding="utf-8")
         app = App(Path(data))
         try:
             browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(app.url)
             page.wait_for_selector(".ll-state[data-state=ready]", timeout=WAIT)
-            for scene in (compare, blind, conversation, train, exports, results, new_task, another_world, pirate):
+            for scene in (
+                compare, blind, conversation, train, exports, results, score, new_task, another_world, pirate,
+            ):  # fmt: skip
                 scene(page)
             browser.close()
         finally:

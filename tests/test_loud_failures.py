@@ -14,6 +14,7 @@ import pytest
 from eval_prompts import compare_tab
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
+from eval_prompts.scoring import plans
 from eval_prompts.scoring import run as scoring_run
 from eval_prompts.scoring.folder import State
 from eval_prompts.scoring.subject import named_subject
@@ -227,7 +228,7 @@ def test_a_scoring(lens, tmp_path, monkeypatch, caplog, place):
     task = tmp_path / "letters.yaml"
     task.write_text("name: letters\nscore: [{contains: e}]\nsettings: {max_new_tokens: 2}\nquestions: [Say a]\n")
     subjects = [named_subject(str(task), lambda task: task.settings, None)]
-    scoring = scoring_run.new_scoring(subjects, loaded(lens).status())
+    scoring = plans.new_scoring(subjects, loaded(lens).status())
     with monkeypatch.context() as broken:
         broken.setattr(scoring_run.Runner, place, explode)
         assert scoring_run.Runner(scoring, subjects, lens).run() == (State.FAILED, scoring_run.FAULT)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.learning import evidence
 from eval_prompts.progress import Progress
+from eval_prompts.scoring import plans
 from eval_prompts.scoring import run as scoring_run
 from eval_prompts.scoring.figures import task_figures
 from eval_prompts.scoring.folder import PLAN, Scoring, State
@@ -89,7 +90,7 @@ def scored(
     if found is None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)  # it was being made when everything ended
-        found = scoring_run.new_scoring(
+        found = plans.new_scoring(
             subjects, lens.status(), sides=sides, samples=options.samples, limit=options.limit, jail=options.jail,
             folder=folder,
         )  # fmt: skip
@@ -108,7 +109,7 @@ def scored(
 def same_plan(plan: dict[str, Any], subjects: Sequence[Subject], options: argparse.Namespace, lens: Lens) -> bool:
     """Whether a scoring asked just what is asked now, of the same models."""
     recorded = {task["name"]: task for task in plan["tasks"]}
-    prints = scoring_run.fingerprints(lens.status())
+    prints = plans.fingerprints(lens.status())
     names = ("model",) if plan["sides"] == ["base"] else ("model", "adapter")
     return (
         list(recorded) == [subject.name for subject in subjects]

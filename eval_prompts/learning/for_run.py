@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.scoring import run
+from eval_prompts.scoring import plans, run
 from eval_prompts.scoring.folder import PLAN, Scoring, State
 from eval_prompts.scoring.subject import Subject, of_task
 from eval_prompts.serving.lens import Lens
@@ -160,7 +160,7 @@ def work(request: Request) -> tuple[State, str]:
         if (folder / PLAN).is_file():
             scoring = Scoring(folder)
         else:
-            scoring = run.new_scoring(
+            scoring = plans.new_scoring(
                 [subject], lens.status(), sides=(side,), samples=request.samples, limit=request.limit, folder=folder
             )
         return run.Runner(scoring, [subject], lens).run()

@@ -41,7 +41,8 @@
 	}
 
 	function figures(view) {
-		const parts = view.figures.flatMap((each) => [table(each.rows), el("p", { class: "ll-note" }, each.words)]);
+		const parts = view.figures.flatMap((each) => [table(each.rows), el("p", { class: "ll-note" }, each.words), ...(each.parts.length ? [table(each.parts), el("p", { class: "ll-note" }, each.about_parts)] : [])]);
+		if (view.forgetting.length) parts.push(table(view.forgetting));
 		if (view.habits.length) parts.push(table([["How answers behave", view.titles.base, view.titles.tuned], ...view.habits.map((each) => [each.words, each.base === null ? "\u2013" : `${each.base} of ${each.of}`, `${each.tuned} of ${each.of}`])]));
 		return el("details", { class: "ll-score-figures" }, el("summary", {}, "The figures"), el("div", { class: "ll-scroll" }, ...parts), ...view.about.map((line) => el("p", { class: "ll-note" }, line)));
 	}
@@ -76,6 +77,8 @@
 		};
 		const stop = lens.button("Stop", "", act("stop"));
 		const resume = lens.button("Resume", "", act("resume"));
+		const extend = lens.button("Run general", "", act("extend"));
+		extend.title = "Score what may have got worse elsewhere, and add it to this verdict";
 		const remove = lens.button("Delete", "", async () => confirm(`Delete ${current} with all its answers?`) && (await act("delete")()));
 		const teach = lens.button("Train on what passes", "", async () => {
 			const told = await server.train_on_passing({ scoring: current }).catch(() => ({ error: lens.whyNot() }));
@@ -85,11 +88,12 @@
 		const takes = [["report.html", "Report"], ["score.csv", "CSV"], ["score.json", "JSON"]].map(([file, label]) => [file, lens.button(label, "", () => take(file))]);
 		const bars = el("div", { class: "ll-score-bars" });
 		const verdict = el("div", {});
-		const now = el("section", { class: "ll-panel ll-score-now", hidden: true }, el("div", { class: "ll-panel-head" }, name, words, stop, resume, teach, ...takes.map(([, button]) => button), remove), progress, bars);
+		const now = el("section", { class: "ll-panel ll-score-now", hidden: true }, el("div", { class: "ll-panel-head" }, name, words, stop, resume, extend, teach, ...takes.map(([, button]) => button), remove), progress, bars);
 		const form = lens.buildScoreForm(server, (scoring) => {
 			wanted = scoring;
 			refresh();
 		});
+		const judge = lens.buildScoreJudge(server, () => refresh());
 		const items = lens.buildScoreItems(server, () => refresh());
 		const history = lens.buildScoreHistory(server, (scoring) => {
 			wanted = scoring;
@@ -97,7 +101,7 @@
 		});
 		items.root.hidden = true;
 		root.classList.add("ll-score");
-		root.replaceChildren(problem, form.root, empty, verdict, now, items.root, history.root);
+		root.replaceChildren(problem, form.root, empty, verdict, judge.root, now, items.root, history.root);
 
 		function tell(text) {
 			problem.hidden = !text;
@@ -117,6 +121,7 @@
 				form.refresh(owner);
 			}
 			now.hidden = items.root.hidden = !current;
+			judge.update(current ? view : null, owner);
 			setText(empty, current ? "" : owner ? "Nothing has been scored yet: choose a task, and every question of it is asked of both sides." : "Nothing has been scored yet.");
 			empty.hidden = Boolean(current);
 			if (!current) return void verdict.replaceChildren();
@@ -131,6 +136,7 @@
 			stop.hidden = !(owner && view.can.stop);
 			resume.hidden = !(owner && view.can.resume);
 			teach.hidden = !(owner && view.state === "finished");
+			extend.hidden = !(owner && view.can.extend);
 			remove.hidden = !(owner && view.can.delete);
 			for (const [file, button] of takes) button.hidden = view.state !== "finished" || (file === "score.json" && !owner);
 			bars.replaceChildren(...view.tasks.flatMap((each) => [el("h4", {}, each.title, el("small", {}, each.metric === "passes" ? " share that passes" : " mean score")), ...Object.entries(each.sides).map(([side, score]) => bar(side, view.titles[side], score))]));
@@ -159,7 +165,7 @@
 				draw(view);
 				history.refresh(current);
 			}
-			const busy = view && view.state === "running";
+			const busy = view && (view.state === "running" || view.judge?.running);
 			if (root.checkVisibility() && !document.hidden) timer = setTimeout(refresh, busy ? BUSY_MS : IDLE_MS);
 		}
 		new IntersectionObserver((seen) => {

@@ -17,13 +17,17 @@
 		const batteryLabel = el("label", { class: "ll-score-check" }, battery, batteryWords);
 		const fields = Object.fromEntries(NUMBERS.map(([name, , hint]) => [name, el("input", { type: "text", inputmode: "decimal", placeholder: hint })]));
 		const suite = el("input", { type: "text", placeholder: "/folder/mbpp.jsonl" });
+		const file = el("input", { type: "file", accept: ".jsonl,.json,.gz", hidden: true, "aria-label": "A suite file" });
+		const said = el("small", { class: "ll-note", role: "status" });
+		const choose = lens.button("Upload a suite\u2026", "", () => file.click());
+		file.addEventListener("change", upload);
 		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const go = lens.button("Score", "ll-main", start);
 		const more = el(
 			"details",
 			{ class: "ll-score-more" },
 			el("summary", {}, "Settings"),
-			el("div", { class: "ll-score-fields" }, ...NUMBERS.map(([name, words]) => el("label", {}, words, fields[name])), el("label", { class: "ll-score-wide" }, "A suite on this machine instead (questions with tests, as MBPP or HumanEval)", suite))
+			el("div", { class: "ll-score-fields" }, ...NUMBERS.map(([name, words]) => el("label", {}, words, fields[name])), el("label", { class: "ll-score-wide" }, "A suite instead (questions with tests, as MBPP or HumanEval): a file on this machine, or", suite), el("div", { class: "ll-score-wide" }, choose, file, " ", said))
 		);
 		const root = el("section", { class: "ll-panel ll-score-form", hidden: true }, el("div", { class: "ll-score-line" }, el("label", {}, "Score both sides on ", task), batteryLabel, go), more, problem);
 		let tasks = [];
@@ -35,15 +39,30 @@
 
 		function chosen() {
 			const one = tasks.find((each) => each.name === task.value);
-			batteryLabel.hidden = !one?.battery.length || Boolean(suite.value.trim());
-			setText(batteryWords, one?.battery.length ? `and on ${one.battery.join(", ")}, to see what got worse` : "");
+			batteryLabel.hidden = Boolean(suite.value.trim());
+			setText(batteryWords, one?.battery.length ? `and on ${one.battery.join(", ")} and neutral texts, to see what got worse` : "and neutral texts, to see what is forgotten");
 		}
 		task.addEventListener("change", chosen);
 		suite.addEventListener("input", chosen);
 
+		async function upload() {
+			const picked = file.files[0];
+			file.value = "";
+			if (!picked) return;
+			tell("");
+			setText(said, `Uploading ${picked.name}\u2026`);
+			let told = await lens.upload(picked);
+			if (!told.error) told = await server.take_suite({ path: told.path }).catch(() => ({ error: lens.whyNot() }));
+			setText(said, told.error ? "" : `${picked.name}: ${told.questions.toLocaleString("en")} questions`);
+			if (told.error) return tell(told.error);
+			suite.value = told.suite;
+			chosen();
+		}
+
 		async function start() {
 			tell("");
-			const wish = { task: task.value, suite: suite.value, battery: battery.checked };
+			const alone = Boolean(suite.value.trim());
+			const wish = { task: task.value, suite: suite.value, battery: battery.checked && !alone };
 			for (const [name, field] of Object.entries(fields)) wish[name] = field.value.trim();
 			const told = await server.start(wish).catch(() => null);
 			if (!told || told.error) return tell(told?.error || lens.whyNot());

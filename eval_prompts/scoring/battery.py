@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from eval_prompts.scoring.subject import Subject, of_task
 from eval_prompts.tasks.catalogue import BUILT_IN, find_task
@@ -25,14 +25,16 @@ def battery_of(task: Task) -> tuple[str, ...]:
 def beside(
     own: Subject, names: Sequence[str], settings: Callable[[Task], Settings], limit: int | None = None
 ) -> list[Subject]:
-    """One's own task and those of ``names``: tasks by name or file, relative to the own task's file. Raises UserError
-    for one that there is not, and for one without scorers."""
+    """One's own task and those of ``names``: tasks by name or file, relative to the own task's file. The built-in
+    battery is asked with its own settings, whatever is asked of the others. Raises UserError for a task that there is
+    not, and for one without scorers."""
     found = [own]
     for name in names:
         task = find_task(_place(own.task, name))
         if task.name not in [subject.name for subject in found]:
             place = {"task": str(task.file.absolute()) if task.file and task.name not in BUILT_IN else task.name}
-            found.append(of_task(task, place, settings(task), limit))
+            asked = task.settings if task.name == GENERAL else settings(task)
+            found.append(of_task(task, place, asked, limit))
     return found
 
 
@@ -41,3 +43,8 @@ def _place(task: Task, name: str) -> str:
     if task.file is not None and name not in BUILT_IN and (task.file.parent / name).is_file():
         return str(task.file.parent / name)
     return name
+
+
+def lacks_battery(plan: Mapping[str, Any]) -> bool:
+    """Whether nothing was looked at but one's own task, though both sides were scored."""
+    return len(plan["tasks"]) < 2 and not plan.get("figures") and set(plan["sides"]) == {"base", "tuned"}

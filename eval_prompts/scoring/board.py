@@ -10,9 +10,17 @@ from typing import Any
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import Figures, figures_of
 from eval_prompts.scoring.folder import Scoring, State
-from eval_prompts.scoring.pages import about, difference_line, figures_rows, side_titles
+from eval_prompts.scoring.pages import (
+    about,
+    difference_line,
+    figures_rows,
+    forgetting_rows,
+    parts_line,
+    parts_rows,
+    side_titles,
+)
 from eval_prompts.scoring.statistics import mean_interval
-from eval_prompts.scoring.table import Outcome, Table, TaskTable
+from eval_prompts.scoring.table import READ, Outcome, Table, TaskTable
 from eval_prompts.showing.code_diff import diff_lines
 from tuning.errors import UserError
 
@@ -67,6 +75,7 @@ class Board:
             "tags": sorted({tag for task in open_tasks for question in task.questions for tag in question["tags"]}),
             "card": None,
             "figures": [],
+            "forgetting": [],
             "habits": [],
             "items": listed(open_tasks, asked),
         }
@@ -75,8 +84,15 @@ class Board:
             card = card_of(figures)
             view["card"] = card.to_dict()
             view["figures"] = [
-                {"rows": figures_rows(task, titles), "words": difference_line(task)} for task in figures.tasks
+                {
+                    "rows": figures_rows(task, titles),
+                    "words": difference_line(task),
+                    "parts": parts_rows(task, titles),
+                    "about_parts": parts_line(task),
+                }
+                for task in figures.tasks
             ]
+            view["forgetting"] = forgetting_rows(figures, titles)
             view["habits"] = [habit.to_dict() for habit in figures.habits]
         return view
 
@@ -169,9 +185,12 @@ def answer_view(task: TaskTable, number: int, side: str, sample: int) -> dict[st
     answer = task.answers.get((number, side), {}).get(sample)
     if answer is None:
         return {}
+    verdict = {"checking": False, "badges": answer["badges"]}
+    if answer["state"] == READ:
+        return {"text": answer["text"], "verdict": verdict, "facts": ["likelihoods were read, nothing was written"]}
     return {
         "text": answer["text"],
-        "verdict": {"checking": False, "badges": answer["badges"]},
+        "verdict": verdict,
         "facts": [
             f"{answer['tokens']} tokens",
             "ended by itself" if answer["state"] == "ended" else "hit the token cap",

@@ -14,15 +14,24 @@ from eval_prompts.learning.checkpoints import keep_with_run, models_of_run, scor
 from eval_prompts.models.adapters import read_card
 from eval_prompts.progress import Progress
 from eval_prompts.report import check_writable, write_text
-from eval_prompts.scoring import run
+from eval_prompts.scoring import plans, run
 from eval_prompts.scoring.battery import battery_of, beside
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import Scoring, State, find
+from eval_prompts.scoring.forgetting import FORGETTING
 from eval_prompts.scoring.gate import checks, exit_code, junit
-from eval_prompts.scoring.judge_command import people_of
-from eval_prompts.scoring.judge_model import kept_lines
-from eval_prompts.scoring.pages import difference_line, figures_rows, side_titles, text_table
+from eval_prompts.scoring.judge.command import people_of
+from eval_prompts.scoring.judge.pairs import kept_lines
+from eval_prompts.scoring.pages import (
+    difference_line,
+    figures_rows,
+    forgetting_rows,
+    parts_line,
+    parts_rows,
+    side_titles,
+    text_table,
+)
 from eval_prompts.scoring.result import copy_results, report, table_of
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
 from eval_prompts.tasks.catalogue import find_task
@@ -54,8 +63,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", type=Path, help="questions with tests, in the format of MBPP or HumanEval")
     parser.add_argument("--limit", type=int, help="only the first questions")
     parser.add_argument("--samples", type=int, default=1, help="answers to each question; more than one need warmth")
-    parser.add_argument("--also", action="append", metavar="TASK", help="score this task too, to see what got worse")
+    parser.add_argument(
+        "--also", "--battery", action="append", metavar="TASK", help="score this task too, to see what got worse"
+    )
     parser.add_argument("--alone", action="store_true", help="this task alone, without its battery")
+    parser.add_argument(
+        "--forgetting",
+        action=argparse.BooleanOptionalAction,
+        help="read neutral prose and code under both sides; done with --task unless --alone",
+    )
     parser.add_argument("--jail", action="store_true", help="run what the sandbox lacks under bubblewrap")
     parser.add_argument("--out", type=Path, help="write the score as JSON to this file, and every answer as CSV")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as one HTML page")
@@ -105,7 +121,7 @@ def score(
         plan = scoring.plan()
         if scoring.state()[0] is State.FINISHED:
             return tell(scoring, options)
-        subjects = run.subjects_of(plan)
+        subjects = plans.subjects_of(plan)
         options = argparse.Namespace(**vars(options) | plan["command"])
         options.sides = ",".join(plan["sides"])
     else:
@@ -114,9 +130,9 @@ def score(
         status = load(lens)
         if scoring is None:
             kept = {name: getattr(options, name) for name in KEPT}
-            scoring = run.new_scoring(
+            scoring = plans.new_scoring(
                 subjects, status, sides=sides, samples=options.samples, limit=options.limit, jail=options.jail,
-                command=kept,
+                command=kept, figures=figures_asked(options),
             )  # fmt: skip
         print(f"scoring {scoring.name} (kept in {scoring.path})", file=sys.stderr)
         runner = run.Runner(scoring, subjects, lens)
@@ -169,6 +185,14 @@ def chosen(options: argparse.Namespace, settings_of: Callable[[argparse.Namespac
     return beside(own, names, settings, options.limit)
 
 
+def figures_asked(options: argparse.Namespace) -> list[str]:
+    """What is measured besides: forgetting, with a task's battery, or where it is asked for."""
+    wanted = options.forgetting
+    if wanted is None:
+        wanted = options.suite is None and not options.alone
+    return [FORGETTING] if wanted else []
+
+
 def tell(scoring: Scoring, options: argparse.Namespace) -> int:
     """Print what a finished scoring came to, write what was asked for, and return the gate's exit code."""
     table = table_of(scoring)
@@ -183,6 +207,10 @@ def tell(scoring: Scoring, options: argparse.Namespace) -> int:
         print("\n".join(["", f"{task.title}: {task.questions:,} questions", *lines]))
         if told := difference_line(task):
             print(told)
+        if task.parts:
+            print("\n".join(["", *text_table(parts_rows(task, titles)), parts_line(task)]))
+    if forgotten := forgetting_rows(figures, titles):
+        print("\n".join(["", *text_table(forgotten)]))
     print()
     for line in card.lines:
         print(line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 from eval_prompts.scoring.habits import Habit, habits_of, median_tokens
 from eval_prompts.scoring.statistics import Difference, Interval, agreement, compare, holm, mean_interval, pass_at_k
 from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
+from eval_prompts.serving.readings import UNREADABLE
 
 SIGNIFICANT = 0.05
 EFFECT = 0.05
 """The difference that matters: 5 points."""
+MOST_PARTS = 24
+"""Tags that a task is read by; more would be no reading."""
 MOST_K = (1, 5, 10, 25, 50, 100)
 
 
@@ -31,10 +36,12 @@ class Standing(StrEnum):
 @dataclass(frozen=True)
 class SideFigures:
     """One side on one task. ``score`` is the share that passes (or the mean score), ``not_run`` answers could not be
-    tried and count as not passed."""
+    tried and count as not passed. ``written`` of the ``answers`` were written, and of the others likelihoods were read:
+    ``ended`` and tokens are of those that were written."""
 
     score: Interval
     answers: int
+    written: int
     passed: int
     not_run: int
     ended: int
@@ -50,9 +57,27 @@ class SideFigures:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The questions of a task with one tag: both sides' mean scores, and their paired difference. Nothing is claimed of
+    a part."""
+
+    tag: str
+    questions: int
+    base: float
+    tuned: float
+    difference: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        told = {"tag": self.tag, "questions": self.questions, "base": self.base, "tuned": self.tuned}
+        return told | {"difference": self.difference.to_dict()}
+
+
+@dataclass(frozen=True)
 class TaskFigures:
     """One task: both sides, their paired difference, and where the tuned side stands; ``p_value`` is adjusted for all
-    tasks of the scoring. ``left_out`` counts the questions without a verdict on both sides, by reason."""
+    tasks of the scoring. ``left_out`` counts the questions without a verdict on both sides, by reason; ``parts`` are
+    those with the commonest tags, of which there are ``tags``."""
 
     name: str
     title: str
@@ -65,6 +90,8 @@ class TaskFigures:
     standing: Standing
     outcomes: dict[Outcome, list[str]]
     left_out: dict[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    tags: int = 0
 
     @property
     def more(self) -> int | None:
@@ -86,6 +113,7 @@ class TaskFigures:
             "more_for_5_points": self.more,
             **{str(outcome): ids for outcome, ids in self.outcomes.items()},
             "left_out": dict(self.left_out),
+            "parts": [part.to_dict() for part in self.parts],
         }
 
 
@@ -122,6 +150,10 @@ def figures_of(table: Table) -> Figures:
     return Figures(judged, tuple(habits_of(pairs)), tuple(table.figures.values()))
 
 
+def _mean_of_means(values: Sequence[Sequence[float]]) -> float:
+    return math.fsum(math.fsum(one) / len(one) for one in values) / len(values)
+
+
 def standing(difference: Difference, p_value: float) -> Standing:
     """What a difference shows: a claim where the adjusted test is below 5%; "not better" where the interval rules out a
     gain of 5 points; else that nothing can be told yet."""
@@ -145,15 +177,41 @@ def task_figures(task: TaskTable) -> TaskFigures:
     p_value = difference.p_value if difference else None
     return TaskFigures(
         task.name, task.title, task.metric, len(task.questions), int(task.plan["whole"]), sides, difference, p_value,
-        state, outcomes, left_out(task),
+        state, outcomes, left_out(task), parts_of(task) if difference else (), len(tags_of(task)),
     )  # fmt: skip
+
+
+def tags_of(task: TaskTable) -> Counter[str]:
+    """How many questions have each tag."""
+    return Counter(str(tag) for question in task.questions for tag in dict.fromkeys(question["tags"]))
+
+
+def parts_of(task: TaskTable) -> tuple[Part, ...]:
+    """What both sides come to on the questions with each of the commonest tags, in the order of the questions; none
+    where all questions have the same ones."""
+    tags = [tag for tag, count in tags_of(task).most_common(MOST_PARTS) if count < len(task.questions)]
+    values = {side: task.values(side) for side in SIDES}
+    found = []
+    for tag in tags:
+        places = [
+            at
+            for at, question in enumerate(task.questions)
+            if tag in question["tags"] and values["base"][at] and values["tuned"][at]
+        ]
+        if places:
+            base, tuned = ([values[side][at] for at in places] for side in SIDES)
+            difference = compare(base, tuned, [task.clusters[at] for at in places])
+            found.append(Part(tag, len(places), _mean_of_means(base), _mean_of_means(tuned), difference))
+    return tuple(found)
 
 
 def left_out(task: TaskTable) -> dict[str, int]:
     """How many questions are in no comparison, by reason."""
-    counts = {"could not be asked": 0, "no answer yet": 0, "nothing that can be judged": 0}
+    counts = {UNREADABLE: 0, "could not be asked": 0, "no answer yet": 0, "nothing that can be judged": 0}
     for number in range(len(task.questions)):
-        if number in task.unasked:
+        if task.unasked.get(number) == UNREADABLE:
+            counts[UNREADABLE] += 1
+        elif number in task.unasked:
             counts["could not be asked"] += 1
         elif any(not task.of(number, side) for side in task.sides):
             counts["no answer yet"] += 1
@@ -165,6 +223,7 @@ def left_out(task: TaskTable) -> dict[str, int]:
 def side_figures(task: TaskTable, side: str) -> SideFigures:
     """One side's figures on a task."""
     values, answers = task.values(side), task.all_of(side)
+    written = task.written(side)
     by_question = [task.of(number, side) for number in range(len(task.questions))]
     samples = min((len(scores) for scores in values if scores), default=0)
     pass_at = {}
@@ -178,9 +237,10 @@ def side_figures(task: TaskTable, side: str) -> SideFigures:
         answers=len(answers),
         passed=sum(answer["verdict"] == "passes" for answer in answers),
         not_run=sum(answer["verdict"] == "not run" for answer in answers),
-        ended=sum(answer["state"] == "ended" for answer in answers),
-        tokens=median_tokens(answers),
-        mean_tokens=sum(answer["tokens"] for answer in answers) / len(answers) if answers else None,
+        written=len(written),
+        ended=sum(answer["state"] == "ended" for answer in written),
+        tokens=median_tokens(written),
+        mean_tokens=sum(answer["tokens"] for answer in written) / len(written) if written else None,
         pass_at=pass_at,
         same_text=agreement([[answer["text"].strip() for answer in group] for group in by_question]),
         same_verdict=agreement([[answer["verdict"] for answer in group] for group in by_question]),

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from eval_prompts.scoring.subject import Subject
 from eval_prompts.tasks.scorers.names import nearest
+from eval_prompts.tasks.task import Question
 from tuning.errors import UserError
 from tuning.files import data_root, write_whole
 from tuning.runs import events, process
@@ -56,6 +57,20 @@ class Scoring(WorkFolder):
         """The questions as they were asked, by task. Raises UserError."""
         found = self._read(QUESTIONS)
         return found if isinstance(found, dict) else {}
+
+    def write(self, plan: dict[str, Any], subjects: Sequence[Subject]) -> None:
+        """Keep what is to be scored. Raises UserError if the disk is full."""
+        questions = {subject.name: [_kept(question) for question in subject.questions] for subject in subjects}
+        with translated(self.path):
+            write_whole(self.path / QUESTIONS, json.dumps(questions, ensure_ascii=False) + "\n")
+            write_whole(self.path / PLAN, json.dumps(plan, ensure_ascii=False, indent=2) + "\n")
+
+    def extend(self, plan: dict[str, Any], subjects: Sequence[Subject]) -> None:
+        """Have a finished scoring go on with more; from here on it is to be resumed. Raises UserError if the disk is
+        full."""
+        with translated(self.path):
+            events.append(self.events_path, {"event": "extended", "time": round(time.time(), 3)})
+        self.write(plan, subjects)
 
     def state(self) -> tuple[State, str]:
         """How it stands, and why in words. Raises UserError if this is no scoring's folder."""
@@ -97,6 +112,19 @@ class Scoring(WorkFolder):
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path} is not a readable scoring ({name}): check the path.") from error
+
+
+def _kept(question: Question) -> dict[str, Any]:
+    """A question as it was asked."""
+    return {
+        "id": question.id,
+        "title": question.title,
+        "question": question.text,
+        "references": list(question.references),
+        "tags": list(question.tags),
+        "cluster": str(question.columns.get("cluster") or question.thread),
+        "input": str(question.columns.get("input") or ""),
+    }
 
 
 class Log:
@@ -148,27 +176,10 @@ def scores_root() -> Path:
 def create(plan: dict[str, Any], subjects: Sequence[Subject], folder: Path | None = None) -> Scoring:
     """Make a scoring's folder. Raises UserError if that cannot be done."""
     path = folder or dated_name(scores_root(), re.sub(r"[^\w.-]+", "-", subjects[0].name)[:LONGEST_SUBJECT])
-    questions = {
-        subject.name: [
-            {
-                "id": question.id,
-                "title": question.title,
-                "question": question.text,
-                "references": list(question.references),
-                "tags": list(question.tags),
-                "cluster": str(question.columns.get("cluster") or question.thread),
-                "input": str(question.columns.get("input") or ""),
-            }
-            for question in subject.questions
-        ]
-        for subject in subjects
-    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
-        with translated(path):
-            write_whole(path / QUESTIONS, json.dumps(questions, ensure_ascii=False) + "\n")
-            write_whole(path / PLAN, json.dumps(plan, ensure_ascii=False, indent=2) + "\n")
+        Scoring(path).write(plan, subjects)
     except FileExistsError as error:
         raise UserError(f"The folder {path} exists already: choose another, or resume it.") from error
     except OSError as error:

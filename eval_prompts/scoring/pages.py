@@ -14,7 +14,7 @@ from eval_prompts.report import answer_html, badge_html, highlight_css, one_line
 from eval_prompts.scoring.card import Card, points
 from eval_prompts.scoring.figures import Figures, TaskFigures
 from eval_prompts.scoring.statistics import Interval
-from eval_prompts.scoring.table import Outcome, Table, TaskTable
+from eval_prompts.scoring.table import READ, Outcome, Table, TaskTable
 
 PAGE = Path(__file__).with_name("report.html.template")
 TITLES = {
@@ -52,7 +52,8 @@ def about(plan: Mapping[str, Any]) -> list[str]:
         sampling = "greedy" if not settings["temperature"] else drawn
         system = f"system prompt “{' '.join(task['system'].split())}”" if task["system"] else "no system prompt"
         user = f"user turn “{' '.join(task['user'].split())}”" if task["user"] else ""
-        asked = f"{task['questions']:,} questions, {plan['samples']} answer{'s' * (plan['samples'] != 1)} each"
+        samples = task.get("samples", plan["samples"])
+        asked = f"{task['questions']:,} questions, {samples} answer{'s' * (samples != 1)} each"
         most = f"at most {settings['max_new_tokens']} tokens"
         lines.append(" · ".join(filter(None, [f"task {task['title']}", asked, sampling, most, system, user])))
     return lines
@@ -78,9 +79,46 @@ def figures_rows(task: TaskFigures, titles: Mapping[str, str]) -> list[list[str]
         shares = [getattr(task.sides[side], name) for side in sides]
         if any(share is not None for share in shares):
             rows.append([label, *("–" if share is None else f"{share:.0%}" for share in shares)])
-    rows.append(["ended by itself", *(f"{task.sides[side].ended} of {task.sides[side].answers}" for side in sides)])
-    tokens = [task.sides[side].tokens for side in sides]
-    rows.append(["tokens, median", *("–" if count is None else f"{count:.0f}" for count in tokens)])
+    read = [task.sides[side].answers - task.sides[side].written for side in sides]
+    if any(read):
+        rows.append(["by likelihood, nothing written", *(str(count) for count in read)])
+    if any(task.sides[side].written for side in sides) or not any(read):
+        rows.append(["ended by itself", *(f"{task.sides[side].ended} of {task.sides[side].written}" for side in sides)])
+        tokens = [task.sides[side].tokens for side in sides]
+        rows.append(["tokens, median", *("–" if count is None else f"{count:.0f}" for count in tokens)])
+    return rows
+
+
+def parts_rows(task: TaskFigures, titles: Mapping[str, str]) -> list[list[str]]:
+    """One task by its tags: a head, and a row for each; none where it has no parts."""
+    if not task.parts:
+        return []
+    rows = [[f"{task.title} by tag", "questions", *(titles[side] for side in ("base", "tuned")), "difference"]]
+    for part in task.parts:
+        reach = f"{part.difference.low * 100:+.0f} to {part.difference.high * 100:+.0f}"
+        shift = f"{part.difference.value * 100:+.0f} points ({reach})"
+        rows.append([part.tag, f"{part.questions:,}", f"{part.base:.0%}", f"{part.tuned:.0%}", shift])
+    return rows
+
+
+def parts_line(task: TaskFigures) -> str:
+    """What is to be said of the parts; '' where there are none."""
+    if not task.parts:
+        return ""
+    more = f"; the {len(task.parts)} commonest of {task.tags} tags" if task.tags > len(task.parts) else ""
+    return f"by tag, with 95% intervals, each by itself: among so many one parts by chance, so nothing is claimed{more}"
+
+
+def forgetting_rows(figures: Figures, titles: Mapping[str, str]) -> list[list[str]]:
+    """What is forgotten: a head, and a row for each text that was read; none where none was."""
+    read = [figure for figure in figures.other if figure.get("now") is not None and "unit" in figure]
+    if not read:
+        return []
+    rows = [[f"nats a {read[0]['unit']} of neutral texts", titles["base"], titles["tuned"], "difference"]]
+    for figure in read:
+        reach = f"{figure['low']:+.3f} to {figure['high']:+.3f}"
+        shift = f"{figure['difference']:+.3f} ({reach})"
+        rows.append([str(figure["name"]), f"{figure['before']:.3f}", f"{figure['now']:.3f}", shift])
     return rows
 
 
@@ -112,15 +150,24 @@ def markdown(table: Table, figures: Figures, card: Card) -> str:
     lines += [f"- got worse: {one_line(line)}" for line in card.worse]
     lines += [f"- {one_line(line)}" for line in (*card.kept, *card.missing, *card.notes)]
     lines += ["", *(f"{one_line(line)}  " for line in about(table.plan)), ""]
+    lines += _markdown_table(forgetting_rows(figures, titles))
     for task in figures.tasks:
-        head, *rows = figures_rows(task, titles)
-        for row in (head, ["---"] * len(head), *rows):
-            lines.append(f"| {' | '.join(cell if cell == '---' else one_line(cell) for cell in row)} |")
+        lines += _markdown_table(figures_rows(task, titles))
         lines += ["", one_line(difference_line(task)), ""]
+        lines += [*_markdown_table(parts_rows(task, titles)), one_line(parts_line(task)), ""] if task.parts else []
         for outcome in (Outcome.LOST, Outcome.GAINED):
             if ids := task.outcomes[outcome]:
                 lines += [f"{str(outcome).capitalize()}: {one_line(_some(ids))}", ""]
     return "\n".join(lines)
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows, the first of which is the head, as a table with a blank line behind it; nothing for none."""
+    if not rows:
+        return []
+    head, *body = rows
+    whole = (head, ["---"] * len(head), *body)
+    return [*(f"| {' | '.join(cell if cell == '---' else one_line(cell) for cell in row)} |" for row in whole), ""]
 
 
 def _some(ids: Sequence[str], most: int = 40) -> str:
@@ -134,8 +181,11 @@ def page(table: Table, figures: Figures, card: Card, sources: Sequence[tuple[str
     titles = side_titles(table.plan)
     tables = [
         f"{_table(figures_rows(task, titles))}{paragraphs('figures', [difference_line(task)])}"
+        + (f"{_table(parts_rows(task, titles))}{paragraphs('figures', [parts_line(task)])}" if task.parts else "")
         for task in figures.tasks
     ]
+    if forgotten := forgetting_rows(figures, titles):
+        tables.append(_table(forgotten))
     habits = [[habit.words, _of(habit.base, habit.of), _of(habit.tuned, habit.of)] for habit in figures.habits]
     if habits:
         tables.append(_table([["how answers behave", titles["base"], titles["tuned"]], *habits]))
@@ -208,7 +258,7 @@ def _answer(task: TaskTable, number: int, side: str, title: str) -> str:
     answers = task.of(number, side)
     for answer in answers[:1]:
         badges = "".join(badge_html(Badge(**badge)) for badge in answer["badges"])
-        ending = ending_words(answer["state"])
+        ending = "likelihoods that were read" if answer["state"] == READ else ending_words(answer["state"])
         parts.append(
             f"{answer_html(answer['text'])}<footer>{answer['tokens']} tokens · {ending}"
             f'<div class="badges">{badges}</div></footer>'

@@ -15,7 +15,7 @@ from typing import Any
 from eval_prompts.scoring.card import Card, card_of
 from eval_prompts.scoring.figures import Figures, figures_of
 from eval_prompts.scoring.folder import Scoring, translated
-from eval_prompts.scoring.judge_model import kept_lines
+from eval_prompts.scoring.judge.pairs import kept_lines
 from eval_prompts.scoring.pages import markdown, page
 from eval_prompts.scoring.table import Outcome, Table, TaskTable
 from tuning.files import write_whole
@@ -165,6 +165,7 @@ def _answers(task: TaskTable) -> list[dict[str, Any]]:
             "tokens": answer["tokens"],
             "state": answer["state"],
             "stopped": answer["state"] == "ended",
+            **({"likelihoods": answer["likelihoods"]} if "likelihoods" in answer else {}),
             "verdict": answer["verdict"],
             "score": answer["score"],
             "reason": answer["reason"],

@@ -7,29 +7,32 @@ be dropped when the scoring stops.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.decoding.engine import CLOSING
 from eval_prompts.judging.repetition import repetition
-from eval_prompts.scoring.folder import Log, Scoring, State, create
+from eval_prompts.scoring.folder import Log, Scoring, State
+from eval_prompts.scoring.forgetting import FORGETTING, TEXTS, measure, unknown
 from eval_prompts.scoring.habits import language_of
+from eval_prompts.scoring.plans import check_models, seed_of
+from eval_prompts.scoring.reading import let_others_go, portions, read
+from eval_prompts.scoring.reading import told as told_reading
 from eval_prompts.scoring.result import write_results
-from eval_prompts.scoring.subject import Subject, changed_parts, conversations, find_subject
+from eval_prompts.scoring.subject import Finished, Subject, conversations
+from eval_prompts.serving.readings import UNREADABLE
+from eval_prompts.serving.status import same_models
 from eval_prompts.tasks.verdicts import Judgement
-from tuning import __version__
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from eval_prompts.answers import Answer, Settings, Stream
+    from eval_prompts.lens.likelihood import Known
     from eval_prompts.models.pair import Side
     from eval_prompts.rows import Prompt
     from eval_prompts.serving.lens import Lens
@@ -44,7 +47,6 @@ JUDGES = 2
 FAULT = "Scoring failed on the server, and its log says why: resume goes on where it was."
 SWAPPED = "The models were changed while they were scored: put {adapter} back, then resume the scoring."
 STOPPED = "stopped by hand: resume goes on where it was"
-MOST_SAMPLES = 100
 
 Key = tuple[str, int, str, int]
 """Task, number of the question, side, sample."""
@@ -72,115 +74,10 @@ class Unit:
     seed: int
 
 
-def seed_of(seed: int, task: str, question: str, sample: int) -> int:
-    """The seed of one sample of one question, the same for both sides. One for all questions would make their draws
-    alike, and their errors with them."""
-    digest = hashlib.sha256(f"{seed}\n{task}\n{question}\n{sample}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
 def unit_of(subject: Subject, number: int, sample: int) -> Unit:
     """One question in one sample, with its seed."""
     seed = seed_of(int(subject.settings.seed), subject.name, subject.questions[number].id, sample)
     return Unit(subject, number, sample, seed)
-
-
-def new_scoring(
-    subjects: Sequence[Subject],
-    status: Status,
-    *,
-    sides: Sequence[Side] = ("base", "tuned"),
-    samples: int = 1,
-    limit: int | None = None,
-    jail: bool = False,
-    command: Mapping[str, Any] | None = None,
-    folder: Path | None = None,
-) -> Scoring:
-    """A scoring's folder, nothing of which is answered yet; ``folder`` where it lies elsewhere than with the others.
-    ``command`` is what loads these models again.
-
-    Raises UserError for what cannot be scored: a side that is not there, several samples of greedy answers.
-    """
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise UserError(f"The samples are from 1 to {MOST_SAMPLES} of each question.")
-    greedy = [subject.name for subject in subjects if subject.settings.temperature == 0]
-    if samples > 1 and greedy:
-        raise UserError("Samples of greedy answers are all the same: give a --temperature such as 0.7 as well.")
-    names = [subject.name for subject in subjects]
-    if len(set(names)) < len(names):
-        raise UserError(f"The same task is named twice ({', '.join(names)}): name each once.")
-    check_sides(status, sides)
-    plan = {
-        "created": round(time.time(), 3),
-        "version": __version__,
-        "tasks": [subject.to_dict() for subject in subjects],
-        "sides": list(sides),
-        "samples": samples,
-        "limit": limit,
-        "jail": jail,
-        "command": dict(command or {}),
-        **whose(status),
-    }
-    return create(plan, subjects, folder)
-
-
-def whose(status: Status) -> dict[str, Any]:
-    """Who answers, as a plan records it, places on this machine left out."""
-    public = status.to_dict()
-    return {
-        "model": public["model"],
-        "origin": status.origin,
-        "device": status.device,
-        "adapter": public["adapter"],
-        "against": public["against"],
-        "fingerprints": fingerprints(status),
-    }
-
-
-def fingerprints(status: Status) -> dict[str, str]:
-    """What tells these models from all others: the base's weights, and both adapters."""
-    cards = {"adapter": status.adapter, "against": status.against}
-    return {"model": status.fingerprint} | {name: card.fingerprint if card else "" for name, card in cards.items()}
-
-
-def check_sides(status: Status, sides: Sequence[Side]) -> None:
-    """Raise UserError where a side is to be scored that is not there."""
-    if "tuned" in sides and status.adapter is None:
-        raise UserError("There is no tuned side to score: name an --adapter, or score --sides base alone.")
-
-
-def subjects_of(plan: Mapping[str, Any]) -> list[Subject]:
-    """The tasks of a plan as they are now. Raises UserError, naming what has changed, where one is not the same."""
-    from eval_prompts.answers import Settings
-
-    found = []
-    for recorded in plan["tasks"]:
-        settings = Settings(**recorded["settings"] | {"stop": tuple(recorded["settings"].get("stop", ()))})
-        subject = find_subject(recorded["source"], settings, plan["limit"])
-        changed = changed_parts(subject, recorded["fingerprints"])
-        if changed:
-            raise UserError(
-                f"The task {recorded['name']} has changed since this scoring began ({', '.join(changed)}): put it back "
-                "as it was, or start a new scoring."
-            )
-        found.append(subject)
-    return found
-
-
-def check_models(plan: Mapping[str, Any], status: Status) -> None:
-    """Raise UserError, naming what is to be loaded, where a scoring was begun with other models."""
-    recorded, now = plan["fingerprints"], fingerprints(status)
-    if recorded["model"] != now["model"]:
-        raise UserError(f"This scoring is of the model {plan['model']}, and another one is loaded: start that one.")
-    for name in ("adapter", "against"):
-        if recorded[name] != now[name]:
-            wanted = (plan[name] or {}).get("name", "no adapter")
-            raise UserError(f"This scoring is of {wanted}, and another adapter is loaded: put that one back first.")
-    if plan["device"] != status.device:
-        raise UserError(
-            f"This scoring was begun on {plan['device']}, and this is {status.device}: both halves would not be "
-            "comparable."
-        )
 
 
 class Runner:
@@ -199,11 +96,14 @@ class Runner:
         self._plan = scoring.plan()
         self._subjects = list(subjects)
         self._sides: tuple[Side, ...] = tuple(self._plan["sides"])
+        self._samples = {task["name"]: int(task.get("samples", self._plan["samples"])) for task in self._plan["tasks"]}
         self.on_progress = on_progress
         self._stop = threading.Event()
         self._streams: list[tuple[Stream, list[Unit], set[int]]] = []
         self._judging: dict[Future[Judgement], tuple[Unit, Answer]] = {}
         self._done: set[Key] = set()
+        self._known: dict[tuple[str, int, str], Finished] = {}
+        """What was read of questions to which answers are written as well, by task, number and side."""
         self._began = time.monotonic()
         self._done_before = 0
 
@@ -214,8 +114,8 @@ class Runner:
     @property
     def total(self) -> int:
         """Answers that the whole scoring has."""
-        questions = sum(len(subject.questions) for subject in self._subjects)
-        return questions * len(self._sides) * int(self._plan["samples"])
+        answers = sum(len(subject.questions) * self._samples[subject.name] for subject in self._subjects)
+        return answers * len(self._sides)
 
     @property
     def progress(self) -> Progress:
@@ -247,14 +147,17 @@ class Runner:
             return state, message
 
     def _work(self, log_file: Log) -> tuple[State, str]:
-        earlier = {
-            key_of(event): event for event in self.scoring.follow()[0] if event["event"] in ("answer", "unasked")
-        }
+        events = self.scoring.follow()[0]
+        earlier = {key_of(event): event for event in events if event["event"] in ("answer", "unasked")}
+        measured = {str(event["name"]) for event in events if event["event"] == "figure"}
         self._done = set(earlier)
         self._done_before = len(earlier)
         log_file.emit("resumed" if earlier else "start", done=len(earlier), device=self._lens.status().device)
         self._tell()
         status = self._lens.status()
+        ended = self._read_all(status, log_file) or self._measure(measured, status, log_file)
+        if ended is not None:
+            return ended
         waiting = self._missing()
         with ThreadPoolExecutor(JUDGES, thread_name_prefix="score-judge") as pool:
             try:
@@ -262,8 +165,7 @@ class Runner:
                     if self._stop.is_set():
                         return State.STOPPED, STOPPED
                     if not same_models(status, self._lens.status()):
-                        card = status.adapter
-                        return State.STOPPED, SWAPPED.format(adapter=card.name if card else "the models")
+                        return self._swapped(status)
                     while waiting and self._under_way() < ROWS_AHEAD:
                         self._submit(*waiting.pop(0), log_file)
                     self._collect(status, pool, log_file)
@@ -276,12 +178,107 @@ class Runner:
         with_words = write_results(self.scoring)
         return State.FINISHED, with_words
 
+    def _read_all(self, status: Status, log_file: Log) -> tuple[State, str] | None:
+        """Read what scorers go by that ask for likelihoods, before anything is written; how it ended where that was
+        before its end."""
+        units: dict[tuple[str, int], list[Unit]] = {}
+        for unit in self._units():
+            if unit.subject.task.wanted(unit.subject.questions[unit.number]):
+                units.setdefault((unit.subject.name, unit.number), []).append(unit)
+        if self._lens.pair is None and units:
+            self._cannot_read(list(units.values()), log_file)
+            return None
+        for portion in portions([(each[0].subject, each[0].number) for each in units.values()]):
+            for side in self._sides:
+                # A portion is read whole or not at all: figures hang a little on what else is read with them.
+                if not any(self._lacks(units[subject.name, number], side) for subject, number in portion):
+                    continue
+                if self._background:
+                    let_others_go(self._lens, self._stop.wait)
+                if self._stop.is_set():
+                    return State.STOPPED, STOPPED
+                found = read(self._lens, side, portion)
+                if not same_models(status, self._lens.status()):
+                    return self._swapped(status)
+                for (subject, number), result in zip(portion, found, strict=True):
+                    self._take_in(units[subject.name, number], side, result, log_file)
+            self._tell()
+        return None
+
+    def _lacks(self, units: Sequence[Unit], side: Side) -> bool:
+        return any(side in self._missing_sides(unit) for unit in units)
+
+    def _measure(self, measured: set[str], status: Status, log_file: Log) -> tuple[State, str] | None:
+        """Measure what is forgotten, where that is planned and not done; how it ended where that was before its end."""
+        if FORGETTING not in self._plan.get("figures", ()) or measured >= set(TEXTS):
+            return None
+
+        def stops() -> bool:
+            if self._background:
+                let_others_go(self._lens, self._stop.wait)
+            return self._stop.is_set() or not same_models(status, self._lens.status())
+
+        try:
+            found = measure(self._lens, stops)
+        except UserError as error:
+            for name in TEXTS:
+                log_file.emit("figure", **unknown(name, str(error)))
+            return None
+        if found is None:
+            return (State.STOPPED, STOPPED) if self._stop.is_set() else self._swapped(status)
+        for one in found:
+            log_file.emit("figure", **one.to_dict())
+        return None
+
+    def _take_in(self, units: Sequence[Unit], side: Side, result: Known | UserError, log_file: Log) -> None:
+        """Keep what was read of one question, and its verdict where nothing else is asked of it."""
+        subject, number = units[0].subject, units[0].number
+        question = subject.questions[number]
+        if not subject.task.writes(question):
+            for unit in (unit for unit in units if side in self._missing_sides(unit)):
+                if isinstance(result, UserError):
+                    self._unasked(unit, [side], str(result), log_file)
+                else:
+                    judgement = subject.judge(question, Finished(read=result), False)
+                    log_file.emit("answer", **place(unit, side), seed=unit.seed, **told_reading(judgement, result))
+                    self._done.add((subject.name, number, side, unit.sample))
+            return
+        unread = str(result) if isinstance(result, UserError) else ""
+        known = None if isinstance(result, UserError) else result
+        self._known[subject.name, number, side] = Finished(read=known, unread=unread)
+
+    def _cannot_read(self, units: Sequence[Sequence[Unit]], log_file: Log) -> None:
+        """Leave out what only likelihoods could tell, and say so. Raises UserError where that is everything."""
+        if not any(subject.task.writes(question) for subject in self._subjects for question in subject.questions):
+            raise UserError(f"Nothing of this can be scored: {UNREADABLE}.")
+        for each in units:
+            subject, number = each[0].subject, each[0].number
+            if subject.task.writes(subject.questions[number]):
+                for side in self._sides:
+                    self._known[subject.name, number, side] = Finished(unread=UNREADABLE)
+            else:
+                for unit in each:
+                    self._unasked(unit, self._missing_sides(unit), UNREADABLE, log_file)
+
+    def _units(self) -> Iterator[Unit]:
+        """Every question in every sample."""
+        for subject in self._subjects:
+            for sample in range(self._samples[subject.name]):
+                for number in range(len(subject.questions)):
+                    yield unit_of(subject, number, sample)
+
+    def _missing_sides(self, unit: Unit) -> tuple[Side, ...]:
+        """The sides that have not answered yet."""
+        return tuple(
+            side for side in self._sides if (unit.subject.name, unit.number, side, unit.sample) not in self._done
+        )
+
     def _missing(self) -> list[tuple[tuple[Side, ...], list[Unit]]]:
         """What is not answered yet, in portions that miss the same sides."""
-        portions: list[tuple[tuple[Side, ...], list[Unit]]] = []
+        found: list[tuple[tuple[Side, ...], list[Unit]]] = []
         for subject in self._subjects:
             by_sides: dict[tuple[Side, ...], list[list[Unit]]] = {}
-            for sample in range(int(self._plan["samples"])):
+            for sample in range(self._samples[subject.name]):
                 for numbers in conversations(subject.questions):
                     sides = tuple(s for s in self._sides if self._misses(subject, numbers, s, sample))
                     if sides:
@@ -290,11 +287,15 @@ class Runner:
                 portion: list[Unit] = []
                 for units in together:
                     if portion and len(portion) + len(units) > PORTION:
-                        portions.append((sides, portion))
+                        found.append((sides, portion))
                         portion = []
                     portion = [*portion, *units]
-                portions.append((sides, portion))
-        return portions
+                found.append((sides, portion))
+        return found
+
+    def _swapped(self, status: Status) -> tuple[State, str]:
+        card = status.adapter
+        return State.STOPPED, SWAPPED.format(adapter=card.name if card else "the models")
 
     def _misses(self, subject: Subject, numbers: Sequence[int], side: Side, sample: int) -> bool:
         """Whether a side's answer to one of these is missing: the turns of a conversation are asked together."""
@@ -344,7 +345,8 @@ class Runner:
         for units, answer in finished:
             if answer.state in ("ended", "capped"):
                 unit = units[answer.index]
-                future = pool.submit(judged, unit.subject, unit.number, answer, bool(self._plan["jail"]))
+                known = self._known.get((unit.subject.name, unit.number, answer.side), Finished())
+                future = pool.submit(judged, unit.subject, unit.number, answer, bool(self._plan["jail"]), known)
                 self._judging[future] = unit, answer
             elif answer.problem:
                 self._unasked(units[answer.index], [answer.side], answer.problem, log_file)
@@ -373,11 +375,6 @@ class Runner:
             self.on_progress(self.progress)
 
 
-def same_models(one: Status, other: Status) -> bool:
-    """Whether both tell of the same loaded models, and not of the same adapter loaded again in between."""
-    return one.adapter is other.adapter and one.against is other.against and one.fingerprint == other.fingerprint
-
-
 def key_of(event: Mapping[str, Any]) -> Key:
     """Which answer an event tells of."""
     return str(event["task"]), int(event["number"]), str(event["side"]), int(event["sample"])
@@ -395,9 +392,13 @@ def place(unit: Unit, side: Side) -> dict[str, Any]:
     }
 
 
-def judged(subject: Subject, number: int, answer: Answer, jail: bool = False) -> Judgement:
-    """The judgement on a finished answer, of what was said: a thinking model's draft counts for nothing."""
-    return subject.judge(subject.questions[number], answer.said, answer.stopped, jail)
+def judged(
+    subject: Subject, number: int, answer: Answer, jail: bool = False, known: Finished | None = None
+) -> Judgement:
+    """The judgement on a finished answer, of what was said: a thinking model's draft counts for nothing. ``known`` is
+    what was read of its question."""
+    given = replace(known or Finished(), text=answer.said, stopped=answer.stopped)
+    return subject.judge(subject.questions[number], given, jail)
 
 
 def told(answer: Answer, judgement: Judgement) -> dict[str, Any]:

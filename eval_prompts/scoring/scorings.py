@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.answers import Settings
 from eval_prompts.learning.checkpoints import keep_with_run
-from eval_prompts.scoring import run
-from eval_prompts.scoring.battery import battery_of, beside
+from eval_prompts.scoring import plans, run
+from eval_prompts.scoring.against import against
+from eval_prompts.scoring.battery import battery_of, beside, lacks_battery
 from eval_prompts.scoring.board import Board, began
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.folder import Scoring, State, all_scorings, named
+from eval_prompts.scoring.forgetting import FORGETTING
+from eval_prompts.scoring.judge.at_work import Judging
 from eval_prompts.scoring.result import report, sources_of
-from eval_prompts.scoring.statistics import compare, holm
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
-from eval_prompts.scoring.table import TaskTable
+from eval_prompts.scoring.suites import find as find_suite
 from eval_prompts.tasks.catalogue import all_tasks, find_task, python_task
 from eval_prompts.tasks.of_adapter import suite_prompt
 from tuning.errors import UserError
@@ -27,6 +28,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.serving.lens import Lens
     from eval_prompts.tasks.task import Task
+    from eval_prompts.votes.records import VotedPair
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,12 @@ class Scorings:
         jail: bool = False,
         in_use: Callable[[], Task] = python_task,
         people: Callable[[str, str], str] = lambda tuned, base: "",
+        votes: Callable[[str, str], Sequence[VotedPair]] = lambda tuned, base: (),
     ) -> None:
         """``in_use`` tells the task of the page, which is offered first, and ``people`` in words what those prefer who
-        voted on two sides, by their fingerprints; with ``jail`` answers may run under bubblewrap."""
+        voted on two sides, by their fingerprints, and ``votes`` what they voted; with ``jail`` answers may run under
+        bubblewrap."""
+        self.judging = Judging(lens, lambda plan: votes(*sides_of(plan["fingerprints"])))
         self._lens, self._jail, self._in_use, self._people = lens, jail, in_use, people
         self._starting, self._reading = threading.Lock(), threading.Lock()
         self._runner: run.Runner | None = None
@@ -89,8 +94,13 @@ class Scorings:
             subjects = self._subjects(asked)
             samples, limit = whole(asked.get("samples"), "samples", 1), whole(asked.get("limit"), "limit", 0)
             self._lens.wait_ready(0)
-            scoring = run.new_scoring(
-                subjects, self._lens.status(), samples=samples or 1, limit=limit or None, jail=self._jail
+            scoring = plans.new_scoring(
+                subjects,
+                self._lens.status(),
+                samples=samples or 1,
+                limit=limit or None,
+                jail=self._jail,
+                figures=[FORGETTING] if asked.get("battery", True) else [],
             )
             self._begin(scoring, subjects)
             return scoring.name
@@ -105,9 +115,35 @@ class Scorings:
             if state in (State.RUNNING, State.FINISHED):
                 raise UserError(f"The scoring {name} {'is running' if state is State.RUNNING else 'has finished'}.")
             self._lens.wait_ready(0)
-            subjects = run.subjects_of(scoring.plan())
-            run.check_models(scoring.plan(), self._lens.status())
+            subjects = plans.subjects_of(scoring.plan())
+            plans.check_models(scoring.plan(), self._lens.status())
             self._begin(scoring, subjects)
+            return name
+
+    def extend(self, name: str) -> str:
+        """Look, after a scoring, at what may have got worse: its task's battery and what is forgotten join it, and one
+        card tells of all. Raises UserError where it has not finished, is of one side or has all of it already, where
+        its task or the models have changed, or another one is at work."""
+        with self._starting:
+            self._refuse_second()
+            scoring = named(name)
+            plan = scoring.plan()
+            if scoring.state()[0] is not State.FINISHED:
+                raise UserError(f"The scoring {name} has not finished: resume it first.")
+            if set(plan["sides"]) != {"base", "tuned"}:
+                raise UserError(f"The scoring {name} is of one side alone: there is nothing to compare.")
+            self._lens.wait_ready(0)
+            subjects = plans.subjects_of(plan)
+            plans.check_models(plan, self._lens.status())
+            whole = beside(subjects[0], battery_of(subjects[0].task), lambda task: task.settings, plan["limit"])
+            added = [one for one in whole if one.name not in [subject.name for subject in subjects]]
+            if not added and FORGETTING in plan.get("figures", []):
+                raise UserError(f"The scoring {name} has its battery already.")
+            plan["tasks"] += [plans.planned(subject, int(plan["samples"])) for subject in added]
+            plan["figures"] = [FORGETTING]
+            scoring.extend(plan, [*subjects, *added])
+            self._forget(name)
+            self._begin(scoring, [*subjects, *added])
             return name
 
     def stop(self, name: str = "") -> str:
@@ -118,14 +154,27 @@ class Scorings:
         runner.stop()
         return runner.scoring.name
 
+    def judge(self, name: str, asked: Mapping[str, Any]) -> str:
+        """Have a judge model compare a finished scoring's answers (:meth:`Judging.start`); returns the scoring's name.
+        Raises UserError."""
+        board = self.board(name)
+        self.judging.start(board.scoring, asked)
+        return board.scoring.name
+
     def delete(self, name: str) -> None:
-        """Remove a scoring. Raises UserError while it is at work."""
+        """Remove a scoring. Raises UserError while it is at work, or a judge is on it."""
+        if self.judging.view(named(name))["running"]:
+            raise UserError(f"A judge is at work on {name}: stop it first.")
         named(name).delete()
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
         with self._reading:
             self._boards.pop(name, None)
 
     def close(self) -> None:
         """Stop what is at work, and wait until its last words are written."""
+        self.judging.close()
         if self._runner is not None:
             self._runner.stop()
         if self._thread is not None:
@@ -154,11 +203,14 @@ class Scorings:
         view = board.look(asked, everything)
         runner = self.working
         mine = runner is not None and runner.scoring.name == board.scoring.name
+        view["judge"] = self.judging.view(board.scoring)
         view["seconds_left"] = runner.progress.seconds_left if mine and runner else None
         view["can"] = {
             "stop": mine,
             "resume": view["state"] not in (State.RUNNING, State.FINISHED),
+            "extend": view["state"] == State.FINISHED and lacks_battery(board.plan),
             "delete": view["state"] != State.RUNNING,
+            "judge": view["state"] == State.FINISHED and set(board.plan["sides"]) == {"base", "tuned"},
         }
         return view
 
@@ -188,7 +240,7 @@ class Scorings:
         """The card of the newest finished scoring of two sides by their fingerprints, of those that are loaded without
         them, with what each source says; None where these have not been scored."""
         if not tuned:
-            tuned, base = sides_of(run.fingerprints(self._lens.status()))
+            tuned, base = sides_of(plans.fingerprints(self._lens.status()))
         for scoring in all_scorings()[:MOST_HISTORY]:
             board = self.board(scoring.name)
             if sides_of(board.plan["fingerprints"]) == (tuned, base) and scoring.state()[0] is State.FINISHED:
@@ -200,29 +252,9 @@ class Scorings:
 
     def compare(self, one: str, other: str) -> dict[str, Any]:
         """The tuned sides of two scorings beside each other, task by task, on the questions that are the same."""
-        tables = [self.board(name).table() for name in (one, other)]
-        found, lines = {}, []
-        for name, first in tables[0].tasks.items():
-            second = tables[1].tasks.get(name)
-            if second is None or first.metric != second.metric:
-                continue
-            ours, theirs, notes = _common(first, second)
-            found[name] = compare(ours, theirs)
-            lines.append((name, first.title, notes))
-        adjusted = holm({name: difference.p_value for name, difference in found.items()})
-        return {
-            "titles": [self.board(name).plan["adapter"] or {} for name in (one, other)],
-            "tasks": [
-                {
-                    "title": title,
-                    "words": _difference_words(found[name].to_dict(), adjusted[name]),
-                    "notes": notes,
-                    **found[name].to_dict(),
-                }
-                for name, title, notes in lines
-            ],
-            "problem": "" if found else "These two scorings have no task in common.",
-        }
+        boards = self.board(one), self.board(other)
+        titles = [board.plan["adapter"] or {} for board in boards]
+        return against(boards[0].table(), boards[1].table()) | {"titles": titles}
 
     def file(self, name: str, kind: str, everything: bool) -> dict[str, Any]:
         """A finished scoring's report, or, for the owner, its data, to be saved. Raises UserError."""
@@ -257,7 +289,7 @@ class Scorings:
 
         if suite:
             prompt = find_task(name) if name else suite_prompt(self._lens.status().adapter)[0]
-            own = of_suite(Path(suite).expanduser(), prompt, settings(prompt), limit)
+            own = of_suite(find_suite(suite), prompt, settings(prompt), limit)
         else:
             own = named_subject(name or self._in_use().name, settings, limit)
         names = battery_of(own.task) if asked.get("battery", True) else ()
@@ -313,31 +345,3 @@ def number(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise UserError(f"The {name} must be a number.") from None
-
-
-def _common(first: TaskTable, second: TaskTable) -> tuple[list[list[float]], list[list[float]], str]:
-    """The tuned values of both on the questions that they share, and what is to be said of the others."""
-    places = {(q["id"], q["question"]): number for number, q in enumerate(second.questions)}
-    pairs = [
-        (number, places[key]) for number, q in enumerate(first.questions) if (key := (q["id"], q["question"])) in places
-    ]
-    values = first.values("tuned"), second.values("tuned")
-    left = len(first.questions) + len(second.questions) - 2 * len(pairs)
-    notes = f"{left} questions that only one of them asked are left out" if left else ""
-    changed = [
-        words
-        for part, words in (("prompt", "prompt"), ("scorers", "scorers"))
-        if first.plan["fingerprints"][part] != second.plan["fingerprints"][part]
-    ]
-    if changed:
-        notes = "; ".join(filter(None, [notes, f"asked with another {' and other '.join(changed)}"]))
-    return [values[0][one] for one, _ in pairs], [values[1][other] for _, other in pairs], notes
-
-
-def _difference_words(difference: Mapping[str, Any], p_value: float) -> str:
-    if not difference["of"]:
-        return "nothing in common"
-    shown = "better" if difference["value"] > 0 else "worse"
-    verdict = shown if p_value < 0.05 else "no difference is shown"
-    low, high = difference["low"] * 100, difference["high"] * 100
-    return f"{difference['value'] * 100:+.1f} points ({low:+.1f} to {high:+.1f}), p = {p_value:.3g}: {verdict}"

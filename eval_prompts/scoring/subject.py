@@ -20,12 +20,26 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
+    from eval_prompts.lens.likelihood import Known
     from eval_prompts.rows import Prompt
 
 PARTS = {"prompt": "its prompt", "scorers": "its scorers", "questions": "its questions"}
 """What is compared when a scoring goes on, in words."""
-Judge = Callable[[Question, str, bool | None, bool], Judgement]
-"""From a question, an answer, whether it ended by itself, and whether the jail may be used, to the judgement."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a side gave to a question: the text that it wrote, and whether it ended by itself; the likelihoods that were
+    read, or why there are none."""
+
+    text: str = ""
+    stopped: bool | None = None
+    read: Known | None = None
+    unread: str = ""
+
+
+Judge = Callable[[Question, Finished, bool], Judgement]
+"""From a question, what was given to it, and whether the jail may be used, to the judgement."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +127,8 @@ def of_task(task: Task, source: dict[str, Any], settings: Settings, limit: int |
     if not task.scorers and not any(question.checks for question in task.questions):
         raise UserError(f"The task {task.name} has no scorers: add them under score, or use compare.")
 
-    def judge(question: Question, text: str, stopped: bool | None, jail: bool) -> Judgement:
-        return judge_answer(task, question, text, stopped, jail=jail)
+    def judge(question: Question, given: Finished, jail: bool) -> Judgement:
+        return judge_answer(task, question, given.text, given.stopped, jail=jail, read=given.read, unread=given.unread)
 
     questions = task.questions[:limit]
     return Subject(task.name, task.words, source, task, questions, len(task.questions), settings, judge)
@@ -138,10 +152,10 @@ def of_suite(path: Path, prompt: Task, settings: Settings, limit: int | None = N
     by_id = {question.id: item for question, item in zip(questions, items, strict=True)}
     task = Task(path.name, path.name, f"Questions of {path.name}", prompt.format, questions, python_task().scorers)
 
-    def judge(question: Question, text: str, stopped: bool | None, jail: bool) -> Judgement:
-        verdict = suite.judge_answer(by_id[question.id], text, stopped, jail=jail)
+    def judge(question: Question, given: Finished, jail: bool) -> Judgement:
+        verdict = suite.judge_answer(by_id[question.id], given.text, given.stopped, jail=jail)
         score = from_verdict(verdict)
-        return Judgement((score,) if score else (), verdict, stopped)
+        return Judgement((score,) if score else (), verdict, given.stopped)
 
     source: dict[str, Any] = {"suite": str(path.absolute()), "task": _place(prompt)}
     if prompt.name == DEFAULT and prompt.format != python_task().format:

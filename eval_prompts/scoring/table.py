@@ -11,6 +11,8 @@ from eval_prompts.scoring.habits import LETTERS_FOR_LANGUAGE, language_of
 
 SIDES = ("base", "tuned")
 EQUAL = 1e-9
+READ = "read"
+"""The state of an answer that was not written: the likelihoods of given texts were read."""
 STRUCTURED = {"python", "sql", "json"}
 """Scorers of answers that are code or data."""
 Metric = Literal["passes", "score"]
@@ -30,8 +32,12 @@ class Outcome(StrEnum):
 class TaskTable:
     """One task's part: its questions, and the answers to each by side and sample."""
 
-    def __init__(self, plan: Mapping[str, Any], questions: Sequence[Mapping[str, Any]], sides: Sequence[str]) -> None:
+    def __init__(
+        self, plan: Mapping[str, Any], questions: Sequence[Mapping[str, Any]], sides: Sequence[str], samples: int = 1
+    ) -> None:
+        """``samples`` are those of each question where the task's own plan does not say."""
         self.plan, self.sides = plan, list(sides)
+        self.samples = int(plan.get("samples", samples))
         self.name, self.title = str(plan["name"]), str(plan["title"])
         self.questions: list[dict[str, Any]] = [dict(question) for question in questions]
         self.answers: dict[tuple[int, str], dict[int, Answer]] = {}
@@ -101,12 +107,16 @@ class TaskTable:
             return Outcome.GAINED if tuned > base else Outcome.LOST
         return Outcome.BOTH if base >= 0.5 else Outcome.NEITHER
 
+    def written(self, side: str) -> list[Answer]:
+        """The answers of a side that it wrote, and not those of which likelihoods were read."""
+        return [answer for answer in self.all_of(side) if answer["state"] != READ]
+
     def pairs(self) -> list[tuple[Mapping[str, Any], Answer, Answer]]:
-        """(question, base's answer, tuned answer) of each question's first sample that both have."""
+        """(question, base's answer, tuned answer) of each question's first sample that both have written."""
         found: list[tuple[Mapping[str, Any], Answer, Answer]] = []
         for number, question in enumerate(self.questions):
             base, tuned = (self.answers.get((number, side), {}).get(0) for side in SIDES)
-            if base is not None and tuned is not None:
+            if base is not None and tuned is not None and READ not in (base["state"], tuned["state"]):
                 found.append((measured(question, self.in_prose), base, tuned))
         return found
 
@@ -117,7 +127,9 @@ class Table:
     def __init__(self, plan: Mapping[str, Any], questions: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         self.plan = plan
         self.tasks = {
-            str(task["name"]): TaskTable(task, questions.get(str(task["name"]), []), plan["sides"])
+            str(task["name"]): TaskTable(
+                task, questions.get(str(task["name"]), []), plan["sides"], int(plan["samples"])
+            )
             for task in plan["tasks"]
         }
         self.figures: dict[str, Mapping[str, Any]] = {}
@@ -133,18 +145,17 @@ class Table:
     @property
     def total(self) -> int:
         """Answers that there will be in all."""
-        questions = sum(len(task.questions) for task in self.tasks.values())
-        return questions * len(self.plan["sides"]) * int(self.plan["samples"])
+        answers = sum(len(task.questions) * task.samples for task in self.tasks.values())
+        return answers * len(self.plan["sides"])
 
     @property
     def done(self) -> int:
         """Answers that there are, or that could not be asked for."""
-        samples, sides = int(self.plan["samples"]), len(self.plan["sides"])
-        count = 0
+        sides, count = len(self.plan["sides"]), 0
         for task in self.tasks.values():
             count += sum(len(samples) for samples in task.answers.values())
             count += sum(
-                samples * sides - sum(len(task.answers.get((number, side), {})) for side in self.plan["sides"])
+                task.samples * sides - sum(len(task.answers.get((number, side), {})) for side in self.plan["sides"])
                 for number in task.unasked
             )
         return count

@@ -12,16 +12,22 @@ from eval_prompts.lens.view import Written
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.strength import Strength, layer_groups
 from eval_prompts.serving.local import in_a_thread_that_ends
+from eval_prompts.serving.status import same_models
 from tuning.errors import UserError
 from tuning.files import data_root
 
 if TYPE_CHECKING:
+    from eval_prompts.lens.likelihood import Known
     from eval_prompts.lens.token_lens import Reading
+    from eval_prompts.lens.token_tree import Choices
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
+    from eval_prompts.serving.status import Status
     from tuning.data.chat import Message
 
 MOST_WAITING = 8
+UNREADABLE = "likelihoods are read of models in this process alone: endpoints on other machines give none"
+CHANGED = "the models were changed before it was read"
 BUSY = "Others' texts are being read: try again in a moment."
 ELSEWHERE = "The adapter is on another machine, so its weights cannot be read from here."
 WHOLE = "The tuned side is a whole model and no adapter: it has no factors to describe."
@@ -55,6 +61,17 @@ class Readings:
 
         with self._alone():
             return in_a_thread_that_ends(work)
+
+    def likelihoods(self, status: Status, side: Side, choices: Choices) -> Known:
+        """How likely a side finds some answers to one conversation. Raises UserError if they cannot be read, or where
+        the models are no longer those that ``status`` tells of."""
+        with self._turn:
+            (found,) = read_choices(self._lens, side, [choices])
+        if not same_models(status, self._lens.status()):
+            raise UserError(CHANGED)
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     def report(self, side: Side = "tuned", directions: bool = False) -> dict[str, Any]:
         """What the adapter of a side does to the weights; see :mod:`eval_prompts.lens.adapter_report`. With
@@ -108,3 +125,28 @@ class Readings:
                 yield
         finally:
             self._places.release()
+
+
+def read_choices(lens: Lens, side: Side, asked: Sequence[Choices]) -> list[Known | UserError]:
+    """The likelihoods of all continuations under one side, in the order of ``asked``; what cannot be read comes as the
+    reason, and an empty text has no likelihood. Raises UserError where the models are on other machines or not loaded.
+    """
+    from eval_prompts.lens.likelihood import likelihoods
+    from eval_prompts.lens.token_tree import Choices
+
+    pair = lens.pair
+    if pair is None:
+        raise UserError(UNREADABLE)
+    whole = [Choices(one.messages, tuple(text for text in one.texts if text.text)) for one in asked]
+    found: list[Known | UserError] = [{} for _ in whole]
+    places = [at for at, one in enumerate(whole) if one.texts]
+
+    def work() -> None:
+        try:
+            for number, known in likelihoods(pair, side, [whole[at] for at in places]):
+                found[places[number]] = known
+        finally:
+            release_pages(pair.model(side).parameters())
+
+    in_a_thread_that_ends(work)
+    return found

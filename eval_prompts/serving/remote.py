@@ -72,6 +72,15 @@ class RemoteModels:
 
     def __init__(self, sides: Mapping[Side, Endpoint]) -> None:
         self._sides = sides
+        base, tuned = sides["base"], sides["tuned"]
+        card = AdapterCard(tuned.model, Path(), base.model, 0, 0.0, (), fingerprint=tuned.fingerprint)
+        self._facts = Facts(
+            model=base.model,
+            origin="OpenAI-compatible endpoints",
+            device="remote",
+            adapter=card,
+            fingerprint=base.fingerprint,
+        )
         self._waiting: dict[Row, None] = {}  # in the order in which they came
         self._active: set[Row] = set()
         self._loop = asyncio.new_event_loop()
@@ -91,15 +100,9 @@ class RemoteModels:
         return len(self._waiting)
 
     def facts(self) -> Facts:
-        """What the endpoints say of themselves; weights cannot be compared from here."""
-        base, tuned = self._sides["base"], self._sides["tuned"]
-        return Facts(
-            model=base.model,
-            origin="OpenAI-compatible endpoints",
-            device="remote",
-            adapter=AdapterCard(tuned.model, Path(), base.model, 0, 0.0, (), fingerprint=tuned.fingerprint),
-            fingerprint=base.fingerprint,
-        )
+        """What the endpoints say of themselves, the same for as long as they are asked; weights cannot be compared from
+        here."""
+        return self._facts
 
     def reload(self, adapter: str | None, against: str | None = None) -> AdapterCard | None:
         """Raises UserError: a served model is what it is."""

@@ -49,3 +49,8 @@ class Status:
         cards = {"adapter": self.adapter, "against": self.against}
         public = {name: card and card.to_dict() for name, card in cards.items()}
         return asdict(self) | public | {"model": public_name(self.model)}
+
+
+def same_models(one: Status, other: Status) -> bool:
+    """Whether both tell of the same loaded models, and not of the same adapter loaded again in between."""
+    return one.adapter is other.adapter and one.against is other.against and one.fingerprint == other.fingerprint

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer
     from eval_prompts.judging.verdict import Badge
+    from eval_prompts.lens.likelihood import Known
+    from eval_prompts.lens.token_tree import Continuation
     from eval_prompts.showing.views import BadgeView, VerdictView
     from eval_prompts.tasks.task import Question, Task
 
@@ -32,6 +34,9 @@ PARTIAL_SECONDS = 0.5
 CHECKING: VerdictView = {"checking": True, "badges": []}
 UNJUDGED: VerdictView = {"checking": False, "badges": []}
 FAILED = Judgement(python=Verdict(judging_failed=True))
+
+Read = Callable[["Answer", tuple["Continuation", ...]], "Known"]
+"""The likelihoods of some texts in an answer's place, under the side that gave it. Raises UserError."""
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +49,21 @@ class Judges:
         self._told: set[str] = set()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
 
-    def judge(self, answer: Answer, task: Task, question: Question) -> Future[Judgement]:
-        """What a task's scorers say of a finished answer, as soon as a thread has come to it."""
-        return self._pool.submit(self._judged, answer, task, question)
+    def judge(self, answer: Answer, task: Task, question: Question, read: Read | None = None) -> Future[Judgement]:
+        """What a task's scorers say of a finished answer, as soon as a thread has come to it. ``read`` gives the
+        likelihoods that they may ask for."""
+        return self._pool.submit(self._judged, answer, task, question, read)
 
     def close(self) -> None:
         """Take up nothing more; what is being judged now ends within its own limits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _judged(self, answer: Answer, task: Task, question: Question) -> Judgement:
+    def _judged(self, answer: Answer, task: Task, question: Question, read: Read | None = None) -> Judgement:
         """The judgement; where code cannot be run, what can be said without. Why is the owner's to know: once, in the
         log."""
-        verdict = partial(judge_answer, task, question, answer.said, answer.stopped)
         try:
+            known, unread = known_of(answer, task, question, read)
+            verdict = partial(judge_answer, task, question, answer.said, answer.stopped, read=known, unread=unread)
             try:
                 return verdict(jail=self._jail)
             except UserError as error:
@@ -69,11 +76,24 @@ class Judges:
             return FAILED
 
 
+def known_of(answer: Answer, task: Task, question: Question, read: Read | None) -> tuple[Known | None, str]:
+    """The likelihoods that a question's scorers ask for, under the side that answered; or None, and why."""
+    wanted = task.wanted(question)
+    if not wanted or read is None:
+        return None, ""
+    try:
+        return read(answer, wanted), ""
+    except UserError as error:
+        return None, str(error)
+
+
 class Verdicts:
     """The verdicts on the answers of one request, as they become known."""
 
-    def __init__(self, judges: Judges, task: Task, questions: Sequence[Question]) -> None:
-        """``questions`` are those of the request, by number; ``task`` says what a good answer to them is."""
+    def __init__(self, judges: Judges, task: Task, questions: Sequence[Question], read: Read | None = None) -> None:
+        """``questions`` are those of the request, by number; ``task`` says what a good answer to them is, and ``read``
+        gives the likelihoods that it may ask for."""
+        self._read = read
         self._judges = judges
         self._task = task
         self._questions = questions
@@ -101,7 +121,7 @@ class Verdicts:
         key = answer.side, answer.index
         with self._beginning:
             if key not in self._final:
-                self._final[key] = self._judges.judge(answer, self._task, self._questions[answer.index])
+                self._final[key] = self._judges.judge(answer, self._task, self._questions[answer.index], self._read)
             return self._final[key]
 
     def final(self, index: int) -> dict[str, Judgement]:

@@ -28,12 +28,18 @@ from eval_prompts.tasks.verdicts import change
 
 if TYPE_CHECKING:
     from eval_prompts.answers import Answer, Stream
+    from eval_prompts.lens.likelihood import Known
+    from eval_prompts.lens.token_tree import Choices, Continuation
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import BoardView, ConfidenceView, LinesView, RowView, SideView, VerdictView
     from eval_prompts.tasks.task import Question, Task
+
+
+Likelihoods = Callable[["Status", "Side", "Choices"], "Known"]
+"""How likely a side of the models that a status tells of finds given answers. Raises UserError."""
 
 
 class Showing:
@@ -49,9 +55,11 @@ class Showing:
         task: Task,
         questions: Sequence[Question],
         follows: Before | None = None,
+        likelihoods: Likelihoods | None = None,
     ) -> None:
         """``questions`` are what ``stream`` asks, as ``task`` knows them; ``status`` tells who answers; ``follows`` is
-        the turn that the only question goes on from."""
+        the turn that the only question goes on from; ``likelihoods`` reads how likely the models that answer find given
+        texts."""
         self.id = secrets.token_hex(16)
         self.stream = stream
         self.task = task
@@ -59,7 +67,8 @@ class Showing:
         self.session = session
         self.blind = blind
         self.created = time.time()
-        self.verdicts = Verdicts(judges, task, questions)
+        self._likelihoods = likelihoods
+        self.verdicts = Verdicts(judges, task, questions, self._read if likelihoods else None)
         self.pairs: list[LivePair] = []
         self.follows = follows
         for index, prompt in enumerate(stream.questions):
@@ -89,6 +98,14 @@ class Showing:
         if any(row.state != "waiting" for row in self.stream.rows):
             self._status = status
         return status
+
+    def _read(self, answer: Answer, texts: tuple[Continuation, ...]) -> Known:
+        """How likely the side that gave an answer finds other texts in its place. Raises UserError."""
+        from eval_prompts.lens.token_tree import Choices
+
+        if self._likelihoods is None:
+            return {}
+        return self._likelihoods(self.status, answer.side, Choices(self.stream.questions[answer.index].messages, texts))
 
     def who(self, side: Side) -> tuple[str, str]:
         """The name of a side's model, and what tells its weights from all others."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.showing.compare_view import pace
 from eval_prompts.showing.judges import UNJUDGED, Judges
 from eval_prompts.showing.live_pair import LivePair, Place, other
-from eval_prompts.showing.showing import Showing
+from eval_prompts.showing.showing import Likelihoods, Showing
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.votes.conversation import WHOLE_PAIR, whole_of
 from eval_prompts.votes.records import MAX_COMMENT, Answered, ShownPair, check_vote
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import ConfidenceView, VerdictView
     from eval_prompts.tasks.task import Question, Task
+    from eval_prompts.votes.records import VotedPair
     from eval_prompts.votes.store import Ratings
 
 REMEMBERED = 640
@@ -63,6 +64,8 @@ class ShownPairs:
         self._url, self._longest_comment = url, longest_comment
         self.jail = jail
         self._judges = Judges(jail=jail)
+        self.likelihoods: Likelihoods | None = None
+        """What reads how likely the models find given answers; without it scorers that go by that say nothing."""
         self.always_blind = always_blind
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
         self._recent: OrderedDict[str, LivePair] = OrderedDict()
@@ -100,7 +103,9 @@ class ShownPairs:
         task = task or python_task()
         asked = questions or [task.own_question(prompt.text) for prompt in stream.questions]
         blind = blind or self.always_blind if follows is None else not follows.thread.revealed
-        showing = Showing(stream, status, session, blind, self._judges, task, asked, follows)
+        showing = Showing(
+            stream, status, session, blind, self._judges, task, asked, follows, likelihoods=self.likelihoods
+        )
         with self._lock:
             self._recent.update({pair.id: pair for pair in showing.pairs})
             while len(self._recent) > REMEMBERED:
@@ -202,8 +207,12 @@ class ShownPairs:
     def preferred(self, tuned: str, base: str) -> str:
         """What people who voted on two sides, by their fingerprints, prefer, in words; '' where nobody has voted.
         Raises UserError if the database cannot be read."""
-        votes = self.ratings.votes(adapter=tuned, against=base)
+        votes = self.votes_on(tuned, base)
         return headline(by_kind(votes)) if votes else ""
+
+    def votes_on(self, tuned: str, base: str) -> list[VotedPair]:
+        """What people voted on two sides, by their fingerprints. Raises UserError if the database cannot be read."""
+        return self.ratings.votes(adapter=tuned, against=base)
 
     def close(self) -> None:
         """Let go of the threads and the database."""

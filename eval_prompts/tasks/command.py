@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.tasks.catalogue import all_tasks, find_task
 from eval_prompts.tasks.files import dump_task, read_task
+from eval_prompts.tasks.scorers.likelihood import UNREAD
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.errors import UserError
 
@@ -68,11 +70,13 @@ def run_check(options: argparse.Namespace) -> None:
 
 
 def refused(task: Task) -> list[tuple[str, str]]:
-    """Questions whose first reference, as an answer, does not pass; with the reason."""
+    """Questions whose first reference, as an answer, does not pass; with the reason. Likelihoods need a model, and are
+    left out."""
     found = []
     for question in task.questions:
         if question.references:
             judgement = judge_answer(task, question, question.references[0], True)
+            judgement = replace(judgement, scores=tuple(one for one in judgement.scores if one.reason != UNREAD))
             if judgement.task in ("fails", "not run"):
                 found.append((question.id, judgement.task_reason))
     return found

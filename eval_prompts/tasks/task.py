@@ -17,6 +17,9 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from eval_prompts.lens.likelihood import Known
+    from eval_prompts.lens.token_tree import Continuation
+
 LETTERED = "options"
 """The column whose list is put into a template as lines A) …, B) …"""
 
@@ -41,9 +44,9 @@ class Question:
     thread: str = ""
     turn: int = 1
 
-    def given(self, text: str, stopped: bool | None) -> Given:
-        """An answer to it, for scorers."""
-        return Given(text, self.references, self.columns, stopped)
+    def given(self, text: str, stopped: bool | None = None, read: Known | None = None, unread: str = "") -> Given:
+        """An answer to it, for scorers; ``read`` and ``unread`` as :class:`Given` has them."""
+        return Given(text, self.references, self.columns, stopped, read, unread)
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in a task file, by itself: see :meth:`Task.to_dict` for one of several turns."""
@@ -145,6 +148,23 @@ class Task:
         if "question" not in self.format.fields and self.format.user is not None:
             return Prompt(text, tuple(replace(self.format, user=None).messages(columns)), len(text))
         return Prompt(text, tuple(self.format.messages(columns)), len(text))
+
+    def wanted(self, question: Question) -> tuple[Continuation, ...]:
+        """The texts whose likelihoods the scorers of a question go by; none where they go by what is written, and none
+        of a later turn, which follows an answer that is still to come."""
+        if question.after:
+            return ()
+        given = question.given("")
+        every = (text for scorer in (*self.scorers, *question.checks) for text in scorer.wanted(given))
+        return tuple(dict.fromkeys(every))
+
+    def writes(self, question: Question) -> bool:
+        """Whether an answer has to be written: not where all scorers go by likelihoods, unless it is a turn of a
+        conversation."""
+        if question.thread:
+            return True
+        scorers = (*self.scorers, *question.checks)
+        return not scorers or any(scorer.reads is None for scorer in scorers)
 
     def question_of(self, text: str) -> Question | None:
         """The task's question with this text, if it has one."""

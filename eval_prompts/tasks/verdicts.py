@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eval_prompts.judging.judge import judge
 from eval_prompts.judging.verdict import Badge, BadgeState, Verdict
 from eval_prompts.tasks.scorers.base import Outcome, Score
 from eval_prompts.tasks.scorers.python import assignment, from_verdict
 from eval_prompts.tasks.task import Question, Task
+
+if TYPE_CHECKING:
+    from eval_prompts.lens.likelihood import Known
 
 STATES: dict[Outcome, BadgeState] = {Outcome.PASSES: "good", Outcome.FAILS: "bad"}
 WORDS = {
@@ -30,6 +33,7 @@ WORDS = {
     "language": ("right language", "wrong language"),
     "ends": ("ends by itself", "hit the cap"),
     "no_repeats": ("does not repeat", "repeats itself"),
+    "reference": ("reference is likely", "reference is unlikely"),
     "own": ("passes", "fails"),
 }
 """What a badge says of an answer that passes and of one that fails."""
@@ -104,16 +108,25 @@ def badge(score: Score) -> Badge:
 
 
 def judge_answer(
-    task: Task, question: Question, text: str, stopped: bool | None = None, *, jail: bool = False, unrun: str = ""
+    task: Task,
+    question: Question,
+    text: str,
+    stopped: bool | None = None,
+    *,
+    jail: bool = False,
+    unrun: str = "",
+    read: Known | None = None,
+    unread: str = "",
 ) -> Judgement:
     """What a task's scorers and the question's own say of a finished answer.
 
-    ``jail`` and ``unrun`` are for the judge of Python (see :func:`eval_prompts.judging.judge.judge`). Raises UserError
-    where its sandbox is not available, and nothing else for any text.
+    ``jail`` and ``unrun`` are for the judge of Python (see :func:`eval_prompts.judging.judge.judge`); ``read`` are the
+    likelihoods of :meth:`Task.wanted` under the model that answers, and ``unread`` says why there are none. Raises
+    UserError where the sandbox is not available, and nothing else for any text.
     """
     verdict: Verdict | None = None
     scores: list[Score | None] = []
-    given = question.given(text, stopped)
+    given = question.given(text, stopped, read, unread)
     for scorer in (*task.scorers, *question.checks):
         if scorer.name == "python":
             asked = assignment(dict(question.columns), question.probe)

@@ -137,6 +137,8 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "start_scoring": (Role.OWNER, Kind.WRITE),
     "stop_scoring": (Role.OWNER, Kind.READ),
     "resume_scoring": (Role.OWNER, Kind.WRITE),
+    "extend_scoring": (Role.OWNER, Kind.WRITE),
+    "judge_scoring": (Role.OWNER, Kind.WRITE),
     "ll-score/look": (Role.VISITOR, Kind.READ),
     "ll-score/pair": (Role.VISITOR, Kind.READ),
     "ll-score/history": (Role.VISITOR, Kind.READ),
@@ -147,6 +149,10 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-score/stop": (Role.OWNER, Kind.READ),
     "ll-score/resume": (Role.OWNER, Kind.WRITE),
     "ll-score/train_on_passing": (Role.OWNER, Kind.WRITE),
+    "ll-score/extend": (Role.OWNER, Kind.WRITE),
+    "ll-score/judge": (Role.OWNER, Kind.WRITE),
+    "ll-score/stop_judge": (Role.OWNER, Kind.READ),
+    "ll-score/take_suite": (Role.OWNER, Kind.WRITE),
     "ll-score/delete": (Role.OWNER, Kind.READ),
 }
 """Every endpoint of the page. Votes are shown to all in sum; what single people wrote is exported by the owner. What

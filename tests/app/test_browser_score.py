@@ -12,9 +12,12 @@ from playwright.sync_api import expect
 from tests.app.visiting import CONTRAST, overflow, screenshot
 
 pytestmark = pytest.mark.browser
+LONG_MS = 120_000
+"""How long reading all neutral texts may take on a busy machine."""
 TASK = """
 name: letters
 title: Letters
+battery: [facts]
 system: Write.
 score: contains
 settings: {max_new_tokens: 16}
@@ -22,6 +25,16 @@ questions:
 """ + "".join(
     f'- {{id: q{number}, question: "Say {number}", answer: {"aeiou"[number % 5]}, tags: [t{number % 2}]}}\n'
     for number in range(24)
+)
+
+FACTS = """
+name: facts
+title: Facts
+show: false
+score: {choice: {by: likelihood}}
+questions:
+""" + "".join(
+    f"- {{question: Which {number}?, options: [red, green], answer: red, tags: [t]}}\n" for number in range(6)
 )
 
 
@@ -33,6 +46,7 @@ def open_score(page):
 def set_up(data):
     (data / "tasks").mkdir(parents=True, exist_ok=True)
     (data / "tasks" / "letters.yaml").write_text(TASK)
+    (data / "tasks" / "facts.yaml").write_text(FACTS)
     return data
 
 
@@ -51,10 +65,11 @@ def test_a_scoring_is_watched_killed_found_again_and_read(
     page.locator(".ll-score-more summary").click()
     page.get_by_label("Most tokens").fill("nine")
     page.get_by_role("button", name="Score", exact=True).click()
-    expect(page.locator("#ll-score .ll-notice").last).to_contain_text("The token cap must be a whole number")
+    expect(page.locator(".ll-score-form .ll-notice")).to_contain_text("The token cap must be a whole number")
     page.get_by_label("Most tokens").fill("120")
+    page.get_by_label("and on facts").uncheck()
     page.get_by_role("button", name="Score", exact=True).click()
-    expect(page.locator("#ll-score .ll-panel-head .ll-note")).to_contain_text("of 48 answers")
+    expect(page.locator(".ll-score-now .ll-panel-head .ll-note")).to_contain_text("of 48 answers")
 
     # Who asks goes first, and so does a vote.
     api = Client(app.url, verbose=False)
@@ -70,7 +85,7 @@ def test_a_scoring_is_watched_killed_found_again_and_read(
     app.wait_for_line("is ready on")
     page = visit(app.url)
     open_score(page)
-    expect(page.locator("#ll-score .ll-panel-head .ll-note")).to_contain_text("interrupted")
+    expect(page.locator(".ll-score-now .ll-panel-head .ll-note")).to_contain_text("interrupted")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".ll-score-card")).to_be_visible()
     expect(page.locator(".ll-score-card h3")).to_have_text("Cannot tell yet")
@@ -97,6 +112,19 @@ def test_a_scoring_is_watched_killed_found_again_and_read(
     with page.expect_download() as download:
         page.get_by_role("button", name="Report").click()
     assert "Cannot tell yet" in download.value.path().read_text()
+
+    # What may have got worse elsewhere joins it at a press: choices by likelihood, and what is forgotten.
+    page.get_by_role("button", name="Run general").click()
+    expect(page.locator(".ll-score-now .ll-panel-head .ll-note")).to_contain_text("60 of 60 answers", timeout=LONG_MS)
+    expect(page.locator(".ll-score-card")).to_contain_text("Facts", timeout=LONG_MS)
+    expect(page.locator(".ll-score-card")).to_contain_text("neutral prose")
+    expect(page.get_by_role("button", name="Run general")).to_be_hidden()
+    page.get_by_label("Task", exact=True).select_option("facts")
+    page.get_by_label("Search questions and answers").fill("Which 3")
+    page.locator(".ll-score-row").first.click()
+    expect(page.locator(".ll-score-pair:visible article").first).to_contain_text("nats")
+    expect(page.locator(".ll-score-pair:visible article").first).to_contain_text("nothing was written")
+    screenshot(page, "score-general", full_page=True)
 
     # A second one, compared with the first; and the same on a phone and in the dark.
     api = Client(app.url, verbose=False)

@@ -98,7 +98,7 @@ def learn(url: str, model: str) -> Path:
 
 def held_out(model: str, before: str, after: Path, questions: int) -> None:
     """Ask both adapters and print what came of it."""
-    from eval_prompts.scoring import run
+    from eval_prompts.scoring import plans, run
     from eval_prompts.scoring.result import table_of
     from eval_prompts.scoring.statistics import compare
     from eval_prompts.scoring.subject import named_subject
@@ -110,7 +110,7 @@ def held_out(model: str, before: str, after: Path, questions: int) -> None:
         lens.wait_ready()
         lens.reload(str(after), before)
         subject = named_subject("python-suite", lambda task: task.settings, questions)
-        scoring = run.new_scoring([subject], lens.status())
+        scoring = plans.new_scoring([subject], lens.status())
         state, words = run.Runner(scoring, [subject], lens).run()
     print(f"{state}: {words}")
     task = next(iter(table_of(scoring).tasks.values()))

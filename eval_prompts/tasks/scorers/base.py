@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from eval_prompts.lens.likelihood import Known
+from eval_prompts.lens.token_tree import Continuation
 from tuning.errors import UserError
 
 Options = Mapping[str, Any]
@@ -44,12 +46,15 @@ class Score:
 @dataclass(frozen=True)
 class Given:
     """An answer and its question, as a scorer sees them. ``references`` are the good answers, any of which will do;
-    ``columns`` are all the question's columns; ``stopped`` is whether the model ended the answer itself."""
+    ``columns`` are all the question's columns; ``stopped`` is whether the model ended the answer itself. ``read`` are
+    the likelihoods of texts that its scorers want read; where there are none, ``unread`` says why."""
 
     text: str
     references: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     stopped: bool | None = None
+    read: Known | None = None
+    unread: str = ""
 
 
 Judge = Callable[[Given], Score | None]
@@ -59,21 +64,29 @@ Judge = Callable[[Given], Score | None]
 @dataclass(frozen=True)
 class Scorer:
     """A scorer with its options, ready to judge. ``columns`` are columns of the question without which it says
-    nothing; ``needs_reference`` whether it needs a reference too."""
+    nothing; ``needs_reference`` whether it needs a reference too. ``reads`` names the texts whose likelihoods it goes
+    by; it is None where it goes by what the model writes."""
 
     name: str
     judge: Judge
     options: Options = field(default_factory=dict)
     needs_reference: bool = False
     columns: tuple[str, ...] = ()
+    reads: Callable[[Given], tuple[Continuation, ...]] | None = None
 
     def __call__(self, given: Given) -> Score | None:
         """What it says of an answer; None where it does not apply."""
+        return self.judge(given) if self.applies(given) else None
+
+    def applies(self, given: Given) -> bool:
+        """Whether the question has what it needs."""
         if self.needs_reference and not given.references:
-            return None
-        if any(not given.columns.get(column) for column in self.columns):
-            return None
-        return self.judge(given)
+            return False
+        return all(given.columns.get(column) for column in self.columns)
+
+    def wanted(self, given: Given) -> tuple[Continuation, ...]:
+        """The texts whose likelihoods it needs."""
+        return self.reads(given) if self.reads is not None and self.applies(given) else ()
 
     @property
     def spec(self) -> str | dict[str, Any]:

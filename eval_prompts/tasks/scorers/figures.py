@@ -8,9 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from eval_prompts.tasks.scorers.base import Given, Judge, Score, flag, number, one_of, quoted, said, unknown
+from eval_prompts.tasks.scorers.base import Given, Judge, Score, number, one_of, quoted, said, unknown
 from eval_prompts.tasks.scorers.wording import finder, normalise
-from tuning.errors import UserError
 
 NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-−+])?[$€£¥]?"
@@ -109,11 +108,8 @@ def letter_of(text: str, options: Sequence[str]) -> str | None:
     return letters[named[0]] if len(named) == 1 else None
 
 
-def choice(column: Any = "options", shuffle: Any = False) -> Judge:
+def choice(column: str) -> Judge:
     """The answer names the right one of the options in a column, by letter or in words; the reference is either."""
-    column = str(column)
-    if flag(shuffle, "shuffle"):
-        raise UserError("options are asked in their own order; leave out shuffle")
 
     def judge(given: Given) -> Score:
         options = options_of(given.columns.get(column))

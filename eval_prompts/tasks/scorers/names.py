@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval_prompts.tasks.scorers import ending, figures, overlap, own, sql, structure, wording
+from eval_prompts.tasks.scorers import ending, figures, likelihood, overlap, own, sql, structure, wording
 from eval_prompts.tasks.scorers.base import Given, Judge, Score, Scorer
 from tuning.errors import UserError
 
@@ -53,7 +53,8 @@ KINDS: dict[str, Kind] = {
     "any_of": Kind(wording.any_of, reference=True),
     "regex": Kind(wording.pattern, reference=True, without="pattern"),
     "number": Kind(figures.figure, reference=True),
-    "choice": Kind(figures.choice, reference=True, column="column"),
+    "choice": Kind(likelihood.choice, reference=True, column="column"),
+    "reference": Kind(likelihood.reference, reference=True),
     "json": Kind(structure.json_scorer),
     "sql": Kind(sql.sql, reference=True, column="column"),
     "bleu": Kind(overlap.bleu, reference=True),
@@ -99,7 +100,8 @@ def make(spec: Any, folder: Path | None = None) -> Scorer:
         raise UserError(words if words.startswith(f"{name}:") else f"{name}: {words}") from None
     needs = kind.reference and not (kind.without and options.get(kind.without) is not None)
     columns = (str(options.get(kind.column, kind.options[kind.column])),) if kind.column else ()
-    return Scorer(str(name), judge, options, needs, columns)
+    reads = judge.wanted if isinstance(judge, likelihood.ByLikelihood) else None
+    return Scorer(str(name), judge, options, needs, columns, reads)
 
 
 def shorthand(kind: Kind, name: str) -> str:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from eval_prompts.scoring import forgetting
 from eval_prompts.scoring.folder import all_scorings
 from eval_prompts.scoring.scorings import Scorings
 from eval_prompts.serving.lens import Lens
@@ -40,6 +41,7 @@ def scorings(lens, tmp_path, monkeypatch):
     (tmp_path / "tasks").mkdir()
     for name, battery, show in (("mine", "battery: [other]", "true"), ("other", "", "false")):
         (tmp_path / "tasks" / f"{name}.yaml").write_text(TASK.format(name=name, battery=battery, show=show))
+    monkeypatch.setattr(forgetting, "passages", lambda name: ["A passage.", "Another one.", "A third."])
     made = Scorings(lens, people=lambda tuned, base: f"People prefer {'tuned' if '+' in tuned else base}.")
     yield made
     made.close()
@@ -107,7 +109,13 @@ def test_stopped_and_resumed_and_compared(scorings):
     second = scorings.start({"task": "mine", "battery": False, "max_new_tokens": 60})
     assert scorings.stop() == second
     scorings._thread.join(60)
-    assert scorings.look({}, True)["can"] == {"stop": False, "resume": True, "delete": True}
+    assert scorings.look({}, True)["can"] == {
+        "stop": False,
+        "resume": True,
+        "extend": False,
+        "delete": True,
+        "judge": False,
+    }
     with pytest.raises(UserError, match="not at work"):
         scorings.stop()
     scorings.resume(second)
@@ -140,3 +148,42 @@ def test_what_cannot_be_scored_is_one_sentence(scorings, asked, words):
         scorings.start({"task": "mine", **asked})
     assert scorings.working is None
     assert all_scorings() == []
+
+
+def test_what_else_got_worse_joins_a_finished_scoring(scorings):
+    name = finished(scorings, battery=False)
+    before = scorings.look({"scoring": name}, True)
+    assert before["can"]["extend"]
+    assert any("what got worse elsewhere is not known" in line for line in before["card"]["missing"])
+    assert scorings.extend(name) == name
+    with pytest.raises(UserError, match="is at work"):
+        scorings.extend(name)
+    scorings._thread.join(60)
+    after = scorings.look({"scoring": name}, True)
+    assert (after["state"], after["done"], after["total"]) == ("finished", 32, 32)
+    assert [task["name"] for task in after["tasks"]] == ["mine", "other"]
+    assert [row[0] for row in after["forgetting"][1:]] == ["prose", "code"]
+    assert not after["can"]["extend"]
+    assert not any("not known" in line for line in after["card"]["missing"])
+    assert len(all_scorings()) == 1
+    with pytest.raises(UserError, match="has its battery already"):
+        scorings.extend(name)
+
+
+def test_an_extension_that_was_killed_at_once_is_resumed(scorings):
+    name = finished(scorings, battery=False)
+    scorings._begin = lambda scoring, subjects: None
+    scorings.extend(name)
+    del scorings._begin
+    assert scorings.look({"scoring": name}, True)["state"] == "interrupted"
+    scorings.resume(name)
+    scorings._thread.join(60)
+    assert scorings.look({"scoring": name}, True)["done"] == 32
+
+
+def test_one_side_or_an_unfinished_scoring_is_not_extended(scorings, lens):
+    name = finished(scorings, battery=False, limit=1)
+    events = all_scorings()[0].events_path
+    events.write_text(events.read_text().replace('"finished"', '"stopped"'))
+    with pytest.raises(UserError, match="has not finished: resume it first"):
+        scorings.extend(name)

@@ -15,6 +15,12 @@ import pytest
 
 from eval_prompts.answers import UNSAID, Settings
 from eval_prompts.rows import Ahead, Prompt
+from eval_prompts.scoring import plans, run
+from eval_prompts.scoring.card import card_of
+from eval_prompts.scoring.figures import figures_of
+from eval_prompts.scoring.folder import State
+from eval_prompts.scoring.result import table_of
+from eval_prompts.scoring.subject import named_subject
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
 from eval_prompts.showing.certainty import confidence_view
@@ -312,3 +318,19 @@ def test_a_conversation_goes_out_turn_by_turn_each_side_with_its_own_answers(len
     told = lens.ask(prompts, Settings(max_new_tokens=50)).result()
     assert [answer.state for answer in told] == ["ended"] * 2 + ["failed"] * 4
     assert {answer.problem for answer in told[2:]} == {UNSAID}
+
+
+def test_endpoints_are_scored_and_what_needs_likelihoods_is_left_out_aloud(lens, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "data"))
+    path = tmp_path / "mixed.yaml"
+    path.write_text(
+        "name: mixed\nquestions:\n- {question: Write f, checks: [{contains: {text: lora, words: false}}]}\n"
+        "- {question: Which?, options: [a, b], answer: a, checks: [{choice: {by: likelihood}}]}\n"
+    )
+    subject = named_subject(str(path), lambda task: task.settings)
+    scoring = plans.new_scoring([subject], lens.status(), figures=["forgetting"])
+    assert run.Runner(scoring, [subject], lens).run()[0] is State.FINISHED
+    card = card_of(figures_of(table_of(scoring)))
+    assert "mixed: 1 question left out (likelihoods are read of models in this process alone" in " ".join(card.notes)
+    assert sum("whether it is forgotten is not known" in line for line in card.kept) == 2
+    assert table_of(scoring).tasks["mixed"].outcome(0) == "gained"

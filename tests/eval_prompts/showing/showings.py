@@ -13,7 +13,7 @@ from eval_prompts.tasks.catalogue import python_task
 class NoJudges:
     """Calls every judgement off."""
 
-    def judge(self, answer, task, question):
+    def judge(self, answer, task, question, read=None):
         future = Future()
         future.cancel()
         return future

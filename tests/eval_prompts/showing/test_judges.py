@@ -12,10 +12,13 @@ from eval_prompts.answers import Answer
 from eval_prompts.judging.examine import examine
 from eval_prompts.judging.sandbox import monty
 from eval_prompts.judging.verdict import Verdict
+from eval_prompts.lens.likelihood import Likelihood
 from eval_prompts.showing import judges as workers
 from eval_prompts.showing.judges import CHECKING, UNJUDGED, Judges, Verdicts
 from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.files import parse_task
 from eval_prompts.tasks.verdicts import Judgement
+from tuning.errors import UserError
 
 GOOD = "```python\ndef average(numbers):\n    return sum(numbers) / len(numbers)\n```"
 
@@ -136,3 +139,39 @@ def test_the_jail_is_used_where_it_is_allowed(monkeypatch, jail):
     judges.judge(answer(), python_task(), python_task().find("average")).result(30)
     judges.close()
     assert asked == [jail]
+
+
+CHOICE = """
+name: facts
+score: {choice: {by: likelihood}}
+questions: [{question: 'Which?', options: [red, green], answer: green}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "task", "words"),
+    [
+        ((-3.0, -2.0), "passes", "is likeliest"),
+        ((-1.0, -2.0), "fails", "B is right"),
+        ((-2.0, -2.0), "not run", "equally likely"),
+        (None, "not run", "the models were changed"),
+    ],
+)
+def test_likelihoods_are_read_in_the_answers_place(logprobs, task, words):
+    facts = parse_task(CHOICE, "facts.yaml")
+    asked = []
+
+    def read(given, texts):
+        asked.append((given.side, [text.text for text in texts]))
+        if logprobs is None:
+            raise UserError("the models were changed before it was read")
+        return {text: Likelihood(value, 1, 3, 3) for text, value in zip(texts, logprobs, strict=True)}
+
+    judges = Judges(workers=1)
+    try:
+        found = Verdicts(judges, facts, facts.questions, read).begin(answer()).result(30)
+    finally:
+        judges.close()
+    assert asked == [(answer().side, ["red", "green"])]
+    assert found.task == task
+    assert words in found.scores[0].reason

@@ -310,7 +310,7 @@ def test_what_is_built_in_can_be_asked_and_its_references_pass(name):
     assert task.words
     for question in task.questions:
         assert task.prompt(question).messages
-        for reference in question.references:
+        for reference in question.references if task.writes(question) else ():
             assert judge_answer(task, question, reference, True).task in ("passes", "none"), question.id
 
 

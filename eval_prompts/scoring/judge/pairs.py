@@ -1,4 +1,4 @@
-"""A judge model: an OpenAI-compatible endpoint, or a local model, rates pairs of answers in both orders.
+"""A judge model rates pairs of answers in both orders.
 
 A verdict that flips with the order is a tie (L. Zheng et al., "Judging LLM-as-a-Judge with MT-Bench", 2023). What it is
 worth is told beside it: how often it agrees with this task's own blind votes, with the interval, and whether it follows
@@ -11,30 +11,26 @@ import hashlib
 import json
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.scoring.folder import Scoring, translated
+from eval_prompts.scoring.judge.replies import Reply
 from eval_prompts.scoring.statistics import wilson
-from eval_prompts.scoring.table import Table
-from eval_prompts.serving.endpoint import Endpoint, reason_in
+from eval_prompts.scoring.table import READ, Table
 from eval_prompts.votes.lengths import equal_length
 from tuning.errors import UserError
 from tuning.files import write_whole
 from tuning.runs import events
 
 if TYPE_CHECKING:
-    from eval_prompts.serving.lens import Lens
     from eval_prompts.votes.records import VotedPair
 
 log = logging.getLogger(__name__)
 
 FILE = "judge.json"
 VERDICTS = "judge.jsonl"
-MOST_TOKENS = 256
-ATTEMPTS, PAUSE_SECONDS = 3, 0.5
 GIVE_UP = 3
 """Pairs in a row that the judge does not answer before it is called gone."""
 UNREADABLE_AT_FIRST = 6
@@ -57,8 +53,6 @@ nothing.
 Which answer is better? End with one line: [[A]], [[B]], or [[TIE]] if neither is."""
 MARKED, BARE = re.compile(r"\[\[\s*(A|B|TIE|C)\s*\]\]", re.IGNORECASE), re.compile(r"\W*(A|B|TIE)\W*", re.IGNORECASE)
 Choice = Literal["base", "tuned", "tie", "unreadable"]
-Reply = Callable[[str], str]
-"""The judge's words on a prompt. Raises UserError where it does not answer."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +139,15 @@ class JudgeFigures:
 
 
 def pairs_of(scoring: Scoring, votes: Sequence[VotedPair], limit: int | None = None) -> list[JudgedPair]:
-    """What is to be judged: the first task's first samples, and the pairs that people voted on blind and decided."""
+    """What is to be judged: the first task's first samples that were written, and the pairs that people voted on
+    blind and decided."""
     table = Table(scoring.plan(), scoring.questions())
     table.add(scoring.follow()[0])
     own = next(iter(table.tasks.values()))
     found: dict[str, JudgedPair] = {}
     for number, question in enumerate(own.questions[:limit]):
         base, tuned = (own.answers.get((number, side), {}).get(0) for side in ("base", "tuned"))
-        if base is not None and tuned is not None:
+        if base is not None and tuned is not None and READ not in (base["state"], tuned["state"]):
             asked = "\n".join(filter(None, [question["question"], question["input"]]))
             key = _key(asked, base["text"], tuned["text"])
             found[key] = JudgedPair(
@@ -273,58 +268,6 @@ def judge_figures(name: str, pairs: Sequence[JudgedPair], orders: dict[str, list
     )  # fmt: skip
 
 
-def endpoint_reply(endpoint: Endpoint, seconds: float = 60.0) -> Reply:
-    """Replies of an OpenAI-compatible endpoint, tried three times each; one takes at most ``seconds``."""
-    import httpx
-
-    client = httpx.Client(timeout=seconds, headers=endpoint.headers)
-
-    def reply(prompt: str) -> str:
-        body = {
-            "model": endpoint.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": MOST_TOKENS,
-            "temperature": 0,
-        }
-        reason = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE_SECONDS * attempt)
-            try:
-                response = client.post(f"{endpoint.url}/chat/completions", json=body)
-                if response.status_code in (408, 429) or response.status_code >= 500:
-                    reason = f"it answers {response.status_code}"
-                    continue
-                if response.is_error:
-                    raise UserError(f"The judge refused ({response.status_code}): {_said(response.content)}.")
-                content = response.json()["choices"][0]["message"]["content"]
-                return content if isinstance(content, str) else ""
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-                raise UserError("The judge's address is not a URL: check --judge-url.") from None
-            except httpx.TimeoutException:
-                reason = f"no reply within {seconds:g} s"
-            except httpx.TransportError:
-                reason = "no connection"
-            except (ValueError, KeyError, IndexError, TypeError):
-                raise UserError("The judge is no OpenAI-compatible endpoint: its address ends with /v1.") from None
-        raise UserError(f"The judge does not answer ({reason}): is its server up, and is --judge-url right?")
-
-    return reply
-
-
-def local_reply(lens: Lens) -> Reply:
-    """Replies of a model on this machine, which takes the base's place in ``lens``."""
-    from eval_prompts.answers import Settings
-    from tuning.data.chat import PLAIN_FORMAT
-
-    def reply(prompt: str) -> str:
-        settings = Settings(max_new_tokens=MOST_TOKENS)
-        (answer,) = lens.ask([prompt], settings, ("base",), format=PLAIN_FORMAT).result()
-        return answer.text
-
-    return reply
-
-
 def kept_lines(scoring: Scoring) -> list[str]:
     """What a judge said of a scoring, in words; none where none was asked."""
     try:
@@ -332,14 +275,6 @@ def kept_lines(scoring: Scoring) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [str(line) for line in lines] if isinstance(lines, list) else []
-
-
-def _said(body: bytes) -> str:
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return "it gives no reason"
-    return reason_in(said) if isinstance(said, dict) else "it gives no reason"
 
 
 def _key(question: str, base: str, tuned: str) -> str:

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
-from eval_prompts.scoring import judge_model
 from eval_prompts.scoring.folder import Scoring
-from eval_prompts.scoring.judge_model import JudgedPair, endpoint_reply, judge_pairs, kept_lines, verdict_in
+from eval_prompts.scoring.judge import replies
+from eval_prompts.scoring.judge.pairs import JudgedPair, judge_pairs, kept_lines, verdict_in
+from eval_prompts.scoring.judge.replies import endpoint_reply
 from eval_prompts.serving.endpoint import Endpoint
-from tests.eval_prompts.scoring.judge_server import JudgeServer, send
+from tests.eval_prompts.scoring.judge.judge_server import JudgeServer, send
 from tuning.errors import UserError
 
 
@@ -116,13 +117,13 @@ def test_a_judge_that_gives_no_verdicts_is_none(scoring):
     ],
 )
 def test_a_wrong_endpoint_is_one_sentence(scoring, monkeypatch, respond, words):
-    monkeypatch.setattr(judge_model, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(replies, "PAUSE_SECONDS", 0.0)
     with JudgeServer(respond=respond) as server, pytest.raises(UserError, match=words):
         judge_pairs(scoring, pairs_with(5), "wrong", reply_of(server))
 
 
 def test_one_that_is_slow_and_then_gone_keeps_what_it_said(scoring, monkeypatch):
-    monkeypatch.setattr(judge_model, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(replies, "PAUSE_SECONDS", 0.0)
     over = threading.Event()
     said = []
 

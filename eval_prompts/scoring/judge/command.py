@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.progress import Progress, told_loading
-from eval_prompts.scoring import judge_model
 from eval_prompts.scoring.folder import Scoring, find
-from eval_prompts.scoring.judge_model import JudgedPair, JudgeFigures
+from eval_prompts.scoring.judge import pairs as judged
+from eval_prompts.scoring.judge import replies
+from eval_prompts.scoring.judge.pairs import JudgedPair, JudgeFigures
+from eval_prompts.scoring.judge.replies import KEY_VARIABLE
 from eval_prompts.serving.endpoint import Endpoint
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.votes.records import VotedPair
-
-KEY_VARIABLE = "LORA_LENS_JUDGE_KEY"
 
 
 def add(commands: Any) -> None:
@@ -45,19 +45,19 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("A judge compares two answers: score both sides first.")
     if not 0 < options.judge_seconds <= 3600:
         raise UserError("--judge-seconds must be more than 0 and at most 3,600.")
-    rubric = judge_model.RUBRIC
+    rubric = judged.RUBRIC
     if options.rubric is not None:
         try:
             rubric = options.rubric.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"The rubric {options.rubric} cannot be read: {error}.") from None
-    pairs = judge_model.pairs_of(scoring, votes_on(plan), options.limit)
+    pairs = judged.pairs_of(scoring, votes_on(plan), options.limit)
     if not pairs:
         raise UserError("There are no answers of both sides to judge: score first.")
     figures = ask(options, scoring, pairs, rubric)
     for line in figures.lines:
         print(line)
-    print(f"kept in {scoring.path / judge_model.FILE}, and shown on the card beside the checks")
+    print(f"kept in {scoring.path / judged.FILE}, and shown on the card beside the checks")
 
 
 def ask(options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], rubric: str) -> JudgeFigures:
@@ -66,7 +66,7 @@ def ask(options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], 
         endpoint = Endpoint(options.judge_url.rstrip("/"), options.judge_model, os.environ.get(KEY_VARIABLE, ""))
         name, reply = (
             options.judge_model or options.judge_url,
-            judge_model.endpoint_reply(endpoint, options.judge_seconds),
+            replies.endpoint_reply(endpoint, options.judge_seconds),
         )
         loaded: Any = nullcontext()
     else:
@@ -76,9 +76,9 @@ def ask(options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], 
         loaded = Lens(LocalLoader(options.judge_local, None), on_progress=told_loading)
         loaded.start()
         loaded.wait_ready()
-        name, reply = options.judge_local, judge_model.local_reply(loaded)
+        name, reply = options.judge_local, replies.local_reply(loaded)
     with loaded, Progress(len(pairs), "pairs") as progress:
-        return judge_model.judge_pairs(scoring, pairs, name, reply, rubric, lambda done, _: progress.show(done))
+        return judged.judge_pairs(scoring, pairs, name, reply, rubric, lambda done, _: progress.show(done))
 
 
 def people_of(plan: Mapping[str, Any]) -> str:

@@ -1,0 +1,125 @@
+"""A judge asked from the page: an endpoint or the loaded base, stopped and gone on with, its key kept nowhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from eval_prompts.scoring.folder import Scoring
+from eval_prompts.scoring.judge.at_work import Judging
+from tests.eval_prompts.scoring.judge.judge_server import JudgeServer, send
+from tests.eval_prompts.scoring.tables import answer, plan_of
+from tuning.errors import UserError
+
+
+@pytest.fixture
+def scoring(tmp_path):
+    """A finished scoring of six questions, whose tuned answers are longer."""
+    plan = plan_of([("mine", 6)])
+    question = {"title": "", "input": "", "tags": [], "cluster": "", "references": []}
+    questions = {"mine": [question | {"id": f"q{at}", "question": f"Question {at}?"} for at in range(6)]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "questions.json").write_text(json.dumps(questions))
+    lines = [
+        answer("mine", at, side, True, text=f"{side} answer {at}") for at in range(6) for side in ("base", "tuned")
+    ]
+    lines.append({"event": "finished", "message": ""})
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line | {"time": 1.0}) + "\n" for line in lines))
+    return Scoring(tmp_path)
+
+
+def prefers_tuned(first, second):
+    return "[[A]]" if first.startswith("tuned") else "[[B]]"
+
+
+def ended(judging):
+    judging._thread.join(20)
+    assert not judging.working
+    return judging
+
+
+def test_an_endpoint_judges_and_its_key_is_kept_nowhere(scoring, monkeypatch, caplog):
+    seen = []
+
+    def respond(handler):
+        seen.append(handler.headers["Authorization"])
+        send(handler, 200, json.dumps({"choices": [{"message": {"content": "[[TIE]]"}}]}))
+
+    judging = Judging(lens=None)
+    with JudgeServer(respond=respond) as server:
+        judging.start(scoring, {"url": server.url, "model": "m", "key": "s3cret-key"})
+        ended(judging)
+        monkeypatch.setenv("LORA_LENS_JUDGE_KEY", "of-the-environment")
+        judging.start(scoring, {"url": server.url, "model": "other"})
+        ended(judging)
+    assert seen[0] == "Bearer s3cret-key"
+    assert seen[-1] == "Bearer of-the-environment"
+    kept = "".join(path.read_text() for path in Path(scoring.path).iterdir() if path.is_file())
+    assert "s3cret-key" not in kept
+    assert "s3cret-key" not in caplog.text + repr(vars(judging))
+    view = judging.view(scoring)
+    assert (view["running"], view["done"], view["of"], view["problem"]) == (False, 6, 6, "")
+    assert "nobody has voted blind" in view["lines"][1]
+
+
+def test_stopped_it_keeps_what_it_said_and_goes_on(scoring):
+    judging = Judging(lens=None)
+    reached, go = threading.Event(), threading.Event()
+
+    def slow(first, second):
+        reached.set()
+        go.wait(20)
+        return prefers_tuned(first, second)
+
+    with JudgeServer(slow) as server:
+        asked = {"url": server.url, "model": "m"}
+        judging.start(scoring, asked)
+        assert reached.wait(20)
+        with pytest.raises(UserError, match="is at work on"):
+            judging.start(scoring, asked)
+        judging.stop()
+        go.set()
+        ended(judging)
+        assert "Stopped by hand" in judging.view(scoring)["problem"]
+        asked_before = server.asked
+        judging.start(scoring, asked)
+        ended(judging)
+        assert server.asked == 12
+        assert asked_before == 2
+    assert "prefers tuned in 6 of 6 pairs" in judging.view(scoring)["lines"][0]
+    with pytest.raises(UserError, match="No judge is at work"):
+        judging.stop()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"url": "file:///etc/passwd", "model": "m"}, "begins with http"),
+        ({"url": "http://127.0.0.1:9/v1"}, "Give the judge's name"),
+        ({"model": "m"}, "Give the address"),
+        ({"url": "http://h/v1", "model": "m", "rubric": "x" * 5000}, "longer than 4,000 characters"),
+    ],
+)
+def test_what_cannot_judge_is_one_sentence(scoring, asked, words):
+    with pytest.raises(UserError, match=words):
+        Judging(lens=None).start(scoring, asked)
+
+
+def test_one_that_is_gone_is_told_in_the_view(scoring, monkeypatch):
+    monkeypatch.setattr("eval_prompts.scoring.judge.replies.PAUSE_SECONDS", 0.0)
+    judging = Judging(lens=None)
+    judging.start(scoring, {"url": "http://127.0.0.1:9/v1", "model": "m"})
+    assert "does not answer" in ended(judging).view(scoring)["problem"]
+
+
+def test_an_unfinished_scoring_and_one_side_are_refused(scoring):
+    events = scoring.path / "events.jsonl"
+    events.write_text(events.read_text().replace('"finished"', '"stopped"'))
+    with pytest.raises(UserError, match="finish first"):
+        Judging(lens=None).start(scoring, {"url": "http://h/v1", "model": "m"})
+    (scoring.path / "plan.json").write_text(json.dumps(scoring.plan() | {"sides": ["base"]}))
+    with pytest.raises(UserError, match="compares two answers"):
+        Judging(lens=None).start(scoring, {"url": "http://h/v1", "model": "m"})

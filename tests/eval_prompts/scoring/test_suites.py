@@ -1,0 +1,52 @@
+"""Suites that came through the page."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from eval_prompts.scoring import suites
+from tuning.errors import UserError
+
+ROW = {"task_id": 1, "text": "Add two numbers.", "test_list": ["assert add(1, 2) == 3"]}
+
+
+@pytest.fixture
+def received(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "data"))
+    folder = tmp_path / "received"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["my suite.jsonl", "s.json", "s.jsonl.gz"])
+def test_one_is_kept_once_and_found_again(received, name):
+    content = json.dumps([ROW, ROW] if name.endswith(".json") else ROW).encode()
+    for _ in range(2):
+        sent = received / name
+        sent.write_bytes(gzip.compress(content, mtime=0) if name.endswith("gz") else content)
+        kept, count = suites.keep(sent, received)
+        assert not sent.exists()
+    assert count == (2 if name.endswith(".json") else 1)
+    assert suites.find(kept).is_file()
+    assert len(list(suites.folder().glob("*/*"))) == 1
+
+
+def test_what_is_no_suite_is_refused_without_its_place_and_goes(received):
+    sent = received / "notes.jsonl"
+    sent.write_text('{"title": "no suite"}\n')
+    with pytest.raises(UserError, match=r"^Row 1 of notes.jsonl is neither"):
+        suites.keep(sent, received)
+    assert not sent.exists()
+    outside = received.parent / "other.jsonl"
+    outside.write_text(json.dumps(ROW))
+    with pytest.raises(UserError, match="was not uploaded"):
+        suites.keep(outside, received)
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "0123456789abcdef/../x", "0123456789abcdef/none.jsonl"])
+def test_a_name_finds_nothing_outside(received, name):
+    assert suites.folder() not in suites.find(name).parents
