@@ -179,7 +179,9 @@ def chosen(options: argparse.Namespace, settings_of: Callable[[argparse.Namespac
     else:
         own = named_subject(options.task, settings, options.limit)
         take_adapter_of(own.task, options)
-        names = [*(() if options.alone else battery_of(own.task)), *(options.also or ())]
+        # Many checkpoints are scored one after the other: beside each, only what the task's own file names.
+        battery = own.task.battery if options.checkpoints else battery_of(own.task)
+        names = [*(() if options.alone else battery), *(options.also or ())]
     if len(own.questions) < own.whole:
         print(f"Only the first {len(own.questions):,} of {own.whole:,} questions are asked.", file=sys.stderr)
     return beside(own, names, settings, options.limit)

@@ -159,7 +159,7 @@ def build_endpoints(
         return functions.look(name, request)
 
     def list_surveys(request: gr.Request) -> list[dict[str, Any]]:
-        """The surveys that are over, newest first.
+        """The surveys that are over, with what each was about, newest first.
 
         Returns:
             One object for each with name, kind, about, adapter, state and began.

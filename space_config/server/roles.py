@@ -28,6 +28,8 @@ class Kind(IntEnum):
 ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "answer_on_page": (Role.VISITOR, Kind.ASK),
     "answer_on_page_1": (Role.VISITOR, Kind.ASK),
+    "answer_on_page_2": (Role.VISITOR, Kind.ASK),
+    "follow_up": (Role.VISITOR, Kind.ASK),
     "ask": (Role.VISITOR, Kind.ASK),
     "ask_probes": (Role.VISITOR, Kind.ASK),
     "ask_pairs": (Role.VISITOR, Kind.ASK),

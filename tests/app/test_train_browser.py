@@ -95,7 +95,7 @@ def test_a_run_from_start_to_comparison(train, page_model_path, data_file):
     expect(other.locator(f"{RUN} h2").first).to_have_text(run)
     fill(other, settings(page_model_path, data_file))
     other.get_by_role("button", name="Start training").click()
-    expect(other.locator(".ll-form .ll-notice")).to_contain_text(f"Run {run} is training on this machine")
+    expect(other.locator(".ll-form > .ll-notice")).to_contain_text(f"Run {run} is training on this machine")
     expect(other.locator(".ll-settings-list")).to_contain_text(f"Steps{LONG}")
 
     end(page)

@@ -252,7 +252,7 @@ def test_a_suite_is_asked_in_the_prompt_that_the_adapter_records(home, adapter):
     prompt, said = suite_prompt(read_card(adapter) if adapter else None)
     subject = of_suite(path, prompt, prompt.settings)
     (question,) = subject.questions
-    system = subject.prompt(question).messages[0]["content"]
+    system = subject.prompts([question], [None])[0].messages[0]["content"]
     if adapter == "starter-json":
         assert system.startswith("Read the message")
         assert "the adapter bookings-json was trained in" in said
