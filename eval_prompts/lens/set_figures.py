@@ -21,6 +21,8 @@ DRAWS = 1000
 RANKED = 20
 CONTEXT = 40
 PERCENTILES = (50, 90, 95, 99)
+LEAST_RISE = 0.005
+"""By how much the probability of the end has to rise for a place to be listed: half a point, seen in whole ones."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,12 @@ class TextSet:
             "change_per_answer": per_answer(tuned - base),
             "logprob_per_answer_base": per_answer(base),
             "logprob_per_answer_tuned": per_answer(tuned),
-            "same_top": per_token(same),
-            "perplexity_base": exponential(per_token(-base)),
-            "perplexity_tuned": exponential(per_token(-tuned)),
+            "same_top": within(per_token(same), 0, 1),
+            "perplexity_base": exponential(within(per_token(-base), 0)),
+            "perplexity_tuned": exponential(within(per_token(-tuned), 0)),
         }
         if known.any():
-            estimates["kl"] = per_token(kl, known)
+            estimates["kl"] = within(per_token(kl, known), 0)
             for share, estimate in percentiles(kl[known], question[known]).items():
                 estimates[f"kl_percentile_{share}"] = estimate
         found["estimates"] = {name: estimate.to_dict() for name, estimate in estimates.items()}
@@ -113,7 +115,7 @@ class TextSet:
         found["ends_that_rose"] = [
             {"question": self.questions[number], "before": before, "in_place_of": piece, "base": ours, "tuned": theirs}
             for rise, number, ours, theirs, before, piece in self._ends
-            if rise > 0
+            if rise >= LEAST_RISE
         ]
         return found | {"notes": self.notes, "skipped": self.skipped}
 
@@ -171,6 +173,14 @@ def ratio(values: numpy.ndarray[Any, Any], counts: numpy.ndarray[Any, Any]) -> E
     error = math.sqrt(number / (number - 1) * float(numpy.square(left).sum())) / whole
     reach = float(t.ppf(0.975, number - 1)) * error
     return Estimate(mean, (mean - reach, mean + reach))
+
+
+def within(estimate: Estimate, least: float, most: float = math.inf) -> Estimate:
+    """An estimate whose interval ends where the figure itself can go no further."""
+    if estimate.interval is None:
+        return estimate
+    low, high = estimate.interval
+    return Estimate(estimate.value, (max(low, least), min(high, most)))
 
 
 def exponential(estimate: Estimate) -> Estimate:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eval_prompts.__main__ import main
-from eval_prompts.lens.set_figures import TextSet, percentiles, ratio
+from eval_prompts.lens.set_figures import Estimate, TextSet, percentiles, ratio, within
 from eval_prompts.lens.token_lens import encoded, read
 from tuning.data.chat import PYTHON_FORMAT
 
@@ -44,7 +44,13 @@ def test_figures_are_those_of_whole_logits(tiny_pair):
     sizes = [entry["mean_size"] for entry in figures["most_changed_questions"]]
     assert sizes == sorted(sizes, reverse=True)
     for entry in figures["ends_that_rose"]:
-        assert entry["tuned"] > entry["base"]
+        assert entry["tuned"] >= entry["base"] + 0.005
+
+
+def test_an_interval_ends_where_its_figure_can_go_no_further():
+    assert within(Estimate(0.9, (0.5, 1.3)), 0, 1).interval == (0.5, 1)
+    assert within(Estimate(0.2, (-0.1, 0.5)), 0).interval == (0, 0.5)
+    assert within(Estimate(0.2, None), 0).interval is None
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
