@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from eval_prompts.judging.outcome import Check
 REASON = "depends on the order in which a set gives its elements, which is another one here than in Python"
 ITERATING = frozenset({"list", "tuple", "enumerate", "iter", "zip", "map", "filter"})
 JOINING = frozenset({"join", "extend"})
+WRITTEN_SET = re.compile(r"\{[^{}]*\}")
 HELPERS = """
 def _turned_(items):
     return list(items)[::-1] if isinstance(items, (set, frozenset)) else items
@@ -98,7 +100,13 @@ def agreed(found: Sequence[Check], again: Sequence[Check]) -> list[Check]:
         return list(found)
     return [
         replace(one, passed=None, reason=REASON, wrong_value=False)
-        if None not in (one.passed, other.passed) and (one.passed, one.reason) != (other.passed, other.reason)
+        if None not in (one.passed, other.passed)
+        and (one.passed, _unordered(one.reason)) != (other.passed, _unordered(other.reason))
         else one
         for one, other in zip(found, again, strict=True)
     ]
+
+
+def _unordered(reason: str) -> str:
+    """A reason with the elements of the sets written in it sorted: equal sets are written in any order."""
+    return WRITTEN_SET.sub(lambda found: ", ".join(sorted(found[0][1:-1].split(", "))), reason)

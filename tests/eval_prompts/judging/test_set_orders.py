@@ -8,7 +8,8 @@ import pytest
 
 from eval_prompts.judging.assignment import Assignment
 from eval_prompts.judging.judge import judge
-from eval_prompts.judging.set_orders import turned
+from eval_prompts.judging.outcome import Check
+from eval_prompts.judging.set_orders import agreed, turned
 
 DIFF = "def diff(a, b):\n    return list(set(a) - set(b)) + list(set(b) - set(a))"
 
@@ -43,6 +44,16 @@ def verdict(code, *tests):
 )
 def test_what_another_order_changes_is_not_run(code, test, expected):
     assert verdict(code, test) == expected
+
+
+def test_a_set_written_in_another_order_is_the_same_set():
+    def failing(reason):
+        return [Check("f()", False, reason)]
+
+    found = failing("gave {'a', 'b', 'c'}, expected {'b', 'a'}")
+    assert agreed(found, failing("gave {'c', 'a', 'b'}, expected {'a', 'b'}")) == found
+    [check] = agreed(found, failing("gave {'c', 'a'}, expected {'a', 'b'}"))
+    assert check.passed is None
 
 
 def test_a_program_without_sets_is_left_alone_and_one_with_them_stays_a_program():
