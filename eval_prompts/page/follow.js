@@ -67,16 +67,20 @@
 		};
 	};
 
-	/** The line and the votes on a whole conversation below its last turn. */
+	/** The line and the votes on a whole conversation below its last turn; made when there is one. */
 	lens.buildWhole = function (name, reasons, send, undo) {
 		const about = el("p", { class: "ll-whole-about" });
-		const votes = lens.buildVotes(`the whole conversation on ${name}`, reasons, send, undo, false);
-		const root = el("div", { class: "ll-whole", hidden: true }, el("h4", {}, "The whole conversation"), about, votes.root);
+		const root = el("div", { class: "ll-whole", hidden: true }, el("h4", {}, "The whole conversation"), about);
+		let votes = null;
 		return {
 			root,
 			update(row, turns, last, running) {
 				root.hidden = !last || turns.length < 2;
 				if (root.hidden) return;
+				if (!votes) {
+					votes = lens.buildVotes(`the whole conversation on ${name}`, reasons, send, undo, false);
+					root.append(votes.root);
+				}
 				const done = lens.tasksDone({ rows: turns });
 				setText(about, done ? `${lens.sideWord(row, "tuned")} does ${done.tuned} of ${done.of} turns, ${lens.sideWord(row, "base")} ${done.base}` : `${turns.length} turns`);
 				const said = row.wholeVote;

@@ -135,7 +135,7 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     drawer.get_by_role("button", name="Remove python").click()
     add_scorer(drawer, "rouge_l")
     drawer.locator("summary", has_text="Settings of the answers").click()
-    fill(drawer, "Longest answer, in tokens", "60")  # long enough to be stopped before the last page is through
+    fill(drawer, "Longest answer, in tokens", "200")  # long enough to be stopped before the last page is through
     expect(drawer.get_by_role("button", name="Save task")).to_be_enabled()
     drawer.get_by_role("button", name="Save task").click()
     expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
@@ -144,7 +144,7 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     page.click(ASK_ALL)
     page.wait_for_function("document.querySelector('.ll-pager:not([hidden]) input')?.value === '2'", timeout=180_000)
     page.keyboard.press("Escape")
-    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'", timeout=120_000)
     expect(page.locator(".ll-progress")).to_contain_text("stopped")
     page.get_by_role("button", name="Previous page").click()
     expect(page.locator(".ll-row")).to_have_count(50)

@@ -68,6 +68,6 @@ def test_blind_pairs_tell_nothing_before_the_vote_and_drafts_are_left_out():
     view = showing.view(answers)["rows"][0]["sides"]["left"]["confidence"]
     assert view["tokens"] == [("y", 0.8), ("es", 0.123), ("!", None)]
     assert view["note"].startswith("1 of 3 tokens")
-    showing.pairs[0].revealed = False
+    showing.pairs[0].thread.revealed = False
     assert "confidence" not in showing.view(answers)["rows"][0]["sides"]["left"]
     assert recorded(answers[0])[0] == ["<think>", 0.9]
