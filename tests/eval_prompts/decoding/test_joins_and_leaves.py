@@ -82,6 +82,7 @@ def test_five_hundred_rows_join_and_leave_without_a_trace(tiny_pair, greedy):
                 logits[:, end] = -torch.inf
                 for row, token in zip(ready, logits.argmax(-1).tolist(), strict=True):
                     row.ids.append(token)
+                    row.written.append(token)
             for row, length in list(live):
                 if len(row.generated) >= length:
                     backend.leave(row)
