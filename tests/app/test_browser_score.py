@@ -119,7 +119,7 @@ def test_a_scoring_is_watched_killed_found_again_and_read(
     expect(page.locator(".ll-score-card")).to_contain_text("Facts", timeout=LONG_MS)
     expect(page.locator(".ll-score-card")).to_contain_text("neutral prose")
     expect(page.get_by_role("button", name="Run general")).to_be_hidden()
-    page.get_by_label("Task", exact=True).select_option("facts")
+    page.locator("#ll-score").get_by_label("Task", exact=True).select_option("facts")
     page.get_by_label("Search questions and answers").fill("Which 3")
     page.locator(".ll-score-row").first.click()
     expect(page.locator(".ll-score-pair:visible article").first).to_contain_text("nats")
