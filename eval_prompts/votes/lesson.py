@@ -107,7 +107,7 @@ def of_votes(votes: Sequence[VotedPair], adapter: str, fingerprint: str, blind_o
             by_answers[key_of(voted)].append(voted)
     agreed = {key: group for key, group in by_answers.items() if len({each.vote.outcome for each in group}) == 1}
     if against := sum(len(group) for key, group in by_answers.items() if key not in agreed):
-        left_out["votes that contradict each other on the same answers"] = against
+        left_out["votes against each other on the same answers"] = against
     chosen = [group[0] for group in agreed.values()]
     agreement, kappa = consistency(by_answers.values())
     return Lesson(
@@ -127,7 +127,7 @@ def unusable(voted: VotedPair) -> str:
     """Why a vote teaches nothing, or ''."""
     outcome = voted.vote.outcome
     if outcome not in CHOICES:
-        return "votes that prefer no side"
+        return "votes for no side"
     if voted.pair.question.strip() in PROBE_QUESTIONS.values():
         return "votes on the example questions, which stay for comparing"
     better = getattr(voted.pair, outcome)

@@ -98,8 +98,8 @@ def test_the_owner_opens_models_and_adapters_without_a_restart(
     screenshot(page, "open-phone", full_page=True)
 
 
-def test_visitors_neither_see_nor_open_anything(start_app, browser, page_model_path):
-    app = start_app("--model", str(page_model_path), "--adapter", "", "--auth", PASSWORD)
+def test_visitors_neither_see_nor_open_anything(start_app, browser, page_model_path, page_adapter_path):
+    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--auth", PASSWORD)
     app.wait_for_line("is ready on")
     page = browser.new_page()
     page.goto(app.url, wait_until="domcontentloaded")

@@ -46,7 +46,7 @@ def test_results_start_empty_count_each_vote_and_can_be_exported(visit, fresh):
     expect(page.locator(".ll-headline").first).to_contain_text("No blind votes yet")
     page.get_by_label("Which votes").select_option("all")
     learn = page.locator("#ll-results section", has_text="Learn from the votes")
-    expect(learn).to_contain_text("3 votes on the example questions, which stay for comparing; 1 votes")
+    expect(learn).to_contain_text("3 votes on the example questions, which stay for comparing; 1 vote for no side")
     expect(learn).to_contain_text("There is nothing to learn from yet.")
     expect(learn.get_by_role("button")).to_be_disabled()
     page.wait_for_selector("#ll-results tbody tr >> nth=4")

@@ -67,11 +67,11 @@ def test_what_teaches_nothing_is_left_out_and_counted():
     assert [row["chosen"][0]["content"] for row in found.rows] == ["a longer answer 1"]
     assert found.left_out == {
         "votes with the names in sight": 1,
-        "votes that prefer no side": 1,
+        "votes for no side": 1,
         "votes on the example questions, which stay for comparing": 1,
         "votes for an answer that did not end by itself": 1,
         "votes between equal answers": 1,
-        "votes that contradict each other on the same answers": 2,
+        "votes against each other on the same answers": 2,
     }
     assert found.agreement == pytest.approx(0.5)
     assert "learn them by heart" in found.warning()
