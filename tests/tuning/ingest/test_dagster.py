@@ -161,7 +161,7 @@ def test_a_million_rows_are_allowed_a_quarter_of_a_percent():
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("nonsense", "t.duckdb", "There is no data source 'nonsense': name python_qa, a file, a Hub data set"),
+        ("nonsense", "t.duckdb", "There is no data source 'nonsense': name python_qa, "),
         ("gone.jsonl", "t.duckdb", "There is no data file gone.jsonl."),
         ("python_qa", "md:db", "MotherDuck needs a token: set MOTHERDUCK_TOKEN in the environment."),
         ("python_qa", "md:db?token=x", "A token has no place in a name: put it into MOTHERDUCK_TOKEN."),
