@@ -135,7 +135,7 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     drawer.get_by_role("button", name="Remove python").click()
     add_scorer(drawer, "rouge_l")
     drawer.locator("summary", has_text="Settings of the answers").click()
-    fill(drawer, "Longest answer, in tokens", "120")  # long enough to be stopped before the last page is through
+    fill(drawer, "Longest answer, in tokens", "200")  # long enough to be stopped before the last page is through
     expect(drawer.get_by_role("button", name="Save task")).to_be_enabled()
     drawer.get_by_role("button", name="Save task").click()
     expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
