@@ -57,9 +57,6 @@ log = logging.getLogger(__name__)
 
 MAX_THREADS = 96
 MAX_QUEUE = 128
-SWITCH_SECONDS = 0.001
-"""How long a thread may keep the interpreter while another waits for it. The decode thread needs it again and again; at
-Python's usual 5 ms each of a request's many turns may wait that long, and a vote tenths of a second."""
 KEEP_UPLOADS = (3600, 86400)
 """Every hour, what was uploaded more than a day ago is deleted (seconds)."""
 
@@ -254,7 +251,6 @@ def main(arguments: list[str] | None = None) -> int:
     server ended by itself."""
     asked_to_end = shutdown.Signals()
     malloc.share_arenas()
-    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         profile = hardware.detect(os.environ)
         hardware.apply(profile, os.environ)

@@ -199,7 +199,7 @@ def _tries_a_tree(model: PreTrainedModel, prompt: Sequence[int]) -> bool:
     try:
         trees = tree_sums(model, few)
     except Exception:
-        log.info("%s takes no tree of tokens: it is read text by text", name, exc_info=True)
+        log.exception("%s takes no tree of tokens: it is read text by text", name)
         return False
     near = (SAME if model.dtype == torch.float32 else COARSE) * TRIED_TOKENS
     for one, sums in zip(few, trees, strict=True):
