@@ -138,13 +138,18 @@ def tail(path: Path) -> list[Event]:
     return list(parse(lines[1:-1] if size > TAIL_BYTES else lines[:-1]))
 
 
+def again(event: Event, done: int) -> bool:
+    """Whether an event of the last step before a resume comes once more: what is asked behind a checkpoint."""
+    return event["step"] == done and event["event"] in ("round", "score", "sampling", "scoring")
+
+
 def history(events: Iterable[Event]) -> list[Event]:
     """The events as of an uninterrupted run: what a resume from an earlier checkpoint did again counts once."""
     kept: list[Event] = []
     for event in events:
         if event["event"] == "resumed":
             done = event["step"] or -1  # with no checkpoint, the measurements before the first step come again too
-            kept = [old for old in kept if not ("step" in old and old["step"] > done)]
+            kept = [old for old in kept if not ("step" in old and (old["step"] > done or again(old, done)))]
             kept = [old for old in kept if old["event"] not in ("stopped", "failed", "finished")]
         kept.append(event)
     return kept

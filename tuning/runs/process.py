@@ -81,6 +81,11 @@ def spawn(folder: Path, log_path: Path, took_over: Callable[[int], bool]) -> boo
     return worker.poll() is None or took_over(worker.pid)
 
 
+def starting(folder: Path) -> bool:
+    """Whether a worker that this process started lives, be it still importing what it needs."""
+    return folder in _children and _children[folder].poll() is None
+
+
 def exit_code(folder: Path) -> int | None:
     """What a dead worker left with, if this process started it. The thread that collects it may be a moment behind."""
     try:

@@ -86,7 +86,7 @@ def pace(event: Event) -> str:
 
 def validated(event: Event) -> str:
     """A validation's loss."""
-    mark = "  (best so far, adapter saved)" if event["best"] else ""
+    mark = "  (best so far, adapter saved)" if event.get("kept", event["best"]) else ""
     return f"step {event['step']}  validation loss {number(event['validation_loss'])}{mark}"
 
 
@@ -101,6 +101,9 @@ def sampled(event: Event) -> str:
 def resulted(event: Event) -> str:
     """The run in one line."""
     parts = [f"done after {event['step']} steps, {duration(event['seconds'])}"]
+    if event.get("score") is not None:
+        told = f"the adapter of step {event['best_step']} is kept"
+        parts.append(f"{told}: {100 * event['score']:.1f}% on {event['scored_on']}")
     for name, before, after in (
         ("validation", "loss_before", "best_loss"),
         ("test", "test_loss_before", "test_loss_after"),
@@ -116,6 +119,7 @@ def scored(event: Event) -> str:
     mark = "  (best so far, adapter saved)" if event["best"] else ""
     interval = f"{100 * event['low']:.0f} to {100 * event['high']:.0f}"
     told = f"{100 * event['score']:.1f}% ({interval}) of {event['questions']} questions"
+    told += f", {event['unasked']} could not be asked" if event.get("unasked") else ""
     return f"step {event['step']}  score on {event['task']} {told}{mark}"
 
 

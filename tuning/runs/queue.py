@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -85,6 +87,7 @@ def add(plans: Sequence[Planned]) -> int:
 
     Raises UserError for settings that cannot work, a name that is taken, or too many runs.
     """
+    plans = [replace(plan, folder=str(Path.cwd())) for plan in plans]
     for plan in plans:
         plan.check()
         if plan.name:
@@ -187,7 +190,7 @@ def worked() -> bool:
             chosen = start_next()
             if chosen is None:
                 break
-            while chosen.working():
+            while chosen.working() or process.starting(chosen.path):
                 time.sleep(LOOK_SECONDS)
     finally:
         (root / WORKER).unlink(missing_ok=True)
@@ -197,11 +200,22 @@ def worked() -> bool:
 
 
 def take_up() -> None:
-    """Put a run that was being started when its worker was killed back to the front, unless it was made already."""
+    """Put a run that was being started when its worker was killed back to the front, unless it has begun already."""
     with changing() as queue:
         plan, queue.starting = queue.starting, None
-        if plan is not None and not (run.runs_root() / plan.name).exists():
+        if plan is not None and not_begun(plan):
             queue.waiting.insert(0, plan)
+
+
+def not_begun(plan: Planned) -> bool:
+    """Whether a run that was being started has not begun; what was made of its folder is removed then."""
+    made = Run(run.runs_root() / plan.name)
+    if not made.path.exists():
+        return True
+    if made.events_path.exists() or made.working():
+        return False
+    shutil.rmtree(made.path)
+    return True
 
 
 def wait_for_others() -> None:
@@ -219,9 +233,15 @@ def start_next() -> Run | None:
                 return None
             plan = queue.starting = queue.waiting.pop(0)
         try:
-            begun = run.start(plan.preset, plan.overrides, run.named_folder(plan.name), plan.notes)
+            folder = run.named_folder(plan.name)
         except UserError as error:
-            if lock.current() is not None:  # somebody was faster: it keeps its place
+            tell(plan, str(error))
+            continue
+        try:
+            with where_it_was_put(plan):
+                begun = run.start(plan.preset, plan.overrides, folder, plan.notes)
+        except UserError as error:
+            if lock.current() is not None and not_begun(plan):  # somebody was faster: it keeps its place
                 with changing() as queue:
                     queue.starting = None
                     queue.waiting.insert(0, plan)
@@ -236,6 +256,26 @@ def start_next() -> Run | None:
         with changing() as queue:
             queue.starting, queue.current = None, begun.name
         return begun
+
+
+@contextmanager
+def where_it_was_put(plan: Planned) -> Iterator[None]:
+    """Being in the folder in which a run was put into the queue, where its relative paths mean something. Raises
+    UserError if it has gone."""
+    if not plan.folder:  # of an earlier version
+        yield
+        return
+    before = Path.cwd()
+    try:
+        os.chdir(plan.folder)
+    except OSError as error:
+        raise UserError(
+            f"The folder {plan.folder}, from where it was queued, cannot be entered: queue it again."
+        ) from error
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def tell(plan: Planned, problem: str) -> None:

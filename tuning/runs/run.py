@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuning import presets
-from tuning.data.place import is_place, parse
+from tuning.data.place import EMBEDDED_SETS, is_place, parse
 from tuning.errors import UserError
 from tuning.files import data_root, write_json
 from tuning.presets import Config
@@ -238,7 +238,8 @@ def anchored(config: Config) -> Config:
         whole = dataclasses.replace(place, database=str(place.path.absolute()))
         return dataclasses.replace(config, data=whole.name + (f"&where={place.where}" if place.where else ""))
     path = Path(config.data).expanduser()
-    return dataclasses.replace(config, data=str(path.absolute())) if path.is_file() else config
+    here = config.data not in EMBEDDED_SETS and path.exists()
+    return dataclasses.replace(config, data=str(path.absolute())) if here else config
 
 
 def named_folder(name: str) -> Path:

@@ -18,7 +18,8 @@ FILE = "scores.jsonl"
 @dataclass(frozen=True)
 class TaskScore:
     """The score (0 to 1) of the adapter after ``step`` on a task, with its interval; ``base`` is the base's, where it
-    was scored on the same questions. ``beside`` marks a task that is scored to see what got worse."""
+    was scored on the same questions. ``beside`` marks a task that is scored to see what got worse, ``unasked`` counts
+    questions that could not be asked."""
 
     step: int
     task: str
@@ -30,6 +31,7 @@ class TaskScore:
     base: float | None = None
     beside: bool = False
     time: float = 0.0
+    unasked: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data."""

@@ -22,12 +22,14 @@ NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is to be: its preset, what differs from it, and what it is called."""
+    """A run that is to be: its preset, what differs from it, and what it is called; ``folder`` is where its relative
+    paths begin, once it waits."""
 
     preset: str
     overrides: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     notes: str = ""
+    folder: str = ""
 
     def check(self) -> presets.Config:
         """Its settings. Raises UserError if they cannot work."""
@@ -78,8 +80,12 @@ def planned(content: Mapping[str, Any], called: str) -> list[Planned]:
         if not isinstance(entry, dict):
             raise UserError(f"run {at} is no mapping of settings: write it as {{rank: 8}}.")
         own = {key: value for key, value in entry.items() if key not in OWN}
+        chosen = settings_of(own, f"run {at}")
+        twice = next((name for name in chosen if name in points[0]), None)
+        if twice is not None:
+            raise UserError(f"run {at} names {twice}, which the grid varies: leave it out of one of them.")
         for point in points:
-            overrides = common | settings_of(own, f"run {at}") | point
+            overrides = common | chosen | point
             label = str(entry.get("name") or "-".join(words_of({**own, **point})))
             plans.append(Planned(preset, overrides, label, str(entry.get("notes") or notes)))
     if len(plans) > MOST_RUNS:
@@ -106,6 +112,8 @@ def settings_of(values: Any, where: str) -> dict[str, Any]:
 def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, the last setting changing fastest. Raises UserError."""
     names = settings_of(dict.fromkeys(grid), "grid")
+    if len(names) < len(grid):
+        raise UserError("grid names one setting twice, with a hyphen and with an underscore: name each once.")
     axes: list[list[Any]] = []
     for key, values in grid.items():
         if not isinstance(values, list) or not values:

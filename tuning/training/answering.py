@@ -29,14 +29,14 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer to the question ``id``: ``passed`` and ``score`` (0 to 1) as far as that can be told, ``ended``
-    whether it ended by itself."""
+    """One answer to the question ``id``: whether it ``passed`` (None where nothing passes or fails), its ``score`` (0
+    to 1) as far as that can be told, and whether it ``ended`` by itself."""
 
     id: str
     sample: int
     text: str
     ended: bool
-    passed: bool
+    passed: bool | None
     score: float | None
 
 
@@ -151,7 +151,7 @@ def read(folder: Path) -> Answered:
             sample=event["sample"],
             text=event["text"],
             ended=event["state"] == "ended",
-            passed=event["verdict"] == "passes",
+            passed=None if event["verdict"] == "none" else event["verdict"] == "passes",
             score=event["score"],
         )
     return Answered(tuple(judged for _, judged in sorted(found.items())), len(unasked))

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from tuning.errors import UserError
 from tuning.files import replacing_folder
 from tuning.runs import start_adapter
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FOLDER = "adapter"
 FACTORS = "adapter_model.safetensors"
 RECORD = "run_record.json"
+OF_BEST = ("score", "scored_on", "evidence")
+"""What a record tells of the adapter that the run kept, beside its test figures."""
 
 
 def steps(run: Run) -> list[int]:
@@ -36,10 +40,17 @@ def write(run: Run, step: int) -> Path:
 
     Raises UserError if the run has no such checkpoint, it is damaged, or the run has kept no adapter to go by.
     """
-    from tuning.training import checkpoint  # with torch
-
     target = place(run, step)
     if (target / FACTORS).is_file():
+        return target
+    with FileLock(run.path / "checkpoints" / ".adapter.lock"):
+        return _written(run, step, target)
+
+
+def _written(run: Run, step: int, target: Path) -> Path:
+    from tuning.training import checkpoint  # with torch
+
+    if (target / FACTORS).is_file():  # another process was faster
         return target
     if not target.parent.is_dir():
         kept = ", ".join(map(str, steps(run))) or "none"
@@ -54,8 +65,7 @@ def write(run: Run, step: int) -> Path:
         write_factors(run, state["adapter"], fresh)
         record = json.loads((fresh / RECORD).read_text(encoding="utf-8"))
         losses = {event["step"]: event["validation_loss"] for event in run.history() if event["event"] == "validation"}
-        for gone in ("test_loss_before", "test_loss_after"):
-            record.pop(gone, None)
+        record = {name: value for name, value in record.items() if not name.startswith("test_") and name not in OF_BEST}
         record |= {"name": f"{run.name} step {step}", "steps": step, "loss_after": losses.get(step)}
         (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (fresh / "README.md").unlink(missing_ok=True)  # it tells of the best adapter

@@ -29,7 +29,7 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
     for step in range(progress.step, config.max_steps):
         if not score(job, should_stop):
             return "stopped"
-        if falls(job):
+        if falls(job) or patience_is_over(job):
             break
         if rounds and not rounds.enter(step, should_stop):
             return "stopped"
@@ -37,31 +37,29 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         stop = stats.stop or (job.session.ranks.count == 1 and should_stop())  # several agree in the step after
         report(job, stats)
         last = stats.step == config.max_steps
-        if last or due(config.validate_every, stats.step):
+        scored_next = task_score.wanted(config, stats.step)
+        if last or scored_next or due(config.validate_every, stats.step):
             validate(job)
         if due(config.sample_every, stats.step):
             show_sample(job)
-        patience_is_over = 0 < config.patience <= progress.without_gain
+        early = 0 < config.patience <= progress.without_gain
         next_round = rounds is not None and rounds.begins(stats.step)
-        next_round |= task_score.wanted(config, stats.step)  # what is asked then is asked of what is saved
-        if last or stop or patience_is_over or next_round or due(config.save_every, stats.step):
+        # What is asked next is asked of what is saved.
+        if last or stop or early or next_round or scored_next or due(config.save_every, stats.step):
             save(job)
         if stop and not last:
             return "stopped"
-        if patience_is_over:
-            job.session.say(f"Stopped early: {progress.without_gain} validations without a better loss.")
-            break
-    if not score(job, should_stop):
+    if not score(job, should_stop, last=True):
         return "stopped"
     finish(job)
     return "finished"
 
 
-def score(job: Job, should_stop: Callable[[], bool]) -> bool:
+def score(job: Job, should_stop: Callable[[], bool], last: bool = False) -> bool:
     """Score the adapter as it stands on the run's task, where that is due, and keep it if none was better; False if it
     is to stop first."""
     progress = job.progress
-    if not task_score.wanted(job.config, progress.step) or progress.scored_at == progress.step:
+    if not task_score.wanted(job.config, progress.step, last) or progress.scored_at == progress.step:
         return True
     if not task_score.measure(job, answering.answer, should_stop):
         return False
@@ -76,6 +74,15 @@ def falls(job: Job) -> bool:
     if not 0 < most <= without:
         return False
     job.session.say(f"Stopped early: {without} scores on {job.config.score_on} that were no better than the best.")
+    return True
+
+
+def patience_is_over(job: Job) -> bool:
+    """Whether the run ends because its loss has not got better for long enough; then that is said."""
+    without = job.progress.without_gain
+    if not 0 < job.config.patience <= without:
+        return False
+    job.session.say(f"Stopped early: {without} validations without a better loss.")
     return True
 
 
@@ -102,13 +109,14 @@ def validate(job: Job) -> None:
     best = progress.best_loss is None or loss < progress.best_loss
     progress.without_gain = 0 if best else progress.without_gain + 1
     progress.last_loss = loss
+    kept = best and job.config.score_on is None
     if best:
         progress.best_loss = loss
-        if job.config.score_on is None:
-            progress.best_step = progress.step
-            keep_adapter(job)
+    if kept:
+        progress.best_step = progress.step
+        keep_adapter(job)
     seconds = round(time.monotonic() - began, 3)
-    job.emit("validation", step=progress.step, validation_loss=loss, best=best, seconds=seconds, **found)
+    job.emit("validation", step=progress.step, validation_loss=loss, best=best, kept=kept, seconds=seconds, **found)
 
 
 def keep_adapter(job: Job, **tested: float) -> None:
@@ -196,12 +204,14 @@ def finish(job: Job) -> None:
         tested["test_loss_after"] = after.pop("loss")
         tested |= {f"test_{name}": value for name, value in after.items()}
     keep_adapter(job, **tested)
+    scored_on = job.config.score_on
     job.emit(
         "result",
         step=progress.step,
         best_step=progress.best_step,
         loss_before=progress.loss_before,
-        best_loss=progress.best_loss,
+        best_loss=progress.kept_loss if scored_on else progress.best_loss,
+        **({"score": progress.best_score, "scored_on": scored_on} if scored_on else {}),
         **tested,
         seconds=round(time.monotonic() - job.started, 1),
     )

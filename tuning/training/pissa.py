@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tuning.errors import UserError
+from tuning.files import replacing
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,7 +77,8 @@ def begin(model: PeftModel, folder: Path | None, ranks: Ranks) -> None:
         initial |= {f"{name}.A": first.cpu(), f"{name}.B": second.cpu()}
     if path is not None and not known and ranks.first:
         path.parent.mkdir(exist_ok=True)
-        save_file(initial, path)
+        with replacing(path) as fresh:
+            save_file(initial, fresh)
     setattr(model, INITIAL, initial)
 
 

@@ -22,11 +22,11 @@ TOLD_SECONDS = 3.0
 Z_LEVEL = 1.959964
 
 
-def wanted(config: Config, step: int) -> bool:
+def wanted(config: Config, step: int, last: bool = False) -> bool:
     """Whether the score after ``step`` is wanted: of the beginning, every so many steps, and of the end."""
     if config.score_on is None:
         return False
-    return step in (0, config.max_steps) or (bool(config.score_every) and step % config.score_every == 0)
+    return last or step in (0, config.max_steps) or (bool(config.score_every) and step % config.score_every == 0)
 
 
 def measure(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> bool:
@@ -52,7 +52,7 @@ def measure(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> bool
         scores.keep(job.folder, [found])
     job.emit(
         "score", step=step, task=found.title, score=found.score, low=found.low, high=found.high,
-        questions=found.questions, best=best,
+        questions=found.questions, unasked=found.unasked, best=best,
     )  # fmt: skip
     return True
 
@@ -89,13 +89,15 @@ def score_of(found: Answered, step: int, task: str) -> TaskScore:
     Raises UserError where nothing could be judged.
     """
     by_question: dict[str, list[float]] = defaultdict(list)
+    passing = any(one.passed is not None for one in found.answers)
     for one in found.answers:
-        value = one.score if one.score is not None else float(one.passed)
-        by_question[one.id].append(value)
+        value = one.passed if passing else one.score
+        if value is not None:
+            by_question[one.id].append(float(value))
     values = [sum(each) / len(each) for each in by_question.values()]
     if not values:
         raise UserError(f"--score-on {task}: none of its questions could be asked: choose another task.")
     mean = sum(values) / len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
     low, high = max(0.0, mean - Z_LEVEL * spread), min(1.0, mean + Z_LEVEL * spread)
-    return TaskScore(step, task, task, mean, low, high, len(values))
+    return TaskScore(step, task, task, mean, low, high, len(values), unasked=found.unasked)

@@ -142,6 +142,8 @@ def times_met_in(run: Run, rows: int, steps: int, config: Config) -> list[int]:
     times = [0] * rows
     told = {event["step"]: event for event in run.history() if event["event"] == "round"}
     begun = sorted(told)
+    if not begun:  # the first round is still being asked
+        return times
     for first, following in zip(begun, [*begun[1:], steps], strict=True):
         event = told[first]
         examples = (min(following, steps) - first) * config.batch_size

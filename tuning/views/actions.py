@@ -12,6 +12,7 @@ from typing import Any
 from tuning import presets
 from tuning.errors import UserError
 from tuning.exports.background import Exports
+from tuning.presets import nearest
 from tuning.runs import queue, run, start_adapter
 from tuning.runs.run import Run
 from tuning.runs.sweep import Planned, grid_from_text, planned
@@ -69,7 +70,12 @@ class Actions:
             raise UserError(self.closed)
         plans = [Planned(preset, overrides, name)]
         if grid.strip():
-            content = {"preset": preset, "settings": overrides, "grid": grid_from_text(grid)}
+            values = grid_from_text(grid)
+            known = {"data", *(field.name for field in form.FIELDS)}
+            strange = next((name for name in values if name.replace("-", "_") not in known), None)
+            if strange is not None:
+                raise UserError(f"The form has no setting {strange!r}: {nearest(strange, known)}")
+            content = {"preset": preset, "settings": overrides, "grid": values}
             plans = planned(content, name or time.strftime("%Y%m%d-%H%M%S"))
         for plan in plans:
             self._checked(plan.preset, plan.overrides)

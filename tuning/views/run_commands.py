@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
-from tuning.runs import queue, run
+from tuning.runs import lock, queue, run
 from tuning.runs.sweep import read_sweep
 from tuning.views import run_table
 
@@ -83,7 +83,8 @@ def queue_words(found: queue.Queue) -> str:
         return f"{count}; the queue is paused: python -m tuning queue go."
     if not queue.working():
         return f"{count}, and nobody works on the queue: python -m tuning queue go."
-    return f"{count}; {found.current or 'another run'} goes first."
+    training = lock.current()
+    return f"{count}; {training.name if training else 'another run'} goes first."
 
 
 def run_runs(options: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ from tuning.views import form
 
 NEVER_TOLD = ("data", "model", "sample_question", "threads", "device", "save_every", "keep_checkpoints", "track")
 """Settings that say nothing of what was learned, or have a column of their own."""
+OF_THE_LOSS = ("validation_rows", "max_tokens", "chat_template", "thinking", "train_on")
+"""Settings that say on which tokens of which rows a validation loss is measured."""
 LONGEST = 60
 
 
@@ -66,7 +68,8 @@ def kind_of(config: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, 
     objective = str(config.get("objective", "sft"))
     loss = "sft" if objective == "verified" else f"{objective} {config.get('beta')} {config.get('length_normalised')}"
     data = str(record.get("data_fingerprint") or config.get("data"))
-    return data, str(record.get("base_fingerprint") or config.get("model")), loss
+    base = str(record.get("base_fingerprint") or config.get("model"))
+    return data, base, loss, str(record.get("prompt_format")), *(str(config.get(name)) for name in OF_THE_LOSS)
 
 
 def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from tuning.errors import UserError
 from tuning.runs import lock, progress, run, scores
 from tuning.runs.progress import duration, number
 from tuning.runs.run import Run, RunState
+from tuning.runs.scores import TaskScore
 from tuning.views import estimate, form, run_table
 from tuning.views.run_fold import Fold
 
@@ -209,14 +210,18 @@ class Watcher:
 def scores_view(chosen: Run) -> dict[str, Any]:
     """What a run's checkpoints have scored: lines for a chart, and a row for each that can be taken."""
     found = scores.read(chosen.path)
-    best = max((one for one in found if not one.beside), key=lambda one: one.score, default=None)
+    alike: dict[tuple[str, int], list[TaskScore]] = {}
+    for one in found:
+        if not one.beside:
+            alike.setdefault((one.task, one.questions), []).append(one)
+    best = [max(group, key=lambda one: one.score) for group in alike.values() if len(group) > 1]
     rows = []
     for one in (one for one in found if not one.beside):
         lost = scores.forgotten(found, one.step)
         told = f"{100 * one.score:.1f}% on {one.title} ({100 * one.low:.1f} to {100 * one.high:.1f})"
         told += "" if lost is None else f", forgot {100 * lost:+.1f} points"
         folder = chosen.path / "checkpoints" / f"step-{one.step:06d}"
-        rows.append({"step": one.step, "words": told, "best": one == best, "can_use": folder.is_dir()})
+        rows.append({"step": one.step, "words": told, "best": one in best, "can_use": folder.is_dir()})
     return {"lines": run_table.curve(found), "rows": rows}
 
 

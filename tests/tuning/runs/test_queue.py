@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ from tuning.runs.sweep import Planned, grid_from_text, planned, read_sweep
 from tuning.training import worker
 from tuning.training.parallel import Ranks
 from tuning.views import run_table
+from tuning.views.actions import Actions
+from tuning.views.run_view import Watcher
 
 
 def described(tmp_path, text):
@@ -59,6 +62,8 @@ def test_a_grid_and_a_list_make_every_run_with_a_name_of_its_own(tmp_path):
         ("- 1", "is no sweep"),
         ("", "is no sweep"),
         ("grid: {rank: [1", "no YAML that can be read"),
+        ("grid: {rank: [8]}\nruns: [{rank: 4}]", "run 1 names rank, which the grid varies"),
+        ("grid: {learning-rate: [1], learning_rate: [2]}", "one setting twice"),
         (f"grid: {{rank: {list(range(1, 300))}}}", "makes 299 runs; at most 200"),
     ],
 )
@@ -167,6 +172,39 @@ def test_a_run_that_was_being_started_when_the_worker_was_killed_is_started(inst
     assert instant == names
 
 
+def test_a_run_is_started_where_it_was_queued_and_not_lost_to_somebody_faster(instant, settings, monkeypatch, tmp_path):
+    """Its data lies beside whoever queued it; another run begins while its folder is there already."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "rows.csv").write_bytes(Path(settings["data"]).read_bytes())
+    monkeypatch.chdir(elsewhere)
+    queue.add([Planned("smoke", {"model": settings["model"], "data": "rows.csv"}, "mine")])
+    monkeypatch.chdir(tmp_path)
+    begin, others = run.begin, iter([elsewhere, None, None])
+
+    def refused(made):
+        monkeypatch.setattr(run, "begin", begin)
+        monkeypatch.setattr(queue.lock, "current", lambda: next(others, None))
+        raise UserError("Run x is training on this machine.")
+
+    monkeypatch.setattr(run, "begin", refused)
+    queue.work()
+    assert (queue.load().waiting, queue.load().problems) == ([], [])
+    assert run.find("mine").config().data == str(elsewhere / "rows.csv")
+    assert Path.cwd() == tmp_path
+
+
+def test_a_folder_that_was_half_made_when_the_worker_was_killed_is_made_anew(instant, settings):
+    queue.add([Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "half")])
+    with queue.changing() as found:
+        found.starting = found.waiting.pop()
+    run.named_folder("half").mkdir(parents=True)
+    instant.clear()
+    queue.work()
+    assert instant == ["half"]
+    assert queue.load().problems == []
+
+
 def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(instant, settings):
     queue.add([Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "only")])
     (queue.data_root() / queue.WORKER).write_text('{"pid": 4194303, "started": 1, "boot": "x"}')
@@ -207,6 +245,21 @@ def test_scores_and_forgetting_stand_in_the_table(settings):
     assert why == "the score on MBPP of 2 runs"
     assert [row["differs"] for row in rows] == ["rank 2", "rank 4"]
     assert run_table.curve(scores.read(made[0].path)) == {"MBPP": [(0, 50.0)], "forgotten": [(0, 5.0)]}
+
+
+def test_losses_of_other_tokens_are_not_compared(settings):
+    config = {"data": "d", "model": "m", "validation_rows": 16}
+    record = {"prompt_format": {"system": "a"}}
+    alike = run_table.kind_of(config, record)
+    assert run_table.kind_of(dict(config), dict(record)) == alike
+    assert run_table.kind_of(config | {"validation_rows": 64}, record) != alike
+    assert run_table.kind_of(config, {"prompt_format": {"system": "b"}}) != alike
+
+
+def test_the_form_queues_no_setting_that_it_does_not_show(settings):
+    actions = Actions(Watcher(), lambda run: "", lambda: "", closed="")
+    with pytest.raises(UserError, match="no setting 'trust_remote_code'"):
+        actions.enqueue("smoke", {}, "", "trust_remote_code=true,false")
 
 
 def test_a_list_in_a_sweep_is_one_value():

@@ -171,6 +171,11 @@ def test_history_counts_what_a_resume_repeats_once():
     ]
 
 
+def test_what_is_asked_behind_a_checkpoint_counts_once_after_a_resume():
+    told = [{"event": kind, "step": step} for kind, step in (("step", 2), ("score", 2), ("resumed", 2), ("score", 2))]
+    assert [event["event"] for event in events.history(told)] == ["step", "resumed", "score"]
+
+
 def error_of(capsys, *arguments):
     assert main(arguments) == 2
     shown = capsys.readouterr()

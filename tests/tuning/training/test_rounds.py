@@ -116,6 +116,15 @@ def test_a_run_goes_on_exactly_wherever_a_round_was_left(checked, engine, monkey
     assert trained > 0
 
 
+def test_before_the_first_round_is_asked_no_row_was_met(checked, engine):
+    engine(stop_at=1)
+    stopped = new_run(checked)
+    assert worker.work(stopped, Ranks(), quiet=True) == "stopped"
+    rows = list(used_rows.listed(stopped))
+    assert rows
+    assert not any(row.met for row in rows)
+
+
 def test_a_round_that_nothing_passes_is_said_and_training_goes_on_with_the_data(checked, monkeypatch):
     def answer(request, on_progress, should_stop):
         return Answered((Judged("x", 0, "wrong", True, False, 0.0),), unasked=2)

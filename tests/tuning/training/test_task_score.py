@@ -10,12 +10,14 @@ from tests.tuning.tiny_runs import interrupted, losses, new_run, of_kind, outcom
 from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.runs import scores
-from tuning.training import answering, checkpoint_adapter, task_score, worker
+from tuning.training import answering, checkpoint_adapter, loop, task_score, worker
 from tuning.training.answering import Answered, Judged
 from tuning.training.parallel import Ranks
 
-BY_STEP = {0: 2, 2: 5, 4: 8, 6: 3, 8: 4, 9: 1}
+BY_STEP = {0: 2, 2: 5, 3: 1, 4: 8, 6: 3, 8: 4, 9: 1}
 """How many of ten questions pass after a step."""
+SCORED = [0, 2, 4, 6, 8, 9]
+"""The steps that are scored where every second one is."""
 
 
 @pytest.fixture
@@ -38,11 +40,11 @@ def test_the_adapter_of_the_best_score_is_kept_and_a_fall_ends_the_run(scored, m
     whole = new_run(chosen)
     assert worker.work(whole, Ranks(), quiet=True) == "finished"
     told = [(event["step"], event["score"], event["best"]) for event in of_kind(whole.history(), "score")]
-    assert told == [(step, passing / 10, step in (0, 2, 4)) for step, passing in BY_STEP.items()]
+    assert told == [(step, BY_STEP[step] / 10, step in (0, 2, 4)) for step in SCORED]
     record = json.loads((whole.adapter / "run_record.json").read_text())
     assert (record["steps"], record["score"], record["scored_on"]) == (4, 0.8, "python-suite")
     assert (asked[0]["adapter"], asked[0]["task"], asked[0]["limit"]) == (None, "python-suite", 10)
-    assert [one.step for one in scores.read(whole.path)] == list(BY_STEP)
+    assert [one.step for one in scores.read(whole.path)] == SCORED
     assert "step 4  score on python-suite 80.0% (55 to 100) of 10 questions  (best so far" in whole.log_path.read_text()
 
     short = new_run(chosen | {"stop_when_score_falls": 2})
@@ -72,7 +74,7 @@ def test_a_stop_while_it_is_scored_loses_nothing(scored, monkeypatch):
     assert run.state().step == 4
     monkeypatch.setattr(answering, "answer", plain)
     assert worker.work(run, Ranks(), quiet=True) == "finished"
-    assert [one.step for one in scores.read(run.path)] == list(BY_STEP)
+    assert [one.step for one in scores.read(run.path)] == SCORED
 
 
 def test_what_cannot_be_scored_is_refused():
@@ -80,6 +82,27 @@ def test_what_cannot_be_scored_is_refused():
         Config(stop_when_score_falls=1)
     with pytest.raises(UserError, match="none of its questions could be asked"):
         task_score.score_of(Answered((), unasked=3), 0, "mine")
+
+
+def test_passes_count_where_anything_passes_and_scores_elsewhere():
+    mixed = (Judged("a", 0, "x", True, False, 0.9), Judged("b", 0, "x", True, True, 0.2))
+    found = task_score.score_of(Answered(mixed, unasked=2), 4, "t")
+    assert (found.score, found.questions, found.unasked) == (0.5, 2, 2)
+    graded = (Judged("a", 0, "x", True, None, 0.9), Judged("b", 0, "x", True, None, 0.2))
+    assert task_score.score_of(Answered(graded), 4, "t").score == pytest.approx(0.55)
+
+
+def test_a_run_that_ends_early_scores_its_last_state_and_says_what_is_kept(scored, monkeypatch):
+    chosen, _ = scored
+    monkeypatch.setattr(loop, "measured", lambda *_: {"loss": 2.0})
+    run = new_run(chosen | {"validate_every": 1, "patience": 3, "score_every": 2})
+    assert worker.work(run, Ranks(), quiet=True) == "finished"
+    assert run.state().step == 3
+    assert [event["step"] for event in of_kind(run.history(), "score")] == [0, 2, 3]
+    [told] = of_kind(run.history(), "result")
+    assert (told["best_step"], told["score"], told["best_loss"]) == (2, 0.5, 2.0)
+    assert "the adapter of step 2 is kept: 50.0% on python-suite" in run.log_path.read_text()
+    assert "validation loss 2  (best so far, adapter saved)" not in run.log_path.read_text()
 
 
 def test_a_checkpoints_adapter_is_that_of_its_step(settings, tiny_model_path):
@@ -90,7 +113,9 @@ def test_a_checkpoints_adapter_is_that_of_its_step(settings, tiny_model_path):
     folder = checkpoint_adapter.write(run, 4)
     assert folder == checkpoint_adapter.write(run, 4)
     measured = {event["step"]: event["validation_loss"] for event in of_kind(run.history(), "validation")}
-    assert json.loads((folder / "run_record.json").read_text())["loss_after"] == measured[4]
+    record = json.loads((folder / "run_record.json").read_text())
+    assert record["loss_after"] == measured[4]
+    assert not [name for name in record if name.startswith("test_")]
     again = new_run(settings | {"from_adapter": str(folder), "max_steps": 1})
     worker.work(again, Ranks(), quiet=True)
     assert of_kind(again.history(), "validation")[0]["validation_loss"] == pytest.approx(measured[4], rel=1e-5)
