@@ -26,7 +26,7 @@ from eval_prompts.learning import page as learning
 from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.opening import open_tab
 from eval_prompts.opening.opener import Opener
-from eval_prompts.scoring.scorings import Scorings
+from eval_prompts.scoring.in_app.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.shown_pairs import ShownPairs

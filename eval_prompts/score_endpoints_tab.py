@@ -11,7 +11,7 @@ from tuning.errors import UserError
 from tuning.shared_tab import add_endpoint
 
 if TYPE_CHECKING:
-    from eval_prompts.scoring.scorings import Scorings
+    from eval_prompts.scoring.in_app.scorings import Scorings
 
 
 def build(scorings: "Scorings", is_owner: Callable[[gr.Request], bool], for_all: bool = True) -> None:

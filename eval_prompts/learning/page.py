@@ -13,7 +13,7 @@ from tuning.errors import UserError
 from tuning.runs import start_adapter
 
 if TYPE_CHECKING:
-    from eval_prompts.scoring.scorings import Scorings
+    from eval_prompts.scoring.in_app.scorings import Scorings
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.shown_pairs import ShownPairs
     from tuning.runs.run import Run

@@ -75,7 +75,7 @@ def read_words(known: Known) -> str:
 
 
 def told(judgement: Judgement, known: Known) -> dict[str, Any]:
-    """A reading and its judgement as an event tells them, as :func:`eval_prompts.scoring.run.told` does an answer."""
+    """A reading and its judgement as an event tells them; :func:`.ledger.told` tells an answer."""
     found = judgement.to_dict()
     return {
         "text": read_words(known),

@@ -9,8 +9,8 @@ from eval_prompts.comparison import Comparison as Report
 from eval_prompts.comparison import answer_dict, judged
 from eval_prompts.models.pair import Pair
 from eval_prompts.report import markdown, page
-from eval_prompts.scoring.run import judged as judged_answer
-from eval_prompts.scoring.run import told
+from eval_prompts.scoring.ledger import judged as judged_answer
+from eval_prompts.scoring.ledger import told
 from eval_prompts.scoring.subject import of_suite
 from eval_prompts.showing.judges import Judges, Verdicts
 from eval_prompts.tasks.catalogue import python_task

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
-from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval_prompts.tasks.scorers.base import Given, Outcome
+from eval_prompts.tasks.scorers.base import Given
 from eval_prompts.tasks.scorers.figures import letter_of, numbers_in
 from eval_prompts.tasks.scorers.names import KINDS, make
 from eval_prompts.tasks.scorers.overlap import chrf_figure, common_length
-from eval_prompts.tasks.scorers.sql import query_in
-from eval_prompts.tasks.scorers.structure import compare
 from eval_prompts.tasks.scorers.wording import normalise
+from tests.eval_prompts.tasks.scores import SHOP, F, M, N, P, outcome, score
 from tuning.errors import UserError
-
-P, F, N, M = Outcome.PASSES, Outcome.FAILS, Outcome.NOT_RUN, Outcome.MEASURED
-SHOP = "create table item(name text, price real); insert into item values ('tea', 2.5), ('jam', 4), ('pie', 4);"
-
-
-def score(spec, text, reference=(), stopped=None, **columns):
-    references = tuple(filter(None, [reference] if isinstance(reference, str) else reference))
-    return make(spec)(Given(text, references, columns, stopped))
-
-
-def outcome(*arguments, **named):
-    found = score(*arguments, **named)
-    return found and found.outcome
 
 
 @pytest.mark.parametrize(
@@ -131,104 +114,6 @@ def test_options_are_a_list_or_lines_and_the_reference_a_letter_or_words():
     assert outcome("choice", "B", "B", options=["only one"]) is N
 
 
-@pytest.mark.parametrize(
-    ("text", "reference", "expected", "share"),
-    [
-        ('{"a": 1}', '{"a": 1.0}', P, 1),
-        ('Sure:\n```json\n{"a": [1, 2]}\n```\nDone.', '{"a": [1, 2]}', P, 1),
-        ('It is {"a": 1, "b": 2} here', '{"a": 1, "b": 3}', F, 0.5),
-        ('{"a": true}', '{"a": 1}', F, 0),
-        ('{"a": 1, "c": 1}', '{"a": 1}', F, 0.5),
-        ('{"a": 1, "a": 2}', '{"a": 2}', F, 0),
-        ('{"a": NaN}', '{"a": 1}', F, 0),
-        ("{'a': 1}", '{"a": 1}', F, 0),
-        ("no JSON", '{"a": 1}', F, 0),
-        ("", '{"a": 1}', F, 0),
-        ("[" * 5000, "[]", F, 0),
-        ("[]", "{}", F, 0),
-        ('{"a": 1', '{"a": 1}', F, 0),
-        ('{"a": 1}', "not JSON", N, None),
-    ],
-)
-def test_json_is_compared_field_by_field(text, reference, expected, share):
-    found = score("json", text, reference)
-    assert (found.outcome, found.score) == (expected, share)
-    assert found.reason or expected is P
-
-
-def test_json_must_fit_its_schema():
-    schema = {"type": "object", "required": ["age"], "properties": {"age": {"type": "integer", "minimum": 0}}}
-    spec = {"json": {"schema": schema}}
-    assert outcome(spec, '{"age": 3}') is P
-    assert "age: -1 is less" in score(spec, '{"age": -1}').reason
-    assert outcome(spec, "{}") is F
-    assert outcome({"json": {"strict": True}}, 'Here: {"a": 1}') is F
-    assert outcome({"json": {"at_least": 0.5}}, '{"a": 1, "b": 2}', '{"a": 1, "b": 3}') is P
-
-
-@pytest.mark.parametrize("schema", [{"type": "objekt"}, 5, {"$ref": 5}, "missing.json"])
-def test_a_schema_that_is_none_is_refused(schema):
-    with pytest.raises(UserError, match=r"^json: schema"):
-        make({"json": {"schema": schema}})
-
-
-def test_a_schema_reaches_for_nothing_and_its_patterns_are_limited():
-    assert outcome({"json": {"schema": {"$ref": "http://127.0.0.1:9/x"}}}, "{}") is N
-    assert outcome({"json": {"schema": {"$ref": "#/nowhere"}}}, "{}") is N
-    began = time.monotonic()
-    assert outcome({"json": {"schema": {"pattern": "(a|aa|aaa)+$"}}}, json.dumps("a" * 200 + "b")) in (N, F)
-    assert time.monotonic() - began < 20
-
-
-def test_a_regex_that_explodes_is_given_up():
-    found = score({"regex": "(a|aa|aaa)+$"}, "a" * 200 + "b")
-    assert found.outcome in (N, F)
-    with pytest.raises(UserError, match="not a regular expression"):
-        make({"regex": "("})
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("```sql\nSELECT name FROM item WHERE price > 3\n```", P),
-        ("You can write SELECT name AS n FROM item WHERE price >= 4.0; it works", P),
-        ("```sql\nselect name from item where price > 3 order by name desc;\n```", P),
-        ("```sql\nselect name, price from item where price > 3\n```", F),
-        ("```sql\nselect nothing from item\n```", F),
-        ("There is none", F),
-        ("```sql\ndelete from item\n```", F),
-        ("with x as (delete from item returning *) select * from x", F),
-        ("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n", F),
-        ("select name from item a, item b, item c, item d", F),
-        ("select zeroblob(1000000000)", F),
-        ("select load_extension('x')", F),
-        ("select * from pragma_database_list", F),
-        ("select name from item where price > 3; drop table item", P),
-    ],
-)
-def test_a_query_is_judged_by_its_rows(text, expected):
-    assert outcome("sql", text, "select name from item where price > 3", schema=SHOP) is expected
-
-
-def test_the_order_of_rows_counts_where_the_reference_asks_for_it():
-    reference = "select name from item order by price, name desc"
-    assert outcome("sql", "select name from item order by price, name desc", reference, schema=SHOP) is P
-    assert outcome("sql", "select name from item order by price, name", reference, schema=SHOP) is F
-
-
-@pytest.mark.parametrize(
-    "schema", ["create table", "attach 'x' as y", "create table t(a); insert into t values (1, 2)"]
-)
-def test_a_question_whose_database_cannot_be_made_says_nothing_of_the_answer(schema):
-    assert outcome("sql", "select 1", "select 1", schema=schema) is N
-    assert outcome("sql", "select 1", "select 1", schema="") is None
-
-
-def test_a_database_that_never_ends_is_given_up():
-    endless = "create table t as with recursive n(i) as (select 1 union all select i + 1 from n) select i from n"
-    assert outcome("sql", "select 1", "select 1", schema=endless) is N
-
-
 def test_figures_pass_or_fail_only_where_a_line_is_drawn():
     for name in ("bleu", "chrf", "rouge_l"):
         assert score(name, "the same words here", "the same words here").score == pytest.approx(1)
@@ -262,30 +147,6 @@ def test_the_common_subsequence_is_that_of_the_textbook(one, other):
     assert common_length(one, other) == slow_common_length(one, other)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(JSON, JSON)
-def test_fields_are_all_right_exactly_where_the_values_are_equal(one, other):
-    assert compare(one, one)[0] == 1
-    share, reason = compare(one, other)
-    assert 0 <= share <= 1
-    assert (share == 1) == (json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True))
-    assert compare(other, one)[0] == share
-    assert bool(reason) == (share < 1)
-
-
-@given(JSON)
-def test_json_is_found_however_it_is_wrapped(value):
-    text = json.dumps(value)
-    assert outcome("json", text, text) is P
-    assert outcome("json", f"Here you are:\n```json\n{text}\n```\n", text) is P or not isinstance(value, list | dict)
-
-
 EVERY = [
     "exact", "normalised", "contains", {"excludes": "x"}, "any_of", {"regex": "a+"}, "number", "choice", "json", "bleu",
     "chrf", "rouge_l", {"length": {"most": 5}}, {"language": "en"}, "ends", "no_repeats", "sql",
@@ -311,18 +172,6 @@ def test_normalising_twice_changes_nothing(text):
 def test_a_number_is_read_as_it_is_written(figure, style):
     written = style.format(figure)
     assert numbers_in(f"So it is {written} then") == [float(written.replace(",", ""))]
-
-
-@given(st.text("abc\"';- \n", max_size=30))
-def test_a_query_is_never_more_than_one_statement(text):
-    query = query_in(f"select {text}; select 2")
-    with closing(sqlite3.connect(":memory:")) as connection:
-        try:
-            connection.execute(query)
-        except (sqlite3.Warning, sqlite3.ProgrammingError) as error:
-            assert "one statement" not in str(error)  # noqa: PT017
-        except sqlite3.Error:
-            pass
 
 
 @pytest.mark.parametrize(

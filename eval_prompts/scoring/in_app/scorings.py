@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from eval_prompts.answers import Settings
 from eval_prompts.learning.checkpoints import keep_with_run
 from eval_prompts.scoring import plans, run
-from eval_prompts.scoring.against import against
 from eval_prompts.scoring.battery import battery_of, beside, lacks_battery
-from eval_prompts.scoring.board import Board, began
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.folder import Scoring, State, all_scorings, named
 from eval_prompts.scoring.forgetting import FORGETTING
+from eval_prompts.scoring.in_app.against import against
+from eval_prompts.scoring.in_app.board import Board, began
+from eval_prompts.scoring.in_app.suites import find as find_suite
 from eval_prompts.scoring.judge.at_work import Judging
 from eval_prompts.scoring.result import report, sources_of
 from eval_prompts.scoring.subject import Subject, named_subject, of_suite
-from eval_prompts.scoring.suites import find as find_suite
 from eval_prompts.tasks.catalogue import all_tasks, find_task, python_task
 from eval_prompts.tasks.of_adapter import suite_prompt
 from tuning.errors import UserError
@@ -195,7 +195,7 @@ class Scorings:
             return self._boards[name]
 
     def look(self, asked: Mapping[str, Any], everything: bool) -> dict[str, Any]:
-        """One scoring as it stands (:meth:`eval_prompts.scoring.board.Board.look`), and how long the rest takes."""
+        """One scoring as it stands (:meth:`.board.Board.look`), and how long the rest takes."""
         name = str(asked.get("scoring") or "")
         if not name and not all_scorings():
             return {"scoring": ""}

@@ -8,7 +8,7 @@ import pytest
 
 from eval_prompts.scoring import forgetting
 from eval_prompts.scoring.folder import all_scorings
-from eval_prompts.scoring.scorings import Scorings
+from eval_prompts.scoring.in_app.scorings import Scorings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from tuning.errors import UserError

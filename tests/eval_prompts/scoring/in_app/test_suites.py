@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from eval_prompts.scoring import suites
+from eval_prompts.scoring.in_app import suites
 from tuning.errors import UserError
 
 ROW = {"task_id": 1, "text": "Add two numbers.", "test_list": ["assert add(1, 2) == 3"]}

@@ -1,0 +1,1 @@
+"""Scorings of an app: begun, watched and compared from the page."""
