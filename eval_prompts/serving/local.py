@@ -153,6 +153,11 @@ class LocalModels:
         return self._pair
 
     @property
+    def trained(self) -> Pair:
+        """Both models, the adapter as trained whatever it is dialled to."""
+        return self._trained
+
+    @property
     def answering(self) -> int:
         """Answers being computed now."""
         return self.engine.answering

@@ -68,7 +68,7 @@ class RemoteModels:
     Adapters are chosen where they are served.
     """
 
-    pair = None
+    pair = trained = None
 
     def __init__(self, sides: Mapping[Side, Endpoint]) -> None:
         self._sides = sides

@@ -50,6 +50,10 @@ class Served(Protocol):
         """Both models, where they are in this process."""
 
     @property
+    def trained(self) -> Pair | None:
+        """Both models, the adapter as trained whatever it is dialled to, where they are in this process."""
+
+    @property
     def answering(self) -> int:
         """Answers being computed now."""
 

@@ -67,7 +67,7 @@ def measure(
     """The curve: for each strength the mean score of the adapter's answers and KL on general questions, and the best.
 
     Who asks meanwhile gets the adapter as it is dialled. Raises UserError if there is no adapter to scale, a question
-    cannot be asked, or somebody has stopped it.
+    cannot be asked, another adapter or other models were loaded meanwhile, or somebody has stopped it.
     """
     card = lens.status().adapter
     if card is None:
@@ -78,10 +78,12 @@ def measure(
     for number, strength in enumerate(strengths):
         if work.stopped():
             raise Stopped
+        work.check()
         work.report(number, len(strengths), "strengths read for what is forgotten")
         forgotten, notes = forgetting(lens, known, strength)
         found = point(strength, scores[strength], len(questions), forgotten)
         points.append(found | {"notes": notes})
+    work.check()
     best = best_of(points)
     return {
         "task": task.name,
@@ -122,6 +124,7 @@ def scored(
                     stream.cancel()
                     pool.shutdown(cancel_futures=True)
                     raise Stopped
+            work.check()
             for answer in stream.newly_finished(taken):
                 if answer.strength is not None and answer.state in ("ended", "capped"):
                     asked = portion[answer.index], answer.said, answer.stopped

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Kind = Literal["set", "curve"]
 State = Literal["running", "finished", "stopped", "failed"]
 MOST_KEPT = 50
+OPENING = "Other models are being opened: wait until they answer."
 FAILED = "It failed on the server, and its log says why: start it again."
 PARTIAL = "Stopped: the figures are those of the {read:,} texts that were read, of {total:,}."
 WITHHELD = "The task's questions are hidden from visitors, so what tells of them is left out."
@@ -94,7 +95,7 @@ class Surveys:
         """Begin a survey; returns its name. ``wish`` has ``task`` (a name), for a set instead of it ``data`` (a data
         set, or 'held-out') or ``suite`` (a file on this machine), and ``limit``; for a set ``answers`` (whether both
         sides' own answers are read), for a curve ``strengths``. Raises UserError for anything that cannot be measured,
-        and while another one is at work."""
+        and while another one is at work or other models are being opened."""
         if kind not in ("set", "curve"):
             raise UserError("A survey is a 'set' or a 'curve'.")
         limit = wish.get("limit") or None
@@ -104,6 +105,9 @@ class Surveys:
         if len(named) > 1 or not all(isinstance(wish[name], str) for name in named):
             raise UserError("Name one set to read: a task, a data set or a suite.")
         self._lens.wait_ready(0)
+        if self._lens.opening:
+            raise UserError(OPENING)
+        loaded = texts.Loaded(self._lens, dialled=kind == "set")
         self._lens.loaded_pair().model("tuned")
         source = named[0] if named else "task"
         task = (find_task(wish["task"]) if wish.get("task") else self._in_use()) if source == "task" else None
@@ -128,7 +132,7 @@ class Surveys:
             survey = Survey(name, kind, about, card.name if card else "", bool(task and not task.show))
             self._now = survey
             self._enough.clear()
-        threading.Thread(target=self._work, args=(survey, work), name="survey", daemon=True).start()
+        threading.Thread(target=self._work, args=(survey, work, loaded), name="survey", daemon=True).start()
         return name
 
     def stop(self) -> str:
@@ -195,12 +199,14 @@ class Surveys:
 
         return work
 
-    def _work(self, survey: Survey, work: Callable[[Survey, Work], dict[str, Any]]) -> None:
+    def _work(self, survey: Survey, work: Callable[[Survey, Work], dict[str, Any]], loaded: texts.Loaded) -> None:
         def report(done: int, total: int, words: str) -> None:
             survey.done, survey.total, survey.words = done, total, words
 
         try:
-            survey.result = finite_values(work(survey, Work(report, self._enough.is_set, background=True)))
+            survey.result = finite_values(
+                work(survey, Work(report, self._enough.is_set, loaded.check, background=True))
+            )
             survey.state = "stopped" if self._enough.is_set() else "finished"
         except Stopped as stopped:
             survey.state, survey.problem = "stopped", str(stopped)

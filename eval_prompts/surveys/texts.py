@@ -13,6 +13,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from eval_prompts.answers import Settings
     from eval_prompts.lens.set_figures import TextSet
+    from eval_prompts.models.pair import Pair
     from eval_prompts.serving.lens import Lens
     from eval_prompts.tasks.task import Question, Task
     from tuning.data.chat import Message
@@ -22,7 +23,10 @@ HELD_OUT = "held-out"
 SOLUTIONS = ("code", "canonical_solution", "solution", "answer", "reference", "completion", "output")
 QUESTIONS = ("text", "question", "prompt", "instruction")
 AT_ONCE = 500
-CHANGED = "Another adapter, or another strength of it, was loaded meanwhile, so the figures would mix two: start again."
+CHANGED = (
+    "Another adapter, another strength of it or other models were loaded meanwhile, so the figures would mix two: "
+    "start again."
+)
 Say = Callable[[str], None]
 """Takes a sentence on what was left out or replaced."""
 
@@ -36,13 +40,34 @@ class Text:
     written: Written
 
 
+class Loaded:
+    """The models that a survey began with, from before its first question on."""
+
+    def __init__(self, lens: Lens, dialled: bool = True) -> None:
+        """Where the adapter is asked as it is ``dialled``, another strength of it is another model. Raises UserError
+        while no models are loaded."""
+        self._lens, self._dialled = lens, dialled
+        self._pair = self._now
+
+    @property
+    def _now(self) -> Pair | None:
+        return self._lens.served.pair if self._dialled else self._lens.served.trained
+
+    def check(self) -> None:
+        """Raise UserError where others have been loaded since, or the same ones again."""
+        if self._now is not self._pair:
+            raise UserError(CHANGED)
+
+
 @dataclass(frozen=True)
 class Work:
     """How something long is going: ``report(done, total, words)`` takes its progress, ``stopped`` tells whether
-    somebody has had enough, and in the ``background`` everybody who asks goes first."""
+    somebody has had enough, ``check`` raises UserError where the models are no longer those of its beginning, and in
+    the ``background`` everybody who asks goes first."""
 
     report: Callable[[int, int, str], None] = lambda done, total, words: None
     stopped: Callable[[], bool] = lambda: False
+    check: Callable[[], None] = lambda: None
     background: bool = False
 
 
@@ -106,7 +131,7 @@ def reference_texts(task: Task, questions: tuple[Question, ...], say: Say) -> li
 
 def answer_texts(lens: Lens, task: Task, questions: tuple[Question, ...], settings: Settings, work: Work) -> list[Text]:
     """What both sides answer to a task's questions, in the tokens they write. Raises UserError if one cannot be asked,
-    or somebody has stopped it."""
+    other models were loaded meanwhile, or somebody has stopped it."""
     texts: list[Text] = []
     for start in range(0, len(questions), AT_ONCE):
         portion = questions[start : start + AT_ONCE]
@@ -116,6 +141,7 @@ def answer_texts(lens: Lens, task: Task, questions: tuple[Question, ...], settin
             if work.stopped():
                 stream.cancel()
                 raise Stopped
+        work.check()
         for row, answer in zip(stream.rows, stream.answers, strict=True):
             written = Written(answer.text, answer.stopped, tuple(row.written))
             texts.append(Text(portion[row.index].text, stream.conversation(row.index, row.side), written))
@@ -169,24 +195,22 @@ def suite_texts(path: Path, say: Say) -> Iterator[Text]:
 
 def read_all(lens: Lens, texts: list[Text], work: Work) -> TextSet:
     """Every text as both models see it; those that cannot be read are kept with the reason. Stopped, it is what was
-    read until then. Raises UserError where nothing was read."""
+    read until then. Raises UserError where nothing was read, or other models were loaded meanwhile."""
     from eval_prompts.lens.set_figures import TextSet
     from eval_prompts.serving.readings import Readings
 
     found, readings = TextSet(), Readings(lens)
     lens.loaded_pair().model("tuned")
-    first = lens.status().adapter
     for number, text in enumerate(texts):
         if work.stopped():
             break
-        now = lens.status().adapter
-        if (now and now.fingerprint) != (first and first.fingerprint):
-            raise UserError(CHANGED)
+        work.check()
         try:
             found.add(text.question, readings.read(text.messages, {"text": text.written})["text"])
         except UserError as error:
             found.skipped.append(f"{text.question[:60]}: {error}")
         work.report(number + 1, len(texts), f"{found.texts} texts read")
+    work.check()
     if not found.texts and found.skipped:
         raise UserError(f"None of the texts could be read; the first: {found.skipped[0]}")
     if not found.texts:

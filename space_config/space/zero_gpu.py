@@ -177,6 +177,11 @@ class LentModels:
         return self._local.pair
 
     @property
+    def trained(self) -> Pair:
+        """The same: no other strength can be dialled here."""
+        return self._local.trained
+
+    @property
     def answering(self) -> int:
         """Answers being computed now, here or there."""
         return self._local.answering + self._states().count("streaming")

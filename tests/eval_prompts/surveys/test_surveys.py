@@ -13,6 +13,7 @@ from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.surveys import surveys as module
 from eval_prompts.surveys.surveys import Surveys, read
+from eval_prompts.surveys.texts import CHANGED
 from eval_prompts.tasks.catalogue import find_task
 from tuning.errors import UserError
 
@@ -112,6 +113,66 @@ def test_one_at_a_time_and_a_stop_keeps_what_was_read(surveys, lens, monkeypatch
     assert "of the 1 texts that were read, of 2" in " ".join(view["notes"])
     with pytest.raises(UserError, match="Nothing is being measured"):
         surveys.stop()
+
+
+def during(monkeypatch, words, act):
+    """Have ``act`` called once, as soon as a survey reports something in these words."""
+    plain, called = module.Work, []
+
+    def working(report, *others, **named):
+        def telling(done, total, told):
+            report(done, total, told)
+            if words in told and not called:
+                called.append(told)
+                act()
+
+        return plain(telling, *others, **named)
+
+    monkeypatch.setattr(module, "Work", working)
+    return called
+
+
+@pytest.mark.parametrize(
+    ("kind", "wish", "words"),
+    [
+        ("set", {}, "1 texts read"),
+        ("set", {}, "2 texts read"),
+        ("set", {"answers": True}, "answers"),
+        ("curve", {"strengths": "1"}, "general questions"),
+        ("curve", {"strengths": "0,1"}, "what is forgotten"),
+    ],
+)
+def test_figures_of_two_adapters_are_never_mixed(surveys, lens, tiny_adapter_path, monkeypatch, kind, wish, words):
+    called = during(monkeypatch, words, lambda: lens.reload(str(tiny_adapter_path)))
+    view = over(surveys, surveys.start(kind, wish))
+    assert called
+    assert (view["state"], view["problem"]) == ("failed", CHANGED)
+    assert view["result"] is None
+
+
+@pytest.mark.parametrize(("kind", "state"), [("set", "failed"), ("curve", "finished")])
+def test_another_strength_is_another_model_for_a_set_and_none_for_a_curve(surveys, lens, monkeypatch, kind, state):
+    words = {"set": "1 texts read", "curve": "answers"}[kind]
+    called = during(monkeypatch, words, lambda: lens.set_strength(Strength(0.5)))
+    try:
+        view = over(surveys, surveys.start(kind, {"strengths": "0.5,1"} if kind == "curve" else {}))
+    finally:
+        lens.set_strength(Strength())
+    assert called
+    assert view["state"] == state
+
+
+def test_another_base_side_alone_is_another_model(surveys, lens, tiny_adapter_path, monkeypatch):
+    during(monkeypatch, "1 texts read", lambda: lens.reload(str(tiny_adapter_path), against=str(tiny_adapter_path)))
+    try:
+        assert over(surveys, surveys.start("set", {}))["problem"] == CHANGED
+    finally:
+        lens.reload(str(tiny_adapter_path))
+
+
+def test_nothing_is_measured_while_other_models_are_opened(surveys, lens):
+    with lens._opening, pytest.raises(UserError, match="being opened"):
+        surveys.start("set", {})
 
 
 def test_what_tells_of_hidden_questions_is_the_owners(lens, task, tmp_path, monkeypatch):
