@@ -162,7 +162,9 @@ class Stream:
         self.sides: tuple[Side, ...] = ("tuned",) if strengths else tuple(sides)
         self.strengths = tuple(strengths)
         self.decoders: Mapping[float, Backend] = {}
-        """What computes at a strength, where the decoder in use does not."""
+        """What computes at a strength, where the decoder in use does not; let go of once all answers are over."""
+        self.apart = False
+        """Whether each strength has, or had, a decoder of its own."""
         self.settings = settings
         self.visitor = visitor
         self.address = ""

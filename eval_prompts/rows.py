@@ -128,6 +128,15 @@ class Row:
         return tuple(found)
 
     @property
+    def at_stop(self) -> bool:
+        """Whether the newest tokens complete a stop text. A token is at least a byte; some more are read for its
+        start."""
+        stops = (*self.stops, *self.stream.settings.stop)
+        reach = max((len(stop.encode()) for stop in stops), default=0) + 4
+        newest = (self.decode or self.stream.decode)(self.generated[-reach:]) if stops else ""
+        return any(stop in newest for stop in stops)
+
+    @property
     def cancelled(self) -> bool:
         """True once someone has asked this answer, or all of its request, to end."""
         return self.stream.cancelled or self.stream.is_stopped(self.index)

@@ -174,6 +174,7 @@ class Engine:
             left = [*self._active, *self._waiting, *self._background]
         for stream in _streams(left):
             stream.fail(self._end_words)
+            stream.decoders = {}
 
     def _decode(self) -> None:
         import torch
@@ -280,7 +281,7 @@ class Engine:
             if token in row.ends:
                 row.ended_by_token = True
                 self._retire(row, "ended")
-            elif (row.stops or row.stream.settings.stop) and _at_stop(row):
+            elif row.at_stop:
                 self._retire(row, "ended")
             elif len(row.ids) >= row.limit:
                 self._retire(row, "capped")
@@ -315,6 +316,8 @@ class Engine:
 
     def _finish(self, row: Row, state: State) -> None:
         row.state, row.finished = state, time.monotonic()
+        if row.stream.done and all(other.stream is not row.stream for other in self._active):
+            row.stream.decoders = {}  # whoever remembers the answers need not hold models as well
         row.stream.notify()
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
@@ -333,6 +336,7 @@ class Engine:
                 self._active.remove(row)
                 self._decoder_of(row).leave(row)
             stream.fail(words)
+            stream.decoders = {}
             with self._work:
                 self._waiting = deque(row for row in self._waiting if row.stream is not stream)
                 self._background = deque(row for row in self._background if row.stream is not stream)
@@ -340,11 +344,3 @@ class Engine:
 
 def _streams(rows: Iterable[Row]) -> list[Stream]:
     return list({id(row.stream): row.stream for row in rows}.values())
-
-
-def _at_stop(row: Row) -> bool:
-    """Whether the newest tokens complete a stop text. A token is at least a byte; some more are read for its start."""
-    stops = (*row.stops, *row.stream.settings.stop)
-    reach = max(len(stop.encode()) for stop in stops) + 4
-    newest = (row.decode or row.stream.decode)(row.generated[-reach:])
-    return any(stop in newest for stop in stops)

@@ -130,6 +130,7 @@ class Lens:
         self._limits.check(stream)
         if strengths:
             stream.decoders = self.served.at_strengths(strengths)
+            stream.apart = bool(stream.decoders)
         self._wait_for_previous(visitor)
         with self._lock:
             if self._state == "failed":

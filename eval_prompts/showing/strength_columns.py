@@ -85,7 +85,7 @@ def columns_view(stream: Stream) -> dict[str, Any]:
         "columns": [column(answer, trained, stream.settings.max_new_tokens) for answer in answers],
         "running": running,
         "ahead": stream.ahead.answers,
-        "notes": [APART] if stream.decoders else [],
+        "notes": [APART] if stream.apart else [],
     }
 
 

@@ -161,7 +161,8 @@ def test_strengths_of_one_batch_answer_as_each_does_alone(
             lens.set_strength(Strength(0.3))
         assert lens.served.engine.backend.scales == (kind == "factors")
         beside = lens.ask(["Who else asks?"], Settings(24))
-        together = lens.ask(["Why?", "How so?"], Settings(12), strengths=DIALS).result()
+        stream = lens.ask(["Why?", "How so?"], Settings(12), strengths=DIALS)
+        together = stream.result()
         usual = [answer.text for answer in beside.result()]
         assert [(answer.index, answer.strength) for answer in together] == [(n, s) for n in (0, 1) for s in DIALS]
         for strength in DIALS:
@@ -171,6 +172,8 @@ def test_strengths_of_one_batch_answer_as_each_does_alone(
         lens.set_strength(Strength(0.3 if kind == "dialled" else 1.0))
         assert [answer.text for answer in lens.ask(["Who else asks?"], Settings(24)).result()] == usual
         assert len({answer.text for answer in together}) > 2
+        assert stream.apart == (kind != "factors")
+        assert stream.decoders == {}, "who remembers the answers holds models as well"
 
 
 def refuse(pair):
@@ -186,6 +189,12 @@ def test_strengths_of_an_adapter_that_has_gone_are_not_answered_by_another(tiny_
         lens.served.submit(stream)
         with pytest.raises(UserError, match="Another adapter"):
             stream.result()
+        stopped = lens.ask(["Why?", "How so?"], Settings(400), strengths=(0.5, 1))
+        assert stopped.apart
+        stopped.cancel()
+        stopped.result()
+        lens.ask(["Who else?"], Settings(4)).result()
+        assert stopped.decoders == {}
         lens.reload(None)
         with pytest.raises(UserError, match="No adapter is loaded"):
             lens.ask(["Why?"], Settings(4), strengths=(0.5,))
