@@ -32,6 +32,8 @@ LARGEST_TREE = 6144
 """Tokens of a tree at most, since its mask grows with their square."""
 TRIED_PROMPT, TRIED_TOKENS = 64, 5
 """Tokens of the prompt and of each text by which a model's reading of a tree is compared with that of whole texts."""
+TRIED_STEP = 37
+"""How far the tokens of those texts lie apart in the vocabulary."""
 SAME, COARSE = 2e-3, 0.1
 """How far both may part at a token, in nats: in float32, and in coarser numbers."""
 
@@ -190,8 +192,11 @@ def _tries_a_tree(model: PreTrainedModel, prompt: Sequence[int]) -> bool:
     if is_stateful(model):
         return False
     name = type(model).__name__
-    tokens = [*prompt, *prompt[::-1]] * TRIED_TOKENS
-    texts = [tuple(tokens[at : at + TRIED_TOKENS]) for at in range(3)]
+    # Tokens spread over the vocabulary: texts that were alike would be one branch, which every model reads right.
+    step, entries = TRIED_STEP, entries_of(model)
+    texts = [
+        tuple((at * TRIED_TOKENS + place + 1) * step % entries for place in range(TRIED_TOKENS)) for at in range(3)
+    ]
     few = [
         Encoded(tuple(start), {Continuation(f"{at}"): ids for at, ids in enumerate(texts)})
         for start in (prompt, prompt[: -len(prompt) // 2] or prompt)

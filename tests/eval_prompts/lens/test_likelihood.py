@@ -68,13 +68,15 @@ def test_a_model_that_takes_no_tree_is_read_text_by_text(tiny_pair, monkeypatch)
             assert apart[number][one].logprob == pytest.approx(known.logprob, abs=1e-3)
 
 
-def test_a_wrong_reading_of_a_tree_is_noticed(tiny_pair, monkeypatch):
+@pytest.mark.parametrize("prompt", [range(5, 40), [5], [5, 5], [0]])
+def test_a_wrong_reading_of_a_tree_is_noticed(tiny_pair, monkeypatch, prompt):
     """As in a model that goes by the order of the tokens, whatever places it is told."""
     model = tiny_pair.model("base")
     own = Tree.mask
+    assert likelihood._tries_a_tree(model, list(prompt))
     monkeypatch.setattr(Tree, "mask", lambda self, dtype: own(self, dtype) * 0)
     monkeypatch.setattr(likelihood, "_TAKES_TREES", type(likelihood._TAKES_TREES)())
-    assert not likelihood.takes_trees(model, list(range(5, 40)))
+    assert not likelihood.takes_trees(model, list(prompt))
 
 
 def test_what_a_window_or_a_scaling_hides_is_not_read_as_a_tree(tiny_pair):
