@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.lens.set_figures import LEAST_DRAWN
 from eval_prompts.lens.view import finite_values
 from eval_prompts.progress import Progress
 from eval_prompts.report import check_writable, write_text
@@ -102,11 +103,18 @@ def tell(words: str) -> None:
     print(words, file=sys.stderr)
 
 
+def interval_words(questions: int) -> str:
+    """Which figures have intervals, by how many questions there are."""
+    if questions < 2:
+        return "no intervals: there is one question only"
+    return f"95% intervals by question{', of percentiles none' if questions < LEAST_DRAWN else ''}"
+
+
 def table(figures: dict[str, Any]) -> list[str]:
     """The figures for a terminal, each with its 95% interval, and what changed most."""
     lines = [
         f"{figures['texts']:,} texts of {figures['questions']:,} questions, {figures['tokens']:,} tokens; "
-        + ("95% intervals by question" if figures["questions"] > 1 else "no intervals: there is one question only")
+        + interval_words(figures["questions"])
     ]
     for name, words in WORDS.items():
         estimate = figures["estimates"].get(name)

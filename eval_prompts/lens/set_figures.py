@@ -2,7 +2,8 @@
 
 Tokens of one question go together, so intervals take questions as the unit: means per token are ratios of two sums over
 questions, whose variance is that of the linearised ratio (W. G. Cochran, "Sampling Techniques", 1977, chapter 6), with
-Student's t; percentiles are bootstrapped by drawing questions (B. Efron, 1979).
+Student's t; percentiles are bootstrapped by drawing questions (B. Efron, 1979), from five questions on: fewer draw the
+same few values again and again, and their interval would lie beside the figure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from eval_prompts.lens.token_lens import Reading
 
 DRAWS = 1000
+LEAST_DRAWN = 5
+"""Questions that it takes to draw from them."""
 RANKED = 20
 CONTEXT = 40
 PERCENTILES = (50, 90, 95, 99)
@@ -27,7 +30,7 @@ LEAST_RISE = 0.005
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95% interval, which is None where one question gives none."""
+    """A figure with its 95% interval, which is None where too few questions give one."""
 
     value: float
     interval: tuple[float, float] | None
@@ -194,12 +197,13 @@ def exponential(estimate: Estimate) -> Estimate:
 
 
 def percentiles(values: numpy.ndarray[Any, Any], question: numpy.ndarray[Any, Any]) -> dict[int, Estimate]:
-    """Percentiles of all tokens, with intervals by drawing questions; the draws are always the same."""
+    """Percentiles of all tokens, with intervals by drawing questions, each of which holds its percentile; the draws are
+    always the same."""
     import numpy
 
     numbers, places = numpy.unique(question, return_inverse=True)
     found = {share: float(numpy.percentile(values, share)) for share in PERCENTILES}
-    if len(numbers) < 2:
+    if len(numbers) < LEAST_DRAWN:
         return {share: Estimate(value, None) for share, value in found.items()}
     order = numpy.argsort(values)
     ordered, owner = values[order], places[order]
@@ -211,9 +215,8 @@ def percentiles(values: numpy.ndarray[Any, Any], question: numpy.ndarray[Any, An
         for share in PERCENTILES:
             at = numpy.searchsorted(reached, share / 100 * reached[-1])
             drawn[share].append(float(ordered[min(int(at), len(ordered) - 1)]))
+    ends = {share: [float(numpy.percentile(drawn[share], end)) for end in (2.5, 97.5)] for share in found}
     return {
-        share: Estimate(
-            value, (float(numpy.percentile(drawn[share], 2.5)), float(numpy.percentile(drawn[share], 97.5)))
-        )
+        share: Estimate(value, (min(value, ends[share][0]), max(value, ends[share][1])))
         for share, value in found.items()
     }

@@ -2,6 +2,7 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const LOOK_MS = 1000;
+	const LEAST_DRAWN = 5;
 	const SVG = "http://www.w3.org/2000/svg";
 	const FIGURES = [
 		["kl", "KL(base || tuned), nats a token"], ["kl_percentile_50", "\u2026 median"], ["kl_percentile_90", "\u2026 90%"], ["kl_percentile_95", "\u2026 95%"], ["kl_percentile_99", "\u2026 99%"],
@@ -19,7 +20,7 @@
 	function drawSet(result) {
 		const estimates = FIGURES.filter(([name]) => result.estimates[name]).map(([name, words]) => [words, number(result.estimates[name].value), within(result.estimates[name].interval)]);
 		const parts = [
-			el("p", {}, `${result.texts.toLocaleString("en")} texts of ${result.questions.toLocaleString("en")} questions, ${result.tokens.toLocaleString("en")} tokens${result.questions > 1 ? "; 95% intervals by question" : "; no intervals: there is one question only"}`),
+			el("p", {}, `${result.texts.toLocaleString("en")} texts of ${result.questions.toLocaleString("en")} questions, ${result.tokens.toLocaleString("en")} tokens${result.questions < 2 ? "; no intervals: there is one question only" : result.questions < LEAST_DRAWN ? "; 95% intervals by question, of percentiles none: there are too few" : "; 95% intervals by question"}`),
 			table("What tuning changed", ["figure", "value", "95% interval"], estimates),
 		];
 		if (result.most_changed_questions) parts.push(table("Most changed questions", ["question", "mean size of the change of log p", "KL", "tokens"], result.most_changed_questions.map((one) => [one.question.replace(/\s+/g, " ").slice(0, 160), number(one.mean_size), one.kl === null ? "" : number(one.kl), String(one.tokens)])));

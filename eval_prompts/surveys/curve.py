@@ -177,9 +177,9 @@ def point(strength: float, scores: Sequence[float], asked: int, forgotten: dict[
     if scores:
         import numpy
 
-        from eval_prompts.lens.set_figures import ratio
+        from eval_prompts.lens.set_figures import ratio, within
 
-        score = ratio(numpy.array(scores), numpy.ones(len(scores))).to_dict()
+        score = within(ratio(numpy.array(scores), numpy.ones(len(scores))), 0, 1).to_dict()
     return {
         "strength": strength,
         "score": score,

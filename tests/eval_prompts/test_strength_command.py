@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval_prompts.__main__ import main
-from eval_prompts.surveys.curve import best_of, strengths_of
+from eval_prompts.surveys.curve import best_of, point, strengths_of
 from tuning.errors import UserError
 
 
@@ -37,6 +37,11 @@ def test_the_best_point_is_the_highest_and_of_equals_the_one_that_forgets_least(
     points = [point(0, 0.9, 0), point(0.5, 0.6, 0.1), point(1, 0.6, 0.2), point(1.5, 0.5, 0.3)]
     assert best_of(points)["strength"] == 0.5
     assert best_of(points[:1]) is None
+
+
+def test_a_scores_interval_ends_where_scores_do():
+    assert point(1, [1.0, 1.0, 0.0], 3, None)["score"]["interval"] == [0, 1]
+    assert point(1, [], 3, None)["score"] is None
 
 
 @pytest.mark.parametrize("wrong", ["", "a", "0.5,x", "3", "-1", "nan", ",".join(f"{n / 50}" for n in range(30))])

@@ -6,6 +6,8 @@ import math
 import numpy
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eval_prompts.__main__ import main
 from eval_prompts.lens.set_figures import Estimate, TextSet, percentiles, ratio, within
@@ -66,6 +68,17 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     question = numpy.repeat(numpy.arange(20), 30)
     low, high = percentiles(random.normal(0, 1, 600), question)[50].interval
     assert low < 0 < high < 0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.floats(0, 20)), min_size=1, max_size=40))
+@settings(max_examples=15)
+def test_a_percentile_lies_in_its_interval_and_few_questions_give_none(tokens):
+    question, values = (numpy.array(column) for column in zip(*tokens, strict=True))
+    for estimate in percentiles(values, question).values():
+        if len(set(question)) < 5:
+            assert estimate.interval is None
+        else:
+            assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
 
 
 def test_one_question_has_no_interval(tiny_pair):
