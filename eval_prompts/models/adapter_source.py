@@ -82,10 +82,15 @@ def find(adapter: str) -> Path:
     return download(hub)
 
 
+def name_of(folder: Path) -> str:
+    """What :func:`find` finds a folder by: the name of an adapter that comes with LoRA Lens, or its path."""
+    return next((name for name, starter in STARTERS.items() if starter == folder), str(folder))
+
+
 def lies_here(adapter: str) -> bool:
     """Whether :func:`find` looks for an adapter on this machine, and not on the Hub."""
     name = adapter.strip()
-    return name == "starter" or Path(name).expanduser().exists() or ("/" not in name and (runs_root() / name).is_dir())
+    return name in STARTERS or Path(name).expanduser().exists() or ("/" not in name and (runs_root() / name).is_dir())
 
 
 def hub_name(name: str) -> HubName | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.models.adapter_source import STARTER, from_file, hub_name, lies_here
+from eval_prompts.models.adapter_source import from_file, hub_name, lies_here, name_of
 from eval_prompts.models.adapters import open_adapter, public_name
 from eval_prompts.opening import recent
 from eval_prompts.opening.wish import Wish
@@ -119,8 +119,7 @@ class Opener:
             return wish
         if status.adapter is None:
             return replace(wish, kind="none", tuned="")
-        path = status.adapter.path
-        return replace(wish, kind="adapter", tuned="starter" if path == STARTER else str(path))
+        return replace(wish, kind="adapter", tuned=name_of(status.adapter.path))
 
     def offered(self) -> dict[str, Any]:
         """What the form offers: presets, what was opened lately, adapters that are here, and what answers now."""

@@ -6,7 +6,7 @@ import json
 import logging
 from pathlib import Path
 
-from eval_prompts.models.adapter_source import STARTER, is_adapter, within
+from eval_prompts.models.adapter_source import STARTERS, is_adapter, within
 from eval_prompts.opening.wish import Wish
 from tuning.errors import UserError
 from tuning.files import data_root, write_json
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 MOST = 10
 MOST_ADAPTERS = 200
+COMES_ALONG = "comes with LoRA Lens"
 
 
 def recent_file() -> Path:
@@ -48,8 +49,8 @@ def remember(wish: Wish) -> None:
 
 def adapters_here() -> list[dict[str, str]]:
     """Adapters among the app's files, each with the ``name`` to open it by and ``words`` that say what it is: the
-    starter, runs that have one, folders of peft laid into the runs' folder, and those that were kept or unpacked."""
-    found = [{"name": "starter", "words": "the adapter that comes with LoRA Lens"}] if is_adapter(STARTER) else []
+    starters, runs that have one, folders of peft laid into the runs' folder, and those that were kept or unpacked."""
+    found = [{"name": name, "words": COMES_ALONG} for name, folder in STARTERS.items() if is_adapter(folder)]
     for folder in newest(runs_root()):
         if is_run(folder):
             if is_adapter(folder / "adapter"):

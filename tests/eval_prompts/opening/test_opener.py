@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval_prompts.answers import Settings
+from eval_prompts.models.adapter_source import STARTERS, find, name_of
 from eval_prompts.opening import opener as opening
 from eval_prompts.opening.opener import Needs, Opener
 from eval_prompts.opening.recent import MOST, adapters_here, recent, recent_file, remember
@@ -178,6 +179,14 @@ def test_what_stands_against_opening_is_said(lens, other_path, monkeypatch):
     assert opener.look(wish)["fits"] is False
 
 
+@pytest.mark.parametrize("name", STARTERS)
+def test_every_adapter_that_is_offered_can_be_looked_at_and_is_known_again(lens, name, monkeypatch):
+    told = Opener(lens).look({"kind": "adapter", "tuned": name})
+    assert told["needed_bytes"]
+    assert find(name_of(STARTERS[name])) == STARTERS[name]
+    assert name_of(STARTERS[name]) == name
+
+
 def test_words_of_memory():
     part = Need("a", 10**9)
     assert "too little" in Needs(part, Need("b", 10**9), 15 * 10**8).words[0]
@@ -198,7 +207,7 @@ def test_zips_folders_and_runs_are_found(lens, tiny_adapter_path, data, tmp_path
     shutil.copytree(tiny_adapter_path, runs / "bare")
     shutil.copytree(tiny_adapter_path, runs / "around" / "inner")
     (runs / "nothing").mkdir()
-    assert {"bare", "around", "starter"} == {each["name"] for each in adapters_here()}
+    assert {"bare", "around", *STARTERS} == {each["name"] for each in adapters_here()}
     received = tmp_path / "received"
     received.mkdir()
 
