@@ -235,8 +235,10 @@ class RemoteModels:
                         raise UserError(f"The {row.side} side ended the answer itself ({str(reason)[:40]}): ask again.")
             usage = chunk.get("usage")
             counted = usage.get("completion_tokens") if isinstance(usage, dict) else 0
-            if isinstance(counted, int):
-                row.written.extend([0] * min(counted - len(row.written), row.stream.settings.max_new_tokens))
+            if isinstance(counted, int):  # tokens of which no text came; nobody told how likely they were
+                more = max(0, min(counted - len(row.written), row.stream.settings.max_new_tokens))
+                row.odds.extend([None] * more)
+                row.written.extend([0] * more)
             row.stream.notify()
 
     def _finish(self, row: Row, state: State) -> None:

@@ -39,7 +39,7 @@ class StandIn:
 
     def __init__(self):
         self.asked, self.script, self.status, self.pause = [], ["def ", "f", "()"], 200, threading.Event()
-        self.reason, self.extra, self.odds = "stop", None, None
+        self.reason, self.extra, self.odds, self.counts = "stop", None, None, iter(())
         self.pause.set()
         stand_in = self
 
@@ -67,7 +67,9 @@ class StandIn:
                 try:
                     for text in [*stand_in.script, asked["model"]]:
                         told = stand_in.odds(text) if callable(stand_in.odds) else None
-                        self._event({"choices": [{"delta": {"content": text}, "logprobs": told}]})
+                        count = next(stand_in.counts, None)
+                        usage = {} if count is None else {"usage": {"completion_tokens": count}}
+                        self._event({"choices": [{"delta": {"content": text}, "logprobs": told}], **usage})
                         stand_in.pause.wait(20)
                     reason = "length" if asked["max_tokens"] < 5 else stand_in.reason
                     if stand_in.extra is not None:
@@ -225,6 +227,14 @@ def test_how_sure_a_side_was_is_its_servers_word_or_said_to_be_unknown(lens, end
     plain, _ = lens.ask(["Anything"], Settings(max_new_tokens=50)).result()
     assert "logprobs" not in endpoint.asked[-1]
     assert plain.confidence == ()
+
+
+def test_tokens_without_a_text_do_not_move_the_others_probabilities(lens, endpoint):
+    endpoint.odds, endpoint.counts = lambda text: content((text, -0.5)), iter([3])
+    (base,) = lens.ask(["Anything"], Settings(max_new_tokens=50, confidence=True), ("base",)).result()
+    told = [(piece, chance) for piece, chance in base.confidence if piece]
+    assert [piece for piece, _ in told] == ["def ", "f", "()", "base"]
+    assert [chance for _, chance in told] == pytest.approx([0.6065] * 4, abs=1e-3)
 
 
 @pytest.mark.parametrize("extra", ['{"choices": null}', '{"choices": [null]}', '{"choices": [{"delta": null}]}', ""])
