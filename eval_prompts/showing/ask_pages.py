@@ -161,7 +161,6 @@ def follow_up(
     else:
         page = asked.page_with(turn.thread.id, sent.get("page"))
         asked.follow_up(page, showing)
-    snapshots = who.follow(stream, who.session)
+    snapshots, shown = who.follow(stream, who.session), asked.shown_on(page, showing)
     for answers in showing.follow(snapshots, pairs.keep, lambda verdicts: verdicts.wait(VERDICT_SECONDS)):
-        now = showing.view(answers)
-        yield asked.of_all(now if page.holds(showing) else page.view((showing, now)), page.number)
+        yield shown(showing.view(answers))

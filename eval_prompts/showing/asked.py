@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +67,10 @@ class Page:
     follow_ups: list[Showing] = field(default_factory=list)
     """What visitors asked further, each one question, in the order in which they did."""
 
-    def view(self, now: tuple[Showing, BoardView] | None = None) -> BoardView:
+    def view(self, now: tuple[Showing, BoardView] | None = None, settled: BoardView | None = None) -> BoardView:
         """The page as the board shows it, every follow-up below the turns before it; ``now`` is one that is being
-        answered, as it stands."""
-        view = self.part().view
+        answered, as it stands, and ``settled`` the page without any, where somebody has unpacked it already."""
+        view = settled or self.part().view
         rows = list(view["rows"])
         streams = now[1] if now is not None else view
         for showing in self.follow_ups:
@@ -198,18 +198,37 @@ class Asked:
         return {**self.of_all(view, number), "running": False}
 
     def page_with(self, thread: str, number: Any) -> Page:
-        """The page on which a conversation stands, else the one of that number, else the last."""
+        """The page on which a conversation stands, else the one of that number, else the last. Raises UserError where
+        nothing was asked."""
         with self._lock:
             pages = sorted(self.pages, key=lambda page: page.number != number)
-        for page in pages:
-            if any(row["thread"] == thread for row in page.view()["rows"]):
-                return page
-        return pages[0]
+            if not pages:
+                raise UserError(GONE)
+            holding = (page for page in pages if any(row["thread"] == thread for row in page.view()["rows"]))
+            named = pages[0] if pages[0].number == number else pages[-1]
+            return next(holding, named)
 
     def follow_up(self, page: Page, showing: Showing) -> None:
         """Take a follow-up into a page."""
         with self._lock:
             page.follow_ups.append(showing)
+
+    def shown_on(self, page: Page, showing: Showing) -> Callable[[BoardView], BoardView]:
+        """How a request that is being answered is shown on its page, from its own view as it stands. What of the page
+        is settled is unpacked once."""
+        settled: list[BoardView] = []
+
+        def view(now: BoardView) -> BoardView:
+            with self._lock:
+                if page.holds(showing):
+                    whole = now
+                else:
+                    if page.packed and not settled:
+                        settled.append(page.part().view)
+                    whole = page.view((showing, now), *settled)
+            return self.of_all(whole, page.number)
+
+        return view
 
     def of_all(self, view: BoardView, number: int) -> BoardView:
         """The view of a page as one of the whole press: with its id, its time, and how everything stands."""

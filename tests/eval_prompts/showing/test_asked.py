@@ -11,8 +11,8 @@ from eval_prompts.answers import Settings, Stream
 from eval_prompts.asked_report import comparison_of, report_of
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
-from eval_prompts.showing.ask_pages import Asker, ask_pages
-from eval_prompts.showing.asked import REMEMBERED, Asked, AskedBefore
+from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
+from eval_prompts.showing.asked import REMEMBERED, Asked, AskedBefore, Page
 from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import AT_ONCE, TaskChoice
 from eval_prompts.tasks.files import parse_task
@@ -44,6 +44,22 @@ class ReadyLens:
             row.written, row.state = [number], "ended"
             row.started, row.first_token_seconds, row.finished = 1.0, 0.1, 2.0
         stream.decode = lambda ids: texts[ids[0]] if ids else ""
+        return stream
+
+
+class FollowedLens(ReadyLens):
+    """Its requests are looked at several times before they are over."""
+
+    def ask(self, *asked, **named):
+        stream = super().ask(*asked, **named)
+        once = stream.snapshots
+
+        def again():
+            for _ in range(3):
+                yield stream.answers
+            yield from once()
+
+        stream.snapshots = again
         return stream
 
 
@@ -105,6 +121,33 @@ def test_all_pages_are_asked_one_after_the_other_and_counted(pairs):
     assert "Q102?" in report_of(asked, "html", None)["text"]
     with pytest.raises(UserError, match="one of html, md, json"):
         report_of(asked, "pdf", None)
+
+
+def test_a_follow_up_finds_its_page_and_unpacks_it_once(pairs, monkeypatch):
+    before = AskedBefore()
+    _, views = ask(pairs, before)
+    asked = before.find(views[-1]["asked"]["id"])
+    finished(asked)
+    for page in asked.pages:
+        page.settle()
+    threads = {number: asked.view(number)["rows"][0]["thread"] for number in (1, 2, 3)}
+    assert [asked.page_with(thread, 1).number for thread in threads.values()] == [1, 2, 3]
+    assert [asked.page_with("elsewhere", number).number for number in (2, 7, None)] == [2, 3, 3]
+    with pytest.raises(UserError, match="no longer kept"):
+        Asked(TASK, Settings(), 1).page_with("elsewhere", 1)
+
+    row = next(row for row in asked.view(2)["rows"] if row["question"] == f"Q{AT_ONCE + 1}?")
+    sent = {"pair": row["pair"], "id": asked.id, "page": 2}
+    who = Asker("visitor", "", "many", lambda stream, _: stream.snapshots())
+    unpacked, plain = [], Page.part
+    monkeypatch.setattr(Page, "part", lambda page: unpacked.append(page.number) or plain(page))
+    found = follow_up(
+        FollowedLens(), pairs, TaskChoice(TASK), before, who, Settings(), f"Q{AT_ONCE + 1}?", sent, owner=True
+    )
+    views = list(found)
+    assert len(views) > 3
+    assert views[-1]["rows"][2]["turn"] == 2
+    assert len(unpacked) <= len(asked.pages) + 1, "once to find the page, and once to show it"
 
 
 def test_a_stopped_press_and_a_single_page_say_what_is_left_out(pairs):
