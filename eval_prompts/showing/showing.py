@@ -105,7 +105,8 @@ class Showing:
 
         if self._likelihoods is None:
             return {}
-        return self._likelihoods(self.status, answer.side, Choices(self.stream.questions[answer.index].messages, texts))
+        asked = self.stream.conversation(answer.index, answer.side)
+        return self._likelihoods(self.status, answer.side, Choices(asked, texts))
 
     def who(self, side: Side) -> tuple[str, str]:
         """The name of a side's model, and what tells its weights from all others."""

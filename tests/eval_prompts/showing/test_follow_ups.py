@@ -106,6 +106,17 @@ def test_a_follow_up_stands_below_its_turn_and_each_side_or_both_go_on(lens, pai
     assert "## 1, turn 3. Same?" in report_of(page.before.find(page.view["id"]), "md", None)["text"]
 
 
+def test_likelihoods_of_a_follow_up_are_read_behind_each_sides_own_conversation(lens, pairs):
+    page = Page(lens, pairs)
+    page.ask("Mine?", "One?")
+    showing, read = pairs.live(page.row("Mine?")["pair"]).showing, []
+    showing._likelihoods = lambda status, side, choices: read.append((side, choices.messages)) or {}
+    for answer in showing.stream.answers:
+        showing._read(answer, ())
+    assert dict(read) == page.messages("Mine?")
+    assert read[0][1] != read[1][1]
+
+
 def test_after_a_restart_it_goes_on_from_what_the_database_keeps(lens, pairs):
     page = Page(lens, pairs)
     page.ask("Mine?", "One?")
