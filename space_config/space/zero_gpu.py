@@ -11,7 +11,6 @@ import logging
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from contextvars import copy_context
@@ -25,6 +24,7 @@ from eval_prompts.decoding.tokenizers import decoder
 from eval_prompts.rows import FINAL_STATES, Ahead, Prompt, State
 from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
 from eval_prompts.serving.served import Facts, Report
+from space_config.space.told import RowTold, Told, drop_cancelled, take
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.upstream.expected import expect
@@ -45,13 +45,8 @@ LOAD_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 20.0, 0.04, 120
 """Assumed, and to be measured on such a machine: loading a pair of small models, one step of all rows, and the longest
 slot that every visitor may ask for."""
 LOOK_SECONDS = 0.1
-NOT_GONE_ON = "This turn could not be asked: the answer before it says nothing, or the conversation is too long by now."
 TAKEN = "The GPU was taken away in the middle of the answers: ask again."
 
-RowTold = tuple[list[int], State, list[float | None]]
-"""A row's generated tokens, its state, and how likely the model found each token where the request asks for it."""
-Told = list[RowTold] | str
-"""What is told of each row, or why there will be no answers."""
 Arriving = queue.SimpleQueue[Told | Exception | None]
 """What the GPU tells, at last why it tells no more: an exception, or None where it has ended."""
 
@@ -99,7 +94,7 @@ def answer(request: Request) -> Generator[Told, None, None]:
         stream = Stream(request.questions, request.sides, request.settings)
         _engine(request).submit(stream)
         for _ in stream.snapshots():
-            yield [(row.generated, row.state, row.odds if request.settings.confidence else []) for row in stream.rows]
+            yield [RowTold.of(row) for row in stream.rows]
     except UserError as error:  # of an exception that is raised here, only its class arrives
         yield str(error)
     except Exception:
@@ -311,29 +306,3 @@ class LentModels:
             self._local.submit(stream)  # for the adapter that is loaded by now
         except UserError as error:
             stream.fail(str(error))
-
-
-def take(stream: Stream, told: list[RowTold]) -> None:
-    """Put what the GPU has told into a request's rows."""
-    now = time.monotonic()
-    for row, (ids, state, odds) in zip(stream.rows, told, strict=True):
-        if row.state in FINAL_STATES or row.cancelled:
-            continue
-        row.odds, row.written, row.state = odds, ids, state
-        if row.started is None and state != "waiting":
-            row.started = now
-        if row.first_token_seconds is None and ids:
-            row.first_token_seconds = now - stream.asked
-        if state in FINAL_STATES:
-            row.finished = now
-        if state == "failed":
-            row.problem = NOT_GONE_ON
-    stream.notify()
-
-
-def drop_cancelled(stream: Stream) -> None:
-    """End the rows that someone has asked to end; they need not wait for the GPU to hear of it."""
-    for row in stream.rows:
-        if row.cancelled and row.state not in FINAL_STATES:
-            row.state, row.finished = "cancelled", time.monotonic()
-            stream.notify()

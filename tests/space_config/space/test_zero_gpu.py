@@ -17,7 +17,7 @@ from contextvars import ContextVar
 import pytest
 
 from eval_prompts.answers import Settings
-from eval_prompts.rows import Ahead
+from eval_prompts.rows import Ahead, Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from space_config.settings import read_settings
@@ -149,6 +149,16 @@ def test_where_no_gpu_is_lent_the_cpu_answers(lens, platform):
     lent = lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()
     platform.refuses = True
     assert texts(lens.ask(QUESTIONS, Settings(max_new_tokens=8)).result()) == texts(lent)
+
+
+def test_why_an_answer_ended_is_told_there_as_here(lens, platform):
+    def said(text, after=None):
+        return Prompt(text[:9], ({"role": "user", "content": text},), after=after)
+
+    full, _, failed, _ = lens.ask([said("w" * 400), said("And? " * 90, after=0)], Settings(max_new_tokens=400)).result()
+    assert (full.state, full.full) == ("capped", True)
+    assert (failed.state, "tokens long; this model holds 512" in failed.problem) == ("failed", True)
+    assert len(platform.visitors) == 1, "the stand-in lent no GPU"
 
 
 def test_a_gpu_taken_away_in_the_middle_is_said(lens, platform):
