@@ -168,19 +168,20 @@ def predictions(
     # A model with a recurrent state goes on token by token alone: it reads everything again for every chunk.
     stateful = is_stateful(model)
     cache, read = None, 0
-    before = len(prompt_ids) - 1
-    # Without logits_to_keep every place fed has logits: the prompt, too, then goes in by pieces.
-    starts = [*range(before % rows, before, rows)] if before and not keeps and not stateful else []
-    for start in [*starts, *range(before, ids.shape[1], rows)]:
-        end = min(start + rows, ids.shape[1]) if start >= before else start
-        options: dict[str, Any] = {KEEPS: end - start} if keeps else {}
+    before, total = len(prompt_ids) - 1, ids.shape[1]
+    # The places up to which the model reads next, and of how many of them the logits are wanted. Without logits_to_keep
+    # every place fed has logits: the prompt, too, then goes in by pieces, none together with the text.
+    pieces = [] if keeps or stateful else [(end, 0) for end in range(before % rows or rows, before + 1, rows)]
+    pieces += [(min(start + rows, total), min(rows, total - start)) for start in range(before, total, rows)]
+    for end, wanted in pieces:
+        options: dict[str, Any] = {KEEPS: wanted} if keeps else {}
         if stateful:
             output = model(input_ids=ids[:, :end], use_cache=False, **options)
-        elif end > read:
+        else:
             output = model(input_ids=ids[:, read:end], **{cache_name: cache}, use_cache=True, **options)
             cache, read = getattr(output, cache_name), end
-        if start >= before:
-            yield output.logits[0, start - end :, :entries].float().log_softmax(-1)
+        if wanted:
+            yield output.logits[0, -wanted:, :entries].float().log_softmax(-1)
 
 
 def both(base: torch.Tensor, tuned: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[TokenScore]:
