@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,6 +39,7 @@ TOO_LARGE = (
     "{name} needs {needed} of memory, but {free} are free beside what is loaded now: choose a smaller one, hold it in "
     "4 bits, or start the app with it (--model), where nothing else is loaded."
 )
+NOTHING_TOLD: dict[str, Any] = {"words": "", "progress": None, "error": "", "opened": ""}
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class Opener:
         local = isinstance(lens.loader, LocalLoader)
         self._started = lens.loader if isinstance(lens.loader, LocalLoader) else LocalLoader(adapter=None)
         self._first = Wish.of_loader(self._started) if local else None
-        self._turn = threading.Lock()
-        self._told: dict[str, Any] = {"words": "", "progress": None, "error": "", "opened": "", "number": 0}
+        self._started_as = secrets.token_hex(8)
+        self._lock = threading.Lock()  # around the beginning of an opening
+        self._told: dict[str, Any] = {"opening": False, "number": 0, **NOTHING_TOLD}
 
     @property
     def now(self) -> Wish | None:
@@ -181,8 +184,9 @@ class Opener:
 
     def progress(self) -> dict[str, Any]:
         """How far it is: ``opening``, ``words``, ``progress`` (a share, or None), and of the last one that is over
-        ``error`` or ``opened`` (in words); ``number`` counts those that are over."""
-        return {"opening": self._turn.locked(), **self._told}
+        ``error`` or ``opened`` (in words); ``number`` counts those that are over since the app was ``started``, which
+        tells this process from others."""
+        return {"started": self._started_as, **self._told}
 
     def received(self, sent: Path, folder: Path) -> str:
         """A zip that the web server has received into ``folder``, unpacked: the adapter's folder. Raises UserError for
@@ -206,7 +210,7 @@ class Opener:
         """Raise UserError where nothing may be opened now."""
         if self.closed:
             raise UserError(self.closed)
-        if self._turn.locked():
+        if self._told["opening"]:
             raise UserError(BUSY)
         if words := self._busy():
             raise UserError(words)
@@ -214,11 +218,10 @@ class Opener:
     @contextmanager
     def _opening(self, wish: Wish) -> Iterator[None]:
         """Being the one that opens, and telling what came of it."""
-        self._check_free()
-        if not self._turn.acquire(blocking=False):
-            raise UserError(BUSY)
-        number = self._told["number"]
-        self._told = {"words": "looking", "progress": None, "error": "", "opened": "", "number": number}
+        with self._lock:
+            self._check_free()
+            number = self._told["number"]
+            self._told = {"opening": True, "number": number, **NOTHING_TOLD, "words": "looking"}
         outcome = {"error": OPENING_FAILED}
         try:
             yield
@@ -231,9 +234,7 @@ class Opener:
             log.exception("%s could not be opened", wish.words)
             raise UserError(OPENING_FAILED) from error
         finally:
-            empty = {"words": "", "progress": None, "error": "", "opened": ""}
-            self._told = empty | outcome | {"number": number + 1}
-            self._turn.release()
+            self._told = {"opening": False, "number": number + 1, **NOTHING_TOLD, **outcome}
 
     def _report(self, message: str, progress: float | None = None) -> None:
         self._told = self._told | {"words": message, "progress": progress}

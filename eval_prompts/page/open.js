@@ -3,6 +3,7 @@
 	const { el, setText } = lens;
 	const LOOK_AFTER_MS = 400;
 	const POLL_MS = 700;
+	const RESTARTED = "The app was started again while it opened this, so it was not opened: press Open once more.";
 	const KINDS = [
 		["adapter", "An adapter"],
 		["model", "A whole model"],
@@ -25,7 +26,8 @@
 		let asking = 0;
 		let looked = 0;
 		let timer = 0;
-		let over = 0; // how many openings were over when this page last looked
+		let over = 0; // how many openings were over when this page last looked,
+		let process = ""; // and in which process of the app
 		const names = el("datalist", { id: "ll-open-bases" });
 		const tunedNames = el("datalist", { id: "ll-open-tuned-names" });
 		const base = el("input", { type: "text", id: "ll-open-base", list: names.id, autocomplete: "off", spellcheck: "false" });
@@ -108,6 +110,7 @@
 			say(told.closed);
 			go.disabled = Boolean(told.closed);
 			over = told.progress.number;
+			process = told.progress.started;
 			if (told.progress.opening) follow(told.progress);
 			else look();
 		}
@@ -144,7 +147,12 @@
 		/** Looks again and again until the opening that is under way is over. */
 		async function follow(progress) {
 			say("");
-			while (progress.opening || progress.number === over) {
+			if (progress.started !== process) {
+				process = progress.started;
+				over = progress.opening ? progress.number : progress.number - 1;
+			}
+			// A process that was started meanwhile knows nothing of this opening.
+			while (progress.started === process && (progress.opening || progress.number === over)) {
 				draw(progress.opening ? progress : { ...progress, opening: true });
 				await new Promise((resolve) => setTimeout(resolve, POLL_MS));
 				const next = await lens.asked(server.progress, {});
@@ -154,10 +162,16 @@
 				}
 				progress = next;
 			}
+			const restarted = progress.started !== process;
 			over = progress.number;
+			process = progress.started;
 			say("");
 			lens.pollStatus?.();
 			const done = progress;
+			if (restarted) {
+				draw({ ...done, opening: false, opened: "", error: "" });
+				return say(RESTARTED);
+			}
 			if (!done.error) await load();
 			draw(done);
 		}

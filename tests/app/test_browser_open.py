@@ -18,6 +18,19 @@ pytestmark = pytest.mark.browser
 
 PANEL = "#ll-open"
 
+STARTED_AGAIN = """() => {
+    const { asked } = LoraLens;
+    let begun = false;
+    LoraLens.asked = async (call, sent) => {
+        const got = await asked(call, sent);
+        if (!("opening" in got)) return got;
+        if (!begun) return (begun = true), got;
+        LoraLens.asked = asked;
+        return { started: "another", opening: false, number: 0, words: "", progress: null, error: "", opened: "" };
+    };
+}"""
+"""What the second look at an opening finds is an app that was started meanwhile."""
+
 
 @pytest.fixture
 def opened(start_app, browser, tiny_model_path, tiny_adapter_path, tmp_path):
@@ -64,6 +77,11 @@ def test_the_owner_opens_models_and_adapters_without_a_restart(
     page.click(".ll-adapter-button")
     page.wait_for_selector(".ll-heat tbody tr >> nth=15")  # of this model's sixteen layers
     page.keyboard.press("Escape")
+
+    page.evaluate(STARTED_AGAIN)
+    page.click(f"{PANEL} .ll-open-go")
+    page.wait_for_selector(f"{PANEL} .ll-notice >> text=was started again")
+    assert page.is_enabled(f"{PANEL} .ll-open-go")
 
     fill(page, tmp_path / "nothing-here", "none")
     page.wait_for_selector(f"{PANEL} .ll-open-need[data-fits=error] >> text=There is no model")

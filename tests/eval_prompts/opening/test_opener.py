@@ -7,6 +7,7 @@ import shutil
 import threading
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -165,11 +166,13 @@ def test_what_stands_against_opening_is_said(lens, other_path, monkeypatch):
     monkeypatch.setattr(lens, "open", slowly)
     opener.begin(wish)
     assert held.wait(60)
-    assert opener.progress()["opening"]
+    assert (opener.progress()["opening"], opener.progress()["number"]) == (True, 0)
+    assert opener.progress()["started"] not in ("", Opener(lens).progress()["started"])
     with pytest.raises(UserError, match="already"):
         opener.begin(wish)
     let_go.set()
-    assert finished(opener)["opened"] == "other-model alone (fp32)"
+    told = finished(opener)
+    assert (told["opened"], told["opening"], told["number"]) == ("other-model alone (fp32)", False, 1)
     monkeypatch.setattr(lens, "open", lambda *_: 1 / 0)
     opener.begin(wish)
     assert "log says why" in finished(opener)["error"]
@@ -220,11 +223,10 @@ def test_zips_folders_and_runs_are_found(lens, tiny_adapter_path, data, tmp_path
     opener = Opener(lens)
     folder = opener.received(sent("mine.zip", *tiny_adapter_path.iterdir()), received)
     assert folder.startswith(str(data))
+    started = lens.status().adapter
     opener.open({"kind": "adapter", "tuned": folder})
-    assert (
-        lens.status().adapter.fingerprint
-        == Lens(lens.loader).loader.load(lambda *_: None, print).facts().adapter.fingerprint
-    )
+    opened = lens.status().adapter
+    assert (opened.path, opened.fingerprint) == (Path(folder), started.fingerprint)
     for name, words in (("empty.zip", "not an adapter"), ("mine.tar", "no zip")):
         with pytest.raises(UserError, match=words):
             opener.received(sent(name), received)
