@@ -169,8 +169,9 @@ def new_lens(options: argparse.Namespace) -> Lens:
     return Lens(loader, on_progress=told_loading)
 
 
-def load(lens: Lens) -> Status:
-    """Load, and say on stderr what was loaded from where."""
+def load(lens: Lens, named: Task | None = None, several: bool = False) -> Status:
+    """Load, and say on stderr what was loaded from where, and what is to be known of questions in the prompt of the
+    task ``named``, or of the adapter's own one; in any prompt where there are ``several``."""
     lens.start()
     lens.wait_ready()
     status = lens.status()
@@ -178,7 +179,8 @@ def load(lens: Lens) -> Status:
     print(f"{status.origin} · {adapter} · {status.device}", file=sys.stderr)
     for noun, note in [(card.noun, note) for card in (status.adapter, status.against) if card for note in card.notes]:
         print(f"note on the {noun}: {note}", file=sys.stderr)
-    for note in status.notes:
+    task = named or default_task(status.adapter)[0]
+    for note in status.notes_for(None if several else task.format.system):
         print(note, file=sys.stderr)
     return status
 
@@ -190,9 +192,8 @@ def run_ask(options: argparse.Namespace) -> None:
     check_question(options.question)
     history = read_history(options.messages)
     with new_lens(options) as lens:
-        task = named or task_of(options, load(lens))
-        if named:
-            load(lens)
+        status = load(lens, named)
+        task = named or task_of(options, status)
         prompts = conversation_of(task, options.question, options.then, history)
         print_streaming(lens, prompts, checked, SIDES[options.sides])
 
@@ -205,7 +206,7 @@ def run_tokens(options: argparse.Namespace) -> None:
     named = named_task(options)
     checked = settings_of(options, named or python_task())
     with new_lens(options) as lens:
-        status = load(lens)
+        status = load(lens, named)
         prompt = (named or task_of(options, status)).own_prompt(options.question)
         if options.text is not None:
             texts = {"text": (options.text, False)}
@@ -222,14 +223,14 @@ def run_tokens(options: argparse.Namespace) -> None:
 
 def run_lens(options: argparse.Namespace) -> None:
     """Print what tuning changed over a set of texts."""
-    named_task(options)
-    lens_command.run(options, new_lens(options), load)
+    named = named_task(options)
+    lens_command.run(options, new_lens(options), lambda lens: load(lens, named, several=named is None))
 
 
 def run_strength(options: argparse.Namespace) -> None:
     """Print score and forgetting at several strengths."""
     named_task(options)
-    strength_command.run(options, new_lens(options), load, settings_of)
+    strength_command.run(options, new_lens(options), lambda lens: load(lens, several=True), settings_of)
 
 
 def known_votes(status: Status) -> list[str]:
@@ -257,7 +258,7 @@ def run_compare(options: argparse.Namespace) -> None:
     settings = settings_of(options, named or python_task())
     history = read_history(options.messages)
     with new_lens(options) as lens:
-        status = load(lens)
+        status = load(lens, named)
         task = named or task_of(options, status)
         asked = ask_task(lens, task, questions, settings, SIDES[options.sides], history=history)
         answers, verdicts, prompts = asked
@@ -283,7 +284,7 @@ def run_compare(options: argparse.Namespace) -> None:
 
 def run_score(options: argparse.Namespace) -> int:
     """Score both sides on a suite or a task; returns the gate's exit code."""
-    return scoring_command.score(options, settings_of, new_lens, load)
+    return scoring_command.score(options, settings_of, new_lens, lambda lens: load(lens, several=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -71,6 +71,8 @@ def choosing(lens: Lens, tasks: TaskChoice, is_owner: IsOwner) -> list[Work]:
         else:
             default = catalogue.summary(tasks.chosen) | {"fits": is_made_for(card, tasks.chosen)}
             rows = [row for row in rows if row["name"] != tasks.chosen.name]
+        for row in (default, *rows):
+            row["notes"] += [] if row["system"] else status.without_system
         told: Answer = {"default": default, "tasks": rows, "owner": owner, "problems": [], "size": AT_ONCE}
         told["ready"] = status.state == "ready"
         if owner:

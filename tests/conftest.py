@@ -22,6 +22,9 @@ CHAT_TEMPLATE = (
     "+ '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+WITH_OWN_SYSTEM_TEXT = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are Bot.<|im_end|>\n{% endif %}" + CHAT_TEMPLATE
+)
 
 
 def build_tokenizer(pad_is_end: bool):

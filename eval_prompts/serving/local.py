@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from eval_prompts.models.strength import Strength
 from eval_prompts.serving.served import Facts, Report
+from eval_prompts.serving.template_notes import prompts_apart, template_notes, template_systems
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from eval_prompts.decoding.engine import Backend, Engine
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
-    from eval_prompts.models.pair import Pair, Side
+    from eval_prompts.models.pair import Pair
     from tuning.data.chat import Message
     from tuning.models.device import Device
     from tuning.models.weights import Choices, Weights
@@ -36,7 +37,6 @@ TWO_TUNED_SIDES = (
 
 ROUNDED = "bf16: the weights are stored more finely than that, and are rounded."
 NO_ROOM = "bf16, as the weights are stored: in fp32 they do not fit into the free memory."
-EXAMPLE = "(the question)"
 
 T = TypeVar("T")
 Precision = Literal["auto", "bf16", "fp32", "int8"]
@@ -180,6 +180,7 @@ class LocalModels:
             memory_mb=round(backend.weight_bytes / 2**20),
             fingerprint=self.weights.fingerprint,
             notes=(*template_notes(pair), *self._notes, *backend.notes),
+            without_system=template_systems(pair),
             prompts=prompts_apart(pair),
         )
 
@@ -285,34 +286,6 @@ class LocalModels:
                 stream.put_to(self._pair.adapter)
             except UserError as error:
                 stream.fail(str(error))
-
-
-def template_notes(pair: Pair) -> list[str]:
-    """What is to be said of the chat templates that the sides are asked with now, each remark once."""
-    from tuning.data.template import chat_template
-
-    used = pair.tokenizers.values() if pair.tuned is not None else [pair.tokenizer]
-    notes: list[str] = []
-    for tokenizer in used:
-        try:
-            notes += chat_template(tokenizer).notes
-        except UserError as error:  # whoever asks is told too
-            notes.append(str(error))
-    return list(dict.fromkeys(notes))
-
-
-def prompts_apart(pair: Pair) -> tuple[tuple[Side, str], ...]:
-    """How each side is asked an example question, as its own template writes it; empty where both are asked alike."""
-    from tuning.data.template import chat_template
-
-    if pair.tuned is None or not pair.side_tokenizers:
-        return ()
-    question = [{"role": "user", "content": EXAMPLE}]
-    try:
-        asked = tuple((side, chat_template(used).render(question)) for side, used in pair.tokenizers.items())
-    except UserError:  # whoever asks is told why
-        return ()
-    return asked if len({text for _, text in asked}) > 1 else ()
 
 
 def in_a_thread_that_ends(work: Callable[[], T]) -> T:

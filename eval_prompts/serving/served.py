@@ -33,6 +33,7 @@ class Facts:
     memory_mb: int = 0
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+    without_system: tuple[str, ...] = ()
     prompts: tuple[tuple[Side, str], ...] = ()
 
 

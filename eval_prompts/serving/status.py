@@ -41,8 +41,14 @@ class Status:
     notes: tuple[str, ...] = ()
     """What a user must know of how answers are made, in sentences: the chat template, the model's own generation
     settings, the decoder and its precision."""
+    without_system: tuple[str, ...] = ()
+    """What a user must know, too, of questions that go out without a system text."""
     prompts: tuple[tuple[Side, str], ...] = ()
     """What each side is asked, by an example, where the two are asked differently; else empty."""
+
+    def notes_for(self, system: str | None) -> tuple[str, ...]:
+        """What a user must know of questions that go out behind the system text ``system``, or none."""
+        return self.notes if system else (*self.notes, *self.without_system)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; models and adapters without their places on this machine."""

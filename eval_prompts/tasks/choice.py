@@ -76,6 +76,8 @@ class TaskChoice:
 
     def noted(self, status: Status) -> Status:
         """The state of things with what is to be said of the prompt that questions are put in."""
+        asked = self._chosen or default_task(status.adapter)[0]
+        status = replace(status, notes=status.notes_for(asked.format.system))
         if self._chosen is not None or status.adapter is None:
             return status
         card, against = status.adapter, status.against

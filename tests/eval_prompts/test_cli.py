@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from eval_prompts.__main__ import main
+from tests.conftest import WITH_OWN_SYSTEM_TEXT
 
 
 def run(*arguments, data=None):
@@ -70,6 +71,18 @@ def test_a_whole_model_is_asked_as_the_tuned_side(tiny_model_path, tmp_path, cap
     assert "note on the model: It is the base model" in told.err
     assert main([str(each) for each in [*arguments, "--adapter", "starter"]]) == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_what_a_template_writes_without_a_system_text_is_said_where_the_task_has_none(
+    tiny_model_path, tiny_adapter_path, tmp_path, capsys
+):
+    (tmp_path / "own.jinja").write_text(WITH_OWN_SYSTEM_TEXT)
+    pair = ["--model", str(tiny_model_path), "--adapter", str(tiny_adapter_path), "--max-new-tokens", "2"]
+    for name, system in (("kind", "system: Be kind.\n"), ("bare", "")):
+        task = tmp_path / f"{name}.yaml"
+        task.write_text(f"{system}questions: ['Why?']\n")
+        assert main(["ask", "Why?", *pair, "--chat-template", str(tmp_path / "own.jinja"), "--task", str(task)]) == 0
+        assert ("You are Bot." in capsys.readouterr().err) == (not system)
 
 
 def test_a_scoring_that_is_resumed_loads_the_whole_model_again():

@@ -46,6 +46,10 @@ class ChatTemplate:
         """What the user must be told of this template, in sentences."""
         return list(self._remarks)
 
+    def notes_for(self, system: str | None) -> list[str]:
+        """What is to be told where all is asked behind the system text ``system``, or none."""
+        return [*self._remarks, *([self.traits.without_system] if self.traits.without_system and not system else [])]
+
     @property
     def closing(self) -> str:
         """What closes an assistant's turn, up to and with the token or string that ends it; "" if nothing does."""

@@ -23,7 +23,7 @@ class Traits:
 
     ``header`` is the assistant's header where the template leaves it out of the prompt, ``opening`` the white space
     that it writes before an answer, ``closing`` what it writes after one, up to the token ``closing_token`` or string
-    that ends it.
+    that ends it. ``without_system`` says what it writes where no system text is given; "" for nothing.
     """
 
     parts: bool = False
@@ -35,6 +35,7 @@ class Traits:
     opening: str = ""
     closing: str = ""
     closing_token: int | None = None
+    without_system: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -86,7 +87,7 @@ def traits_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase, stops: S
     """Look at a template from all sides. Raises UserError if it cannot write even one question."""
     probe = Probe(rendering)
     notes: list[str] = []
-    system, system_text = True, ""
+    system, without_system = True, ""
     if not probe.shows([("system", SYSTEM), ("user", QUESTION)]):
         system = False
         notes.append(
@@ -94,7 +95,7 @@ def traits_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase, stops: S
         )
     elif (system_text := probe.default_system()) != "":
         shown = system_text if len(system_text) <= SHOWN_CHARACTERS else system_text[:SHOWN_CHARACTERS] + "…"
-        notes.append(f"Without a system text this model's template writes its own: “{' '.join(shown.split())}”")
+        without_system = f"Without a system text this model's template writes its own: “{' '.join(shown.split())}”"
     later = system and probe.shows(
         [("user", QUESTION), ("assistant", ANSWER), ("system", LATER), ("user", SECOND)], also=[LATER]
     )
@@ -115,7 +116,8 @@ def traits_of(rendering: Rendering, tokenizer: PreTrainedTokenizerBase, stops: S
             else "Nothing ends an answer of this model but the token cap: it has no end token, nor has its template."
         )
     prompt_end = prompt[prompt.rfind(QUESTION) + len(QUESTION) :] + header
-    return Traits(probe.parts, system, later, repeated, prompt_end, header, opening, closing, token, notes)
+    around = prompt_end, header, opening, closing, token
+    return Traits(probe.parts, system, later, repeated, *around, without_system, notes)
 
 
 class Probe:

@@ -105,7 +105,7 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
     if config.epochs is not None:
         say(f"{config.epochs:g} epochs of {len(train.examples):,} examples are {config.max_steps:,} steps.")
     say(held_out_words(rows, validation, test))
-    for note in chat_template(tokenizer).notes:
+    for note in chat_template(tokenizer).notes_for(rows.format.system):
         say(note)
     session = open_session(base, config, train.examples, ranks=ranks, say=say, start=folder / start_adapter.FOLDER)
     facts = describe(session, weights, rows, train, len(validation.examples), device)

@@ -68,10 +68,11 @@ def run_describe(options: argparse.Namespace) -> None:
     count = sample_count(options.samples)
     name = str(tiny.build()) if options.model == tiny.NAME else options.model
     tokenizer = load_tokenizer(resolve(name, choices=Choices(options.chat_template)))
-    for note in chat_template(tokenizer).notes:
-        print(note, file=sys.stderr)
+    template = chat_template(tokenizer)
     suite = suite_of(options.against, options.against_column) if options.against else None
     dataset = loaded(options, tokenizer=tokenizer, max_tokens=options.max_tokens)
+    for note in template.notes_for(dataset.format.system):
+        print(note, file=sys.stderr)
     found = [near_test(dataset)]
     if suite is not None:
         found.append(near_suite(dataset, options.against, suite.questions, suite.words()))

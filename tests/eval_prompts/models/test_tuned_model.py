@@ -16,7 +16,8 @@ from eval_prompts.models.loading import load_sides
 from eval_prompts.models.pair import storages_of, with_adapter
 from eval_prompts.models.tuned_model import SAME, digest_of
 from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader, prompts_apart
+from eval_prompts.serving.local import LocalLoader
+from eval_prompts.serving.template_notes import prompts_apart
 from tests.conftest import build_tokenizer
 from tests.eval_prompts.models.random_adapter import peft_merged
 from tuning.data.chat import encode_prompt

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
+from eval_prompts.task_tab import choosing
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.of_adapter import UNKNOWN
+from tests.conftest import WITH_OWN_SYSTEM_TEXT
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
+from tuning.models.weights import Choices
 
 FEW = Settings(max_new_tokens=2)
 OWN_FORMAT = PromptFormat("Answer in one word.", "Q: {question}")
@@ -101,6 +105,29 @@ def test_the_page_says_in_which_prompt_an_adapter_from_elsewhere_is_asked(tiny_m
         assert "own was trained in a prompt format of its own" in own
         lens.reload(None)
         assert tasks.noted(lens.status()) == lens.status()
+
+
+def test_what_a_template_writes_without_a_system_text_is_said_of_tasks_that_have_none(
+    tiny_model_path, adapter_with, tmp_path
+):
+    template = tmp_path / "own.jinja"
+    template.write_text(WITH_OWN_SYSTEM_TEXT)
+    other = replace(python_task(), name="bare", format=PLAIN_FORMAT)
+    ours = adapter_with("ours", {"steps": 3})
+    with Lens(LocalLoader(str(tiny_model_path), ours, device="cpu", choices=Choices(str(template)))) as lens:
+        lens.start()
+        lens.wait_ready(60)
+        (said,) = lens.status().without_system
+        assert "You are Bot." in said
+        for task, expected in ((None, False), (python_task(), False), (other, True)):
+            tasks = TaskChoice(task)
+            assert (said in tasks.noted(lens.status()).notes) == expected
+            listed = choosing(lens, tasks, lambda _: False)[0]({}, None)
+            for row in (listed["default"], *listed["tasks"]):
+                assert (said in row["notes"]) == (not row["system"]), row["name"]
+            assert (said in listed["default"]["notes"]) == expected
+        lens.reload(adapter_with("plain", {"prompt_format": PLAIN_FORMAT.to_dict()}))
+        assert said in TaskChoice().noted(lens.status()).notes
 
 
 def test_what_waits_when_the_adapter_is_swapped_is_put_to_the_new_one(tiny_model_path, adapter_with):

@@ -207,7 +207,9 @@ def test_thinking_is_switched_where_the_template_can():
 
 def test_what_the_template_adds_or_leaves_out_is_said():
     adding = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are Bot.<|im_end|>\n{% endif %}" + BODY
-    assert "You are Bot." in notes(adding)
+    template = chat_template(tokenizer_with(adding))
+    assert "You are Bot." in " ".join(template.notes_for(None))
+    assert template.notes == template.notes_for("Be kind.") == []
     assert "earlier turns" in notes("{{ messages[-1]['content'] }}")
 
 
