@@ -116,16 +116,19 @@ class Task:
 
     def prompts(self, questions: Sequence[Question]) -> list[Prompt]:
         """Questions as they are asked together: a later turn of a conversation goes on from the answer that each side
-        gives to the one before it. Raises UserError if one cannot be asked."""
-        places = {question.id: place for place, question in enumerate(questions) if question.id}
+        gives to the one before it, where a conversation stands there several times, to the nearest. Raises UserError if
+        one cannot be asked."""
+        places: dict[str, int] = {}
         found = []
-        for question in questions:
+        for place, question in enumerate(questions):
             if question.after in places:
                 text = check_question(question.text)
                 said = question.messages or (Message(role="user", content=text),)
                 found.append(Prompt(text, said, len(text), after=places[question.after]))
             else:
                 found.append(self.put(question))
+            if question.id:
+                places[question.id] = place
         return found
 
     def put(self, question: Question) -> Prompt:

@@ -19,7 +19,7 @@ from eval_prompts.scoring import folder, plans, run
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import State
-from eval_prompts.scoring.ledger import key_of
+from eval_prompts.scoring.ledger import key_of, unit_of
 from eval_prompts.scoring.result import score_data, table_of
 from eval_prompts.scoring.subject import find_subject, of_suite
 from eval_prompts.tasks.catalogue import python_task
@@ -163,6 +163,40 @@ def test_samples_have_seeds_of_their_own_that_both_sides_share(task_file, lens):
     assert figures["sides"]["tuned"]["same_text"] is not None
     with pytest.raises(UserError, match="Samples of greedy answers are all the same"):
         plans.new_scoring([subject_of(task_file)], lens.status(), samples=3)
+
+
+def test_samples_of_a_conversation_are_not_mixed(home, lens, monkeypatch):
+    """A portion holds several samples of it: each later turn goes on from its own sample's answer."""
+    path = home / "talk.yaml"
+    path.write_text(
+        "name: talk\nscore: {contains: {text: e}}\nsettings: {max_new_tokens: 4, temperature: 1.0}\nquestions:\n"
+        "- {id: a, turns: [one, two]}\n- {id: b, turns: [three, four]}\n"
+    )
+    asked, ask = [], lens.ask
+
+    def noted(prompts, *rest, **more):
+        asked.append(prompts)
+        return ask(prompts, *rest, **more)
+
+    monkeypatch.setattr(lens, "ask", noted)
+    subjects = [subject_of(path)]
+    _, (state, _) = scored(lens, subjects, samples=3)
+    assert state is State.FINISHED
+    (portion,) = asked
+    assert [prompt.after for prompt in portion] == [None, 0, None, 2, None, 4, None, 6, None, 8, None, 10]
+    seeds = [unit_of(subjects[0], number, sample).seed for sample in range(3) for number in range(4)]
+    assert [prompt.seed for prompt in portion] == seeds
+
+
+def test_the_time_left_goes_by_written_answers_alone(task_file, facts, lens):
+    subjects = [subject_of(facts, 4), subject_of(task_file, 2)]
+    scoring = plans.new_scoring(subjects, lens.status())
+    runner, told = run.Runner(scoring, subjects, lens), []
+    runner.on_progress = told.append
+    assert runner.run()[0] is State.FINISHED
+    writing = next(at for at, progress in enumerate(told) if progress.seconds_left is not None)
+    assert told[writing - 1].done == 6, "three questions of both sides are read, and no pace is told by them"
+    assert told[-1].seconds_left == 0
 
 
 def test_a_question_too_long_for_the_model_is_left_out_and_counted(home, lens):

@@ -66,6 +66,13 @@ def test_turns_that_the_file_answers_are_given_between_those_that_are_asked():
     assert asked(parse_task(dump_task(task), "again.yaml")) == asked(task)
 
 
+def test_each_sample_of_a_conversation_goes_on_from_itself():
+    task = task_of([{"turns": ["one", "two", "three"]}, {"question": "other"}])
+    first, second, third, other = task.questions
+    asked = [first, second, third, other, first, second, third]
+    assert [prompt.after for prompt in task.prompts(asked)] == [None, 0, 1, None, None, 4, 5]
+
+
 def test_a_later_turn_alone_stands_behind_references_or_is_refused():
     task = task_of([{"turns": ["one", "two"], "answer": ["a", "b"]}, {"turns": ["three", "four"]}])
     assert list(task.prompt(task.questions[1]).messages) == messages("u one", "a a", "u two")
