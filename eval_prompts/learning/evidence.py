@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from eval_prompts.scoring.figures import TaskFigures, figures_of
 from eval_prompts.scoring.folder import Scoring
 from eval_prompts.scoring.result import date, table_of
-from eval_prompts.scoring.table import Outcome, Table
+from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
 from tuning.files import write_json
 
 RECORD = "run_record.json"
@@ -35,20 +36,22 @@ def of_table(table: Table) -> dict[str, Any] | None:
         return None
     first = plan["tasks"][0]
     settings = first["settings"]
+    hidden = not first.get("show", True)
     return {
         "task": own.title,
         "questions": own.difference.of,
         "passes": own.metric == "passes",
-        **{side: round(own.sides[side].score.value, 6) for side in ("base", "tuned")},
-        **{f"{side}_ended": own.sides[side].ended for side in ("base", "tuned")},
-        "answers": own.sides["tuned"].answers,
+        **{side: round(mean, 6) for side, mean in compared_means(table.tasks[own.name]).items()},
+        **{f"{side}_ended": own.sides[side].ended for side in SIDES},
+        **{f"{side}_written": own.sides[side].written for side in SIDES},
         "p_value": own.p_value,
         "beside": [
             {"task": task.title, "points": round(100 * task.difference.value, 2), "questions": task.difference.of}
             for task in beside
             if task.difference is not None
         ],
-        "examples": examples_of(own, table.tasks[own.name].questions),
+        "hidden": hidden,
+        "examples": [] if hidden else examples_of(own, table.tasks[own.name].questions),
         "how": {
             "date": date(plan)[:10],
             "model": plan["model"],
@@ -59,6 +62,14 @@ def of_table(table: Table) -> dict[str, Any] | None:
             "version": plan["version"],
         },
     }
+
+
+def compared_means(task: TaskTable) -> dict[str, float]:
+    """Each side's mean over the questions that are compared, which are those with a value on both sides."""
+    values = [task.values(side) for side in SIDES]
+    compared = [pair for pair in zip(*values, strict=True) if all(pair)]
+    means = ([math.fsum(pair[at]) / len(pair[at]) for pair in compared] for at in range(len(SIDES)))
+    return {side: math.fsum(each) / max(1, len(each)) for side, each in zip(SIDES, means, strict=True)}
 
 
 def examples_of(task: TaskFigures, questions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -110,16 +121,23 @@ def line(evidence: Mapping[str, Any]) -> str:
     """The evidence in one line."""
     count, base, tuned = int(evidence["questions"]), float(evidence["base"]), float(evidence["tuned"])
     if evidence["passes"]:
-        solved = f"{round(base * count):,} \u2192 {round(tuned * count):,} solved"
+        solved = f"{solved_words(base * count)} \u2192 {solved_words(tuned * count)} solved"
     else:
         solved = f"score {100 * base:.1f} \u2192 {100 * tuned:.1f}"
     words = [f"On {count:,} questions of {evidence['task']}: {solved}"]
-    answers = int(evidence["answers"])
-    if answers:
-        ended = [100 * int(evidence[f"{side}_ended"]) / answers for side in ("base", "tuned")]
+    # Older records have one count for both sides.
+    written = [int(evidence.get(f"{side}_written", evidence.get("answers", 0))) for side in SIDES]
+    if all(written):
+        ended = [100 * int(evidence[f"{side}_ended"]) / of for side, of in zip(SIDES, written, strict=True)]
         words.append(f"answers that end by themselves {ended[0]:.0f}% \u2192 {ended[1]:.0f}%")
     words += [f"{one['task']} {float(one['points']):+.1f} points" for one in evidence.get("beside") or ()]
     return "; ".join(words) + "."
+
+
+def solved_words(count: float) -> str:
+    """How many questions were solved; not whole where only some of a question's samples pass."""
+    whole = round(count)
+    return f"{whole:,}" if abs(count - whole) < 0.005 else f"{count:,.1f}"
 
 
 def how(evidence: Mapping[str, Any]) -> list[str]:
@@ -138,4 +156,6 @@ def how(evidence: Mapping[str, Any]) -> list[str]:
         )
     if evidence.get("examples"):
         told.append("The examples are the first of these questions that were gained, tied and lost.")
+    if evidence.get("hidden"):
+        told.append("Its questions are not open to visitors, so none is shown.")
     return told

@@ -131,6 +131,7 @@ def _counts(task: TaskTable, side: str) -> dict[str, Any]:
         "passes": verdicts["passes"],
         "fails": verdicts["fails"],
         "not_run": verdicts["not run"],
+        "written": len(task.written(side)),
         "ended": sum(answer["state"] == "ended" for answer in answers),
         "score": sum(scores) / len(scores) if scores else None,
     }

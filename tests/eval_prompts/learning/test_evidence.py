@@ -10,8 +10,11 @@ from eval_prompts.learning import evidence
 from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.learning.passing import passing_settings
 from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.scoring.card import card_of
+from eval_prompts.scoring.figures import figures_of
+from eval_prompts.scoring.result import score_data
 from eval_prompts.tasks.catalogue import find_task, python_task
-from tests.eval_prompts.scoring.tables import table_of
+from tests.eval_prompts.scoring.tables import answer, table_of
 from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import run
@@ -44,6 +47,39 @@ def test_scores_without_passing_are_told_as_scores(tmp_path):
     told = kept(tmp_path, evidence.of_table(table_of({"chrf": [(0.25, 0.5), (0.25, 0.5)]})))
     assert told["line"].startswith("On 2 questions of Chrf: score 25.0 \u2192 50.0;")
     assert [one["kind"] for one in told["examples"]] == ["gain"]
+
+
+def test_questions_of_a_hidden_task_stay_out_of_the_record(tmp_path):
+    table = table_of({"mbpp": PASSES})
+    table.plan["tasks"][0]["show"] = False
+    found = evidence.of_table(table)
+    assert "number" not in json.dumps(found)
+    told = kept(tmp_path, found)
+    assert told["examples"] == []
+    assert told["how"][-1] == "Its questions are not open to visitors, so none is shown."
+
+
+def test_each_side_ends_of_what_it_wrote_and_solves_of_what_is_compared(tmp_path):
+    """One question goes by likelihood and one has an answer of the base alone: neither is counted among the others."""
+    table = table_of({"mbpp": PASSES})
+    table.add([answer("mbpp", 2, side, True, state="read") for side in ("base", "tuned")])
+    table.add([answer("mbpp", 3, "tuned", False, state="capped")])
+    del table.tasks["mbpp"].answers[0, "tuned"]
+    found = evidence.of_table(table)
+    assert (found["base_written"], found["tuned_written"]) == (3, 2)
+    assert kept(tmp_path, found)["line"] == (
+        "On 3 questions of Mbpp: 2 \u2192 2 solved; answers that end by themselves 100% \u2192 50%."
+    )
+    table.add([answer("mbpp", number, "base", True, state="read") for number in range(4)])
+    assert kept(tmp_path, evidence.of_table(table))["line"] == "On 3 questions of Mbpp: 3 \u2192 2 solved."
+    counts = score_data(table, figures_of(table), card_of(figures_of(table)))["table"]
+    assert [(counts[side]["answers"], counts[side]["written"]) for side in ("base", "tuned")] == [(4, 0), (3, 2)]
+
+
+def test_an_older_record_is_still_read(tmp_path):
+    found = evidence.of_table(table_of({"mbpp": PASSES}))
+    older = {name: value for name, value in found.items() if not name.endswith("_written")} | {"answers": 4}
+    assert kept(tmp_path, older)["line"] == kept(tmp_path, found)["line"]
 
 
 def test_one_side_alone_is_no_evidence():
