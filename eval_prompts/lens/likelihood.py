@@ -9,6 +9,7 @@ logarithms in float32, from the model's own logits over its whole vocabulary.
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ class Likelihood:
     bytes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {"logprob": self.logprob, "tokens": self.tokens}
+        """As JSON data, which has no NaN: None where a broken model gave one."""
+        return {"logprob": self.logprob if math.isfinite(self.logprob) else None, "tokens": self.tokens}
 
 
 Known = Mapping[Continuation, Likelihood]

@@ -80,6 +80,8 @@ class Forgotten:
         title = TEXTS[self.name]
         if self.broken:
             return f"the tuned side's figures on {title} are no numbers: its weights are damaged"
+        if not math.isfinite(self.before):
+            return f"the base side's figures on {title} are no numbers: whether it is forgotten is not known"
         reach = (self.high - self.low) / 2
         figures = (
             f"{self.before:.2f} nats a {self.unit} before and {self.now:.2f} now ({self.difference:+.2f} ±{reach:.2f})"

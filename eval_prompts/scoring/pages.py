@@ -24,6 +24,7 @@ TITLES = {
     Outcome.NEITHER: "Neither passes",
     Outcome.UNKNOWN: "Not compared",
 }
+NO_FIGURE = "–"
 SHOWN = {Outcome.LOST: 200, Outcome.GAINED: 100, Outcome.NEITHER: 20, Outcome.BOTH: 20}
 """Questions of a kind in the report, regressions first; how many more there are is said."""
 
@@ -111,15 +112,21 @@ def parts_line(task: TaskFigures) -> str:
 
 def forgetting_rows(figures: Figures, titles: Mapping[str, str]) -> list[list[str]]:
     """What is forgotten: a head, and a row for each text that was read; none where none was."""
-    read = [figure for figure in figures.other if figure.get("now") is not None and "unit" in figure]
+    read = [figure for figure in figures.other if "unit" in figure]
     if not read:
         return []
     rows = [[f"nats a {read[0]['unit']} of neutral texts", titles["base"], titles["tuned"], "difference"]]
     for figure in read:
-        reach = f"{figure['low']:+.3f} to {figure['high']:+.3f}"
-        shift = f"{figure['difference']:+.3f} ({reach})"
-        rows.append([str(figure["name"]), f"{figure['before']:.3f}", f"{figure['now']:.3f}", shift])
+        before, now = (_figure(figure[key], ".3f") for key in ("before", "now"))
+        shift, low, high = (_figure(figure[key], "+.3f") for key in ("difference", "low", "high"))
+        reach = "no interval" if NO_FIGURE in (low, high) else f"{low} to {high}"
+        rows.append([str(figure["name"]), before, now, f"{shift} ({reach})" if shift != NO_FIGURE else shift])
     return rows
+
+
+def _figure(value: float | None, form: str) -> str:
+    """A figure; an event has none where it was no number, as a damaged model's, or without bounds."""
+    return NO_FIGURE if value is None else format(value, form)
 
 
 def difference_line(task: TaskFigures) -> str:

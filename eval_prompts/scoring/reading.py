@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,11 @@ def let_others_go(lens: Lens, stopped: Callable[[float], bool]) -> None:
 
 def read_words(known: Known) -> str:
     """What was read, likeliest first, as the text of an answer that was not written."""
-    order = sorted(known.items(), key=lambda item: -item[1].logprob)
-    return "\n".join(f"{text.text}  ({one.logprob:.2f} nats, {one.tokens} tokens)" for text, one in order)
+    order = sorted(known.items(), key=lambda item: math.inf if math.isnan(item[1].logprob) else -item[1].logprob)
+    return "\n".join(
+        f"{text.text}  ({'no number' if math.isnan(one.logprob) else f'{one.logprob:.2f} nats'}, {one.tokens} tokens)"
+        for text, one in order
+    )
 
 
 def told(judgement: Judgement, known: Known) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from eval_prompts.tasks.scorers.base import (
 from tuning.errors import UserError
 
 UNREAD = "no likelihoods were read of this answer's model"
+NO_NUMBERS = "the model's figures are no numbers"
 EQUAL = 1e-6
 """Nats by which two options must differ, so that one is likelier."""
 PER = {
@@ -83,6 +84,8 @@ def likeliest(column: str, per: str) -> ByLikelihood:
             return unknown("choice", given.unread or UNREAD)
         right = figures.right_letter(given.references[0], options)
         values = [value_of(given.read[Continuation(option)], per) for option in options]
+        if not all(map(math.isfinite, values)):
+            return unknown("choice", NO_NUMBERS)
         order = sorted(range(len(options)), key=lambda at: -values[at])
         listed = ", ".join(f"{figures.LETTERS[at]} {values[at]:.2f}" for at in order)
         told = f"{quoted(options[order[0]], 40)} is likeliest ({listed}; nats, {PER[per]})"
@@ -130,8 +133,8 @@ def reference(at_most: Any = None, per: Any = "token") -> ByLikelihood:
             known = given.read[text]
             costs.append(-known.logprob / max(1, known.tokens if unit == "token" else known.bytes))
         nats = min(costs)
-        if not math.isfinite(nats):
-            return unknown("reference", "the model's figures are no numbers")
+        if any(map(math.isnan, costs)) or not math.isfinite(nats):
+            return unknown("reference", NO_NUMBERS)
         short = f"{nats:.2f} nats a {unit}"
         of = f", the likeliest of {len(costs)} references" if len(costs) > 1 else ""
         score = math.exp(-max(0.0, nats))

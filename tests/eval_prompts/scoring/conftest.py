@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eval_prompts.models.lora_linear import AdaptedLinear
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from tests.eval_prompts.scoring import runs
@@ -35,3 +36,15 @@ def facts(home):
     path = home / "facts.yaml"
     path.write_text(runs.CHOICES)
     return path
+
+
+@pytest.fixture
+def damaged(tiny_model_path, tiny_adapter_path):
+    """A pair whose adapter gives no numbers; loading it would have found that."""
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), precision="fp32", device="cpu")) as loaded:
+        loaded.start()
+        loaded.wait_ready()
+        for module in loaded.pair.tuned.modules():
+            if isinstance(module, AdaptedLinear):
+                module.up.fill_(float("nan"))
+        yield loaded

@@ -12,8 +12,10 @@ import torch
 from eval_prompts.__main__ import main
 from eval_prompts.lens.likelihood import Likelihood
 from eval_prompts.scoring import forgetting
+from eval_prompts.scoring.figures import Figures
 from eval_prompts.scoring.forgetting import compared, measure, passages
 from eval_prompts.scoring.gate import Exit
+from eval_prompts.scoring.pages import forgetting_rows
 from tuning.errors import UserError
 
 
@@ -86,8 +88,16 @@ def test_one_passage_and_no_numbers_claim_nothing_false():
     broken = compared("prose", both([30.0, 31.0], [math.nan, 31.0]), "token", 2)
     assert broken.worse
     assert "no numbers" in broken.sentence
-    json.dumps(broken.to_dict(), allow_nan=False)
-    json.dumps(one.to_dict(), allow_nan=False)
+    untold = compared("code", both([math.nan, 31.0], [30.0, 31.0]), "token", 2)
+    assert not untold.worse
+    assert "the base side's figures on neutral code are no numbers" in untold.sentence
+    figures = [json.loads(json.dumps(each.to_dict(), allow_nan=False)) for each in (one, broken, untold)]
+    rows = forgetting_rows(Figures((), (), tuple(figures)), {"base": "Base", "tuned": "Tuned"})
+    assert rows[1:] == [
+        ["prose", "3.000", "6.000", "+3.000 (no interval)"],
+        ["prose", "3.050", "–", "–"],
+        ["code", "–", "3.050", "–"],
+    ]
 
 
 def test_passages_that_do_not_fit_are_left_out_and_counted(tiny_pair, monkeypatch):

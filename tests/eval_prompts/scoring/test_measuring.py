@@ -13,6 +13,7 @@ from eval_prompts.scoring import forgetting, plans, reading, run
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import State
+from eval_prompts.scoring.pages import forgetting_rows, side_titles
 from eval_prompts.scoring.result import table_of
 from tests.eval_prompts.scoring.runs import Elsewhere, outcome, read_events, scored, subject_of
 
@@ -140,3 +141,22 @@ def test_compare_and_a_try_out_read_as_a_scoring_does(facts, lens):
     tried = read_scores(lens, task, question)
     assert {each.pop("side"): [each] for each in tried} == expected
     assert all("in this process alone" in each["reason"] for each in read_scores(Elsewhere(lens), task, question))
+
+
+def test_a_tuned_side_without_numbers_is_told_to_be_damaged(home, task_file, facts, damaged, monkeypatch):
+    monkeypatch.setattr(forgetting, "passages", lambda name: ["A passage.", "Another one.", "A third."])
+    told = home / "told.yaml"
+    told.write_text("name: told\nscore: reference\nquestions: [{question: Say it, answer: word}]\n")
+    subjects = [subject_of(facts, 2), subject_of(told), subject_of(task_file, 1)]
+    scoring, (state, message) = scored(damaged, subjects, figures=["forgetting"])
+    assert state is State.FINISHED, message
+    table = table_of(scoring)
+    for name in ("facts", "told"):
+        for answer in table.tasks[name].all_of("tuned"):
+            assert answer["verdict"] != "passes"
+            assert answer["scores"][0]["reason"] == "the model's figures are no numbers"
+    for event in read_events(scoring):
+        assert (event["likelihoods"][0]["logprob"] is None) is (event["side"] == "tuned")
+    card = card_of(figures_of(table))
+    assert [line for line in card.worse if "its weights are damaged" in line]
+    assert ("prose", "–") in [(row[0], row[2]) for row in forgetting_rows(figures_of(table), side_titles(table.plan))]
