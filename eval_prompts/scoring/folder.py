@@ -60,7 +60,7 @@ class Scoring(WorkFolder):
 
     def write(self, plan: dict[str, Any], subjects: Sequence[Subject]) -> None:
         """Keep what is to be scored. Raises UserError if the disk is full."""
-        questions = {subject.name: [_kept(question) for question in subject.questions] for subject in subjects}
+        questions = {subject.name: [kept_question(question) for question in subject.questions] for subject in subjects}
         with translated(self.path):
             write_whole(self.path / QUESTIONS, json.dumps(questions, ensure_ascii=False) + "\n")
             write_whole(self.path / PLAN, json.dumps(plan, ensure_ascii=False, indent=2) + "\n")
@@ -114,14 +114,17 @@ class Scoring(WorkFolder):
             raise UserError(f"{self.path} is not a readable scoring ({name}): check the path.") from error
 
 
-def _kept(question: Question) -> dict[str, Any]:
-    """A question as it was asked."""
+def kept_question(question: Question) -> dict[str, Any]:
+    """A question as it was asked; ``behind`` counts the turns of a conversation that it follows: those that its file
+    gives, and its own earlier ones."""
+    given = sum(turn["role"] != "system" for turn in question.messages[:-1])
     return {
         "id": question.id,
         "title": question.title,
         "question": question.text,
         "references": list(question.references),
         "tags": list(question.tags),
+        "behind": given + question.turn - 1,
         "cluster": str(question.columns.get("cluster") or question.thread),
         "input": str(question.columns.get("input") or ""),
     }

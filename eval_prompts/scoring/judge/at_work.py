@@ -58,15 +58,19 @@ class Judging:
             if scoring.state()[0] is not State.FINISHED:
                 raise UserError("Let the scoring finish first: a judge compares all of its answers.")
             rubric = _text(asked, "rubric", LONGEST_RUBRIC) or RUBRIC
-            name, reply = self._judge(asked)
-            pairs = pairs_of(scoring, self._votes(plan))
+            name, reply, fingerprint = self._judge(asked)
+            pairs, notes = pairs_of(scoring, self._votes(plan))
             if not pairs:
-                raise UserError("There are no written answers of both sides to judge.")
+                raise UserError(" ".join(["There are no written answers of both sides to judge.", *notes]))
             self._stop = threading.Event()
             self._scoring, self._problem, self._done, self._of = scoring.name, "", 0, len(pairs)
 
             def work() -> None:
-                self._work(lambda: judge_pairs(scoring, pairs, name, reply, rubric, self._tell))
+                self._work(
+                    lambda: judge_pairs(
+                        scoring, pairs, name, reply, rubric, self._tell, fingerprint=fingerprint, notes=notes
+                    )
+                )
 
             self._thread = threading.Thread(target=work, name="judge-model", daemon=True)
             self._thread.start()
@@ -94,8 +98,9 @@ class Judging:
             "lines": kept_lines(scoring),
         }
 
-    def _judge(self, asked: Mapping[str, Any]) -> tuple[str, Reply]:
-        """The judge's name and its way to reply. Raises UserError."""
+    def _judge(self, asked: Mapping[str, Any]) -> tuple[str, Reply, str]:
+        """The judge's name, its way to reply, and what tells the weights that are loaded from all others. Raises
+        UserError."""
         url, model = _text(asked, "url", LONGEST_NAME), _text(asked, "model", LONGEST_NAME)
         if not url:
             if model:
@@ -104,13 +109,14 @@ class Judging:
             status = self._lens.status()
             if status.against is not None:
                 raise UserError("Two adapters are compared now, so the base itself is not loaded: name an endpoint.")
-            return LOCAL_NAME.format(model=status.to_dict()["model"]), local_reply(self._lens, background=True)
+            name = LOCAL_NAME.format(model=status.to_dict()["model"])
+            return name, local_reply(self._lens, background=True), status.fingerprint
         if not url.startswith(("http://", "https://")):
             raise UserError("The judge's address begins with http:// or https:// and ends with /v1.")
         if not model:
             raise UserError("Give the judge's name, as its endpoint calls it.")
         key = _text(asked, "key", LONGEST_NAME) or os.environ.get(KEY_VARIABLE, "")
-        return model, endpoint_reply(Endpoint(url.rstrip("/"), model, key), SECONDS)
+        return model, endpoint_reply(Endpoint(url.rstrip("/"), model, key), SECONDS), ""
 
     def _tell(self, done: int, of: int) -> None:
         self._done, self._of = done, of

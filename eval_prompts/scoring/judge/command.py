@@ -51,17 +51,20 @@ def run(options: argparse.Namespace) -> None:
             rubric = options.rubric.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"The rubric {options.rubric} cannot be read: {error}.") from None
-    pairs = judged.pairs_of(scoring, votes_on(plan), options.limit)
+    pairs, notes = judged.pairs_of(scoring, votes_on(plan), options.limit)
     if not pairs:
-        raise UserError("There are no answers of both sides to judge: score first.")
-    figures = ask(options, scoring, pairs, rubric)
+        raise UserError(" ".join(["There are no answers of both sides to judge: score first.", *notes]))
+    figures = ask(options, scoring, pairs, rubric, notes)
     for line in figures.lines:
         print(line)
     print(f"kept in {scoring.path / judged.FILE}, and shown on the card beside the checks")
 
 
-def ask(options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], rubric: str) -> JudgeFigures:
+def ask(
+    options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], rubric: str, notes: list[str]
+) -> JudgeFigures:
     """Ask the judge that the options name."""
+    fingerprint = ""
     if options.judge_url:
         endpoint = Endpoint(options.judge_url.rstrip("/"), options.judge_model, os.environ.get(KEY_VARIABLE, ""))
         name, reply = (
@@ -77,8 +80,12 @@ def ask(options: argparse.Namespace, scoring: Scoring, pairs: list[JudgedPair], 
         loaded.start()
         loaded.wait_ready()
         name, reply = options.judge_local, replies.local_reply(loaded)
+        fingerprint = loaded.status().fingerprint
     with loaded, Progress(len(pairs), "pairs") as progress:
-        return judged.judge_pairs(scoring, pairs, name, reply, rubric, lambda done, _: progress.show(done))
+        return judged.judge_pairs(
+            scoring, pairs, name, reply, rubric, lambda done, _: progress.show(done),
+            fingerprint=fingerprint, notes=notes,
+        )  # fmt: skip
 
 
 def people_of(plan: Mapping[str, Any]) -> str:

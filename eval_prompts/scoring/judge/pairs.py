@@ -11,12 +11,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.scoring.folder import Scoring, translated
-from eval_prompts.scoring.judge.replies import Reply
+from eval_prompts.scoring.judge.replies import JudgeGone, Reply
 from eval_prompts.scoring.statistics import wilson
 from eval_prompts.scoring.table import READ, Table
 from eval_prompts.votes.lengths import equal_length
@@ -52,6 +52,7 @@ nothing.
 
 Which answer is better? End with one line: [[A]], [[B]], or [[TIE]] if neither is."""
 MARKED, BARE = re.compile(r"\[\[\s*(A|B|TIE|C)\s*\]\]", re.IGNORECASE), re.compile(r"\W*(A|B|TIE)\W*", re.IGNORECASE)
+LEFT_OUT = "they go on from a conversation that the judge does not read"
 Choice = Literal["base", "tuned", "tie", "unreadable"]
 
 
@@ -138,30 +139,53 @@ class JudgeFigures:
         return asdict(self) | {"follows_length": self.follows_length, "lines": self.lines}
 
 
-def pairs_of(scoring: Scoring, votes: Sequence[VotedPair], limit: int | None = None) -> list[JudgedPair]:
+def pairs_of(
+    scoring: Scoring, votes: Sequence[VotedPair], limit: int | None = None
+) -> tuple[list[JudgedPair], list[str]]:
     """What is to be judged: the first task's first samples that were written, and the pairs that people voted on
-    blind and decided."""
+    blind and decided; and in words how many are left out, since a judge reads one question and its two answers, and not
+    what was said before."""
     table = Table(scoring.plan(), scoring.questions())
     table.add(scoring.follow()[0])
     own = next(iter(table.tasks.values()))
     found: dict[str, JudgedPair] = {}
+    left_out, left_texts = 0, set()
     for number, question in enumerate(own.questions[:limit]):
         base, tuned = (own.answers.get((number, side), {}).get(0) for side in ("base", "tuned"))
         if base is not None and tuned is not None and READ not in (base["state"], tuned["state"]):
             asked = "\n".join(filter(None, [question["question"], question["input"]]))
+            if goes_on(question):
+                left_out += 1
+                left_texts.add(asked)
+                continue
             key = _key(asked, base["text"], tuned["text"])
             found[key] = JudgedPair(
                 key, asked, base["text"], tuned["text"], base["tokens"], tuned["tokens"], scored=True
             )
+    votes_left_out = 0
     for voted in votes:
         if voted.vote.blind and voted.vote.outcome in ("base", "tuned"):
             pair = voted.pair
+            if pair.turn > 1 or pair.question in left_texts:
+                votes_left_out += 1
+                continue
             key = _key(pair.question, pair.base.text, pair.tuned.text)
             old = found.get(key) or JudgedPair(
                 key, pair.question, pair.base.text, pair.tuned.text, pair.base.tokens, pair.tuned.tokens, scored=False
             )
             found[key] = JudgedPair(**vars(old) | {"votes": (*old.votes, voted.vote.outcome)})
-    return list(found.values())
+    counts = ((left_out, "question"), (votes_left_out, "vote"))
+    told = [f"{count:,} {name}{'s' * (count != 1)}" for count, name in counts if count]
+    return list(found.values()), [f"{' and '.join(told)} left out: {LEFT_OUT}"] if told else []
+
+
+def goes_on(question: Mapping[str, Any]) -> bool:
+    """Whether something was said before a question of a scoring: it is a later turn of a conversation, or turns are
+    given."""
+    if "behind" in question:
+        return bool(question["behind"])
+    thread = question["cluster"]  # older scorings: a later turn is called by its conversation
+    return bool(thread) and str(question["id"]).startswith(f"{thread}/")
 
 
 def judge_pairs(
@@ -171,15 +195,19 @@ def judge_pairs(
     reply: Reply,
     rubric: str = RUBRIC,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    fingerprint: str = "",
+    notes: Sequence[str] = (),
 ) -> JudgeFigures:
     """Have pairs judged in both orders, and keep the verdicts beside the scoring; those kept already, of the same judge
-    and rubric, are not asked again. Raises UserError where the judge is gone or gives no verdicts; what it has said
-    until then is kept."""
+    and rubric, are not asked again. A judge in this process has a ``fingerprint``, as models that differ may share a
+    name; ``notes`` are to be read with what it says. Raises UserError where the judge is gone or gives no verdicts;
+    what it has said until then is kept."""
     path = scoring.path / VERDICTS
     with translated(scoring.path):
         path.touch()
         events.end_torn_line(path)
-    who = hashlib.sha256(f"{name}\n{rubric}".encode()).hexdigest()[:16]
+    who = hashlib.sha256("\n".join(filter(None, [name, fingerprint, rubric])).encode()).hexdigest()[:16]
     kept = {event["key"]: event for event in events.read(path)[0] if event.get("judge") == who}
     silent = 0
     for count, pair in enumerate(pairs, 1):
@@ -189,7 +217,7 @@ def judge_pairs(
             except UserError as error:
                 silent += 1
                 log.warning("The judge did not answer: %s", error)
-                if silent >= GIVE_UP:
+                if silent >= GIVE_UP or isinstance(error, JudgeGone):
                     raise UserError(
                         f"{error} What it said of {len(kept)} pairs is kept: run it again to go on."
                     ) from None
@@ -204,7 +232,7 @@ def judge_pairs(
                 )
         if on_progress:
             on_progress(count, len(pairs))
-    figures = judge_figures(name, pairs, {key: event["orders"] for key, event in kept.items()})
+    figures = judge_figures(name, pairs, {key: event["orders"] for key, event in kept.items()}, notes)
     with translated(scoring.path):
         write_whole(scoring.path / FILE, json.dumps(figures.to_dict(), ensure_ascii=False, indent=2) + "\n")
     return figures
@@ -228,8 +256,10 @@ def verdict_in(reply: str, turned: bool) -> Choice:
     return "tuned" if (word == "A") == turned else "base"
 
 
-def judge_figures(name: str, pairs: Sequence[JudgedPair], orders: dict[str, list[Choice]]) -> JudgeFigures:
-    """What both orders of all pairs come to."""
+def judge_figures(
+    name: str, pairs: Sequence[JudgedPair], orders: dict[str, list[Choice]], notes: Sequence[str] = ()
+) -> JudgeFigures:
+    """What both orders of all pairs come to; ``notes`` stand beside what is to be said of it."""
     counts = dict.fromkeys(("wins", "decided", "ties", "flips", "same", "unreadable", "longer", "compared"), 0)
     agreed = voted = tied_votes = first = shown = missing = 0
     lengths: list[tuple[int, int, bool]] = []
@@ -261,10 +291,10 @@ def judge_figures(name: str, pairs: Sequence[JudgedPair], orders: dict[str, list
         if pair.base_tokens != pair.tuned_tokens:
             counts["compared"] += 1
             counts["longer"] += (choice == "tuned") == (pair.tuned_tokens > pair.base_tokens)
-    notes = [f"{missing} pairs have no verdict: it did not answer"] if missing else []
+    unanswered = [f"{missing} pairs have no verdict: it did not answer"] if missing else []
     return JudgeFigures(
         judge=name, pairs=sum(pair.scored for pair in pairs), equal=equal_length(lengths), agreed=agreed, voted=voted,
-        tied_votes=tied_votes, first=first, orders=shown, notes=notes, **counts,
+        tied_votes=tied_votes, first=first, orders=shown, notes=[*unanswered, *notes], **counts,
     )  # fmt: skip
 
 

@@ -17,7 +17,11 @@ MOST_TOKENS = 256
 ATTEMPTS, PAUSE_SECONDS = 3, 0.5
 KEY_VARIABLE = "LORA_LENS_JUDGE_KEY"
 Reply = Callable[[str], str]
-"""The judge's words on a prompt. Raises UserError where it does not answer."""
+"""The judge's words on a prompt. Raises UserError where it does not answer, JudgeGone where it never will."""
+
+
+class JudgeGone(UserError):
+    """The judge is not there any more, and somebody else would answer in its name."""
 
 
 def endpoint_reply(endpoint: Endpoint, seconds: float = 60.0) -> Reply:
@@ -60,13 +64,29 @@ def endpoint_reply(endpoint: Endpoint, seconds: float = 60.0) -> Reply:
 
 
 def local_reply(lens: Lens, background: bool = False) -> Reply:
-    """Replies of the base of ``lens``; in the ``background`` everybody else is answered first."""
+    """Replies of the base that ``lens`` has now; in the ``background`` everybody else is answered first. Where another
+    one answers in its place, a reply raises JudgeGone."""
     from eval_prompts.answers import Settings
     from tuning.data.chat import PLAIN_FORMAT
 
+    began = lens.status()
+
+    def check() -> None:
+        now = lens.status()
+        if now.fingerprint != began.fingerprint or now.against is not began.against:
+            raise JudgeGone(
+                "The models were changed, so the judge is no longer loaded: open it again, then start it once more."
+            )
+
     def reply(prompt: str) -> str:
+        check()
         settings = Settings(max_new_tokens=MOST_TOKENS)
-        (answer,) = lens.ask([prompt], settings, ("base",), format=PLAIN_FORMAT, background=background).result()
+        try:
+            (answer,) = lens.ask([prompt], settings, ("base",), format=PLAIN_FORMAT, background=background).result()
+        except UserError:
+            check()  # that the judge has gone says more than what became of the answer
+            raise
+        check()  # the answer may be the new one's
         return answer.text
 
     return reply

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from eval_prompts.scoring.folder import Scoring
+from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.scoring.folder import Scoring, kept_question
 from eval_prompts.scoring.judge.at_work import Judging
+from eval_prompts.scoring.judge.pairs import pairs_of
+from eval_prompts.serving.status import Status
+from eval_prompts.tasks.files import parse_task
+from eval_prompts.votes.records import VotedPair
 from tests.eval_prompts.scoring.judge.judge_server import JudgeServer, send
 from tests.eval_prompts.scoring.tables import answer, plan_of
+from tests.eval_prompts.votes.kept_pairs import voted
 from tuning.errors import UserError
 
 
@@ -123,3 +131,77 @@ def test_an_unfinished_scoring_and_one_side_are_refused(scoring):
     (scoring.path / "plan.json").write_text(json.dumps(scoring.plan() | {"sides": ["base"]}))
     with pytest.raises(UserError, match="compares two answers"):
         Judging(lens=None).start(scoring, {"url": "http://h/v1", "model": "m"})
+
+
+class Loaded:
+    """A lens whose base prefers the tuned answer; ``then`` is called behind each of its replies."""
+
+    def __init__(self, then=lambda lens: None):
+        self.now = Status("ready", "ready", None, "/a/smol", "", "CPU", None, True, 1, 0, 0, 1.0, "0", fingerprint="11")
+        self.asked, self._then = 0, then
+
+    def wait_ready(self, timeout=None):
+        return None
+
+    def status(self):
+        return self.now
+
+    def ask(self, prompts, *_, **__):
+        self.asked += 1
+        first = prompts[0].partition("[Answer A]")[2].strip()
+        reply = SimpleNamespace(text="[[A]]" if first.startswith("tuned") else "[[B]]")
+        self._then(self)
+        return SimpleNamespace(result=lambda: [reply])
+
+
+RIVAL = AdapterCard("rival", Path("r"), "m", 8, 8.0, ())
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "22"}, {"against": RIVAL}])
+def test_a_loaded_judge_ends_where_another_model_takes_its_place(scoring, change):
+    def swap(lens):
+        if lens.asked == 3:
+            lens.now = replace(lens.now, **change)
+
+    lens = Loaded(swap)
+    judging = Judging(lens)
+    judging.start(scoring, {})
+    view = ended(judging).view(scoring)
+    assert view["problem"].startswith("The models were changed, so the judge is no longer loaded")
+    assert "What it said of 1 pairs is kept" in view["problem"]
+    assert (view["lines"], lens.asked) == ([], 3)
+
+
+def test_another_model_of_the_same_name_is_asked_anew(scoring):
+    one, other, one_again = Loaded(), Loaded(), Loaded()
+    other.now = replace(other.now, model="/b/smol", fingerprint="22")
+    for lens in (one, other, one_again):
+        judging = Judging(lens)
+        judging.start(scoring, {})
+        assert "smol (the base that is loaded) prefers tuned in 6 of 6" in ended(judging).view(scoring)["lines"][0]
+    assert [lens.asked for lens in (one, other, one_again)] == [12, 12, 0]
+
+
+def test_what_goes_on_from_something_that_it_does_not_read_is_left_out(scoring):
+    path = scoring.path / "questions.json"
+    rows = json.loads(path.read_text())["mine"]
+    for row, change in zip(rows, [{"behind": 0}, {"behind": 1}, {"cluster": "q0", "id": "q0/2"}], strict=False):
+        row |= change
+    path.write_text(json.dumps({"mine": rows}))
+    votes = [voted(blind=True, question=f"Question {at}?", ident=f"p{at}") for at in (0, 1)]
+    votes.append(VotedPair(replace(votes[0].pair, turn=2, conversation="p0"), votes[0].vote))
+    judging = Judging(Loaded(), lambda plan: votes)
+    judging.start(scoring, {})
+    assert ended(judging).view(scoring)["lines"][-1] == (
+        "2 questions and 2 votes left out: they go on from a conversation that the judge does not read"
+    )
+    pairs, _ = pairs_of(scoring, votes)
+    assert sorted(pair.question for pair in pairs) == [f"Question {at}?" for at in (0, 0, 3, 4, 5)]
+
+
+def test_a_scoring_keeps_what_stands_before_a_question():
+    given = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    led = [{"role": "system", "content": "Be."}, {"role": "user", "content": "a"}]
+    rows = [{"turns": ["one", "two"]}, {"messages": given}, {"messages": led}, {"question": "alone"}]
+    task = parse_task(json.dumps({"name": "talk", "questions": rows}), "talk.yaml")
+    assert [kept_question(question)["behind"] for question in task.questions] == [0, 1, 2, 0, 0]
