@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 from eval_prompts.judging.suite import load_suite
 from tuning.errors import UserError
-from tuning.files import data_root
+from tuning.files import data_root, write_whole
 
 
 def folder() -> Path:
@@ -18,8 +17,8 @@ def folder() -> Path:
 
 
 def keep(sent: Path, received_in: Path) -> tuple[str, int]:
-    """Move a suite that the web server has received to the others; by which name it is found, and how many questions it
-    has. The same file again is the same suite. Raises UserError for what was not uploaded or is no suite, and for a
+    """Bring a suite that the web server has received to the others; by which name it is found, and how many questions
+    it has. The same file again is the same suite. Raises UserError for what was not uploaded or is no suite, and for a
     full disk."""
     place = sent.resolve()
     if not place.is_file() or not place.is_relative_to(received_in.resolve()):
@@ -27,10 +26,11 @@ def keep(sent: Path, received_in: Path) -> tuple[str, int]:
     name = re.sub(r"[^\w.-]+", "_", place.name).lstrip(".-")[-80:] or "suite.jsonl"
     try:
         count = len(load_suite(place))
-        target = folder() / hashlib.sha256(place.read_bytes()).hexdigest()[:16] / name
+        content = place.read_bytes()
+        target = folder() / hashlib.sha256(content).hexdigest()[:16] / name
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(place, target)
+            write_whole(target, content)
     except OSError as error:
         raise UserError(f"{name} cannot be kept ({error.strerror}): free some space.") from error
     except UserError as error:

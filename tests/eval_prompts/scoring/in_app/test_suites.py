@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,35 @@ def test_what_is_no_suite_is_refused_without_its_place_and_goes(received):
     assert outside.exists()
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "0123456789abcdef/../x", "0123456789abcdef/none.jsonl"])
-def test_a_name_finds_nothing_outside(received, name):
-    assert suites.folder() not in suites.find(name).parents
+def test_one_that_is_cut_off_on_its_way_leaves_nothing(received, monkeypatch):
+    sent = received / "own.jsonl"
+    sent.write_text(json.dumps(ROW))
+    write = Path.write_bytes
+
+    def torn(path, content):
+        write(path, content[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", torn)
+        # A move to another disk is a copy: that is cut off, too.
+        patch.setattr("shutil.move", lambda place, target: torn(target, place.read_bytes()))
+        with pytest.raises(UserError, match="free some space"):
+            suites.keep(sent, received)
+    sent.write_text(json.dumps(ROW))
+    kept, _ = suites.keep(sent, received)
+    assert json.loads(suites.find(kept).read_text()) == ROW
+
+
+@pytest.mark.parametrize("name", ["../outside.jsonl", "0123456789abcdef/../../outside.jsonl", "a/../../outside.jsonl"])
+def test_a_name_finds_nothing_outside(received, monkeypatch, name):
+    """A file that lies beside the suites' folder is not found through it."""
+    (suites.folder() / "0123456789abcdef").mkdir(parents=True)
+    (suites.folder() / "a").mkdir()
+    outside = suites.folder().parent / "outside.jsonl"
+    outside.write_text(json.dumps(ROW))
+    assert (suites.folder() / name).resolve() == outside.resolve()
+    monkeypatch.chdir(received)
+    found = suites.find(name)
+    assert not found.is_file()
+    assert found == Path(name)
