@@ -106,14 +106,18 @@ def score(
         raise UserError("The points of --fail-if-worse are from 0 to 100.")
     sides = SIDES[options.sides]
     if options.checkpoints:
-        wrong = [name for name in ("resume", "out", "report", "summary") if getattr(options, name)]
+        wrong = [name for name in ("resume", "out", "report", "summary", "forgetting") if getattr(options, name)]
         if wrong or gated or len(sides) < 2:
             name = wrong[0] if wrong else "sides" if len(sides) < 2 else "fail-if-worse"
-            raise UserError(f"--checkpoints does not go with --{name}: its table is printed and kept with the run.")
+            told = "each checkpoint is asked by itself"
+            told = told if name == "forgetting" else "its table is printed and kept with the run"
+            raise UserError(f"--checkpoints does not go with --{name}: {told}.")
         models_of_run(options)
         return score_checkpoints(options, chosen(options, settings_of), new_lens, load)
     if len(sides) < 2 and gated:
         raise UserError("A gate compares both sides: leave out --sides.")
+    if len(sides) < 2 and options.forgetting:
+        raise UserError("--forgetting compares both sides: leave out --sides.")
     for path in filter(None, (options.out, options.report, options.summary, options.junit)):
         check_writable(path.parent)
     if options.resume:

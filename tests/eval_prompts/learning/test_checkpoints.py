@@ -64,9 +64,9 @@ def test_every_checkpoint_is_scored_once_and_the_best_is_named(trained, capsys, 
 
 def test_what_does_not_go_together_is_refused(trained, capsys):
     _, command = trained
-    for more in (["--fail-if-worse"], ["--out", "x.json"], ["--sides", "base"]):
+    for more in (["--fail-if-worse"], ["--out", "x.json"], ["--sides", "base"], ["--forgetting"]):
         assert main([*command, *more]) == 2
     assert main(["score", "--checkpoints", "nothing", "--task", command[4]]) == 2
     errors = capsys.readouterr().err
-    assert errors.count("--checkpoints does not go with") == 3
+    assert errors.count("--checkpoints does not go with") == 4
     assert "There is no run 'nothing'" in errors

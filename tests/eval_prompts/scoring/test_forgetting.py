@@ -129,6 +129,11 @@ def test_it_stops_when_told_and_says_where_it_cannot_be_read(tiny_pair):
         measure(LensOf(tiny_pair.alone), lambda: False)
 
 
+def test_one_side_alone_has_forgotten_nothing_that_could_be_told(capsys):
+    assert main(["score", "--task", "general", "--sides", "base", "--forgetting"]) == 2
+    assert "--forgetting compares both sides: leave out --sides." in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def literate(tmp_path_factory, tiny_model_path, tiny_tokenizer):
     """The tiny model after it has read the neutral prose for a while, so that there is something to forget."""
