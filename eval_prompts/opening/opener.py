@@ -23,7 +23,7 @@ from tuning.errors import UserError
 from tuning.files import remove
 from tuning.models.causal import free_bytes
 from tuning.models.known import PARAMETERS, PRESETS
-from tuning.models.needs import FETCHED_FIRST, HELD_BYTES, Need, in_gigabytes, need_of
+from tuning.models.needs import FETCHED_FIRST, HELD_BYTES, NO_ROOM, Need, held_in, in_gigabytes, need_of
 
 if TYPE_CHECKING:
     from eval_prompts.serving.lens import Lens
@@ -149,17 +149,21 @@ class Opener:
         trusted = bool(loader.choices and loader.choices.trust_remote_code)
         device = pick_device(loader.device, loader.precision)
         each = HELD_BYTES.get(wish.hold, float(device.dtype.itemsize))
-        base = need_of(wish.base, each, trusted)
-        now = self.now
-        held = base.bytes
-        if wish.kind != "model" and now is not None and now.same_base(wish) and self._lens.status().state == "ready":
-            base = Need(base.name, 0, LOADED)
+        models = [need_of(name, each, trusted) for name in (wish.base, *([wish.tuned] if wish.kind == "model" else []))]
+        free, now = free_bytes(device.name), self.now
+        loaded = now is not None and now.same_base(wish) and self._lens.status().state == "ready"
+        stays = loaded and wish.kind != "model"
+        held = self._lens.loaded_pair().device if stays else held_in(device, wish.precision, wish.hold, models, free)
+        if not wish.hold:
+            models = [need.times(held.dtype.itemsize / each) for need in models]
+        notes = (NO_ROOM,) if not stays and held is not device else ()
+        base = Need(models[0].name, 0, LOADED) if stays else models[0]
         if wish.kind == "none":
-            return Needs(base, None, free_bytes(device.name))
+            return Needs(base, None, free, notes)
         if wish.kind == "model":
-            return Needs(base, need_of(wish.tuned, each, trusted), free_bytes(device.name), (SHARED,))
-        tuned, notes = adapter_need(wish, held, device)
-        return Needs(base, tuned, free_bytes(device.name), notes)
+            return Needs(base, models[1], free, (*notes, SHARED))
+        tuned, said = adapter_need(wish, models[0].bytes, held)
+        return Needs(base, tuned, free, (*notes, *said))
 
     def open(self, sent: Mapping[str, Any]) -> dict[str, Any]:
         """Open what is wished, and wait for it; returns the status then. Raises UserError, with the old models still

@@ -36,7 +36,6 @@ TWO_TUNED_SIDES = (
 )
 
 ROUNDED = "bf16: the weights are stored more finely than that, and are rounded."
-NO_ROOM = "bf16, as the weights are stored: in fp32 they do not fit into the free memory."
 
 T = TypeVar("T")
 Precision = Literal["auto", "bf16", "fp32", "int8"]
@@ -80,19 +79,15 @@ class LocalLoader:
         return self.choices is not None and self.choices.generation_defaults
 
     def _held(self, device: Device, folders: Sequence[Path]) -> tuple[Device, list[str]]:
-        """The precision in which the weights are held, and what is to be said of it. Where nothing was asked for, that
-        is bf16 on a processor that computes in it, for weights stored so that do not fit into memory in fp32."""
-        from tuning.models.causal import free_bytes, needed_bytes, stored_in_bf16
-        from tuning.models.device import has_bf16, pick_device
+        """The precision in which the weights are held, and what is to be said of it."""
+        from tuning.models.causal import free_bytes
+        from tuning.models.needs import NO_ROOM, held_in, of_weights
 
-        as_stored = all(map(stored_in_bf16, folders))
+        needs = [of_weights(folder.name, folder, device.dtype.itemsize) for folder in folders]
         if self.precision == "bf16":
-            return device, [] if as_stored else [ROUNDED]
-        if self.precision != "auto" or device.name != "cpu" or self.quantize or not as_stored or not has_bf16("cpu"):
-            return device, []
-        if sum(needed_bytes(folder, device.dtype.itemsize) for folder in folders) <= free_bytes("cpu"):
-            return device, []
-        return pick_device("cpu", "bf16"), [NO_ROOM]
+            return device, [] if all(need.in_bf16 for need in needs) else [ROUNDED]
+        held = held_in(device, self.precision, self.quantize, needs, free_bytes(device.name))
+        return held, [NO_ROOM] if held is not device else []
 
     def load(self, report: Report, on_broken: Callable[[str], None]) -> LocalModels:
         """Find and load both models. Raises UserError if one of them cannot be used; the message names the reason."""

@@ -19,11 +19,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Size:
-    """What the Hub says of a model: ``numbers`` in its safetensors, and their bytes as stored."""
+    """What the Hub says of a model: ``numbers`` in its safetensors, their bytes as stored, and whether all are stored
+    in bf16."""
 
     numbers: int
     files: int
     quantised: bool
+    in_bf16: bool
 
 
 def cached(repo_id: str, revision: str | None) -> Path | None:
@@ -70,7 +72,8 @@ def size(repo_id: str, revision: str | None) -> Size | None:
     if info.safetensors is None or None in files:
         return None
     quantised = bool((info.config or {}).get("quantization_config"))
-    return Size(info.safetensors.total, sum(size or 0 for size in files), quantised)
+    in_bf16 = set(info.safetensors.parameters) == {"BF16"}
+    return Size(info.safetensors.total, sum(size or 0 for size in files), quantised, in_bf16)
 
 
 def fetch(repo_id: str, revision: str | None, report: embedded.Progress, instead: str, with_code: bool = False) -> Path:

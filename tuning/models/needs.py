@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuning.errors import UserError
 from tuning.files import is_hub_name
@@ -11,18 +13,28 @@ from tuning.models import causal, gguf, hub
 from tuning.models.known import PARAMETERS, PRESETS
 from tuning.models.weights import EMBEDDED, HUB_REVISION, local, unknown
 
+if TYPE_CHECKING:
+    from tuning.models.device import Device
+
 HELD_BYTES = {"4bit": 0.6, "8bit": 1.1}
 """What a number takes where bitsandbytes holds the linear layers in 4 or 8 bits, embeddings and scales counted in."""
 FETCHED_FIRST = "fetched from the Hub first"
+NO_ROOM = "bf16, as the weights are stored: in fp32 they do not fit into the free memory."
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a model takes. ``bytes`` is None where that cannot be told beforehand, and then ``note`` says why."""
+    """What a model takes. ``bytes`` is None where that cannot be told beforehand, and then ``note`` says why;
+    ``in_bf16`` is whether its matrices are stored so."""
 
     name: str
     bytes: int | None
     note: str = ""
+    in_bf16: bool = False
+
+    def times(self, share: float) -> Need:
+        """The same, where each number takes so much of what it was told to take."""
+        return self if self.bytes is None else replace(self, bytes=round(self.bytes * share))
 
     @property
     def words(self) -> str:
@@ -36,6 +48,17 @@ def in_gigabytes(size: float) -> str:
     return f"{size / causal.GIGABYTE:.1f} GB" if size >= 0.1 * causal.GIGABYTE else f"{max(size, 1) / 1e6:.1f} MB"
 
 
+def held_in(device: Device, precision: str, quantize: str | None, needs: Sequence[Need], free: int) -> Device:
+    """How models are held that take ``needs`` on a device. Where nothing was asked for, that is bf16 on a processor
+    that computes in it, for weights stored so that do not fit into the ``free`` bytes of memory in fp32."""
+    from tuning.models.device import has_bf16, pick_device
+
+    asked = precision != "auto" or quantize
+    if asked or device.name != "cpu" or not all(need.in_bf16 for need in needs) or not has_bf16("cpu"):
+        return device
+    return device if sum(need.bytes or 0 for need in needs) <= free else pick_device("cpu", "bf16")
+
+
 def need_of(name: str, bytes_per_number: float, with_code: bool = False) -> Need:
     """What the weights called ``name`` (see :func:`tuning.models.weights.resolve`) take at so many bytes a number.
 
@@ -43,8 +66,13 @@ def need_of(name: str, bytes_per_number: float, with_code: bool = False) -> Need
     that stands for nothing, and for a model on this machine that can be seen not to load.
     """
     if name in PRESETS:
-        here = name == EMBEDDED or hub.cached(PRESETS[name], None) is not None
-        return Need(name, round(PARAMETERS[name] * bytes_per_number), "" if here else FETCHED_FIRST)
+        size = round(PARAMETERS[name] * bytes_per_number)
+        if name == EMBEDDED:
+            return Need(name, size)
+        folder = hub.cached(PRESETS[name], None)
+        if folder is None:
+            return Need(name, size, FETCHED_FIRST, in_bf16=True)  # as the Hub has all of these
+        return Need(name, size, in_bf16=causal.stored_in_bf16(folder))
     place = Path(name).expanduser()
     if place.is_file():
         if place.suffix != ".gguf":
@@ -67,7 +95,12 @@ def need_of(name: str, bytes_per_number: float, with_code: bool = False) -> Need
 def of_folder(name: str, folder: Path, bytes_per_number: float, with_code: bool) -> Need:
     """What a model in transformers' layout takes. Raises UserError where it can be seen not to load."""
     causal.plan(folder, trust_remote_code=with_code)
-    return Need(name, causal.needed_bytes(folder, bytes_per_number))
+    return of_weights(name, folder, bytes_per_number)
+
+
+def of_weights(name: str, folder: Path, bytes_per_number: float) -> Need:
+    """What the safetensors of a folder take."""
+    return Need(name, causal.needed_bytes(folder, bytes_per_number), in_bf16=causal.stored_in_bf16(folder))
 
 
 def of_gguf(file: Path, bytes_per_number: float) -> Need:
@@ -81,4 +114,6 @@ def of_hub(name: str, repository: str, revision: str | None, bytes_per_number: f
     size = hub.size(repository, revision)
     if size is None:
         return Need(name, None, "the Hub does not tell")
-    return Need(name, size.files if size.quantised else round(size.numbers * bytes_per_number), FETCHED_FIRST)
+    if size.quantised:
+        return Need(name, size.files, FETCHED_FIRST)
+    return Need(name, round(size.numbers * bytes_per_number), FETCHED_FIRST, size.in_bf16)

@@ -24,7 +24,8 @@ from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.readings import Readings
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
-from tuning.models.needs import Need
+from tuning.models import causal, device
+from tuning.models.needs import NO_ROOM, Need
 from tuning.models.weights import Choices
 
 FEW = Settings(max_new_tokens=8)
@@ -180,6 +181,38 @@ def test_what_stands_against_opening_is_said(lens, other_path, monkeypatch):
     with pytest.raises(UserError, match=r"other-model needs .* but 0.0 MB are free .*--model"):
         opener.open(wish)
     assert opener.look(wish)["fits"] is False
+
+
+def test_what_will_be_held_in_bf16_is_counted_so(lens, other_path, tiny_model_path, tmp_path, monkeypatch):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    bf16 = shutil.copytree(other_path, tmp_path / "bf16")
+    AutoModelForCausalLM.from_pretrained(other_path, dtype=torch.bfloat16).save_pretrained(bf16)
+    monkeypatch.setattr(device, "has_bf16", lambda name: True)
+    opener, size = Opener(lens), causal.needed_bytes(bf16, 4)
+    monkeypatch.setattr(opening, "free_bytes", lambda name: size)
+    monkeypatch.setattr(causal, "free_bytes", lambda name: size)
+
+    def look(**wish):
+        return opener.look({"base": str(bf16), "precision": "auto"} | wish)
+
+    told = look()
+    assert (told["needed_bytes"], told["fits"], NO_ROOM in told["words"]) == (size, True, False)
+    both = look(kind="model", tuned=str(bf16))
+    assert (both["needed_bytes"], both["fits"], NO_ROOM in both["words"]) == (size, True, True)
+    finer = look(kind="model", tuned=str(other_path))
+    assert (finer["needed_bytes"], finer["fits"], NO_ROOM in finer["words"]) == (2 * size, False, False)
+    size -= 1
+    told = look()
+    assert (told["needed_bytes"], told["fits"], NO_ROOM in told["words"]) == ((size + 1) // 2, True, True)
+    assert look(precision="fp32")["needed_bytes"] == size + 1
+    opener.open({"base": str(bf16), "precision": "auto"})  # as it was told
+    assert lens.status().device == "CPU bf16"
+    assert NO_ROOM in lens.status().notes
+    assert look()["needed_bytes"] == 0
+    tuned = random_adapter(other_path, tmp_path / "tuned", ("q_proj",))
+    assert look(kind="adapter", tuned=str(tuned))["needed_bytes"] == (size + 1) // 2  # merged into copies, at most
 
 
 @pytest.mark.parametrize("name", STARTERS)
