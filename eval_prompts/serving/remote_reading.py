@@ -8,6 +8,7 @@ echo a prompt with its log-probabilities does not help, since they do not tell h
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,16 @@ REMOTE = (
     "Read by the models' own servers, which tell the likeliest tokens alone: there is no KL, no entropy and no "
     "probability of the end, and the two sides' tokens are aligned by characters."
 )
+WRITTEN_OTHERWISE = (
+    "The {side} side's server writes this text otherwise when it is an answer in a conversation: it cannot be read "
+    "token by token."
+)
+BEGUN_OTHERWISE = (
+    "The {side} side's template puts an answer that is over behind another beginning than a new one (a draft left out, "
+    "say), and there it was read."
+)
+UNTOLD = "\ufffd"
+"""What a server tells of a token that is a part of a character."""
 NO_ENDING = "The token that closes the answer was not read: servers tell nothing of it."
 
 
@@ -58,15 +69,16 @@ def read_remote(sides: Mapping[Side, Endpoint], messages: Sequence[Message], tex
     if not text:
         raise UserError("There is no text to score: give one.")
     told: dict[Side, list[Told]] = {}
-    prompt_tokens = 0
+    prompt_tokens, notes = 0, [REMOTE, NO_ENDING] if ended else [REMOTE]
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
     for side in SIDES:
         try:
             with httpx.Client(timeout=timeout, headers=sides[side].headers) as client:
-                told[side], count = read_side(client, sides[side], side, messages, text)
+                told[side], count, said = read_side(client, sides[side], side, messages, text)
         except httpx.HTTPError as error:
             raise UserError(f"The {side} side does not answer ({type(error).__name__}): is its server up?") from error
         prompt_tokens = prompt_tokens or count
+        notes += said
     words: dict[Side, dict[int, str]] = {}
     scores: dict[Side, list[SideScore]] = {}
     for side in SIDES:
@@ -87,23 +99,80 @@ def read_remote(sides: Mapping[Side, Endpoint], messages: Sequence[Message], tex
     places = list(range(len(told["base"])))
     entries = aligned_scores(pairs, scores["base"], scores["tuned"], places, (words["base"], words["tuned"]))
     shown = ["".join(pieces["base"][ours]) for ours, _ in pairs]
-    notes = [REMOTE, NO_ENDING] if ended else [REMOTE]
     return Reading(entries, shown, words, prompt_tokens, notes, aligned=True)
 
 
 def read_side(
     client: httpx.Client, endpoint: Endpoint, side: Side, messages: Sequence[Message], text: str
-) -> tuple[list[Told], int]:
-    """One side's tokens of the text, and how many tokens its prompt has. Raises UserError as :func:`read_remote`."""
+) -> tuple[list[Told], int, list[str]]:
+    """One side's tokens of the text, how many tokens stand before it, and what is to be said. Raises UserError as
+    :func:`read_remote`."""
     whole = whole_prompt(client, endpoint, [*messages, {"role": "assistant", "content": text}], goes_on=True)
     if whole is None:
-        return read_in_steps(client, endpoint, side, messages, text)
+        return *read_in_steps(client, endpoint, side, messages, text), []
     before = whole_prompt(client, endpoint, list(messages), goes_on=False)
-    count = len(before or ())
-    entries = [entry_of(each) for each in whole[count:]]
-    if not count or not entries or any(entry is None for entry in entries):
+    if before is None:
         raise UserError(TOLD_NOT.format(side=side))
-    return [entry for entry in entries if entry is not None], count
+    entries = [entry_of(each) for each in whole]
+    known = next((at for at in range(len(entries), 0, -1) if entries[at - 1] is None), 0)
+    own = [entry for entry in entries[known:] if entry is not None]
+    if not own:
+        raise UserError(TOLD_NOT.format(side=side))
+    start = start_of([one.piece for one in own], text, len(before) - known)
+    if start is None:
+        raise UserError(WRITTEN_OTHERWISE.format(side=side))
+    begun = [entry.piece if entry else None for entry in entries[: known + start]]
+    asked = [entry.piece if entry else None for entry in map(entry_of, before)]
+    return own[start:], known + start, [] if begun == asked else [BEGUN_OTHERWISE.format(side=side)]
+
+
+def start_of(pieces: Sequence[str], text: str, expected: int) -> int | None:
+    """Where a text begins among the tokens of a conversation that ends with it; None where they do not make it.
+
+    That is not always ``expected``, behind the prompt of a new answer: templates write an empty draft before one that
+    is over, or leave out the draft that a prompt opens. White space does not count, since templates and tokenizers add
+    and drop it, and a token that is a part of a character makes any of those beyond ASCII.
+    """
+    letters, blank = "".join(text.split()), len(text) - len(text.lstrip())
+    if not letters:
+        return expected if 0 <= expected < len(pieces) and not "".join(pieces[expected:]).strip() else None
+    first, known = None, 0
+    for at in reversed(range(len(pieces))):
+        known += len("".join(pieces[at].replace(UNTOLD, "").split()))
+        if known > len(letters):
+            break
+        if makes_letters("".join("".join(pieces[at:]).split()), letters):
+            first = at
+    if first is None:
+        return None
+    start = first
+    # White space of the template goes; a piece of nothing may be the beginning of a character.
+    while pieces[start].isspace() or (not pieces[start] and letters[0].isascii()):
+        rest = "".join(pieces[start + 1 :])
+        if len(rest) - len(rest.lstrip()) < blank:
+            break
+        start += 1
+    return expected if first <= expected < start and not any(pieces[expected:start]) else start
+
+
+def makes_letters(told: str, letters: str) -> bool:
+    """Whether what a server tells of some tokens can be these letters, both without white space: every ``UNTOLD``
+    makes one letter beyond ASCII, or a part of one."""
+    if len(told) < len(letters):
+        return False
+    ends = {0}
+    for run in re.findall(f"{UNTOLD}+|[^{UNTOLD}]+", told):
+        if run[0] != UNTOLD:
+            ends = {end + len(run) for end in ends if letters.startswith(run, end)}
+            continue
+        reached = set()
+        for end in ends:
+            for at in range(end, min(end + len(run), len(letters))):
+                if letters[at].isascii():
+                    break
+                reached.add(at + 1)
+        ends = reached
+    return len(letters) in ends
 
 
 def whole_prompt(client: httpx.Client, endpoint: Endpoint, messages: list[Any], goes_on: bool) -> list[Any] | None:

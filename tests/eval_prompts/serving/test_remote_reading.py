@@ -5,9 +5,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eval_prompts.serving.endpoint import Endpoint
-from eval_prompts.serving.remote_reading import read_remote
+from eval_prompts.serving.remote_reading import read_remote, start_of
 from tuning.errors import UserError
 
 MESSAGES = ({"role": "user", "content": "Why?"},)
@@ -19,6 +21,7 @@ class Server:
 
     def __init__(self):
         self.width, self.status, self.asked = 2, 200, []
+        self.new, self.over, self.pieces = list(PROMPT), list(PROMPT), None
         self.told = lambda piece, lead: {
             "7": {"logprob": -2.0, "rank": 11, "decoded_token": piece},
             "3": {"logprob": -0.1 * lead, "rank": 1, "decoded_token": "so"},
@@ -45,10 +48,11 @@ class Server:
     def answer(self, asked):
         if self.told is None:
             return {"choices": []}
-        pieces = list(PROMPT)
+        pieces = list(self.new)
         if asked["continue_final_message"]:
             text, width = asked["messages"][-1]["content"], self.width if asked["model"] == "base" else self.width + 1
-            pieces += [text[at : at + width] for at in range(0, len(text), width)]
+            cut = [text[at : at + width] for at in range(0, len(text), width)]
+            pieces = [*self.over, *(self.pieces or cut)]
         lead = 1 if asked["model"] == "base" else 2
         return {"prompt_logprobs": [None, *(self.told(piece, lead) for piece in pieces[1:])]}
 
@@ -81,6 +85,67 @@ def test_both_sides_tell_of_the_same_text_in_tokens_of_their_own(server):
     asked = server.asked[0][1]
     assert (asked["prompt_logprobs"], asked["add_generation_prompt"]) == (8, False)
     assert asked["messages"][-1] == {"role": "assistant", "content": "abcdefgh"}
+
+
+@pytest.mark.parametrize(
+    ("new", "over"),
+    [
+        ([], ["<think>", "\n\n", "</think>", "\n\n"]),  # an empty draft before an answer that is over
+        (["<think>", "\n"], []),  # a new answer's prompt opens the draft
+        (["<think>"], ["\n\n"]),
+        (["<think>"], ["</think>"]),
+    ],
+)
+@pytest.mark.parametrize("text", ["abcdefgh", "ab ab ab", "\u00e9t\u00e9 so"])
+def test_a_templates_other_beginning_is_no_part_of_the_answer(server, new, over, text):
+    server.new, server.over = [*PROMPT, *new], [*PROMPT, *over]
+    found = read_remote(sides(server), MESSAGES, text)
+    assert "".join(found.pieces) == text
+    assert found.prompt_tokens == 3 + len(over)
+    assert sum("another beginning" in note for note in found.notes) == 2
+    assert "<think>" not in json.dumps([found.pieces, *(str(top) for top in found.scores)])
+
+
+def test_a_text_that_a_server_writes_otherwise_is_refused(server):
+    server.pieces = ["other", " words"]
+    with pytest.raises(UserError, match="writes this text otherwise"):
+        read_remote(sides(server), MESSAGES, "abcdefgh")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text", "expected", "start"),
+    [
+        (["x", "ab", "c"], "abc", 1, 1),
+        (["x", "ab", "c"], "abc", 2, 1),
+        (["x", "ab", "c"], "abc", 7, 1),
+        (["x", "\n", "ab", " c"], "ab c", 1, 2),
+        (["x", "\n", "ab", " c"], "\nab c", 1, 1),
+        (["x", "\ufffd", "\ufffd", "\ufffd", "!"], "\U0001f600!", 0, 1),
+        (["x", "", "", "\U0001f600", "!"], "\U0001f600!", 0, 1),
+        (["x", "\u597d", "\ufffd", "\ufffd\ufffd", "a"], "\u597d\U0001f600a", 9, 1),
+        (["x", "a", "\ufffd", "b"], "acb", 1, None),
+        (["x", "a", "\ufffd", "b"], "a\u00e9\u00e8b", 1, None),
+        (["ab"], "cab", 0, None),
+        (["x", " ", " "], "  ", 1, 1),
+        (["x", " ", "a"], "  ", 1, None),
+        (["x", "\n", "\n", "ab"], "\nab", 1, 2),
+        (["x", "", "ab"], "ab", 1, 1),
+        (["x", "", "ab"], "ab", 9, 2),
+        ([], "a", 0, None),
+    ],
+)
+def test_where_a_text_begins_among_tokens(pieces, text, expected, start):
+    assert start_of(pieces, text, expected) == start
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(["<think>", "\n\n", "</think>\n", ""]), st.integers(0, 5))
+@settings(max_examples=50)
+def test_a_text_cut_into_bytes_is_found_again_whole(text, before, expected):
+    """As a server tells of tokens that are parts of characters."""
+    parts = [text.encode()[at : at + 2].decode("utf-8", "replace") for at in range(0, len(text.encode()), 2)]
+    found = start_of([before, *parts], text, expected)
+    if text.strip() and not text[0].isspace():
+        assert found == (1 if before or (expected != 0 and text[0].isascii()) else 0)
 
 
 @pytest.mark.parametrize(
