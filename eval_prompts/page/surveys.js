@@ -107,7 +107,8 @@
 		const stop = el("button", { type: "button", class: "ll-go", hidden: true }, "Stop");
 		const found = el("div", { class: "ll-survey-found" });
 		const chosen = el("select", { "aria-label": "Surveys that are kept" });
-		const kept = el("p", { class: "ll-lens-do", hidden: true }, "Kept: ", chosen);
+		const older = el("span", { class: "ll-hint" });
+		const kept = el("p", { class: "ll-lens-do", hidden: true }, "Kept: ", chosen, older);
 		let name = "";
 		let drawn = "";
 		let formed = false;
@@ -176,6 +177,7 @@
 			if (view.owner && !formed) buildForm();
 			kept.hidden = view.kept.length < 2;
 			chosen.replaceChildren(...view.kept.map((one) => el("option", { value: one.name, selected: one.name === view.survey.name }, `${one.name} \u00b7 ${one.about}`)));
+			setText(older, view.older ? `and ${view.older.toLocaleString("en")} older, by their names in the data folder's surveys/` : "");
 			draw(view.survey, view.owner);
 			if (view.survey.state === "running" && root.isConnected) timer = setTimeout(look, LOOK_MS);
 		}

@@ -69,7 +69,8 @@ class SurveyFunctions:
     def survey(self, wish: Answer, request: gr.Request) -> Answer:
         """For the page: a survey by its ``name`` ('' for the one at work, or the newest), and those that are kept."""
         view = self.look(wish.get("name", ""), request)
-        return {"survey": view, "kept": self._surveys.history(), "owner": self._is_owner(request)}
+        kept, older = self._surveys.history()
+        return {"survey": view, "kept": kept, "older": older, "owner": self._is_owner(request)}
 
     def survey_form(self, _: Answer) -> Answer:
         """For the page, and the owner alone: what may be measured."""
@@ -159,13 +160,13 @@ def build_endpoints(
         return functions.look(name, request)
 
     def list_surveys(request: gr.Request) -> list[dict[str, Any]]:
-        """The surveys that are over, with what each was about, newest first.
+        """The newest 50 surveys that are over, with what each was about, newest first; /survey finds older ones, too.
 
         Returns:
             One object for each with name, kind, about, adapter, state and began.
         """
         lens.check_open(request)
-        return surveys.history()
+        return surveys.history()[0]
 
     list_surveys.__name__ = "surveys"
     add_endpoint(compare_strengths, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from eval_prompts.lens.view import finite_values
+from eval_prompts.models.adapters import public_name
 from eval_prompts.surveys import curve, texts
 from eval_prompts.surveys.texts import Stopped, Work
-from eval_prompts.tasks.catalogue import all_tasks, find_task
+from eval_prompts.tasks.catalogue import all_tasks, find_task, is_listed
+from eval_prompts.votes.records import storable
 from tuning.errors import UserError
-from tuning.files import data_root
+from tuning.files import data_root, first_line, write_json
 
 if TYPE_CHECKING:
     from eval_prompts.serving.lens import Lens
@@ -30,14 +32,20 @@ MOST_KEPT = 50
 OPENING = "Other models are being opened: wait until they answer."
 FAILED = "It failed on the server, and its log says why: start it again."
 PARTIAL = "Stopped: the figures are those of the {read:,} texts that were read, of {total:,}."
-WITHHELD = "The task's questions are hidden from visitors, so what tells of them is left out."
+WITHHELD = "The questions are hidden from visitors, so what tells of them is left out."
+FAILED_HIDDEN = "It failed, and why is told to the server's owner: it may quote questions."
+SAID_TO_ALL = (FAILED, texts.CHANGED)
+"""Reasons of a failure that quote nothing."""
 TELLING = ("most_changed_questions", "most_changed_tokens", "ends_that_rose", "skipped")
 """Figures that quote questions or answers."""
 
 
 @dataclass
 class Survey:
-    """One run: what is measured over what, how far it is, and its result once there is one."""
+    """One run: what is measured over what, how far it is, and its result once there is one.
+
+    ``hidden`` is whether visitors may not read the questions; ``details`` are notes that tell of their source.
+    """
 
     name: str
     kind: Kind
@@ -49,17 +57,21 @@ class Survey:
     total: int = 0
     words: str = "beginning"
     notes: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     result: dict[str, Any] | None = None
     problem: str = ""
     began: float = field(default_factory=time.time)
 
     def view(self, everything: bool) -> dict[str, Any]:
-        """For page and scripts; questions of a hidden task are for the owner alone (``everything``)."""
-        told = dict(vars(self))
-        if self.hidden and not everything and self.result is not None:
+        """For page and scripts; hidden questions, and where they are from, are for the owner alone (``everything``)."""
+        told = {name: value for name, value in vars(self).items() if name != "details"}
+        if everything or not self.hidden:
+            return told | {"notes": [*self.details, *self.notes]}
+        if self.result is not None:
             told["result"] = {name: value for name, value in self.result.items() if name not in TELLING}
-            told["notes"] = [*self.notes, WITHHELD]
-        return told
+        if self.state == "failed" and self.problem not in SAID_TO_ALL:
+            told["problem"] = FAILED_HIDDEN
+        return told | {"notes": [*self.notes, WITHHELD]}
 
 
 class Surveys:
@@ -71,6 +83,7 @@ class Surveys:
         self._lock = threading.Lock()
         self._now: Survey | None = None
         self._enough = threading.Event()
+        self._lines: dict[str, dict[str, Any] | None] = {}
 
     def form(self) -> dict[str, Any]:
         """What may be measured: the tasks by name, with whether they have references and scorers."""
@@ -110,7 +123,9 @@ class Surveys:
         loaded = texts.Loaded(self._lens, dialled=kind == "set")
         self._lens.loaded_pair().model("tuned")
         source = named[0] if named else "task"
-        task = (find_task(wish["task"]) if wish.get("task") else self._in_use()) if source == "task" else None
+        in_use = self._in_use()
+        known = source == "task" and wish.get("task") in (None, "", in_use.name)
+        task = in_use if known else find_task(wish["task"]) if source == "task" else None
         work: Callable[[Survey, Work], dict[str, Any]]
         if kind == "curve":
             if task is None:
@@ -121,7 +136,8 @@ class Surveys:
             work = self._curve(task, strengths, limit)
         else:
             work = self._set(task, str(wish.get(source) or ""), source, limit, bool(wish.get("answers")))
-        about = task.words if task else str(wish[source])
+        about = task.words if task else public_name(str(wish[source]))
+        shown = (known or is_listed(wish["task"])) and task.show if task else wish[source] == texts.HELD_OUT
         card = self._lens.status().adapter
         with self._lock:
             if self._now is not None and self._now.state == "running":
@@ -129,7 +145,7 @@ class Surveys:
             name = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}"
             while (folder() / f"{name}.json").exists() or (self._now and self._now.name == name):
                 name += "x"
-            survey = Survey(name, kind, about, card.name if card else "", bool(task and not task.show))
+            survey = Survey(name, kind, about, card.name if card else "", hidden=not shown)
             self._now = survey
             self._enough.clear()
         threading.Thread(target=self._work, args=(survey, work, loaded), name="survey", daemon=True).start()
@@ -148,23 +164,21 @@ class Surveys:
             return self._now.view(everything)
         known = kept()
         if not name:
-            return read(known[0]).view(everything) if known else {"name": ""}
+            newest = next(filter(None, map(read_or_log, known)), None)
+            return newest.view(everything) if newest else {"name": ""}
         found = next((file for file in known if file.stem == name), None)
         if found is None:
             raise UserError(f"There is no survey {name!r}.")
         return read(found).view(everything)
 
-    def history(self) -> list[dict[str, Any]]:
-        """The newest surveys that are over, one line each."""
-        lines = []
-        for file in kept()[:MOST_KEPT]:
-            try:
-                survey = read(file)
-            except UserError as error:
-                log.error("%s", error)
-                continue
-            lines.append({key: getattr(survey, key) for key in ("name", "kind", "about", "adapter", "state", "began")})
-        return lines
+    def history(self) -> tuple[list[dict[str, Any]], int]:
+        """The newest surveys that are over, one line each, and how many older ones there are. Each file is read once,
+        since it does not change."""
+        known = kept()
+        newest = known[:MOST_KEPT]
+        lines = {file.name: self._lines[file.name] if file.name in self._lines else line(file) for file in newest}
+        self._lines = lines
+        return [each for each in lines.values() if each], len(known) - len(newest)
 
     def words(self) -> str:
         """What is being measured, in a few words; '' for nothing."""
@@ -178,12 +192,13 @@ class Surveys:
     ) -> Callable[[Survey, Work], dict[str, Any]]:
         def work(survey: Survey, how: Work) -> dict[str, Any]:
             say = survey.notes.append
+            tell = survey.details.append
             if task is not None:
                 chosen = texts.task_texts(self._lens, task, limit, answers, say, how)
             elif source == "data":
-                chosen = texts.limited(texts.data_texts(name, say), limit, say)
+                chosen = texts.limited(texts.data_texts(name, tell), limit, say)
             else:
-                chosen = texts.limited(list(texts.suite_texts(Path(name).expanduser(), say)), limit, say)
+                chosen = texts.limited(list(texts.suite_texts(Path(name).expanduser(), tell)), limit, say)
             found = texts.read_all(self._lens, chosen, how)
             read_so_far = found.texts + len(found.skipped)
             if read_so_far < len(chosen):
@@ -204,9 +219,8 @@ class Surveys:
             survey.done, survey.total, survey.words = done, total, words
 
         try:
-            survey.result = finite_values(
-                work(survey, Work(report, self._enough.is_set, loaded.check, background=True))
-            )
+            found = work(survey, Work(report, self._enough.is_set, loaded.check, background=True))
+            survey.result = storable(finite_values(found))
             survey.state = "stopped" if self._enough.is_set() else "finished"
         except Stopped as stopped:
             survey.state, survey.problem = "stopped", str(stopped)
@@ -234,13 +248,13 @@ def kept() -> list[Path]:
 
 
 def keep(survey: Survey) -> None:
-    """Write a survey that is over to its file; where that fails, its notes say so."""
+    """Write a survey that is over to its file, in one move; where that fails, its notes say so."""
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        (folder() / f"{survey.name}.json").write_text(json.dumps(vars(survey), ensure_ascii=False), encoding="utf-8")
-    except OSError as error:
-        log.error("A survey was not kept: %s", error)
-        survey.notes.append(f"It was not kept on disk ({error.strerror}).")
+        write_json(folder() / f"{survey.name}.json", vars(survey))
+    except (OSError, ValueError) as error:
+        log.error("A survey was not kept", exc_info=error)
+        survey.notes.append(f"It was not kept on disk ({getattr(error, 'strerror', None) or first_line(error)}).")
 
 
 def read(file: Path) -> Survey:
@@ -249,3 +263,20 @@ def read(file: Path) -> Survey:
         return Survey(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"The survey {file.stem} cannot be read.") from error
+
+
+def read_or_log(file: Path) -> Survey | None:
+    """A survey from its file; None, and a word in the log, for a file that is none."""
+    try:
+        return read(file)
+    except UserError as error:
+        log.error("%s", error, exc_info=error)
+        return None
+
+
+def line(file: Path) -> dict[str, Any] | None:
+    """A kept survey in one line, without its result; None for a file that is none."""
+    survey = read_or_log(file)
+    if survey is None:
+        return None
+    return {key: getattr(survey, key) for key in ("name", "kind", "about", "adapter", "state", "began")}

@@ -121,6 +121,11 @@ def find_task(name: str) -> Task:
     raise UserError(f"There is no task {name!r}{nearest(name, [*BUILT_IN, *own])}")
 
 
+def is_listed(name: str) -> bool:
+    """Whether a task of that name comes along or is one's own, and is not a file that was named."""
+    return name in BUILT_IN or name in own_files()
+
+
 def all_tasks() -> tuple[list[Task], list[str]]:
     """Every task there is, and what is wrong with files of one's own that are none."""
     found, problems = [], []

@@ -1,6 +1,7 @@
 """Surveys as runs: figures over a set and the curve of strength, stopped, refused, kept, and what visitors see."""
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 
@@ -66,7 +67,7 @@ def test_a_sets_figures_are_those_of_its_texts_and_are_kept(surveys, lens, task)
         expected.add(question.text, lens.read(messages, question.references[0], ended=True))
     assert view["result"]["estimates"] == expected.figures()["estimates"]
     assert Surveys(lens, lambda: task).look("", everything=True) == view  # after a restart
-    assert surveys.history()[0]["name"] == name
+    assert surveys.history()[0][0]["name"] == name
     json.dumps(view, allow_nan=False)
 
 
@@ -181,8 +182,80 @@ def test_what_tells_of_hidden_questions_is_the_owners(lens, task, tmp_path, monk
     over(hidden, hidden.start("set", {}))
     seen = hidden.look("", everything=False)
     assert "Why?" not in json.dumps(seen)
-    assert seen["notes"][-1].startswith("The task's questions are hidden")
+    assert seen["notes"][-1].startswith("The questions are hidden")
     assert "Why?" in json.dumps(hidden.look("", everything=True))
+
+
+def test_what_tells_of_a_set_of_the_owners_is_the_owners(surveys, task, tmp_path):
+    private = tmp_path / "private.jsonl"
+    rows = [{"question": f"Who {number}?", "answer": "so"} for number in range(60)]
+    private.write_text("\n".join(json.dumps(row) for row in [*rows, {"question": "Alone?"}]))
+    for wish in ({"suite": str(private)}, {"data": str(private)}, {"task": str(tmp_path / "task.yaml")}):
+        surveys.start("set", wish | {"limit": 2})
+        mine = over(surveys)
+        assert mine["state"] == "finished", mine["problem"]
+        seen = surveys.look("", everything=False)
+        told = json.dumps([seen, surveys.history()])
+        assert not any(words in told for words in ("Who ", "Why?", str(tmp_path), "1 rows of")), wish
+        assert seen["result"]["estimates"] == mine["result"]["estimates"]
+        assert any(words in json.dumps(mine) for words in ("Who ", "Why?"))
+        assert "1 rows of private.jsonl lack" in " ".join(mine["notes"]) or "suite" not in wish
+        assert seen["about"] == ("private.jsonl" if "task" not in wish else task.words)
+    over(surveys, surveys.start("set", {"task": "t"}))  # the task in use, whose questions everybody sees
+    assert "Why?" in json.dumps(surveys.look("", everything=False))
+
+
+def test_why_reading_the_owners_set_failed_is_the_owners(surveys, tmp_path):
+    mine = over(surveys, surveys.start("set", {"suite": str(tmp_path / "none.jsonl")}))
+    assert (mine["state"], str(tmp_path / "none.jsonl") in mine["problem"]) == ("failed", True)
+    assert str(tmp_path) not in json.dumps(surveys.look("", everything=False))
+
+
+def test_the_held_out_rows_are_everybodys(surveys, monkeypatch):
+    monkeypatch.setattr(module.texts, "read_all", lambda lens, texts, work: 1 / 0)
+    over(surveys, surveys.start("set", {"data": "held-out", "limit": 1}))
+    seen = surveys.look("", everything=False)
+    assert not any("hidden" in note for note in seen["notes"])
+    assert seen["problem"] == module.FAILED
+
+
+def test_half_a_file_or_half_a_character_hides_nothing(surveys, tmp_path, monkeypatch, caplog):
+    plain = module.texts.read_all
+
+    def quoting(*given):
+        found = plain(*given)
+        found.skipped.append("half a character: \ud83d")
+        return found
+
+    monkeypatch.setattr(module.texts, "read_all", quoting)
+    name = surveys.start("set", {})
+    view = over(surveys, name)
+    assert view["result"]["skipped"] == ["half a character: \ufffd"]
+    folder = tmp_path / "data" / "surveys"
+    assert [file.name for file in folder.iterdir()] == [f"{name}.json"]
+    for other, content in (("29990101-000000-set", '{"name": "a"'), ("29990102-000000-set", "[]")):
+        (folder / f"{other}.json").write_text(content)
+    again = Surveys(None, None)
+    assert again.look("", everything=True)["name"] == name
+    assert [each["name"] for each in again.history()[0]] == [name]
+    assert "29990101-000000-set cannot be read" in caplog.text
+    monkeypatch.setattr(module, "write_json", lambda path, content: json.dumps(float("nan"), allow_nan=False))
+    assert "not kept on disk (Out of range" in " ".join(over(surveys, surveys.start("set", {}))["notes"])
+
+
+def test_kept_surveys_are_read_once_and_older_ones_counted(surveys, tmp_path, monkeypatch):
+    name = surveys.start("set", {})
+    over(surveys, name)
+    file = tmp_path / "data" / "surveys" / f"{name}.json"
+    for number in range(module.MOST_KEPT + 2):
+        shutil.copy(file, file.with_name(f"30000101-{number:06}-set.json"))
+    kept, older = surveys.history()
+    assert (len(kept), older) == (module.MOST_KEPT, 3)
+    monkeypatch.setattr(module, "read", lambda file: 1 / 0)
+    assert surveys.history() == (kept, older)
+    file.with_name("30000101-000051-set.json").unlink()
+    monkeypatch.setattr(module, "read", read)
+    assert [len(surveys.history()[0]), surveys.history()[1]] == [module.MOST_KEPT, 2]
 
 
 @pytest.mark.parametrize(
