@@ -175,9 +175,10 @@
 			if (view.error) return setText(state, view.error);
 			form.hidden = !view.owner;
 			if (view.owner && !formed) buildForm();
-			kept.hidden = view.kept.length < 2;
+			kept.hidden = view.kept.length < 2 && !view.unreadable;
 			chosen.replaceChildren(...view.kept.map((one) => el("option", { value: one.name, selected: one.name === view.survey.name }, `${one.name} \u00b7 ${one.about}`)));
-			setText(older, view.older ? `and ${view.older.toLocaleString("en")} older, by their names in the data folder's surveys/` : "");
+			const more = [view.older && `${view.older.toLocaleString("en")} older, by their names in the data folder's surveys/`, view.unreadable && `${view.unreadable} that cannot be read: the log names them`];
+			setText(older, more.some(Boolean) ? `and ${more.filter(Boolean).join(", and ")}` : "");
 			draw(view.survey, view.owner);
 			if (view.survey.state === "running" && root.isConnected) timer = setTimeout(look, LOOK_MS);
 		}

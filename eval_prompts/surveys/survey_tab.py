@@ -67,10 +67,10 @@ class SurveyFunctions:
         return self._surveys.look(name, owner)
 
     def survey(self, wish: Answer, request: gr.Request) -> Answer:
-        """For the page: a survey by its ``name`` ('' for the one at work, or the newest), and those that are kept."""
+        """For the page: a survey by its ``name`` ('' for the one at work, or the newest), and those that are kept (see
+        :meth:`Surveys.history`)."""
         view = self.look(wish.get("name", ""), request)
-        kept, older = self._surveys.history()
-        return {"survey": view, "kept": kept, "older": older, "owner": self._is_owner(request)}
+        return {"survey": view, **self._surveys.history(), "owner": self._is_owner(request)}
 
     def survey_form(self, _: Answer) -> Answer:
         """For the page, and the owner alone: what may be measured."""
@@ -166,7 +166,7 @@ def build_endpoints(
             One object for each with name, kind, about, adapter, state and began.
         """
         lens.check_open(request)
-        return surveys.history()[0]
+        return list(surveys.history()["kept"])
 
     list_surveys.__name__ = "surveys"
     add_endpoint(compare_strengths, concurrency_limit=ASKING_AT_ONCE, concurrency_id="asking")

@@ -171,14 +171,15 @@ class Surveys:
             raise UserError(f"There is no survey {name!r}.")
         return read(found).view(everything)
 
-    def history(self) -> tuple[list[dict[str, Any]], int]:
-        """The newest surveys that are over, one line each, and how many older ones there are. Each file is read once,
-        since it does not change."""
+    def history(self) -> dict[str, Any]:
+        """The newest surveys that are over, one line each (``kept``), how many ``older`` ones there are, and how many
+        of the newest are ``unreadable``. Each file is read once, since it does not change."""
         known = kept()
         newest = known[:MOST_KEPT]
         lines = {file.name: self._lines[file.name] if file.name in self._lines else line(file) for file in newest}
         self._lines = lines
-        return [each for each in lines.values() if each], len(known) - len(newest)
+        found = [each for each in lines.values() if each]
+        return {"kept": found, "older": len(known) - len(newest), "unreadable": len(newest) - len(found)}
 
     def words(self) -> str:
         """What is being measured, in a few words; '' for nothing."""

@@ -67,7 +67,7 @@ def test_a_sets_figures_are_those_of_its_texts_and_are_kept(surveys, lens, task)
         expected.add(question.text, lens.read(messages, question.references[0], ended=True))
     assert view["result"]["estimates"] == expected.figures()["estimates"]
     assert Surveys(lens, lambda: task).look("", everything=True) == view  # after a restart
-    assert surveys.history()[0][0]["name"] == name
+    assert surveys.history()["kept"][0]["name"] == name
     json.dumps(view, allow_nan=False)
 
 
@@ -237,7 +237,8 @@ def test_half_a_file_or_half_a_character_hides_nothing(surveys, tmp_path, monkey
         (folder / f"{other}.json").write_text(content)
     again = Surveys(None, None)
     assert again.look("", everything=True)["name"] == name
-    assert [each["name"] for each in again.history()[0]] == [name]
+    assert [each["name"] for each in again.history()["kept"]] == [name]
+    assert again.history()["unreadable"] == 2
     assert "29990101-000000-set cannot be read" in caplog.text
     monkeypatch.setattr(module, "write_json", lambda path, content: json.dumps(float("nan"), allow_nan=False))
     assert "not kept on disk (Out of range" in " ".join(over(surveys, surveys.start("set", {}))["notes"])
@@ -249,13 +250,13 @@ def test_kept_surveys_are_read_once_and_older_ones_counted(surveys, tmp_path, mo
     file = tmp_path / "data" / "surveys" / f"{name}.json"
     for number in range(module.MOST_KEPT + 2):
         shutil.copy(file, file.with_name(f"30000101-{number:06}-set.json"))
-    kept, older = surveys.history()
-    assert (len(kept), older) == (module.MOST_KEPT, 3)
+    told = surveys.history()
+    assert (len(told["kept"]), told["older"], told["unreadable"]) == (module.MOST_KEPT, 3, 0)
     monkeypatch.setattr(module, "read", lambda file: 1 / 0)
-    assert surveys.history() == (kept, older)
+    assert surveys.history() == told
     file.with_name("30000101-000051-set.json").unlink()
     monkeypatch.setattr(module, "read", read)
-    assert [len(surveys.history()[0]), surveys.history()[1]] == [module.MOST_KEPT, 2]
+    assert (len(surveys.history()["kept"]), surveys.history()["older"]) == (module.MOST_KEPT, 2)
 
 
 @pytest.mark.parametrize(
