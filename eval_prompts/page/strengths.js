@@ -35,7 +35,9 @@
 		const stop = el("button", { type: "button", class: "ll-go", hidden: true }, "Stop");
 		const said = el("p", { class: "ll-notice", role: "status", hidden: true });
 		const board = el("div", { class: "ll-columns" });
+		const asked = el("h3", { class: "ll-columns-asked", hidden: true });
 		let current = "";
+		let turn = 0; // how often something was asked
 
 		function say(words, level) {
 			said.hidden = !words;
@@ -48,15 +50,26 @@
 			stop.hidden = true;
 			say(words, "error");
 		}
+		const end = (id) => lens.asked(server.strengths_stop, { id });
+		/** Asks what stands in the form; answers to another question that are still being written end. */
 		async function go() {
-			if (button.disabled) return;
+			const mine = ++turn;
+			const before = current;
+			const wish = { question: question.value, strengths: dials.value, tokens: Number(tokens.value) };
+			current = "";
 			button.disabled = true;
+			stop.hidden = true;
+			board.replaceChildren();
+			asked.hidden = false;
+			setText(asked, wish.question);
 			say("Asked at every strength at once\u2026", "info");
-			const begun = await lens.asked(server.strengths_begin, { question: question.value, strengths: dials.value, tokens: Number(tokens.value) });
+			if (before) await end(before);
+			if (mine !== turn) return;
+			const begun = await lens.asked(server.strengths_begin, wish);
+			if (mine !== turn) return begun.id && end(begun.id); // another question was asked meanwhile
 			if (begun.error) return over(begun.error);
 			current = begun.id;
 			stop.hidden = false;
-			board.replaceChildren();
 			follow(begun.id, []);
 		}
 		async function follow(id, columns) {
@@ -75,9 +88,9 @@
 			stop.hidden = true;
 		}
 		button.addEventListener("click", go);
-		stop.addEventListener("click", () => current && lens.asked(server.strengths_stop, { id: current }));
-		ask = (asked) => {
-			question.value = asked;
+		stop.addEventListener("click", () => current && end(current));
+		ask = (words) => {
+			question.value = words;
 			root.scrollIntoView({ block: "start" });
 			go();
 		};
@@ -91,6 +104,7 @@
 			el("p", { class: "ll-lens-do" }, el("label", { for: dials.id }, "Strengths"), dials, el("label", { for: tokens.id }, "Longest answer"), tokens),
 			el("p", { class: "ll-lens-do" }, button, stop),
 			said,
+			asked,
 			board
 		);
 		if (waiting !== null) setTimeout(ask, 0, waiting);

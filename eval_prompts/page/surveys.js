@@ -2,6 +2,7 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const LOOK_MS = 1000;
+	const AGAIN_MS = 4000; // after a look that failed
 	const LEAST_DRAWN = 5;
 	const SVG = "http://www.w3.org/2000/svg";
 	const FIGURES = [
@@ -92,7 +93,7 @@
 		if (keep && result.best !== null && result.best !== 1) {
 			const button = el("button", { type: "button", class: "ll-go" }, `Use strength ${result.best} from now on`);
 			const said = el("span", { class: "ll-hint", role: "status" });
-			button.addEventListener("click", async () => setText(said, await keep(result.best)));
+			button.addEventListener("click", async () => setText(said, await keep()));
 			parts.push(el("p", {}, button, " ", said));
 		}
 		return parts;
@@ -113,6 +114,8 @@
 		let drawn = "";
 		let formed = false;
 		let timer = 0;
+		let looks = 0;
+		let running = false; // whether the survey on show was at work when it was last heard of
 
 		function say(words) {
 			said.hidden = !words;
@@ -123,6 +126,7 @@
 			say(begun.error);
 			if (begun.error) return;
 			name = begun.name;
+			running = true;
 			look();
 		}
 		async function buildForm() {
@@ -148,13 +152,13 @@
 				el("p", { class: "ll-lens-do" }, button("Draw the curve of strength", "curve"), el("label", { for: strengths.id }, "at"), strengths)
 			);
 		}
-		async function keepBest(strength) {
-			const answer = await lens.asked(server.use_best, { strength });
+		async function keepBest(survey) {
+			const answer = await lens.asked(server.use_best, { name: survey });
 			if (!answer.error) lens.pollStatus?.();
 			return answer.error || `From the next answer on: ${answer.adapter}. The panel behind its name keeps it as an adapter of its own.`;
 		}
 		function draw(view, owner) {
-			const running = view.state === "running";
+			running = view.state === "running";
 			bar.hidden = stop.hidden = !running;
 			stop.hidden = !running || !owner;
 			if (running) {
@@ -167,12 +171,18 @@
 			const key = `${view.name} ${view.state}`;
 			if (drawn === key) return;
 			drawn = key;
-			found.replaceChildren(...(view.result ? (view.kind === "set" ? drawSet(view.result) : curveParts(view.result, owner ? keepBest : null)) : []));
+			found.replaceChildren(...(view.result ? (view.kind === "set" ? drawSet(view.result) : curveParts(view.result, owner ? () => keepBest(view.name) : null)) : []));
 		}
 		async function look() {
 			clearTimeout(timer);
+			const mine = ++looks;
 			const view = await lens.asked(server.survey, { name });
-			if (view.error) return setText(state, view.error);
+			if (mine !== looks) return; // another survey was chosen meanwhile, or this one was asked for again
+			if (view.error) {
+				setText(state, view.error);
+				if (running && root.isConnected) timer = setTimeout(look, AGAIN_MS);
+				return;
+			}
 			form.hidden = !view.owner;
 			if (view.owner && !formed) buildForm();
 			kept.hidden = view.kept.length < 2 && !view.unreadable;
@@ -180,7 +190,7 @@
 			const more = [view.older && `${view.older.toLocaleString("en")} older, by their names in the data folder's surveys/`, view.unreadable && `${view.unreadable} that cannot be read: the log names them`];
 			setText(older, more.some(Boolean) ? `and ${more.filter(Boolean).join(", and ")}` : "");
 			draw(view.survey, view.owner);
-			if (view.survey.state === "running" && root.isConnected) timer = setTimeout(look, LOOK_MS);
+			if (running && root.isConnected) timer = setTimeout(look, LOOK_MS);
 		}
 		chosen.addEventListener("change", () => {
 			name = chosen.value;

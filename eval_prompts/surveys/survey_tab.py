@@ -12,7 +12,7 @@ from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.strength_columns import columns_view
 from eval_prompts.surveys.curve import STRENGTHS, strengths_of
 from tuning.errors import UserError
-from tuning.shared_tab import Answer, IsOwner, add_endpoint, answered
+from tuning.shared_tab import Answer, IsOwner, add_endpoint, answered, text
 
 if TYPE_CHECKING:
     from eval_prompts.showing.strength_columns import StrengthColumns
@@ -81,8 +81,9 @@ class SurveyFunctions:
         return {"name": self._surveys.start(wish.get("kind"), wish)}
 
     def use_best(self, wish: Answer) -> Answer:
-        """For the page, and the owner alone: have the adapter speak at the strength that a curve found best."""
-        return self._lens.use_strength(wish.get("strength"), [], [])
+        """For the page, and the owner alone: have the adapter speak at the strength that the curve of a ``name`` found
+        best for it."""
+        return self._lens.use_strength(self._surveys.best(text(wish, "name")), [], [])
 
     def stop_survey(self, _: Answer) -> Answer:
         """For the page, and the owner alone: end the one at work."""

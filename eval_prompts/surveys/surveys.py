@@ -31,6 +31,7 @@ State = Literal["running", "finished", "stopped", "failed"]
 MOST_KEPT = 50
 OPENING = "Other models are being opened: wait until they answer."
 FAILED = "It failed on the server, and its log says why: start it again."
+OTHERS = "The curve over {about} is not known to be of the models of now{name}: load those, or draw the curve again."
 PARTIAL = "Stopped: the figures are those of the {read:,} texts that were read, of {total:,}."
 WITHHELD = "The questions are hidden from visitors, so what tells of them is left out."
 FAILED_HIDDEN = "It failed, and why is told to the server's owner: it may quote questions."
@@ -61,10 +62,12 @@ class Survey:
     result: dict[str, Any] | None = None
     problem: str = ""
     began: float = field(default_factory=time.time)
+    models: str = ""
+    """Tells the models of a curve, the adapter as trained, from all others."""
 
     def view(self, everything: bool) -> dict[str, Any]:
         """For page and scripts; hidden questions, and where they are from, are for the owner alone (``everything``)."""
-        told = {name: value for name, value in vars(self).items() if name != "details"}
+        told = {name: value for name, value in vars(self).items() if name not in ("details", "models")}
         if everything or not self.hidden:
             return told | {"notes": [*self.details, *self.notes]}
         if self.result is not None:
@@ -127,12 +130,14 @@ class Surveys:
         known = source == "task" and wish.get("task") in (None, "", in_use.name)
         task = in_use if known else find_task(wish["task"]) if source == "task" else None
         work: Callable[[Survey, Work], dict[str, Any]]
+        models = ""
         if kind == "curve":
             if task is None:
                 raise UserError("A curve of strength is that of a task: name one.")
             curve.check_scored(task)
             strengths = curve.strengths_of(wish.get("strengths") or list(curve.STRENGTHS))
             self._lens.served.pair_at(strengths[0])  # an adapter that has no strength is refused now
+            models = self._models()
             work = self._curve(task, strengths, limit)
         else:
             work = self._set(task, str(wish.get(source) or ""), source, limit, bool(wish.get("answers")))
@@ -145,7 +150,7 @@ class Surveys:
             name = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}"
             while (folder() / f"{name}.json").exists() or (self._now and self._now.name == name):
                 name += "x"
-            survey = Survey(name, kind, about, card.name if card else "", hidden=not shown)
+            survey = Survey(name, kind, about, card.name if card else "", hidden=not shown, models=models)
             self._now = survey
             self._enough.clear()
         threading.Thread(target=self._work, args=(survey, work, loaded), name="survey", daemon=True).start()
@@ -166,10 +171,13 @@ class Surveys:
         if not name:
             newest = next(filter(None, map(read_or_log, known)), None)
             return newest.view(everything) if newest else {"name": ""}
-        found = next((file for file in known if file.stem == name), None)
+        return self._read(name).view(everything)
+
+    def _read(self, name: str) -> Survey:
+        found = next((file for file in kept() if file.stem == name), None)
         if found is None:
             raise UserError(f"There is no survey {name!r}.")
-        return read(found).view(everything)
+        return read(found)
 
     def history(self) -> dict[str, Any]:
         """The newest surveys that are over, one line each (``kept``), how many ``older`` ones there are, and how many
@@ -180,6 +188,23 @@ class Surveys:
         self._lines = lines
         found = [each for each in lines.values() if each]
         return {"kept": found, "older": len(known) - len(newest), "unreadable": len(newest) - len(found)}
+
+    def best(self, name: str) -> float:
+        """The strength that a curve found best for the adapter that answers now. Raises UserError for one of other
+        models, and where none is best."""
+        survey = self._now if self._now is not None and self._now.name == name else self._read(name)
+        strength = survey.result.get("best") if survey.result else None
+        if not isinstance(strength, int | float):
+            raise UserError("That survey has no best strength: draw the curve of strength first.")
+        if not survey.models or survey.models != self._models():
+            raise UserError(OTHERS.format(about=survey.about, name=f" ({survey.adapter})" if survey.adapter else ""))
+        return strength
+
+    def _models(self) -> str:
+        """Tells the models, the adapter as trained, from all others. Raises UserError where no adapter is loaded."""
+        pair = self._lens.served.pair_at(1)
+        cards = [card.fingerprint for card in (pair.adapter, pair.against) if card is not None]
+        return " ".join([self._lens.status().fingerprint, *cards])
 
     def words(self) -> str:
         """What is being measured, in a few words; '' for nothing."""

@@ -16,6 +16,14 @@ DIFF = ".ll-toggle:not(.ll-tokens-toggle, .ll-sure-toggle)"
 FINAL = "[data-state=ended], [data-state=capped]"
 SAVED = "✓ saved"
 
+HELD = """() => {
+    window.calls = [];
+    const call = (name) => (sent) => new Promise((answer) => calls.push({ name, sent, answer }));
+    window.held = new Proxy({}, { get: (_, name) => call(name) });
+}"""
+"""Makes ``held``, a server whose functions never answer by themselves: what was called is in ``calls``, and
+``calls[n].answer(value)`` answers it."""
+
 
 def screenshot(page, name, full_page=False):
     """Leaves a picture in ``test-artifacts/``."""

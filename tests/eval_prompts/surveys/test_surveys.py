@@ -16,6 +16,7 @@ from eval_prompts.surveys import surveys as module
 from eval_prompts.surveys.surveys import Surveys, read
 from eval_prompts.surveys.texts import CHANGED
 from eval_prompts.tasks.catalogue import find_task
+from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 
 TASK = """name: t
@@ -257,6 +258,29 @@ def test_kept_surveys_are_read_once_and_older_ones_counted(surveys, tmp_path, mo
     file.with_name("30000101-000051-set.json").unlink()
     monkeypatch.setattr(module, "read", read)
     assert (len(surveys.history()["kept"]), surveys.history()["older"]) == (module.MOST_KEPT, 2)
+
+
+def test_the_best_of_a_curve_is_for_its_own_adapter_alone(
+    surveys, lens, task, tiny_model_path, tiny_adapter_path, tmp_path
+):
+    name = surveys.start("curve", {"strengths": "0.5", "limit": 1})
+    view = over(surveys, name)
+    assert "models" not in view  # they are nobody's business but the app's
+    assert surveys.best(name) == view["result"]["best"] == 0.5
+    lens.set_strength(Strength(0.3))
+    assert surveys.best(name) == 0.5  # of the same adapter
+    lens.reload(str(random_adapter(tiny_model_path, tmp_path / "other", ["q_proj"])))
+    try:
+        with pytest.raises(UserError, match="not known to be of the models of now"):
+            surveys.best(name)
+    finally:
+        lens.reload(str(tiny_adapter_path))
+    assert Surveys(lens, lambda: task).best(name) == 0.5  # after a restart
+    measured = surveys.start("set", {})
+    over(surveys, measured)
+    for none in (measured, "no such survey"):
+        with pytest.raises(UserError, match=r"no best strength|no survey"):
+            surveys.best(none)
 
 
 @pytest.mark.parametrize(
