@@ -69,7 +69,7 @@
 			root,
 			tell: (problem) => setText(wrong, problem || ""),
 			/** The turns, without those in which nothing is written. */
-			get: () => shots.flatMap(({ user, assistant }) => [...(user.trim() || assistant.trim() ? [{ role: "user", content: user }, { role: "assistant", content: assistant }] : [])]),
+			get: () => shots.flatMap(({ user, assistant }) => (user.trim() || assistant.trim() ? [{ role: "user", content: user }, { role: "assistant", content: assistant }] : [])),
 			set(given) {
 				shots = paired(given);
 				draw();

@@ -45,6 +45,8 @@
 	/** Builds the picker inside `root`. */
 	lens.mountTasks = function (root, props, server) {
 		let told = { tasks: [], default: null, owner: false };
+		let loading = 0; // how often the list was asked for
+		let wanted = ""; // the task that the list chooses once it is here, if it is in it
 		let pressed = false; // until then the button's words are those that the page was built with
 		let applied = JSON.stringify(["", props.settings]); // the page was built with these
 		const choice = el("select", { id: "ll-task-choice" });
@@ -148,11 +150,16 @@
 		 * are wanted, but for those that are changed before they are here. */
 		async function load(name, byHand = true) {
 			if (byHand) touched.clear();
-			tell(await server.listed({}), (got) => {
+			wanted = name;
+			const mine = ++loading;
+			const answer = await lens.asked(server.listed, {});
+			if (mine !== loading) return; // a later call tells more
+			tell(answer, (got) => {
 				told = got;
-				const option = (value, label) => el("option", { value, selected: value === name }, label);
+				const option = (value, label) => el("option", { value, selected: value === wanted }, label);
 				choice.replaceChildren(option("", told.default.title), ...told.tasks.map((task) => option(task.name, task.title)));
-				choice.value = told.tasks.some((task) => task.name === name) ? name : "";
+				choice.value = told.tasks.some((task) => task.name === wanted) ? wanted : "";
+				wanted = choice.value;
 				remember();
 				apply();
 				if (told.problems.length) {
@@ -187,6 +194,7 @@
 
 		choice.addEventListener("change", () => {
 			touched.clear();
+			wanted = choice.value;
 			remember();
 			apply();
 		});
@@ -202,7 +210,7 @@
 		lens.onStatus((status) => {
 			const key = `${status.adapter} ${status.owner} ${status.base}`;
 			if (status.lost || key === seen) return;
-			if (seen) load(choice.value, false); // another adapter may be asked in another prompt
+			if (seen) load(wanted, false); // another adapter may be asked in another prompt
 			seen = key;
 		});
 		load(remembered(), false);

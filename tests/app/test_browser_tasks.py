@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.app.running import PASSWORD
-from tests.app.visiting import ASK_ALL, CONTRAST, overflow, screenshot, wait_until_done
+from tests.app.visiting import ASK_ALL, CONTRAST, HELD, overflow, screenshot, wait_until_done
 
 pytestmark = pytest.mark.browser
 CHOICE = "#ll-task-choice"
@@ -239,3 +239,56 @@ def test_what_is_typed_before_a_tasks_settings_arrive_stays_and_its_adapter_is_o
     page.get_by_role("button", name="Use it").click()
     expect(page.locator(".ll-adapter .ll-name")).to_contain_text("other-adapter")
     expect(page.locator(".ll-task-fit")).to_be_hidden()
+
+
+def test_the_task_that_was_chosen_last_is_asked_whichever_list_comes_first(visit):
+    page = visit()
+    page.wait_for_selector(".ll-state[data-state=ready]")
+    page.evaluate(HELD)
+    page.evaluate(
+        """() => {
+            const root = document.createElement("div");
+            document.body.append(root);
+            LoraLens.mountTasks(root, { settings: {}, count: 5, scorers: [] }, held);
+        }"""
+    )
+    choice = page.locator("body > .ll-tasks select").first
+    names = ("", "before", "blind")
+    tasks = [{"name": name, "title": name or "Usual", "questions": 5, "score": [], "settings": {}} for name in names]
+    listed = {"default": tasks[0], "tasks": tasks[1:], "owner": False, "problems": [], "size": 50}
+
+    lists = "calls.filter(({ name }) => name === 'listed')"
+
+    def called(count):
+        page.wait_for_function(f"(count) => {lists}.length === count", arg=count)
+
+    def answer(number):
+        page.evaluate(f"([number, value]) => {lists}[number].answer(value)", [number, listed])
+
+    answer(0)
+    expect(choice.locator("option")).to_have_count(3)
+    choice.select_option("before")
+    page.evaluate("LoraLens.pollStatus()")
+    page.evaluate("() => void LoraLens.beginBlindRound('blind')")
+    called(2)
+    # The other adapter of the round is news for the header, which has the tasks read again.
+    page.route(re.compile("component_server"), with_another_adapter)
+    page.evaluate("LoraLens.pollStatus()")
+    called(3)
+    answer(1)
+    answer(2)
+    expect(choice).to_have_value("blind")
+    page.evaluate("() => (LoraLens.beginBlindRound('before'), void LoraLens.beginBlindRound('blind'))")
+    called(5)
+    answer(4)
+    expect(choice).to_have_value("blind")
+    answer(3)
+    page.evaluate("LoraLens.pollStatus()")
+    expect(choice).to_have_value("blind")
+
+
+def with_another_adapter(route):
+    if '"status"' not in route.request.post_data:
+        return route.continue_()
+    response = route.fetch()
+    return route.fulfill(response=response, body=response.text().replace("page-adapter", "other-adapter"))

@@ -73,8 +73,8 @@
 		async function blindRound(run) {
 			const answer = await act("blind_round", { run });
 			if (!answer) return;
+			await lens.beginBlindRound?.(answer.task); // before the news of the other adapter, which has the tasks read again
 			lens.pollStatus?.();
-			lens.beginBlindRound?.(answer.task);
 			lens.clearBoard?.(`${run} against the adapter before, names hidden: ask all ${answer.questions} held-out questions, and vote. The Results tab says what came of it.`);
 			lens.openTab("Compare");
 		}
