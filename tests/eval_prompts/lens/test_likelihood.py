@@ -79,14 +79,21 @@ def test_a_wrong_reading_of_a_tree_is_noticed(tiny_pair, monkeypatch, prompt):
     assert not likelihood.takes_trees(model, list(prompt))
 
 
-def test_what_a_window_or_a_scaling_hides_is_not_read_as_a_tree(tiny_pair):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sliding_window", 24),
+        ("attention_chunk_size", 24),
+        ("original_max_position_embeddings", 24),
+        ("rope_parameters", {"rope_type": "longrope", "original_max_position_embeddings": 24}),
+        ("rope_parameters", {"full_attention": {"original_max_position_embeddings": 24}, "sliding_attention": None}),
+    ],
+)
+def test_what_a_window_or_a_scaling_hides_is_not_read_as_a_tree(tiny_pair, monkeypatch, name, value):
     model = tiny_pair.model("base")
-    before = likelihood.tree_depth(model)
-    model.config.sliding_window = 24
-    try:
-        assert (before, likelihood.tree_depth(model)) == (1 << 30, 24)
-    finally:
-        del model.config.sliding_window
+    assert likelihood.tree_depth(model) == 1 << 30
+    monkeypatch.setattr(model.config, name, value, raising=False)
+    assert likelihood.tree_depth(model) == 24
 
 
 def test_what_cannot_be_read_is_the_reason(tiny_pair):

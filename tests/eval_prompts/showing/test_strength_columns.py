@@ -20,8 +20,9 @@ def test_columns_grow_to_their_ends_and_end_unread(tiny_model_path, tiny_adapter
         lens.wait_ready()
         columns = StrengthColumns(lens)
         name = columns.begin(PROMPT, Settings(10), [0, 0.5, 1, 1.5])
-        while (view := columns.look(name))["running"]:
-            pass
+        assert columns._of(name)[0].wait_over(60)
+        view = columns.look(name)
+        assert not view["running"]
         base, tuned = lens.ask(["Why?"], Settings(10)).result()
         texts = {column["strength"]: column["text"] for column in view["columns"]}
         assert (texts[0], texts[1]) == (base.text, tuned.text)

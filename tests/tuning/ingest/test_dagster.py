@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.ingest.tables import TOKEN, content, file_place, query, questions, write_jsonl
+from tuning.data.place import EMBEDDED_SETS
 from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.errors import UserError
 from tuning.ingest.load import ingest, stage_folder
@@ -161,7 +162,11 @@ def test_a_million_rows_are_allowed_a_quarter_of_a_percent():
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("nonsense", "t.duckdb", "There is no data source 'nonsense': name python_qa, "),
+        (
+            "nonsense",
+            "t.duckdb",
+            f"There is no data source 'nonsense': name {', '.join(EMBEDDED_SETS)}, a file, a Hub data set",
+        ),
         ("gone.jsonl", "t.duckdb", "There is no data file gone.jsonl."),
         ("python_qa", "md:db", "MotherDuck needs a token: set MOTHERDUCK_TOKEN in the environment."),
         ("python_qa", "md:db?token=x", "A token has no place in a name: put it into MOTHERDUCK_TOKEN."),
@@ -233,7 +238,8 @@ def test_the_command_works_as_it_is_and_as_the_environment_says(tmp_path):
         EXECUTE, cwd=ROOT, env=environment(tmp_path, **chosen), capture_output=True, text=True, check=False
     )
     assert bad.returncode == 1
-    assert "\nThere is no data source 'nonsense': name python_qa" in bad.stderr
+    embedded = ", ".join(EMBEDDED_SETS)
+    assert f"\nThere is no data source 'nonsense': name {embedded}, a file, a Hub data set" in bad.stderr
     assert "Traceback" not in bad.stderr
     assert "Stack Trace" not in bad.stderr
     assert query(tmp_path / "lora_lens.duckdb", "SELECT table_name FROM duckdb_tables()") == [("questions",)]
