@@ -20,23 +20,27 @@ from tuning import presets
 pytestmark = pytest.mark.browser
 
 
+def made(home, adapter):
+    """The name of a finished run, the newest one, made without training."""
+    name = f"made-{uuid.uuid4().hex[:6]}"
+    run = home / "runs" / name
+    shutil.copytree(adapter, run / "adapter")
+    (run / "adapter" / "run_record.json").write_text(json.dumps({"name": name, "loss_after": 1.0}))
+    content = {"preset": "smoke", "created": time.time(), "config": presets.to_dict(presets.preset("smoke"))}
+    told = [{"event": "step", "time": 1.0, "step": step, "loss": 2 / step} for step in range(1, 9)]
+    told.append({"event": "validation", "time": 1.0, "step": 8, "validation_loss": 1.0})
+    answer = {"question": "How?", "answer": "```python\na = 1\nb = 2\n```", "tokens": 9, "ended": True}
+    told += [{"event": "sample", "time": 1.0, "step": step} | answer for step in (0, 8)]
+    told.append({"event": "finished", "time": 1.0, "step": 8, "message": "done"})
+    (run / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
+    (run / "config.json").write_text(json.dumps(content))
+    return name
+
+
 @pytest.fixture
 def two_runs(training_app, training_home, page_adapter_path):
     """The names of two finished runs, made without training."""
-    names = [f"made-{uuid.uuid4().hex[:6]}" for _ in range(2)]
-    for name in names:
-        made = training_home / "runs" / name
-        shutil.copytree(page_adapter_path, made / "adapter")
-        (made / "adapter" / "run_record.json").write_text(json.dumps({"name": name, "loss_after": 1.0}))
-        content = {"preset": "smoke", "created": time.time(), "config": presets.to_dict(presets.preset("smoke"))}
-        (made / "config.json").write_text(json.dumps(content))
-        told = [{"event": "step", "time": 1.0, "step": step, "loss": 2 / step} for step in range(1, 9)]
-        told.append({"event": "validation", "time": 1.0, "step": 8, "validation_loss": 1.0})
-        answer = {"question": "How?", "answer": "```python\na = 1\nb = 2\n```", "tokens": 9, "ended": True}
-        told += [{"event": "sample", "time": 1.0, "step": step} | answer for step in (0, 8)]
-        told.append({"event": "finished", "time": 1.0, "step": 8, "message": "done"})
-        (made / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in told))
-    return names
+    return [made(training_home, page_adapter_path) for _ in range(2)]
 
 
 def end(page):
@@ -148,6 +152,28 @@ def test_runs_are_laid_over_each_other_and_two_adapters_compared(train, two_runs
     expect(page.locator(".ll-badge")).to_have_text([two_runs[1], two_runs[0]])
 
 
+def test_a_note_is_kept_with_the_run_it_was_begun_for(train, two_runs, training_home, page_adapter_path):
+    page = train()
+    name, notes = page.locator(f"{RUN} h2").first, page.get_by_label("Your notes on this run")
+    expect(name).to_have_text(two_runs[1])
+    notes.focus()
+    page.keyboard.type("half of it")
+    following = made(training_home, page_adapter_path)
+    expect(name).to_have_text(following)  # as when the queue begins another one
+    expect(notes).to_have_value("half of it")
+    expect(page.locator(RUN)).to_contain_text(f"What you write here is kept with {two_runs[1]}.")
+    page.keyboard.type(", and all")
+    page.keyboard.press("Tab")
+    expect(notes).to_have_value("")
+    expect(page.locator(".ll-run-history tr", has_text=two_runs[1])).to_contain_text("half of it, and all")
+    page.click(f".ll-run-history >> text={two_runs[1]}")
+    expect(notes).to_have_value("half of it, and all")
+    page.set_viewport_size({"width": 390, "height": 844})
+    table, cell = (page.locator(f".ll-run-history {part}").first for part in (".ll-scroll", "td.ll-differs"))
+    right = [each.evaluate("each => each.getBoundingClientRect().right") for each in (cell, table)]
+    assert right[0] <= right[1]  # on a phone what tells two runs apart is in sight
+
+
 def test_an_adapter_is_downloaded(train, two_runs):
     page = train()
     page.click(".ll-take summary")
@@ -171,14 +197,14 @@ def test_an_export_shows_its_certificate_and_a_red_one_is_not_offered(train, two
     page = train()
     page.locator(".ll-run-history").get_by_role("button", name=run).first.click()
     page.click(".ll-take summary")
-    made = page.get_by_label("Exports of this run")
-    expect(made).to_contain_text(f"red {run}-gguf-Q4_0: {sentence}")
+    exports = page.get_by_label("Exports of this run")
+    expect(exports).to_contain_text(f"red {run}-gguf-Q4_0: {sentence}")
     page.get_by_label("What to export").select_option("merged")
     page.get_by_label("Precision of the export").select_option("bf16")
     page.get_by_role("button", name="Export and check").click()
     expect(page.get_by_role("button", name="Stop the export")).to_be_visible()
-    expect(made.locator("li")).to_have_count(2, timeout=120_000)
-    expect(made).to_contain_text(f"{run}-merged-bf16: ")
+    expect(exports.locator("li")).to_have_count(2, timeout=120_000)
+    expect(exports).to_contain_text(f"{run}-merged-bf16: ")
     offered = page.get_by_label("What to push").locator("option").all_text_contents()
     assert "the adapter" in offered
     assert red.name not in offered

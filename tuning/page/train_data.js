@@ -41,7 +41,7 @@
 			wrong,
 			el("div", { class: "ll-data-tools" }, choose, upload, look, file, said),
 			known,
-			el("small", { class: "ll-hint" }, `${form.embedded.join(", ")} are embedded. Or a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file (text also .gz or .zst) of at most ${form.upload_mb} MB, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
+			el("small", { class: "ll-hint" }, `${form.embedded.join(", ")} are embedded. Or a JSONL, JSON, CSV, TSV, Parquet, Arrow or Excel file (text also .gz or .zst) of at most ${form.upload_mb} MB, a folder or .zip of such files, a Hub data set (OWNER/NAME), or a table (duckdb:FILE?table=TABLE, md:DATABASE?table=TABLE).`),
 			panel
 		);
 		let details = () => ({});

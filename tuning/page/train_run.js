@@ -35,7 +35,24 @@
 		const settings = el("dl", { class: "ll-settings-list" });
 		const command = el("code", {});
 		const notes = el("input", { type: "text", class: "ll-notes", maxlength: "2000", placeholder: "Your notes on this run", "aria-label": "Your notes on this run" });
-		notes.addEventListener("change", () => does.act("note", { run: view.run, notes: notes.value }));
+		const noteOf = el("small", { class: "ll-hint", hidden: true });
+		let noted = { run: "", notes: "" }; // what stands in the field, and is written there, is of this run
+		let kept = noted; // what is kept of the run on show
+		notes.addEventListener("change", () => {
+			if (noted.run === kept.run) kept = { ...kept, notes: notes.value };
+			does.act("note", { run: noted.run, notes: notes.value });
+		});
+		notes.addEventListener("blur", showNotes);
+
+		/** The notes of the run on show; while somebody writes, they go on writing of the run that they began with. */
+		function showNotes(event) {
+			const writing = !event && document.activeElement === notes;
+			noteOf.hidden = !writing || noted.run === kept.run;
+			setText(noteOf, `What you write here is kept with ${noted.run}.`);
+			if (writing) return;
+			noted = kept;
+			notes.value = kept.notes;
+		}
 		const stop = button("Stop", "", () => does.stop(view.run));
 		const resume = button("Resume", "", () => does.resume(view.run));
 		const compare = button("Compare now", "ll-main", () => does.compare(view.run));
@@ -63,6 +80,7 @@
 				other,
 				round,
 				notes,
+				noteOf,
 				last,
 				progress,
 				el("p", { class: "ll-steps" }, steps, eta),
@@ -131,7 +149,8 @@
 				sure.hidden = true;
 				settle(next.settings, settings, ["dt", "dd"]);
 				setText(command, next.command);
-				notes.value = next.notes || "";
+				kept = { run: next.run, notes: next.notes || "" };
+				showNotes();
 			}
 			view = next;
 			root.dataset.state = next.state;
