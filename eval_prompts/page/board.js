@@ -312,7 +312,9 @@
 			layOut();
 			const waiting = waitingWords(view);
 			for (const [index, row] of view.rows.entries()) rows[index].update(row, view, waiting);
-			setText(title, lens.firsts(view).length === 1 ? "Your own question" : view.title);
+			const firsts = lens.firsts(view);
+			const single = firsts[0]?.task ? `A question of the task \u201c${firsts[0].task}\u201d` : "Your own question";
+			setText(title, firsts.length === 1 ? single : view.title);
 			setText(about, [`Asked ${when(view.asked_at)}`, view.settings, outcome(view)].filter(Boolean).join(" \u00b7 "));
 			drawTally(tally, view);
 			asked.update(view);

@@ -194,6 +194,7 @@ class Showing:
         }
         row: RowView = {
             "title": self.questions[index].title,
+            "task": self.task.words if self.questions[index].id else "",
             "question": answers[0].question,
             "pair": pair.id,
             "thread": pair.thread.id,

@@ -75,10 +75,12 @@ class RowView(TypedDict):
     """One question with its answers by place; ``names`` tells who stands where, and is None while that is hidden.
     ``differs`` is None until both answers are complete, ``change`` until it is known which one scores better. Turns of
     one conversation have one ``thread``, the pair that began it; ``follows`` says what a later one goes on from.
-    ``number`` counts the questions of a page, 0 for what was asked further.
+    ``number`` counts the questions of a page, 0 for what was asked further; ``task`` is the one that the question is
+    of, "" for a visitor's own.
     """
 
     title: str
+    task: str
     question: str
     pair: str
     thread: str

@@ -145,6 +145,7 @@ def test_a_click_on_a_probe_asks_it_alone(visit):
     page.locator(".ll-probe").nth(1).click()
     wait_until_done(page, answers=2)
     expect(page.locator(".ll-question p").first).to_have_text(PROBES[1].question)
+    expect(page.locator(".ll-about h2")).to_have_text("A question of the task “Python”")
 
 
 def test_a_failed_call_for_verdicts_is_asked_again(visit, complaints):

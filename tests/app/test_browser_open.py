@@ -125,6 +125,7 @@ def test_visitors_neither_see_nor_open_anything(start_app, browser, page_model_p
     page.goto(app.url, wait_until="domcontentloaded")
     page.wait_for_selector("#ll-header [data-side=base] >> text=page-model")
     expect(page.locator(f"{PANEL} summary").first).to_be_hidden()
+    assert page.locator(PANEL).evaluate("block => block.getBoundingClientRect().height") == 0
     page.close()
     client = Client(app.url, verbose=False, download_files=False)
     with pytest.raises(httpx.HTTPStatusError, match="403"):
