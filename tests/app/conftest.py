@@ -89,14 +89,6 @@ def training_home(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("training")
 
 
-def pytest_collection_modifyitems(items):
-    """A test that drives a browser is tried once more where it fails: the report says so, and a real fault fails
-    twice."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(scope="session")
 def training_app(page_model_path, page_adapter_path, training_home):
     """One app for all tests that train; each leaves no run working. It takes uploads of 1 MB."""
@@ -148,9 +140,9 @@ def visit(browser, app, start_app, complaints):
     """Opens the page as a new visitor."""
     contexts = []
 
-    def complain(text):
+    def complain(text, reloaded):
         # A reload ends the streams of gradio's client, which says so as errors of its own.
-        if "AbortError" not in text and "Connection errored out" not in text:
+        if "AbortError" not in text and not (reloaded and "Connection errored out" in text):
             complaints.append(text)
 
     def open_page(url=None, width=1280, height=900, theme="light", stored=None):
@@ -161,8 +153,10 @@ def visit(browser, app, start_app, complaints):
             script = "([key, value]) => localStorage.setItem(key, value)"
             context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.2', json.dumps(stored)])})")
         page = context.new_page()
-        page.on("console", lambda message: message.type == "error" and complain(message.text))
-        page.on("pageerror", lambda error: complain(str(error)))
+        opened = []  # documents, one after the other
+        page.on("request", lambda request: request.is_navigation_request() and opened.append(request.url))
+        page.on("console", lambda message: message.type == "error" and complain(message.text, len(opened) > 1))
+        page.on("pageerror", lambda error: complain(str(error), len(opened) > 1))
         page.on(
             "request",
             lambda request: request.url.startswith((url, "data:", "blob:")) or complaints.append(request.url),
