@@ -144,6 +144,10 @@ def notes_of(figures: Figures) -> list[str]:
             notes.append(f"{task.title}: the first {task.questions:,} of {task.whole:,} questions alone")
         for reason, count in task.left_out.items():
             notes.append(f"{task.title}: {count:,} question{'s' * (count != 1)} left out ({reason})")
+        if task.samples_left_out:
+            count = task.samples_left_out
+            told = f"{count:,} sample{'s' * (count != 1)} could not be asked"
+            notes.append(f"{task.title}: {told}, of questions that their other samples answer")
         not_run = {side: sides.not_run for side, sides in task.sides.items() if sides.not_run}
         if not_run:
             told = ", ".join(f"{count:,} of {side}" for side, count in not_run.items())

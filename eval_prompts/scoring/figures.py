@@ -77,7 +77,8 @@ class Part:
 class TaskFigures:
     """One task: both sides, their paired difference, and where the tuned side stands; ``p_value`` is adjusted for all
     tasks of the scoring. ``left_out`` counts the questions without a verdict on both sides, by reason; ``parts`` are
-    those with the commonest tags, of which there are ``tags``."""
+    those with the commonest tags, of which there are ``tags``. ``samples_left_out`` counts answers that could not be
+    asked for to questions that are compared by their other samples."""
 
     name: str
     title: str
@@ -92,6 +93,7 @@ class TaskFigures:
     left_out: dict[str, int] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     tags: int = 0
+    samples_left_out: int = 0
 
     @property
     def more(self) -> int | None:
@@ -113,6 +115,7 @@ class TaskFigures:
             "more_for_5_points": self.more,
             **{str(outcome): ids for outcome, ids in self.outcomes.items()},
             "left_out": dict(self.left_out),
+            "samples_left_out": self.samples_left_out,
             "parts": [part.to_dict() for part in self.parts],
         }
 
@@ -178,6 +181,7 @@ def task_figures(task: TaskTable) -> TaskFigures:
     return TaskFigures(
         task.name, task.title, task.metric, len(task.questions), int(task.plan["whole"]), sides, difference, p_value,
         state, outcomes, left_out(task), parts_of(task) if difference else (), len(tags_of(task)),
+        samples_left_out(task),
     )  # fmt: skip
 
 
@@ -206,18 +210,29 @@ def parts_of(task: TaskTable) -> tuple[Part, ...]:
 
 
 def left_out(task: TaskTable) -> dict[str, int]:
-    """How many questions are in no comparison, by reason."""
+    """How many questions are in no comparison, by reason: those without a value on one of the sides."""
     counts = {UNREADABLE: 0, "could not be asked": 0, "no answer yet": 0, "nothing that can be judged": 0}
+    values = {side: task.values(side) for side in task.sides}
     for number in range(len(task.questions)):
-        if task.unasked.get(number) == UNREADABLE:
+        lacking = [side for side in task.sides if not values[side][number]]
+        if not lacking:
+            continue
+        reason = task.reason_unasked(number, lacking)
+        if reason == UNREADABLE:
             counts[UNREADABLE] += 1
-        elif number in task.unasked:
+        elif reason:
             counts["could not be asked"] += 1
-        elif any(not task.of(number, side) for side in task.sides):
+        elif any(not task.of(number, side) for side in lacking):
             counts["no answer yet"] += 1
-        elif any(all(task.value(answer) is None for answer in task.of(number, side)) for side in task.sides):
+        else:
             counts["nothing that can be judged"] += 1
     return {reason: count for reason, count in counts.items() if count}
+
+
+def samples_left_out(task: TaskTable) -> int:
+    """How many answers could not be asked for to questions that other samples answer on that side."""
+    values = {side: task.values(side) for side in task.sides}
+    return sum(bool(values[side][number]) for number, side, _ in task.unasked)
 
 
 def side_figures(task: TaskTable, side: str) -> SideFigures:

@@ -145,7 +145,7 @@ def _questions(task: TaskTable) -> list[dict[str, Any]]:
             **{key: question[key] for key in ("id", "title", "question", "input", "references", "tags")},
             "change": CHANGES[task.outcome(number)],
             "outcome": str(task.outcome(number)),
-            "unasked": task.unasked.get(number, ""),
+            "unasked": task.reason_unasked(number),
         }
         for number, question in enumerate(task.questions)
     ]

@@ -41,7 +41,8 @@ class TaskTable:
         self.name, self.title = str(plan["name"]), str(plan["title"])
         self.questions: list[dict[str, Any]] = [dict(question) for question in questions]
         self.answers: dict[tuple[int, str], dict[int, Answer]] = {}
-        self.unasked: dict[int, str] = {}
+        self.unasked: dict[tuple[int, str, int], str] = {}
+        """Why an answer could not be asked for, by number, side and sample."""
         self._verdicts: Counter[str] = Counter()
 
     def add(self, event: Answer) -> None:
@@ -50,10 +51,22 @@ class TaskTable:
         if not 0 <= number < len(self.questions):
             return
         if event["event"] == "unasked":
-            self.unasked[number] = str(event["reason"])
+            self.unasked[number, str(event["side"]), int(event["sample"])] = str(event["reason"])
             return
         self._verdicts[str(event["verdict"])] += 1
         self.answers.setdefault((number, str(event["side"])), {})[int(event["sample"])] = event
+
+    def reason_unasked(self, number: int, sides: Sequence[str] = ()) -> str:
+        """Why a question could not be asked of a side, or of some of ``sides``; '' where it could."""
+        among = sides or self.sides
+        return next((why for (of, side, _), why in self.unasked.items() if of == number and side in among), "")
+
+    @property
+    def done(self) -> int:
+        """Answers that there are, or that could not be asked for."""
+        return sum(map(len, self.answers.values())) + sum(
+            sample not in self.answers.get((number, side), {}) for number, side, sample in self.unasked
+        )
 
     @property
     def metric(self) -> Metric:
@@ -151,14 +164,7 @@ class Table:
     @property
     def done(self) -> int:
         """Answers that there are, or that could not be asked for."""
-        sides, count = len(self.plan["sides"]), 0
-        for task in self.tasks.values():
-            count += sum(len(samples) for samples in task.answers.values())
-            count += sum(
-                task.samples * sides - sum(len(task.answers.get((number, side), {})) for side in self.plan["sides"])
-                for number in task.unasked
-            )
-        return count
+        return sum(task.done for task in self.tasks.values())
 
 
 def measured(question: Mapping[str, Any], in_prose: bool = True) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Board:
             "samples": max((len(task.of(number, side)) for side in task.sides), default=0),
             "sides": sides,
             "titles": side_titles(self.plan),
-            "unasked": task.unasked.get(number, ""),
+            "unasked": task.reason_unasked(number),
             "diff": [
                 {
                     "kind": pair.kind,

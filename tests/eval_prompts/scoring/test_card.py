@@ -119,6 +119,30 @@ def test_code_is_in_no_language():
     assert "language" not in [habit.name for habit in figures_of(table).habits]
 
 
+def test_what_could_not_be_asked_is_counted_by_answer_and_left_out_by_question():
+    """A question that a side's other samples answer is compared, and says that samples are missing."""
+    table = table_of({"mine": [(True, True)] * 4}, samples=2)
+
+    def unasked(number, side, sample):
+        why = {"event": "unasked", "task": "mine", "reason": "too long"}
+        table.add([why | {"number": number, "side": side, "sample": sample}])
+        table.tasks["mine"].answers.get((number, side), {}).pop(sample, None)
+
+    unasked(0, "base", 1)
+    unasked(1, "tuned", 0)
+    assert (table.done, table.total) == (8 - 1 + 2, 16)
+    task = figures_of(table).tasks[0]
+    assert (task.left_out, task.samples_left_out, task.difference.of) == ({"could not be asked": 1}, 1, 3)
+    table.add([answer("mine", number, side, True, 1) for number in range(4) for side in ("base", "tuned") if number])
+    figures = figures_of(table)
+    task = figures.tasks[0]
+    assert (task.left_out, task.samples_left_out, task.difference.of) == ({}, 2, 4)
+    assert "Mine: 2 samples could not be asked, of questions that their other samples answer" in card_of(figures).notes
+    assert table.done == 15, "the tuned side's second sample of the first question is still to come"
+    assert table.tasks["mine"].reason_unasked(1) == "too long"
+    assert table.tasks["mine"].reason_unasked(1, ["base"]) == ""
+
+
 def test_samples_are_means_with_pass_at_k():
     table = table_of({"mine": [(True, True)] * 4}, samples=3)
     for number in range(4):
