@@ -154,7 +154,8 @@ class ShownPairs:
             live.settle()
             live.file(ratings)
         if str(pair).startswith(WHOLE_PAIR):
-            ratings.add_pair(whole_of(ratings.pair(str(pair).removeprefix(WHOLE_PAIR))))
+            last = ratings.pair(str(pair).removeprefix(WHOLE_PAIR))
+            ratings.add_pair(whole_of(last, self._begun(last)))
         voted = ratings.vote(
             str(pair),
             session,
@@ -169,6 +170,16 @@ class ShownPairs:
         told = {key: getattr(voted.vote, key) for key in ("choice", "outcome", "streaming", "blind", "comment")}
         told |= {"pair": voted.vote.pair_id, "reasons": list(voted.vote.reasons)}
         return told | {"reveals": self._reveal(voted.pair)}
+
+    def _begun(self, last: ShownPair) -> ShownPair | None:
+        """The turn that a conversation began with; None where it is not kept."""
+        live = self.live(last.thread)
+        if live is not None:
+            live.file(self.ratings)
+        try:
+            return self.ratings.pair(last.thread)
+        except UserError:
+            return None
 
     def undo(self, pair: Any, visitor: Any) -> bool:
         """Take a vote back; False if there was none."""

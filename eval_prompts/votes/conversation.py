@@ -18,9 +18,10 @@ WHOLE_PAIR = "whole-"
 NO_CONVERSATION = "This is one question with one answer: vote on that."
 
 
-def whole_of(last: ShownPair) -> ShownPair:
+def whole_of(last: ShownPair, first: ShownPair | None = None) -> ShownPair:
     """The conversation up to and with its turn ``last``. The question is all that was asked, line by line; an answer is
-    all that a side said. Raises UserError where there was one turn alone."""
+    all that a side said. ``first`` is the turn that it began with, where that is kept. Raises UserError where there was
+    one turn alone."""
     if last.turn < 2:
         raise UserError(NO_CONVERSATION)
     asked = conversations(last)
@@ -28,25 +29,35 @@ def whole_of(last: ShownPair) -> ShownPair:
         "base": [*asked["base"], *said(without_thinking(last.base.text))],
         "tuned": [*asked["tuned"], *said(without_thinking(last.tuned.text))],
     }
-    questions = [turn["content"] for turn in asked["base"] if turn["role"] == "user"][-last.turn :]
+    begins = {side: beginning(last, messages, first) for side, messages in told.items()}
+    questions = [turn["content"] for turn in asked["base"][begins["base"] :] if turn["role"] == "user"]
     return replace(
         last,
         id=WHOLE_PAIR + last.id,
         question="\n".join(questions),
         probe=None,
-        base=replace(last.base, text=transcript(told["base"], last.turn), verdict=None),
-        tuned=replace(last.tuned, text=transcript(told["tuned"], last.turn), verdict=None),
+        base=replace(last.base, text=transcript(told["base"][begins["base"] :]), verdict=None),
+        tuned=replace(last.tuned, text=transcript(told["tuned"][begins["tuned"] :]), verdict=None),
         settings=last.settings | {"base_turns": told["base"], "tuned_turns": told["tuned"]},
         conversation=last.thread,
         turn=WHOLE,
     )
 
 
-def transcript(messages: list[dict[str, Any]], turns: int) -> str:
-    """What a side said in the last ``turns`` turns, for people: its answers, each later one below its question."""
-    first = [at for at, message in enumerate(messages) if message["role"] == "user"][-turns]
+def beginning(last: ShownPair, messages: list[dict[str, Any]], first: ShownPair | None) -> int:
+    """The place in a conversation of the question that it began with: what stands before that was given, and a turn may
+    hold questions that were given, too. Counted by turns where the first one is not kept."""
+    for given in conversations(first).values() if first is not None else ():
+        if given and messages[: len(given)] == given:
+            return len(given) - 1
+    return [at for at, message in enumerate(messages) if message["role"] == "user"][-last.turn]
+
+
+def transcript(messages: list[dict[str, Any]]) -> str:
+    """What a side said in a conversation that begins with its first question, for people: its answers, each later one
+    below its question."""
     lines = [
         message["content"] if message["role"] == "assistant" else f"\u00bb {message['content']}"
-        for message in messages[first + 1 :]
+        for message in messages[1:]
     ]
     return "\n\n".join(lines)

@@ -47,10 +47,10 @@ def pairs(tmp_path):
 class Page:
     """A visitor's page: what was asked and what the board shows."""
 
-    def __init__(self, lens, pairs, blind=False):
-        self.lens, self.pairs, self.before, self.tasks = lens, pairs, AskedBefore(), TaskChoice(TASK)
+    def __init__(self, lens, pairs, blind=False, task=TASK):
+        self.lens, self.pairs, self.before, self.tasks = lens, pairs, AskedBefore(), TaskChoice(task)
         self.who = Asker("visitor", "", "talk", lambda stream, _: stream.snapshots(), blind)
-        views = ask_pages(lens, pairs, self.tasks, self.before, self.who, TASK, SETTINGS, None, 1, True)
+        views = ask_pages(lens, pairs, self.tasks, self.before, self.who, task, SETTINGS, None, 1, True)
         self.view = list(views)[-1]
 
     def row(self, question):
@@ -191,3 +191,22 @@ def test_what_cannot_go_on_is_refused(lens, pairs):
         prompt_after(before, "And?")
     with pytest.raises(UserError, match="begin a new one"):
         page.ask("x" * 600, "One?")
+
+
+def test_a_whole_conversation_holds_every_turn_though_questions_are_given(lens, pairs):
+    """What a file gives within a later turn is no turn of its own, and pushes none of the first answers out."""
+    given = [{"role": "user", "content": text} for text in ("Given before?", "Own first?", "Given between?", "Last?")]
+    given[1:1] = [{"role": "assistant", "content": "Said before."}]
+    given[4:4] = [{"role": "assistant", "content": "Said between."}]
+    row = {"messages": given[:3], "turns": [{"messages": given[3:]}]}
+    task = parse_task(json.dumps({"name": "talk", "score": ["ends"], "questions": [row]}), "t")
+    page = Page(lens, pairs, task=task)
+    first = page.row("Own first?")["sides"]
+    pairs.rate("whole-" + page.row("Last?")["pair"], "visitor", "left")
+    (whole,) = pairs.ratings.votes(whole=None)
+    assert whole.pair.question == "Own first?\nGiven between?\nLast?"
+    last = page.row("Last?")["sides"]
+    for side, place in (("base", "left"), ("tuned", "right")):
+        assert getattr(whole.pair, side).text == "\n\n".join(
+            [first[place]["text"], "» Given between?", "Said between.", "» Last?", last[place]["text"]]
+        )
