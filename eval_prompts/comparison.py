@@ -135,11 +135,12 @@ class Comparison:
         return [self.turns[number][0] for number, _ in self.groups if number in self.turns]
 
     def conversation_dict(self, first: int) -> dict[str, Any]:
-        """A whole conversation for JSON: its questions, and for each side how many of its turns do their task."""
+        """A whole conversation for JSON: its questions, and for each side how many of its turns do their task, of those
+        that are to: an answer that could not be tried was not seen to."""
         numbers = self.conversation(first)
         found = [((side, number), self.verdicts.get((side, number))) for side in SIDES for number in numbers]
         passes = Counter(side for (side, _), judgement in found if judgement and judgement.task == "passes")
-        judged = Counter(side for (side, _), judgement in found if judgement and judgement.task in ("passes", "fails"))
+        judged = Counter(side for (side, _), judgement in found if judgement and judgement.task != "none")
         return {
             "questions": [number + 1 for number in numbers],
             "passes": {side: passes[side] for side in SIDES if judged[side]},
