@@ -46,7 +46,7 @@ def comparison_of(asked: Asked, ratings: Ratings | None) -> Comparison:
     remarks = []
     of_task = len(questions) - asked.further
     if of_task < asked.count:
-        first = (asked.first - 1) * asked.size + 1
+        first = asked.begin_of(asked.first) + 1
         remarks.append(f"Asked so far: questions {first:,} to {first + of_task - 1:,} of the task's {asked.count:,}.")
     if len({(part.status.fingerprint, str(part.status.adapter), str(part.status.against)) for part in parts}) > 1:
         remarks.append("The models were changed in between: the names are those of the last answers.")

@@ -16,7 +16,7 @@ from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import AskedBefore
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
 from eval_prompts.showing.visitors import Visitors
-from eval_prompts.tasks.choice import AT_ONCE, TaskChoice
+from eval_prompts.tasks.choice import TaskChoice, begin_of, pages_of
 from eval_prompts.votes.records import REASONS
 from tuning.errors import UserError
 from tuning.shared_tab import SERVER_FAULT, Answer, IsOwner, answered, head_of, mount
@@ -216,8 +216,8 @@ def _settings(start: Settings) -> list[gr.components.Component]:
 def ask_all_words(task: Task, page: int = 1, through: bool = True) -> str:
     """What the button says that asks a task's questions, from ``page`` on or, unless ``through``, that page alone."""
     count = len(task.questions)
-    first, last = (page - 1) * AT_ONCE + 1, min(count, page * AT_ONCE)
-    if count <= AT_ONCE:
+    first, last = begin_of(task, page) + 1, begin_of(task, page + 1)
+    if pages_of(task) == 1:
         return f"Ask all {NUMBERS.get(count, count)}" if count else "No questions"
     if through:
         return f"Ask all {count:,}" if page == 1 else f"Ask {first:,} to {count:,}"

@@ -91,9 +91,8 @@
 			setText(where, asked.begun < asked.last ? `${from} begun, ${count(asked.last)} in all` : from);
 			back.disabled = asked.page <= asked.first;
 			forth.disabled = asked.page >= asked.begun;
-			const through = asked.last * asked.size;
-			next.hidden = running || !task || through >= asked.count || asked.answered < asked.asking;
-			setText(next, `Ask ${(through + 1).toLocaleString("en")} to ${Math.min(asked.count, lens.task.owner ? asked.count : through + asked.size).toLocaleString("en")}`);
+			next.hidden = running || !task || asked.through >= asked.count || asked.answered < asked.asking;
+			setText(next, `Ask ${(asked.through + 1).toLocaleString("en")} to ${(lens.task.owner ? asked.count : asked.next).toLocaleString("en")}`);
 			reports.style.visibility = running && !asked.answered ? "hidden" : ""; // its room is kept: nothing moves while text arrives
 		}
 

@@ -288,7 +288,7 @@
 
 		/** A row for each of the view's that has none yet, at its place; those that are there stay as they are. */
 		function layOut() {
-			const before = view.asked ? (view.asked.page - 1) * view.asked.size : 0;
+			const before = view.asked ? view.asked.before : 0;
 			const single = lens.firsts(view).length === 1 && !before;
 			const known = rows;
 			rows = view.rows.map((row, index) => known.find((built) => row.pair && built.pair === row.pair) || (row.pair ? null : known[index]) || lens.buildRow(row, before + (row.number || index + 1) - 1, single, voting));

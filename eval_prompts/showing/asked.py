@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.tasks.choice import begin_of
 from eval_prompts.tasks.verdicts import Change
 from tuning.errors import UserError
 
@@ -162,6 +163,10 @@ class Asked:
             return self._asking
         return min(self.count, self.last * self.size) - (self.first - 1) * self.size
 
+    def begin_of(self, page: int) -> int:
+        """How many of the task's questions stand before a page."""
+        return begin_of(self.task, page) if self._asking is not None else min((page - 1) * self.size, self.count)
+
     def told(self, number: int) -> AskedView:
         """Where page ``number`` stands among all: progress, time left in seconds (None if not known), counts."""
         with self._lock:
@@ -181,6 +186,9 @@ class Asked:
             "last": self.last,
             "begun": pages[-1].number if pages else self.first,
             "size": self.size,
+            "before": self.begin_of(number),
+            "through": self.begin_of(self.last + 1),
+            "next": self.begin_of(self.last + 2),
             "count": self.count,
             "asking": self.asking,
             "answered": answered,

@@ -99,7 +99,9 @@ class RowView(TypedDict):
 class AskedView(TypedDict):
     """Where a page stands among all that one press asks: the pages from ``first`` to ``last`` of ``size`` questions
     each, of which those up to ``begun`` are asked; ``count`` questions has the task, ``asking`` are asked, ``answered``
-    are. ``changes`` counts what got better, same, worse, unknown (not scored) or is hidden yet."""
+    are. ``before`` of them stand before this page, ``through`` is the last that is asked, ``next`` the last of the page
+    behind that: a conversation is whole on its page. ``changes`` counts what got better, same, worse, unknown (not
+    scored) or is hidden yet."""
 
     id: str
     task: str
@@ -108,6 +110,9 @@ class AskedView(TypedDict):
     last: int
     begun: int
     size: int
+    before: int
+    through: int
+    next: int
     count: int
     asking: int
     answered: int

@@ -150,8 +150,7 @@ def look_up(task: Task, page: int = 1, words: str = "") -> Found:
     """
     if not words.strip():
         questions = page_of(task, page) if task.questions else []
-        first = turn_from(task, (page - 1) * AT_ONCE) + 1
-        return Found(list(enumerate(questions, first)), len(task.questions), page, pages_of(task))
+        return Found(list(enumerate(questions, begin_of(task, page) + 1)), len(task.questions), page, pages_of(task))
     wanted = words.strip().casefold()
     found = [
         (number, one)
@@ -171,8 +170,12 @@ def page_of(task: Task, page: int = 1) -> list[Question]:
         raise UserError(f"The task {task.name} has no questions of its own: type one.")
     if not 1 <= page <= pages:
         raise UserError(f"The task {task.name} has {pages} pages of {AT_ONCE} questions: choose one of them.")
-    first, end = (turn_from(task, place) for place in ((page - 1) * AT_ONCE, page * AT_ONCE))
-    return list(task.questions[first:end])
+    return list(task.questions[begin_of(task, page) : begin_of(task, page + 1)])
+
+
+def begin_of(task: Task, page: int) -> int:
+    """The place of a page's first question, which is how many stand before it; all of them behind the last page."""
+    return turn_from(task, min((page - 1) * AT_ONCE, len(task.questions)))
 
 
 def turn_from(task: Task, place: int) -> int:

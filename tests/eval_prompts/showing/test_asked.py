@@ -9,12 +9,13 @@ import pytest
 
 from eval_prompts.answers import Settings, Stream
 from eval_prompts.asked_report import comparison_of, report_of
+from eval_prompts.compare_tab import ask_all_words
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
 from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import REMEMBERED, Asked, AskedBefore, Page
 from eval_prompts.showing.shown_pairs import ShownPairs
-from eval_prompts.tasks.choice import AT_ONCE, TaskChoice
+from eval_prompts.tasks.choice import AT_ONCE, TaskChoice, pages_of
 from eval_prompts.tasks.files import parse_task
 from tuning.errors import UserError
 
@@ -70,12 +71,12 @@ def pairs(tmp_path):
     pairs.close()
 
 
-def ask(pairs, before, *, first=1, through=True, blind=False, stop_after=99, question=None):
+def ask(pairs, before, *, first=1, through=True, blind=False, stop_after=99, question=None, task=TASK):
     lens, seen = ReadyLens(), []
     who = Asker(
         "visitor", "", "many", lambda stream, _: stream.snapshots(), blind, lambda: len(lens.asked) >= stop_after
     )
-    views = ask_pages(lens, pairs, TaskChoice(TASK), before, who, TASK, Settings(), question, first, through)
+    views = ask_pages(lens, pairs, TaskChoice(task), before, who, task, Settings(), question, first, through)
     seen += views
     return lens, seen
 
@@ -197,3 +198,26 @@ def test_only_what_was_asked_lately_is_kept():
     for gone in (old.id, None, 3, ""):
         with pytest.raises(UserError, match="no longer kept"):
             before.find(gone)
+
+
+def test_pages_are_counted_on_from_a_conversation_that_straddles_one(pairs):
+    """The third of its turns stands beyond the fiftieth question, and belongs to the first page."""
+    talk = {"turns": [f"Q{n}?" for n in range(AT_ONCE - 1, AT_ONCE + 2)]}
+    rows = [f"Q{n}?" for n in range(AT_ONCE - 1)] + [talk] + [f"Q{n}?" for n in range(AT_ONCE + 2, COUNT)]
+    task = parse_task(json.dumps({"name": "many", "score": ["ends"], "questions": rows}), "many.yaml")
+    assert (len(task.questions), pages_of(task)) == (COUNT, 3)
+    assert [ask_all_words(task, page, through=False) for page in (1, 2, 3)] == [
+        "Ask 1 to 52 of 103", "Ask 53 to 100 of 103", "Ask 101 to 103 of 103",
+    ]  # fmt: skip
+    assert ask_all_words(task, 2) == "Ask 53 to 103"
+    before = AskedBefore()
+    _, views = ask(pairs, before, first=2, through=False, task=task)
+    told = views[-1]["asked"]
+    assert (told["before"], told["through"], told["next"], told["asking"]) == (52, 100, 103, 48)
+    assert views[-1]["rows"][0]["question"] == "Q52?"
+    assert comparison_of(before.find(told["id"]), None).remarks == [
+        "Asked so far: questions 53 to 100 of the task's 103."
+    ]
+    _, views = ask(pairs, before, question="Q7?", task=task)
+    told = views[-1]["asked"]
+    assert (told["before"], told["through"], told["next"]) == (0, 1, 1)
