@@ -126,8 +126,8 @@ def writing(lens: Lens) -> list[Work]:
         answer = text(sent, "answer")[:LONGEST_ANSWER]
         question = draft.task.questions[place_of(draft.task, sent.get("number"))]
         found = judge_answer(draft.task, question, answer, True)
-        told = [score for score in found.scores if score.reason != UNREAD]
-        scores = [*(each.to_dict() for each in told), *read_scores(lens, draft.task, question)]
+        found = replace(found, scores=tuple(score for score in found.scores if score.reason != UNREAD))
+        scores = [*(each.to_dict() for each in found.scores), *read_scores(lens, draft.task, question)]
         return {"scores": scores, "verdict": found.task, "score": found.score}
 
     return [look, form, score]

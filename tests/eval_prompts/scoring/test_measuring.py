@@ -15,6 +15,8 @@ from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import State
 from eval_prompts.scoring.pages import forgetting_rows, side_titles
 from eval_prompts.scoring.result import table_of
+from eval_prompts.tasks.catalogue import find_task
+from eval_prompts.tasks.editing import form_of
 from tests.eval_prompts.scoring.runs import Elsewhere, outcome, read_events, scored, subject_of
 
 
@@ -86,8 +88,8 @@ def test_a_question_that_does_not_fit_is_left_out_while_reading(home, lens):
     scoring, (state, _) = scored(lens, [subject_of(path)])
     assert state is State.FINISHED
     table = table_of(scoring)
-    assert list(table.tasks["long"].unasked) == [0]
-    assert "the context has room for 0" in table.tasks["long"].unasked[0]
+    assert list(table.tasks["long"].unasked) == [(0, "base", 0), (0, "tuned", 0)]
+    assert "the context has room for 0" in table.tasks["long"].reason_unasked(0)
     assert any("1 question left out (could not be asked)" in note for note in card_of(figures_of(table)).notes)
 
 
@@ -160,3 +162,21 @@ def test_a_tuned_side_without_numbers_is_told_to_be_damaged(home, task_file, fac
     card = card_of(figures_of(table))
     assert [line for line in card.worse if "its weights are damaged" in line]
     assert ("prose", "–") in [(row[0], row[2]) for row in forgetting_rows(figures_of(table), side_titles(table.plan))]
+
+
+def test_a_try_out_passes_where_what_goes_by_the_answer_passes(home, lens):
+    """What goes by likelihoods says nothing of an answer that somebody typed: it stands apart, side by side."""
+    from eval_prompts.task_tab import writing
+
+    path = home / "data" / "tasks" / "both.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "name: both\nscore: [{choice: {by: likelihood}}, contains]\n"
+        "questions: [{question: Which?, options: [red, green], answer: green}]\n"
+    )
+    score = next(work for work in writing(lens) if work.__name__ == "score")
+    told = score({"draft": form_of(find_task("both")), "answer": "green", "number": 0}, None)
+    assert (told["verdict"], told["score"]) == ("passes", 1.0)
+    assert [(one["scorer"], one.get("side")) for one in told["scores"]] == [
+        ("contains", None), ("choice", "base"), ("choice", "tuned"),
+    ]  # fmt: skip
