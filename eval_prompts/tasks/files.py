@@ -124,8 +124,13 @@ def beside_file(adapter: str, folder: Path | None) -> str:
 
 
 def dump_task(task: Task) -> str:
-    """A task as the text of a file, its questions inline."""
-    return dump_dict(task.to_dict())
+    """A task as the text of a file to be taken away, its questions inline. An adapter that lies beside its own file is
+    named from there, as it may lie beside this one."""
+    told = task.to_dict()
+    folder = task.file.parent.absolute() if task.file is not None else None
+    if folder is not None and task.adapter and Path(task.adapter).is_relative_to(folder):
+        told["adapter"] = Path(task.adapter).relative_to(folder).as_posix()
+    return dump_dict(told)
 
 
 def dump_dict(told: Mapping[str, Any]) -> str:
