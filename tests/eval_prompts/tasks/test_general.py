@@ -13,6 +13,7 @@ from eval_prompts.tasks.scorers.likelihood import options_problem
 from eval_prompts.tasks.verdicts import judge_answer
 from tests.tuning.data.similarity import jaccard, ngrams, words
 from tuning.data.dataset import load
+from tuning.data.place import EMBEDDED_SETS
 from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.views.contamination import Index
 
@@ -76,10 +77,12 @@ def test_references_pass_and_examples_part_good_from_bad(task):
         assert judge_answer(task, question, bad, True).task == "fails", text
 
 
-def test_nothing_of_it_is_trained_on(task):
+@pytest.mark.parametrize("source", EMBEDDED_SETS)
+def test_nothing_of_it_is_trained_on(task, source):
     """No training row repeats half of a question's runs of words, and no question is a near-duplicate of one."""
     index = Index([question.text for question in task.questions])
-    rows = list(load().rows())
+    rows = list(load(source).rows())
+    assert len(rows) > 300
     assert [row.question for row in rows if index.nearest(f"{row.question} {row.input}")] == []
     trained = [ngrams(words(row.question), 3) for row in rows]
     for question in task.questions:

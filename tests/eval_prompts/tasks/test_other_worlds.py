@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from eval_prompts.models.adapter_source import RECORD_FILE, STARTERS, WEIGHTS_FI
 from eval_prompts.models.adapters import read_card
 from eval_prompts.tasks.catalogue import called, find_task, summary
 from eval_prompts.tasks.command import refused
+from eval_prompts.tasks.files import dump_task
 from eval_prompts.tasks.of_adapter import format_of, is_made_for, take_adapter_of
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.data.dataset import load
@@ -46,11 +48,11 @@ def test_guests_who_are_asked_about_are_in_no_row():
     trained = set().union(*(words(json.loads(row.answer)["name"]) for row in rows))
     asked = set().union(*(words(json.loads(question.references[0])["name"]) for question in task.questions))
     assert not trained & asked
-    (scorer,) = task.scorers
     question = task.questions[0]
     for row in rows:  # what is trained is what the task's own schema asks for
-        found = scorer(question.given(row.answer, True))
-        assert "is not" not in found.short, (row.question, found.reason)
+        own = replace(question, references=(row.answer,), columns=question.columns | {"answer": row.answer})
+        found = judge_answer(task, own, row.answer, True)
+        assert found.task == "passes", (row.question, found.task_reason)
         assert set(json.loads(row.answer)) == {"name", "guests", "day", "time", "outside"}
         assert json.loads(row.answer)["name"] in row.question
 
@@ -122,6 +124,11 @@ def test_an_adapter_beside_the_task_is_found_there(tmp_path):
     assert task.adapter == str(tmp_path / "mine")
     assert summary(task)["adapter"] == "mine"
     assert Path(task.to_dict()["adapter"]) == tmp_path / "mine"
+    assert str(tmp_path) not in dump_task(task)
+    (tmp_path / "away" / "mine").mkdir(parents=True)
+    taken = tmp_path / "away" / "u.yaml"
+    taken.write_text(dump_task(task), encoding="utf-8")
+    assert find_task(str(taken)).adapter == str(tmp_path / "away" / "mine")
 
 
 def test_embedded_sets_are_offered_by_name():
