@@ -15,6 +15,7 @@ from tuning.data.reading.values import is_filled
 from tuning.data.rows import RawRow, turns_to_json
 from tuning.ingest.chunks import Chunks
 from tuning.ingest.snapshot import count
+from tuning.ingest.warehouse import scalar
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 FIELDS = ("question", "input", "answer", "script", "conversation")
 RAW = f"raw (position BIGINT, line BIGINT, {', '.join(f'{name} VARCHAR' for name in FIELDS)})"
 TURNS = "turns (position BIGINT, line BIGINT, conversation VARCHAR, kind VARCHAR, message VARCHAR)"
-SIMPLE_KINDS = "('instruction', 'input', 'output')"
+SIMPLE_KINDS = ("instruction", "input", "output")
 ROWS_AT_ONCE = 4096
 BYTES_AT_ONCE = 8 << 20
+JOINED_AT_ONCE = 100_000  # messages; DuckDB's joins take memory beyond its limit, the more the longer they are
 PLAIN_ROLES = {"question", "input", "answer", "check"}
 
 
@@ -187,18 +189,17 @@ def join_messages(
     position = 0
     for columns in chunks:
         position += append(connection, "turns", position, columns)
+    # Counted by kind: DuckDB keeps a set for every conversation to count DISTINCT ones, beyond its memory limit.
+    kinds_met = " + ".join(f"bool_or(kind = '{kind}')::INT" for kind in SIMPLE_KINDS)
     connection.execute(
         f"""CREATE TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
         max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
         max(position) FILTER (kind = 'output') AS answer,
-        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = count(DISTINCT kind) AS simple
+        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = {kinds_met} AS simple
         FROM turns GROUP BY conversation"""
     )
-    connection.execute(
-        """INSERT INTO raw SELECT first, c.line, q.message, coalesce(i.message, ''), a.message, '', ''
-        FROM conversations AS c JOIN turns AS q ON q.position = c.question JOIN turns AS a ON a.position = c.answer
-        LEFT JOIN turns AS i ON i.position = c.input WHERE simple"""
-    )
+    for start in range(0, position, JOINED_AT_ONCE):
+        join_simple(connection, start, start + JOINED_AT_ONCE)
     incomplete = "simple AND (question IS NULL OR answer IS NULL)"
     missing = count(connection, f"conversations WHERE {incomplete}")
     if missing:
@@ -208,6 +209,24 @@ def join_messages(
     append_rows(connection, others, position)
     connection.execute("DROP TABLE turns")
     connection.execute("DROP TABLE conversations")
+
+
+def join_simple(connection: DuckDBPyConnection, start: int, end: int) -> None:
+    """Append the conversations of one question and answer whose first message stands from ``start`` to before ``end``.
+
+    Only the stretch of messages that they reach over is read.
+    """
+    here = "FROM conversations WHERE simple AND first >= $start AND first < $end"
+    last = scalar(
+        connection, f"SELECT max(greatest(question, input, answer)) {here}", values := {"start": start, "end": end}
+    )
+    reached = "(SELECT position, message FROM turns WHERE position BETWEEN $start AND $last)"
+    connection.execute(
+        f"""INSERT INTO raw SELECT first, c.line, q.message, coalesce(i.message, ''), a.message, '', ''
+        FROM (SELECT * {here}) AS c JOIN {reached} AS q ON q.position = c.question
+        JOIN {reached} AS a ON a.position = c.answer LEFT JOIN {reached} AS i ON i.position = c.input""",
+        values | {"last": -1 if last is None else last},
+    )
 
 
 def in_columns(messages: Iterator[tuple[int, str, str, str]]) -> Iterator[list[Any]]:

@@ -16,6 +16,7 @@ from tuning.data.place import parse, parse_target
 from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.data.rows import RawRow
 from tuning.errors import UserError
+from tuning.ingest import raw as raw_rows
 from tuning.ingest.load import ingest
 from tuning.ingest.snapshot import content_hash
 
@@ -214,7 +215,9 @@ def test_any_messages_give_the_same_set_from_file_and_table(tmp_path_factory, me
     ]
     source, place = write_parquet(folder / "s.parquet", rows), file_place(folder / "t.duckdb")
     direct = dataset.load(source)
-    loaded = ingest(source, place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_rows, "JOINED_AT_ONCE", 5)  # stretches that conversations reach over
+        loaded = ingest(source, place)
     assert rows_of(direct) == rows_of(dataset.load(place.name))
     assert loaded.facts.dropped == direct.dropped
 
