@@ -90,6 +90,7 @@
 		let checkTimer = 0;
 		const votes = {}; // by pair: what this visitor said and what it revealed, over and above what the server streams
 		let drawnId = null;
+		let stale = false; // whether there is news that is not drawn yet
 		let frame = 0;
 
 		const problem = el("div", { class: "ll-notice", role: "alert", hidden: true });
@@ -297,8 +298,7 @@
 		}
 
 		function draw() {
-			cancelAnimationFrame(frame);
-			frame = 0;
+			stale = false;
 			empty.hidden = Boolean(view);
 			tools.hidden = list.hidden = !view;
 			nothing.hidden = true;
@@ -330,7 +330,23 @@
 			lens.setBusy(view.running);
 			// While it streams, at most once a frame; what is final is drawn at once, before anything says that it is there.
 			if (!view.running) draw();
-			else if (!frame) frame = requestAnimationFrame(draw);
+			else drawSoon();
+		}
+
+		/** Draws in the next frame, and then rests for as long as that took: news that comes meanwhile is taken in, so that
+		 * the page never falls behind what the server tells, and Stop ends what is on show. */
+		function drawSoon() {
+			stale = true;
+			if (frame) return;
+			frame = requestAnimationFrame(() => {
+				const begun = performance.now();
+				if (stale) draw();
+				setTimeout(() => setTimeout(rested, performance.now() - begun)); // when the frame is laid out and painted
+			});
+		}
+		function rested() {
+			frame = 0;
+			if (stale) drawSoon();
 		}
 
 		function finished() {

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from eval_prompts.tasks.probes import PROBES
-from tests.app.visiting import CONTRAST, DIFF, ask, code, screenshot, stored_comparison, wait_until_done
+from tests.app.visiting import CONTRAST, DIFF, HELD, ask, code, screenshot, stored_comparison, wait_until_done
 
 pytestmark = pytest.mark.browser
 
@@ -156,3 +156,38 @@ def test_text_stands_out_from_its_ground(visit, theme):
     assert len(ratios) > 20
     assert [pair for pair in ratios if pair[0] < 4.5] == []
     screenshot(page, f"theme-{theme}")
+
+
+def test_news_that_comes_faster_than_it_is_drawn_is_skipped_not_queued(visit):
+    page = visit()
+    page.wait_for_selector(".ll-state[data-state=ready]")
+    page.clock.install()
+    page.evaluate(HELD)
+    page.evaluate(
+        """(told) => {
+            let late = 0; // what drawing has taken so far
+            const now = performance.now.bind(performance);
+            performance.now = () => now() + late;
+            window.drawn = [];
+            const row = document.createElement("li");
+            LoraLens.buildRow = () => ({ root: row, update: (_, view) => (drawn.push(view.number), (late += 100)) });
+            const props = {};
+            LoraLens.mountBoard(document.createElement("div"), props, (_, work) => (window.received = work), held);
+            drawn.length = 0;
+            window.receive = (number, running) => {
+                props.value = { ...told, running, number };
+                received();
+            };
+        }""",
+        stored_comparison((code("a"), code("b"))),
+    )
+    for number in range(20):
+        page.evaluate("(number) => receive(number, true)", number)
+        page.clock.run_for(20)
+    found = page.evaluate("drawn")
+    assert 2 <= len(found) <= 6  # 400 ms of news, of which each drawing takes 100
+    assert found == sorted(found)
+    page.evaluate("receive(20, false)")
+    assert page.evaluate("drawn.at(-1)") == 20  # what is final is drawn at once
+    page.clock.run_for(1000)
+    assert page.evaluate("drawn.filter((number) => number === 20).length") == 1
