@@ -138,12 +138,17 @@ def complaints():
 @pytest.fixture
 def visit(browser, app, start_app, complaints):
     """Opens the page as a new visitor."""
-    contexts = []
+    contexts, documents, cut_off, ended = [], [], [], []
 
-    def complain(text, reloaded):
-        # A reload ends the streams of gradio's client, which says so as errors of its own.
-        if "AbortError" not in text and not (reloaded and "Connection errored out" in text):
+    def complain(text, page):
+        # A reload, or an app that goes away, ends the streams of gradio's client, which says so as errors of its own,
+        # perhaps before the browser does.
+        if "Connection errored out" in text:
+            ended.append((page, text))
+        elif "AbortError" not in text:
             complaints.append(text)
+            if "net::ERR_" in text:
+                cut_off.append(page)
 
     def open_page(url=None, width=1280, height=900, theme="light", stored=None):
         url = url or app.url
@@ -153,10 +158,9 @@ def visit(browser, app, start_app, complaints):
             script = "([key, value]) => localStorage.setItem(key, value)"
             context.add_init_script(f"({script})({json.dumps(['lora-lens.comparisons.2', json.dumps(stored)])})")
         page = context.new_page()
-        opened = []  # documents, one after the other
-        page.on("request", lambda request: request.is_navigation_request() and opened.append(request.url))
-        page.on("console", lambda message: message.type == "error" and complain(message.text, len(opened) > 1))
-        page.on("pageerror", lambda error: complain(str(error), len(opened) > 1))
+        page.on("request", lambda request: request.is_navigation_request() and documents.append(page))
+        page.on("console", lambda message: message.type == "error" and complain(message.text, page))
+        page.on("pageerror", lambda error: complain(str(error), page))
         page.on(
             "request",
             lambda request: request.url.startswith((url, "data:", "blob:")) or complaints.append(request.url),
@@ -167,6 +171,7 @@ def visit(browser, app, start_app, complaints):
         return page
 
     yield open_page
+    complaints += [text for page, text in ended if documents.count(page) < 2 and page not in cut_off]
     for context in contexts:
         context.close()
 
