@@ -203,6 +203,7 @@
 		return el("div", { class: "ll-lens" }, el("p", { class: "ll-lens-sum" }, view.summary), ...notes, nowhere, list);
 	};
 	lens.buildLegend = legend;
+	lens.oddsWords = percent;
 
 	/** Asks the server, and makes of a call that failed an answer with its reason. */
 	lens.asked = async function (call, wish) {

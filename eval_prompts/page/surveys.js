@@ -12,7 +12,7 @@
 	];
 	const number = (value) => (value === null || value === undefined ? "\u221e" : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(2) : Number(value.toPrecision(4)).toLocaleString("en"));
 	const within = (ends) => (ends ? `${number(ends[0])} to ${number(ends[1])}` : "");
-	const percent = (share) => `${Math.round(share * 100)}%`;
+	const code = (text) => el("code", {}, text);
 
 	function table(caption, head, rows) {
 		return el("div", { class: "ll-table-frame" }, el("table", { class: "ll-survey-table" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, at) => el(at ? "td" : "th", at ? {} : { scope: "row" }, cell)))))));
@@ -25,8 +25,8 @@
 			table("What tuning changed", ["figure", "value", "95% interval"], estimates),
 		];
 		if (result.most_changed_questions) parts.push(table("Most changed questions", ["question", "mean size of the change of log p", "KL", "tokens"], result.most_changed_questions.map((one) => [one.question.replace(/\s+/g, " ").slice(0, 160), number(one.mean_size), one.kl === null ? "" : number(one.kl), String(one.tokens)])));
-		if (result.most_changed_tokens) parts.push(table("Most changed tokens", ["token", "times seen", "mean change"], result.most_changed_tokens.map((one) => [JSON.stringify(one.token), String(one.times), number(one.mean_change)])));
-		if (result.ends_that_rose?.length) parts.push(table("Where the end of the answer became likelier", ["after", "base", "tuned"], result.ends_that_rose.map((one) => [`\u2026${one.before.slice(-40)}`, percent(one.base), percent(one.tuned)])));
+		if (result.most_changed_tokens) parts.push(table("Most changed tokens, by the sizes of all their changes together", ["token", "times seen", "mean change"], result.most_changed_tokens.map((one) => [code(JSON.stringify(one.token)), String(one.times), number(one.mean_change)])));
+		if (result.ends_that_rose?.length) parts.push(table("Where the end of the answer became likelier, and how likely it is", ["after", "base", "tuned"], result.ends_that_rose.map((one) => [code(`\u2026${one.before.slice(-40).replace(/\n/g, "\u21b5")}`), lens.oddsWords(one.base), lens.oddsWords(one.tuned)])));
 		for (const [note, count] of Object.entries(result.notes)) parts.push(el("p", { class: "ll-hint" }, `${count} texts: ${note}`));
 		if (result.skipped?.length) parts.push(el("p", { class: "ll-hint" }, `Not read: ${result.skipped.length} texts; the first: ${result.skipped[0]}`));
 		return parts;
@@ -58,8 +58,8 @@
 		for (const one of points) parts.push(words(String(one.strength), [x(one.strength), height - bottom + 16], "middle", "ll-tick"));
 		parts.push(words("strength", [(width - right + left) / 2, height - 4], "middle", "ll-tick"));
 		for (const share of [0, 0.5, 1]) {
-			parts.push(words(number(least + share * (scoreTop - least)), [left - 6, y(share) + 4], "end", "ll-tick ll-of-score"));
-			parts.push(words(number(share * largest), [width - right + 6, y(share) + 4], "start", "ll-tick ll-of-loss"));
+			parts.push(words(number(least + share * (scoreTop - least)), [left - 9, y(share) + 4], "end", "ll-tick ll-of-score"));
+			parts.push(words(number(share * largest), [width - right + 9, y(share) + 4], "start", "ll-tick ll-of-loss"));
 		}
 		parts.push(line("ll-loss-line", points.flatMap((one) => (one.forgetting ? [[x(one.strength), y(one.forgetting.value / largest)]] : []))));
 		parts.push(line("ll-score-line", points.flatMap((one) => (one.score ? [[x(one.strength), ys(one.score.value)]] : []))));
@@ -67,26 +67,27 @@
 			if (one.forgetting) parts.push(shape("rect", { class: "ll-loss-dot", x: x(one.strength) - 4, y: y(one.forgetting.value / largest) - 4, width: 8, height: 8 }));
 			if (!one.score) continue;
 			const at = [x(one.strength), ys(one.score.value)];
-			if (one.score.interval) parts.push(shape("line", { class: "ll-score-line", x1: at[0], x2: at[0], y1: ys(one.score.interval[0]), y2: ys(one.score.interval[1]) }));
+			if (one.score.interval) parts.push(shape("line", { class: "ll-score-interval", x1: at[0], x2: at[0], y1: ys(one.score.interval[0]), y2: ys(one.score.interval[1]) }));
 			parts.push(shape("circle", { class: "ll-score-dot", cx: at[0], cy: at[1], r: 5 }));
-			if (one.strength === result.best) parts.push(shape("circle", { class: "ll-best", cx: at[0], cy: at[1], r: 10 }), words("best", [at[0], at[1] - 14], "middle", "ll-tick ll-of-best"));
+			if (one.strength === result.best) parts.push(shape("circle", { class: "ll-best", cx: at[0], cy: at[1], r: 10 }), words("best", [at[0], at[1] < top + 26 ? at[1] + 24 : at[1] - 14], "middle", "ll-tick ll-of-best"));
 		}
 		return shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "ll-curve", role: "img", "aria-label": `Score and forgetting at ${points.length} strengths${result.best === null ? "" : `; the best is ${result.best}`}; the table below has the figures` }, ...parts);
 	}
 
 	function curveParts(result, keep) {
+		const lacking = result.points.some((one) => one.not_scored);
 		const rows = result.points.map((one) => [
 			`${one.strength}${one.strength === result.best ? " (best)" : ""}`,
 			one.score ? number(one.score.value) : "no score",
 			one.score ? within(one.score.interval) : "",
-			one.not_scored ? String(one.not_scored) : "",
+			...(lacking ? [String(one.not_scored || "")] : []),
 			one.forgetting ? number(one.forgetting.value) : "not known",
 			one.forgetting ? within(one.forgetting.interval) : "",
 		]);
 		const parts = [
 			el("p", {}, `${result.task}: ${result.questions} questions at each strength. `, el("span", { class: "ll-key-score" }, "\u25cf score"), " \u00b7 ", el("span", { class: "ll-key-loss" }, "\u25a0 forgotten: KL(base || tuned) on general questions, nats a token")),
 			drawCurve(result),
-			table("Score and forgetting against strength", ["strength", "score", "95% interval", "without a score", "KL", "95% interval"], rows),
+			table("Score and forgetting against strength", ["strength", "score", "95% interval", ...(lacking ? ["without a score"] : []), "KL", "95% interval"], rows),
 		];
 		if (result.tied) parts.push(el("p", { class: "ll-hint" }, "The best point's interval overlaps others: more questions would be needed to tell them apart."));
 		for (const note of new Set(result.points.flatMap((one) => one.notes))) parts.push(el("p", { class: "ll-hint" }, note));

@@ -4,10 +4,21 @@
 	const TABLE = /^\s*(duckdb|md|motherduck):/i;
 	const CONDITION = /[?&]where=([\s\S]*)$/;
 
+	/** A row as the model sees it; the two answers of a preference pair stand apart, each behind the question. */
 	function sampleArticle(spans, index) {
-		const text = el("pre", { tabindex: "0" });
-		for (const [words, trained] of spans) text.append(trained ? el("mark", {}, words) : words);
-		return el("article", {}, el("h4", {}, `Sample ${index + 1}`), text);
+		const root = el("article", {}, el("h4", {}, `Sample ${index + 1}`));
+		let text = null;
+		let before = null;
+		for (const [words, trained, part = ""] of spans) {
+			if (part !== before) {
+				text = el("pre", { tabindex: "0" });
+				if (part) root.append(el("h5", {}, part));
+				root.append(text);
+				before = part;
+			}
+			text.append(trained ? el("mark", {}, words) : words);
+		}
+		return root;
 	}
 
 	/** Brings the end of the question and the start of the answer into a sample's window. */
@@ -28,10 +39,11 @@
 		const look = lens.button("Preview", "", () => preview());
 		const wrong = el("small", { class: "ll-wrong", id: "ll-data-wrong", role: "alert" });
 		const said = el("small", { class: "ll-hint", role: "status" });
-		const facts = el("p", { class: "ll-note" });
+		const facts = el("p", { class: "ll-note ll-data-facts" });
 		const samples = el("div", { class: "ll-data-samples" });
 		const columns = el("div", { class: "ll-data-columns" });
-		const legend = el("p", { class: "ll-note ll-marked" }, "Only ", el("mark", {}, "the marked tokens"), " are trained; the rest is what they answer.");
+		const aims = el("span", {});
+		const legend = el("p", { class: "ll-note ll-marked" }, "Only ", el("mark", {}, "the marked tokens"), aims, "; the rest is what they answer.");
 		const panel = el("details", { class: "ll-more ll-preview", hidden: true, open: true }, el("summary", {}, "What the model sees"), facts, legend, samples, columns);
 		const root = el(
 			"div",
@@ -139,6 +151,8 @@
 			setText(facts, told.facts || "Say below which column is which, then press Use these roles.");
 			mapping(told);
 			legend.hidden = !told.samples.length;
+			const pairs = told.samples.some((spans) => spans.some(([, , part]) => part));
+			setText(aims, pairs ? " count: the chosen are made likelier than the rejected" : " are trained");
 			samples.replaceChildren(...told.samples.map(sampleArticle));
 			panel.open = true;
 			for (const text of samples.querySelectorAll("pre")) scrollToTrained(text);

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from tuning.data.chat import Example, Pair, PromptFormat
 from tuning.data.cleaning import SPLITS, Row, split_of
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 SAMPLES = 3
+Part = Literal["", "chosen", "rejected"]
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of an encoded example; ``trained`` if its tokens carry a label."""
+    """A piece of an encoded example; ``trained`` if its tokens carry a label, ``part`` in a preference pair."""
 
     text: str
     trained: bool
+    part: Part = ""
 
 
 class SampleMessage(TypedDict):
@@ -87,15 +89,22 @@ def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 def encoded_spans(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> list[Span]:
     """One row as the model sees it: what the answers follow, and the answers with what closes them."""
     return [
-        span for example in examples_of(dataset, tokenizer, row, max_tokens) for span in spans_of(tokenizer, example)
+        replace(span, part=part)
+        for part, example in named_examples(dataset, tokenizer, row, max_tokens)
+        for span in spans_of(tokenizer, example)
     ]
 
 
-def examples_of(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> tuple[Example, ...]:
-    """A row's examples, encoded now if that was not done when the data was loaded."""
+def named_examples(
+    dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int
+) -> list[tuple[Part, Example]]:
+    """A row's examples, encoded now if that was not done when the data was loaded, with what they are in a pair."""
     known = dataset.encoded.get(row.id)
     units = known if known is not None else units_of(Encoder(tokenizer, dataset.format, max_tokens), row) or ()
-    return tuple(one for unit in units for one in ((unit.chosen, unit.rejected) if isinstance(unit, Pair) else (unit,)))
+    found: list[tuple[Part, Example]] = []
+    for unit in units:
+        found += [("chosen", unit.chosen), ("rejected", unit.rejected)] if isinstance(unit, Pair) else [("", unit)]
+    return found
 
 
 def chosen_rows(dataset: DataSet) -> list[Row]:
@@ -192,7 +201,7 @@ def encoded(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, max_tokens: in
     examples: list[Example] = []
     for row in (row for name in SPLITS for row in dataset.split(name)):
         try:
-            examples += examples_of(dataset, tokenizer, row, max_tokens)
+            examples += [example for _, example in named_examples(dataset, tokenizer, row, max_tokens)]
         except UserError:
             continue
     return examples

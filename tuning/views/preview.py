@@ -1,8 +1,9 @@
 """``python -m tuning.views.preview``: what a run would train on, as JSON; asked as JSON on standard input.
 
-The question holds the fields of a Config; the answer ``facts``, in words, ``samples``, of which each is a list of
-[text, whether its tokens are trained], and ``columns``: each with the role that it has. Where a source's columns are
-not understood, the answer is those columns with a guess to correct. A UserError becomes one line on standard error.
+The question holds the fields of a Config; the answer ``facts``, a sentence or two a line, ``samples``, of which each is
+a list of [text, whether its tokens are trained] (in preference pairs also "chosen" or "rejected"), ``columns``: each
+with the role that it has. Where a source's columns are not understood, the answer is those columns with a guess to
+correct. A UserError becomes one line on standard error.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
         columns = [[name, error.guess.get(name, "")] for name in error.columns]
         return {"facts": "", "samples": [], "columns": columns, "roles": roles(), "wrong": error.on_page}
     shown = [
-        [[span.text[:LONGEST_PIECE], span.trained] for span in spans]
+        [[span.text[:LONGEST_PIECE], span.trained, *([span.part] if span.part else [])] for span in spans]
         for spans in samples(dataset, tokenizer, config.max_tokens)
     ]
     columns = [[name, role] for name, role in dataset.used.items()] + [[name, ""] for name in dataset.unused]
@@ -59,7 +60,7 @@ def roles() -> list[str]:
 
 
 def facts(dataset: Any, examples: int) -> str:
-    """Counts, how often each row is met, how it is read, and what was dropped, in words."""
+    """Counts, how often each row is met, how it is read, and what was dropped, in lines of words."""
     from tuning.data.place import PYTHON_SOURCES
     from tuning.views.contamination import near_suite, near_test
     from tuning.views.suite_questions import questions_of
@@ -67,9 +68,9 @@ def facts(dataset: Any, examples: int) -> str:
     rows = len(dataset.train)
     words = [f"{rows:,} training rows, {len(dataset.validation):,} for validation, {len(dataset.test):,} for the test."]
     if rows:
-        words.append(f"The run meets each {examples / rows:.1f} times.")
-        if examples > TOO_OFTEN * rows:
-            words.append("That is more than so few rows bear: expect them to be learned by heart.")
+        often = "That is more than so few rows bear: expect them to be learned by heart."
+        met = f"The run meets each {examples / rows:.1f} times."
+        words.append(f"{met} {often}" if examples > TOO_OFTEN * rows else met)
     words += dataset.notes
     if dataset.unused:
         words.append(f"Columns that are not used: {', '.join(dataset.unused)}.")
@@ -83,7 +84,7 @@ def facts(dataset: Any, examples: int) -> str:
         if close.count:
             line, row, _ = close.examples[0]
             words.append(f"{close.count:,} rows are near questions of {SUITE}, such as “{row}” (line {line}).")
-    return " ".join(words)
+    return "\n".join(words)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,20 @@ def test_a_preview_marks_exactly_what_is_trained(home, tiny_model_path, tmp_path
     assert "Nothing was left out" in told["facts"]
 
 
+def test_a_preview_tells_the_two_answers_of_a_pair_apart(home, tiny_model_path, tmp_path):
+    data = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"q {n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(30)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"model": str(tiny_model_path), "data": str(data), "max_steps": 10, "objective": "dpo"}
+    told = preview.preview(presets.to_dict(presets.configure("smoke", changes)))
+    for spans in told["samples"]:
+        assert [(trained, part) for _, trained, part in spans] == [
+            (False, "chosen"), (True, "chosen"), (False, "rejected"), (True, "rejected"),
+        ]  # fmt: skip
+        assert spans[1][0].startswith("good ")
+        assert spans[3][0].startswith("bad ")
+
+
 def test_work_aside_says_what_it_was_told_and_is_given_up_in_time(tmp_path):
     assert helper_process.call(["sh", "-c", "echo some; echo error: what was wrong >&2; exit 2"], "", 30) == (
         2,

@@ -23,6 +23,7 @@ PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
 ROWLESS = "no question followed by an answer"
 UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
 GREETING = "a greeting before the first question (kept before it, not trained)"
+UNTRAINED = "an answer with weight 0 or train false (kept before the next, not trained)"
 AFTERWARDS = "turns after the last trained one (the rest of the conversation is used)"
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.conversations import (
+    UNTRAINED,
     Unusable,
     exchange,
     history_turns,
@@ -128,7 +129,12 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
         turns = [Turn("system", system), *turns]
     elif system and system not in own:
         maker.left_out.add(TWO_SYSTEMS, line)
-    return maker.finished(turns, line, maker.text(row, layout.column("check")))
+    made = maker.finished(turns, line, maker.text(row, layout.column("check")))
+    last = max((at for at, turn in enumerate(turns) if turn.trained), default=0)
+    for turn in turns[:last]:
+        if turn.role == "assistant" and not turn.trained:
+            maker.left_out.add(UNTRAINED, line)
+    return made
 
 
 def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
