@@ -125,7 +125,7 @@ class Config:
     quantize: Literal["none", "8bit", "4bit"] = option("none", "hold the frozen base in 8 or 4 bits (bitsandbytes)")
     gradient_checkpointing: bool = option(False, "recompute activations: less memory, about a third slower")
     threads: int | None = option(None, "CPU threads; all cores unless given")
-    validate_every: int = option(10, "steps between validations; 0: only before and after")
+    validate_every: int = option(10, "steps between validations; 0: only before and after, and with every score")
     validation_rows: int = option(64, "rows of the validation split that are used, at most")
     test_rows: int = option(64, "rows of the test split that are used, at most")
     patience: int = option(0, "stop after this many validations without a better loss; 0: never")

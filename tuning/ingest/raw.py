@@ -15,7 +15,6 @@ from tuning.data.reading.values import is_filled
 from tuning.data.rows import RawRow, turns_to_json
 from tuning.ingest.chunks import Chunks
 from tuning.ingest.snapshot import count
-from tuning.ingest.warehouse import scalar
 
 if TYPE_CHECKING:
     import pyarrow
@@ -195,11 +194,14 @@ def join_messages(
         f"""CREATE TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
         max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
         max(position) FILTER (kind = 'output') AS answer,
-        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = {kinds_met} AS simple
+        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = {kinds_met} AS simple, max(position) - min(position) AS reach
         FROM turns GROUP BY conversation"""
     )
     for start in range(0, position, JOINED_AT_ONCE):
-        join_simple(connection, start, start + JOINED_AT_ONCE)
+        here = f"position >= {start} AND position < {start + 2 * JOINED_AT_ONCE}"
+        begun = f"first >= {start} AND first < {start + JOINED_AT_ONCE}"
+        join_simple(connection, f"reach <= {JOINED_AT_ONCE} AND {begun}", here)
+    join_simple(connection, f"reach > {JOINED_AT_ONCE}")
     incomplete = "simple AND (question IS NULL OR answer IS NULL)"
     missing = count(connection, f"conversations WHERE {incomplete}")
     if missing:
@@ -211,21 +213,13 @@ def join_messages(
     connection.execute("DROP TABLE conversations")
 
 
-def join_simple(connection: DuckDBPyConnection, start: int, end: int) -> None:
-    """Append the conversations of one question and answer whose first message stands from ``start`` to before ``end``.
-
-    Only the stretch of messages that they reach over is read.
-    """
-    here = "FROM conversations WHERE simple AND first >= $start AND first < $end"
-    last = scalar(
-        connection, f"SELECT max(greatest(question, input, answer)) {here}", values := {"start": start, "end": end}
-    )
-    reached = "(SELECT position, message FROM turns WHERE position BETWEEN $start AND $last)"
+def join_simple(connection: DuckDBPyConnection, chosen: str, here: str = "true") -> None:
+    """Append the ``chosen`` conversations of one question and answer, whose messages all stand ``here``."""
+    turns = f"(SELECT position, message FROM turns WHERE {here})"
     connection.execute(
         f"""INSERT INTO raw SELECT first, c.line, q.message, coalesce(i.message, ''), a.message, '', ''
-        FROM (SELECT * {here}) AS c JOIN {reached} AS q ON q.position = c.question
-        JOIN {reached} AS a ON a.position = c.answer LEFT JOIN {reached} AS i ON i.position = c.input""",
-        values | {"last": -1 if last is None else last},
+        FROM (SELECT * FROM conversations WHERE simple AND {chosen}) AS c JOIN {turns} AS q ON q.position = c.question
+        JOIN {turns} AS a ON a.position = c.answer LEFT JOIN {turns} AS i ON i.position = c.input"""
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,9 +93,9 @@ def open_motherduck(database: str, read_only: bool, config: dict[str, Any]) -> D
     return connection
 
 
-def scalar(connection: DuckDBPyConnection, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+def scalar(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> Any:
     """The one value that a query gives; the result is read to its end, which the next query asks for."""
-    return connection.execute(query, values).fetchall()[0][0]
+    return connection.execute(query, list(values)).fetchall()[0][0]
 
 
 def table_exists(connection: DuckDBPyConnection, table: str) -> bool:

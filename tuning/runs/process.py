@@ -3,6 +3,7 @@ process is withstands reused numbers and clocks that jump."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -11,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tuning.files import write_json
 from tuning.runs import helper_process
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROC = Path("/proc")
 START_FIELD = 19
+SPAWNED = "spawned.json"
 START_SECONDS = 20.0
 COLLECT_SECONDS = 2.0
 _children: dict[Path, subprocess.Popen[bytes]] = {}
@@ -72,6 +75,7 @@ def spawn(folder: Path, log_path: Path, took_over: Callable[[int], bool]) -> boo
             env=helper_process.environment(),
         )
     _children[folder] = worker
+    write_json(folder / SPAWNED, identity(worker.pid) or {"pid": worker.pid})
     threading.Thread(target=worker.wait, daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and worker.poll() is None:
@@ -82,8 +86,15 @@ def spawn(folder: Path, log_path: Path, took_over: Callable[[int], bool]) -> boo
 
 
 def starting(folder: Path) -> bool:
-    """Whether a worker that this process started lives, be it still importing what it needs."""
-    return folder in _children and _children[folder].poll() is None
+    """Whether the worker that was started for the run in ``folder`` lives, by whomever it was started and be it still
+    importing what it needs."""
+    if folder in _children:
+        return _children[folder].poll() is None
+    try:
+        spawned = json.loads((folder / SPAWNED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(spawned, dict) and alive(spawned)
 
 
 def exit_code(folder: Path) -> int | None:

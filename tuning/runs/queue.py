@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,7 @@ def add(plans: Sequence[Planned]) -> int:
     plans = [replace(plan, folder=str(Path.cwd())) for plan in plans]
     for plan in plans:
         plan.check()
-        if plan.name:
-            run.named_folder(plan.name)
+    plans = [replace(plan, name=run.named_folder(plan.name).name) if plan.name else plan for plan in plans]
     with changing() as queue:
         taken = {plan.name for plan in queue.waiting}
         for plan in plans:
@@ -212,7 +211,7 @@ def not_begun(plan: Planned) -> bool:
     made = Run(run.runs_root() / plan.name)
     if not made.path.exists():
         return True
-    if made.events_path.exists() or made.working():
+    if made.events_path.exists() or made.working() or process.starting(made.path):
         return False
     shutil.rmtree(made.path)
     return True
@@ -265,7 +264,10 @@ def where_it_was_put(plan: Planned) -> Iterator[None]:
     if not plan.folder:  # of an earlier version
         yield
         return
-    before = Path.cwd()
+    try:
+        before = Path.cwd()
+    except OSError:  # it is gone, and there is no way back to it
+        before = Path(plan.folder)
     try:
         os.chdir(plan.folder)
     except OSError as error:
@@ -275,7 +277,8 @@ def where_it_was_put(plan: Planned) -> Iterator[None]:
     try:
         yield
     finally:
-        os.chdir(before)
+        with suppress(OSError):
+            os.chdir(before)
 
 
 def tell(plan: Planned, problem: str) -> None:

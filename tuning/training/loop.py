@@ -38,8 +38,9 @@ def fit(job: Job, should_stop: Callable[[], bool]) -> str:
         report(job, stats)
         last = stats.step == config.max_steps
         scored_next = task_score.wanted(config, stats.step)
-        if last or scored_next or due(config.validate_every, stats.step):
-            validate(job)
+        asked_for = last or due(config.validate_every, stats.step)
+        if asked_for or scored_next:
+            validate(job, counts=asked_for)
         if due(config.sample_every, stats.step):
             show_sample(job)
         early = 0 < config.patience <= progress.without_gain
@@ -86,8 +87,9 @@ def patience_is_over(job: Job) -> bool:
     return True
 
 
-def validate(job: Job) -> None:
-    """Measure the validation loss, keep the adapter if it is the best so far, and count validations without gain.
+def validate(job: Job, counts: bool = True) -> None:
+    """Measure the validation loss, keep the adapter if it is the best so far, and count validations without gain, of
+    which one beside a score ``counts`` for nothing.
 
     Without validation rows the newest adapter counts as the best.
     """
@@ -107,7 +109,7 @@ def validate(job: Job) -> None:
     if progress.step == 0:
         progress.loss_before = loss
     best = progress.best_loss is None or loss < progress.best_loss
-    progress.without_gain = 0 if best else progress.without_gain + 1
+    progress.without_gain = 0 if best else progress.without_gain + counts
     progress.last_loss = loss
     kept = best and job.config.score_on is None
     if best:

@@ -71,7 +71,7 @@ class Actions:
         plans = [Planned(preset, overrides, name)]
         if grid.strip():
             values = grid_from_text(grid)
-            known = {"data", *(field.name for field in form.FIELDS)}
+            known = sorted({"data", *(field.name for field in form.FIELDS)})
             strange = next((name for name in values if name.replace("-", "_") not in known), None)
             if strange is not None:
                 raise UserError(f"The form has no setting {strange!r}: {nearest(strange, known)}")

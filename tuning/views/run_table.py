@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning import presets
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.runs import scores, start_adapter
@@ -59,17 +60,22 @@ def outcome_of(run: Run) -> Outcome:
         questions=own.questions if own else 0,
         forgotten=scores.forgotten(found, step),
         notes=settings["notes"],
-        kind=kind_of(settings["config"], record),
+        kind=kind_of(run.config(), record),
     )
 
 
-def kind_of(config: Mapping[str, Any], record: Mapping[str, Any]) -> tuple[str, ...]:
+def kind_of(config: Config, record: Mapping[str, Any]) -> tuple[str, ...]:
     """What two runs must share for their validation losses to be comparable: data, base, and what the loss is of."""
-    objective = str(config.get("objective", "sft"))
-    loss = "sft" if objective == "verified" else f"{objective} {config.get('beta')} {config.get('length_normalised')}"
-    data = str(record.get("data_fingerprint") or config.get("data"))
-    base = str(record.get("base_fingerprint") or config.get("model"))
-    return data, base, loss, str(record.get("prompt_format")), *(str(config.get(name)) for name in OF_THE_LOSS)
+    loss = (
+        "sft"
+        if config.objective in ("sft", "verified")
+        else f"{config.objective} {config.beta} {config.length_normalised}"
+    )
+    data = str(record.get("data_fingerprint") or config.data)
+    base = str(record.get("base_fingerprint") or config.model)
+    told = record.get("prompt_format")
+    asked = str(PromptFormat.from_dict(told) if told else PYTHON_FORMAT)  # in which versions before formats trained
+    return data, base, loss, asked, *(str(getattr(config, name)) for name in OF_THE_LOSS)
 
 
 def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:

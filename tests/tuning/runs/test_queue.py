@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -11,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.tuning.tiny_runs import new_run
 from tuning.__main__ import main
+from tuning.data.chat import PYTHON_FORMAT
 from tuning.errors import UserError
 from tuning.presets import configure
-from tuning.runs import queue, run, scores, sweep
+from tuning.runs import process, queue, run, scores, sweep
 from tuning.runs.run import Run
 from tuning.runs.scores import TaskScore
 from tuning.runs.sweep import Planned, grid_from_text, planned, read_sweep
@@ -195,14 +199,30 @@ def test_a_run_is_started_where_it_was_queued_and_not_lost_to_somebody_faster(in
 
 
 def test_a_folder_that_was_half_made_when_the_worker_was_killed_is_made_anew(instant, settings):
-    queue.add([Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "half")])
+    plan = Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "half made")
+    queue.add([plan])
+    with pytest.raises(UserError, match="waits already"):
+        queue.add([replace(plan, name="half-made")])
     with queue.changing() as found:
         found.starting = found.waiting.pop()
-    run.named_folder("half").mkdir(parents=True)
+    run.named_folder("half-made").mkdir(parents=True)
     instant.clear()
     queue.work()
-    assert instant == ["half"]
+    assert instant == ["half-made"]
     assert queue.load().problems == []
+
+
+def test_a_run_whose_worker_lives_is_left_to_it(instant, settings):
+    """It may still be importing what it needs, with nothing written, when the queue's own worker is killed."""
+    queue.add([Planned("smoke", {"model": settings["model"], "data": settings["data"]}, "alive")])
+    with queue.changing() as found:
+        found.starting = found.waiting.pop()
+    folder = run.named_folder("alive")
+    folder.mkdir(parents=True)
+    (folder / process.SPAWNED).write_text(json.dumps(process.identity(os.getpid())))
+    queue.take_up()
+    assert folder.is_dir()
+    assert queue.load().waiting == []
 
 
 def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(instant, settings):
@@ -248,12 +268,14 @@ def test_scores_and_forgetting_stand_in_the_table(settings):
 
 
 def test_losses_of_other_tokens_are_not_compared(settings):
-    config = {"data": "d", "model": "m", "validation_rows": 16}
+    config = configure("smoke", settings)
     record = {"prompt_format": {"system": "a"}}
     alike = run_table.kind_of(config, record)
-    assert run_table.kind_of(dict(config), dict(record)) == alike
-    assert run_table.kind_of(config | {"validation_rows": 64}, record) != alike
+    assert run_table.kind_of(replace(config, rank=2), dict(record)) == alike
+    assert run_table.kind_of(replace(config, validation_rows=64), record) != alike
     assert run_table.kind_of(config, {"prompt_format": {"system": "b"}}) != alike
+    former = run_table.kind_of(config, {})  # a version without prompt formats
+    assert former == run_table.kind_of(config, {"prompt_format": PYTHON_FORMAT.to_dict()})
 
 
 def test_the_form_queues_no_setting_that_it_does_not_show(settings):

@@ -105,6 +105,14 @@ def test_a_run_that_ends_early_scores_its_last_state_and_says_what_is_kept(score
     assert "validation loss 2  (best so far, adapter saved)" not in run.log_path.read_text()
 
 
+def test_a_validation_beside_a_score_is_none_that_patience_counts(scored, monkeypatch):
+    chosen, _ = scored
+    monkeypatch.setattr(loop, "measured", lambda *_: {"loss": 2.0})
+    run = new_run(chosen | {"validate_every": 0, "patience": 1, "score_every": 2})
+    assert worker.work(run, Ranks(), quiet=True) == "finished"
+    assert run.state().step == 9
+
+
 def test_a_checkpoints_adapter_is_that_of_its_step(settings, tiny_model_path):
     """Its loss on the validation rows, which the run measured at that step."""
     run = new_run(settings | {"validate_every": 2, "keep_checkpoints": 9, "max_steps": 6, "learning_rate": 1e-2})
