@@ -18,6 +18,7 @@ ROOMS = (
     "eval_prompts.judging",
     "eval_prompts.tasks", "eval_prompts.votes", "eval_prompts.serving", "eval_prompts.showing",
     "eval_prompts.comparison", "eval_prompts.report", "eval_prompts.progress",
+    "eval_prompts.scoring.statistics",
     "eval_prompts.asking", "eval_prompts.surveys", "eval_prompts.verify", "eval_prompts.lens_command",
     "eval_prompts.strength_command",
     "eval_prompts.most_changed", "eval_prompts.scoring", "eval_prompts.learning", "eval_prompts.scoring.command",

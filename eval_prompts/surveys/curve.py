@@ -11,6 +11,7 @@ from eval_prompts.answers import Settings
 from eval_prompts.lens.view import Written
 from eval_prompts.models.strength import Strength
 from eval_prompts.rows import Prompt
+from eval_prompts.scoring.statistics import mean_interval
 from eval_prompts.serving.local import in_a_thread_that_ends
 from eval_prompts.surveys.texts import AT_ONCE, Stopped, Work
 from eval_prompts.tasks.verdicts import Judgement, judge_answer
@@ -172,14 +173,11 @@ def forgetting(lens: Lens, known: Sequence[Known], strength: float) -> tuple[dic
 
 
 def point(strength: float, scores: Sequence[float], asked: int, forgotten: dict[str, Any] | None) -> dict[str, Any]:
-    """One strength's figures: the mean score of the answers that have one, with its interval."""
+    """One strength's figures: the mean score of the answers that have one, with its interval as a scoring gives it."""
     score = None
     if scores:
-        import numpy
-
-        from eval_prompts.lens.set_figures import ratio, within
-
-        score = within(ratio(numpy.array(scores), numpy.ones(len(scores))), 0, 1).to_dict()
+        found = mean_interval([[each] for each in scores])
+        score = {"value": found.value, "interval": [found.low, found.high]}
     return {
         "strength": strength,
         "score": score,
