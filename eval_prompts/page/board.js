@@ -340,8 +340,11 @@
 			if (frame) return;
 			frame = requestAnimationFrame(() => {
 				const begun = performance.now();
-				if (stale) draw();
-				setTimeout(() => setTimeout(rested, performance.now() - begun)); // when the frame is laid out and painted
+				try {
+					if (stale) draw();
+				} finally {
+					setTimeout(() => setTimeout(rested, performance.now() - begun)); // when the frame is laid out and painted
+				}
 			});
 		}
 		function rested() {

@@ -12,10 +12,18 @@
 		);
 	}
 
+	/** An entry as it would be kept now: one from before pages said where they begin was counted by their size. */
+	function ofNow(entry) {
+		const { asked } = entry;
+		if (!asked) return entry;
+		const begin = (page) => Math.min((page - 1) * asked.size, asked.count);
+		return { ...entry, asked: { before: begin(asked.page), through: begin(asked.last + 1), next: begin(asked.last + 2), ...asked } };
+	}
+
 	function read() {
 		try {
 			const entries = JSON.parse(localStorage.getItem(KEY) || "[]");
-			return Array.isArray(entries) ? entries.filter(usable).slice(0, MOST) : [];
+			return Array.isArray(entries) ? entries.filter(usable).slice(0, MOST).map(ofNow) : [];
 		} catch {
 			return [];
 		}

@@ -3,7 +3,7 @@
 	const { el, setText } = lens;
 	const LOOK_AFTER_MS = 400;
 	const POLL_MS = 700;
-	const RESTARTED = "The app was started again while it opened this, so it was not opened: press Open once more.";
+	const GONE = "The app was started again while it opened this, so it was not opened";
 	const KINDS = [
 		["adapter", "An adapter"],
 		["model", "A whole model"],
@@ -170,7 +170,12 @@
 			const done = progress;
 			if (restarted) {
 				draw({ ...done, opening: false, opened: "", error: "" });
-				return say(RESTARTED);
+				const wanted = wish();
+				await load(); // what is offered and loaded is the new process's; what was to be opened stays in the form
+				if (!told.error) fill(wanted);
+				look();
+				const why = told.error || told.closed;
+				return say(why ? `${GONE}. ${why}` : `${GONE}: press Open once more.`);
 			}
 			if (!done.error) await load();
 			draw(done);

@@ -209,6 +209,16 @@ def test_a_reload_in_mid_answer_keeps_what_was_written(visit, complaints):
     complaints[:] = [text for text in complaints if "AbortError" not in text and "Connection errored out" not in text]
 
 
+def test_a_comparison_kept_before_pages_said_where_they_begin_is_drawn_whole(visit):
+    changes = {"better": 0, "same": 0, "worse": 0, "unknown": 0, "hidden": 0}
+    asked = {"id": "s", "task": "t", "page": 2, "first": 2, "last": 2, "begun": 2, "size": 50, "count": 103}
+    asked |= {"asking": 50, "answered": 50, "seconds_left": None, "changes": changes}
+    page = visit(stored=[stored_comparison((code("a"), code("b")), ("same", "same")) | {"asked": asked}])
+    expect(page.locator(".ll-row")).to_have_count(2)
+    expect(page.locator(".ll-row").first).to_contain_text("51")
+    expect(page.locator(".ll-asked-tools")).to_contain_text("Ask 101 to 103")
+
+
 @pytest.mark.parametrize("stored", ["not json", "{}", '[1, {"id": "x", "rows": [{}]}]'])
 def test_a_spoilt_store_is_an_empty_one(visit, stored):
     page = visit()

@@ -170,7 +170,12 @@ def test_news_that_comes_faster_than_it_is_drawn_is_skipped_not_queued(visit):
             performance.now = () => now() + late;
             window.drawn = [];
             const row = document.createElement("li");
-            LoraLens.buildRow = () => ({ root: row, update: (_, view) => (drawn.push(view.number), (late += 100)) });
+            const update = (_, view) => {
+                if (window.torn) throw new Error("torn");
+                drawn.push(view.number);
+                late += 100;
+            };
+            LoraLens.buildRow = () => ({ root: row, update });
             const props = {};
             LoraLens.mountBoard(document.createElement("div"), props, (_, work) => (window.received = work), held);
             drawn.length = 0;
@@ -191,3 +196,19 @@ def test_news_that_comes_faster_than_it_is_drawn_is_skipped_not_queued(visit):
     assert page.evaluate("drawn.at(-1)") == 20  # what is final is drawn at once
     page.clock.run_for(1000)
     assert page.evaluate("drawn.filter((number) => number === 20).length") == 1
+    failure = page.evaluate(
+        """() => {
+            const next = requestAnimationFrame;
+            let work, failure;
+            window.requestAnimationFrame = (frame) => ((work = frame), 1);
+            window.torn = true;
+            receive(21, true);
+            try { work(); } catch (error) { failure = error.message; }
+            window.torn = false;
+            window.requestAnimationFrame = next;
+            return failure;
+        }"""
+    )
+    page.evaluate("receive(22, true)")
+    page.clock.run_for(1000)
+    assert (failure, page.evaluate("drawn.at(-1)")) == ("torn", 22)  # a drawing that fails is not the last

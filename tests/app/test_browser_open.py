@@ -20,16 +20,21 @@ PANEL = "#ll-open"
 
 STARTED_AGAIN = """() => {
     const { asked } = LoraLens;
+    const idle = { opening: false, number: 0, words: "", progress: null, error: "", opened: "" };
     let begun = false;
     LoraLens.asked = async (call, sent) => {
+        if (!begun && "kind" in sent && document.querySelector(".ll-open-go").disabled) {
+            begun = true;
+            return { ...idle, started: "one", opening: true };
+        }
         const got = await asked(call, sent);
-        if (!("opening" in got)) return got;
-        if (!begun) return (begun = true), got;
+        if (begun && "opening" in got) return { ...idle, started: "another" };
+        if (!begun || !("presets" in got)) return got;
         LoraLens.asked = asked;
-        return { started: "another", opening: false, number: 0, words: "", progress: null, error: "", opened: "" };
+        return { ...got, presets: [...got.presets, { name: "of-the-new-one", words: "" }] };
     };
 }"""
-"""What the second look at an opening finds is an app that was started meanwhile."""
+"""What the first look at an opening finds is an app that was started meanwhile, and offers something else."""
 
 
 @pytest.fixture
@@ -79,9 +84,12 @@ def test_the_owner_opens_models_and_adapters_without_a_restart(
     page.keyboard.press("Escape")
 
     page.evaluate(STARTED_AGAIN)
+    fill(page, "wanted", "model", "also-wanted")
     page.click(f"{PANEL} .ll-open-go")
-    page.wait_for_selector(f"{PANEL} .ll-notice >> text=was started again")
+    page.wait_for_selector(f"{PANEL} .ll-notice >> text=not opened: press Open once more")
     assert page.is_enabled(f"{PANEL} .ll-open-go")
+    assert page.locator("#ll-open-bases option[value=of-the-new-one]").count() == 1
+    assert [page.input_value(f"#ll-open-{side}") for side in ("base", "tuned")] == ["wanted", "also-wanted"]
 
     fill(page, tmp_path / "nothing-here", "none")
     page.wait_for_selector(f"{PANEL} .ll-open-need[data-fits=error] >> text=There is no model")
