@@ -17,12 +17,17 @@ from eval_prompts.scoring.figures import TaskFigures, figures_of
 from eval_prompts.scoring.folder import Scoring
 from eval_prompts.scoring.result import date, table_of
 from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
+from eval_prompts.tasks.catalogue import all_tasks
 from tuning.files import write_json
 
 RECORD = "run_record.json"
 KEY = "evidence"
 KINDS = {Outcome.GAINED: "gain", Outcome.BOTH: "tie", Outcome.LOST: "loss"}
 LONGEST_QUESTION = 2000
+DIGITS = 6
+"""To which a share is rounded."""
+HIDDEN = "Its questions are not open to visitors, so none is shown."
+UNKNOWN = "Its questions are not known to be open to visitors, so none is shown."
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +46,7 @@ def of_table(table: Table) -> dict[str, Any] | None:
         "task": own.title,
         "questions": own.difference.of,
         "passes": own.metric == "passes",
-        **{side: round(mean, 6) for side, mean in compared_means(table.tasks[own.name]).items()},
+        **{side: round(mean, DIGITS) for side, mean in compared_means(table.tasks[own.name]).items()},
         **{f"{side}_ended": own.sides[side].ended for side in SIDES},
         **{f"{side}_written": own.sides[side].written for side in SIDES},
         "p_value": own.p_value,
@@ -109,6 +114,7 @@ def read(adapter: Path | None) -> dict[str, Any]:
         evidence = content.get(KEY) if isinstance(content, dict) else None
         if not isinstance(evidence, dict):
             return {}
+        evidence = shown_to_all(evidence)
         return {"line": line(evidence), "how": how(evidence), "examples": list(evidence.get("examples") or ())}
     except FileNotFoundError:
         return {}
@@ -117,11 +123,21 @@ def read(adapter: Path | None) -> dict[str, Any]:
         return {}
 
 
+def shown_to_all(evidence: dict[str, Any]) -> dict[str, Any]:
+    """Evidence without its examples, and with why they are ``withheld``, where they may be of a hidden task: a record
+    written before that was noted has open examples where its task, looked up by its title, is shown."""
+    withheld = HIDDEN if evidence.get("hidden") else ""
+    if "hidden" not in evidence and evidence.get("examples"):
+        named = [task.show for task in all_tasks()[0] if task.words == evidence["task"]]
+        withheld = UNKNOWN if not named else "" if all(named) else HIDDEN
+    return evidence | {"withheld": withheld, "examples": []} if withheld else evidence
+
+
 def line(evidence: Mapping[str, Any]) -> str:
     """The evidence in one line."""
     count, base, tuned = int(evidence["questions"]), float(evidence["base"]), float(evidence["tuned"])
     if evidence["passes"]:
-        solved = f"{solved_words(base * count)} \u2192 {solved_words(tuned * count)} solved"
+        solved = f"{solved_words(base, count)} \u2192 {solved_words(tuned, count)} solved"
     else:
         solved = f"score {100 * base:.1f} \u2192 {100 * tuned:.1f}"
     words = [f"On {count:,} questions of {evidence['task']}: {solved}"]
@@ -134,10 +150,12 @@ def line(evidence: Mapping[str, Any]) -> str:
     return "; ".join(words) + "."
 
 
-def solved_words(count: float) -> str:
-    """How many questions were solved; not whole where only some of a question's samples pass."""
+def solved_words(share: float, questions: int) -> str:
+    """How many of the questions were solved; not whole where only some of a question's samples pass. The share is
+    rounded, which is more of a question the more questions there are."""
+    count = share * questions
     whole = round(count)
-    return f"{whole:,}" if abs(count - whole) < 0.005 else f"{count:,.1f}"
+    return f"{whole:,}" if abs(count - whole) < max(0.005, questions * 10**-DIGITS) else f"{count:,.1f}"
 
 
 def how(evidence: Mapping[str, Any]) -> list[str]:
@@ -156,6 +174,6 @@ def how(evidence: Mapping[str, Any]) -> list[str]:
         )
     if evidence.get("examples"):
         told.append("The examples are the first of these questions that were gained, tied and lost.")
-    if evidence.get("hidden"):
-        told.append("Its questions are not open to visitors, so none is shown.")
+    if evidence.get("withheld"):
+        told.append(evidence["withheld"])
     return told

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
@@ -184,7 +185,13 @@ class Surveys:
         of the newest are ``unreadable``. Each file is read once, since it does not change."""
         known = kept()
         newest = known[:MOST_KEPT]
-        lines = {file.name: self._lines[file.name] if file.name in self._lines else line(file) for file in newest}
+        before, lines = self._lines, {}
+        for file in newest:
+            if file.name in before:
+                lines[file.name] = before[file.name]
+                continue
+            with suppress(OSError):  # it may pass, so the file is looked at again
+                lines[file.name] = line(file)
         self._lines = lines
         found = [each for each in lines.values() if each]
         return {"kept": found, "older": len(known) - len(newest), "unreadable": len(newest) - len(found)}
@@ -286,9 +293,21 @@ def keep(survey: Survey) -> None:
 def read(file: Path) -> Survey:
     """A survey from its file. Raises UserError for a file that is none."""
     try:
-        return Survey(**json.loads(file.read_text(encoding="utf-8")))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        survey = Survey(**content)
+        return survey if "details" in content else of_before(survey)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"The survey {file.stem} cannot be read.") from error
+
+
+def of_before(survey: Survey) -> Survey:
+    """A survey whose file is from before it said of which set visitors may read: open where its questions are the
+    held-out rows, or those of a task that is listed and shown. Else what tells of its source is the owner's alone."""
+    about = survey.about
+    named = [task.show for task in all_tasks()[0] if task.words == about]
+    if not survey.hidden and (about == texts.HELD_OUT or (named and all(named))):
+        return survey
+    return replace(survey, about=public_name(about), hidden=True, details=survey.notes, notes=[])
 
 
 def read_or_log(file: Path) -> Survey | None:
@@ -301,8 +320,13 @@ def read_or_log(file: Path) -> Survey | None:
 
 
 def line(file: Path) -> dict[str, Any] | None:
-    """A kept survey in one line, without its result; None for a file that is none."""
-    survey = read_or_log(file)
-    if survey is None:
+    """A kept survey in one line, without its result; None, and a word in the log, for a file that is none. Raises
+    OSError where the file cannot be reached."""
+    try:
+        survey = read(file)
+    except UserError as error:
+        log.error("%s", error, exc_info=error)
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
         return None
     return {key: getattr(survey, key) for key in ("name", "kind", "about", "adapter", "state", "began")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_questions_of_a_hidden_task_stay_out_of_the_record(tmp_path):
     told = kept(tmp_path, found)
     assert told["examples"] == []
     assert told["how"][-1] == "Its questions are not open to visitors, so none is shown."
+
+
+def test_a_record_that_does_not_say_shows_examples_of_tasks_that_are_open(tmp_path, monkeypatch):
+    table = table_of({"mbpp": PASSES})
+    found = evidence.of_table(table)
+    assert found.pop("hidden") is False
+    hidden, unknown = (
+        f"Its questions are not {why} to visitors, so none is shown." for why in ("open", "known to be open")
+    )
+    for tasks, said in (([True], ""), ([False], hidden), ([True, False], hidden), ([], unknown)):
+        listed = [replace(python_task(), title="Mbpp", show=show) for show in tasks]
+        monkeypatch.setattr(evidence, "all_tasks", lambda listed=listed: (listed, []))
+        told = kept(tmp_path, found)
+        assert len(told["examples"]) == (0 if said else 3)
+        assert said in told["how"] if said else "none is shown" not in told["how"][-1]
+
+
+@pytest.mark.parametrize("questions", [3, 15_000, 600_000])
+def test_whole_counts_stay_whole_however_many_questions(questions):
+    assert evidence.solved_words(round(2 / 3, 6), questions) == f"{questions * 2 // 3:,}"
+    assert evidence.solved_words(round(0.5 / 3, 6), 3) == "0.5"
 
 
 def test_each_side_ends_of_what_it_wrote_and_solves_of_what_is_compared(tmp_path):

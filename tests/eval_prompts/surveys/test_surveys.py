@@ -260,6 +260,36 @@ def test_kept_surveys_are_read_once_and_older_ones_counted(surveys, tmp_path, mo
     assert (len(surveys.history()["kept"]), surveys.history()["older"]) == (module.MOST_KEPT, 2)
 
 
+def test_a_survey_of_before_is_open_only_where_its_set_is_known_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "data_root", lambda: tmp_path)
+    shown, hidden = find_task("python"), replace(find_task("python"), title="Mine", show=False)
+    monkeypatch.setattr(module, "all_tasks", lambda: ([shown, hidden], []))
+    (tmp_path / "surveys").mkdir()
+    abouts = {"held-out": True, shown.words: True, "Mine": False, "/home/x/secret.jsonl": False, "Elsewhere": False}
+    for number, about in enumerate(abouts):
+        survey = module.Survey(f"{number}", "set", about, "a", notes=["1 rows of /home/x/ lack"], state="finished")
+        survey.result = {"texts": 1, "most_changed_questions": ["Who?"]}
+        before = {key: value for key, value in vars(survey).items() if key not in ("details", "models")}
+        module.write_json(tmp_path / "surveys" / f"{number}.json", before)
+    again = Surveys(None, None)
+    for number, (about, everybodys) in enumerate(abouts.items()):
+        seen = json.dumps(again.look(f"{number}", everything=False))
+        assert ("Who?" in seen, "/home/x/" in seen) == (everybodys, everybodys), about
+        mine = json.dumps(again.look(f"{number}", everything=True))
+        assert "Who?" in mine
+        assert "lack" in mine
+    assert "/home/x" not in json.dumps(again.history())
+
+
+def test_a_list_that_was_refused_for_a_moment_is_whole_the_next_time(surveys, monkeypatch):
+    over(surveys, surveys.start("set", {}))
+    plain = module.Path.read_text
+    monkeypatch.setattr(module.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
+    assert (surveys.history()["kept"], surveys.history()["unreadable"]) == ([], 1)
+    monkeypatch.setattr(module.Path, "read_text", plain)
+    assert (len(surveys.history()["kept"]), surveys.history()["unreadable"]) == (1, 0)
+
+
 def test_the_best_of_a_curve_is_for_its_own_adapter_alone(
     surveys, lens, task, tiny_model_path, tiny_adapter_path, tmp_path
 ):
