@@ -102,6 +102,7 @@ class Subject:
             "settings": self.settings.to_dict(),
             "system": self.task.format.system,
             "user": self.task.format.user,
+            "shots": [dict(shot) for shot in self.task.format.shots],
             "score": [scorer.spec for scorer in self.task.scorers],
             "show": self.task.show,
             "fingerprints": self.fingerprints(),

@@ -43,6 +43,7 @@ class TaskTable:
         self.answers: dict[tuple[int, str], dict[int, Answer]] = {}
         self.unasked: dict[tuple[int, str, int], str] = {}
         """Why an answer could not be asked for, by number, side and sample."""
+        self._reasons: dict[int, dict[tuple[str, int], str]] = {}
         self._verdicts: Counter[str] = Counter()
 
     def add(self, event: Answer) -> None:
@@ -51,7 +52,9 @@ class TaskTable:
         if not 0 <= number < len(self.questions):
             return
         if event["event"] == "unasked":
-            self.unasked[number, str(event["side"]), int(event["sample"])] = str(event["reason"])
+            side, sample, reason = str(event["side"]), int(event["sample"]), str(event["reason"])
+            self.unasked[number, side, sample] = reason
+            self._reasons.setdefault(number, {})[side, sample] = reason
             return
         self._verdicts[str(event["verdict"])] += 1
         self.answers.setdefault((number, str(event["side"])), {})[int(event["sample"])] = event
@@ -59,7 +62,7 @@ class TaskTable:
     def reason_unasked(self, number: int, sides: Sequence[str] = ()) -> str:
         """Why a question could not be asked of a side, or of some of ``sides``; '' where it could."""
         among = sides or self.sides
-        return next((why for (of, side, _), why in self.unasked.items() if of == number and side in among), "")
+        return next((why for (side, _), why in self._reasons.get(number, {}).items() if side in among), "")
 
     @property
     def done(self) -> int:

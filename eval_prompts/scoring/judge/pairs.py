@@ -19,13 +19,14 @@ from eval_prompts.scoring.folder import Scoring, translated
 from eval_prompts.scoring.judge.replies import JudgeGone, Reply
 from eval_prompts.scoring.statistics import wilson
 from eval_prompts.scoring.table import READ, Table
+from eval_prompts.votes.export import conversations
 from eval_prompts.votes.lengths import equal_length
 from tuning.errors import UserError
 from tuning.files import write_whole
 from tuning.runs import events
 
 if TYPE_CHECKING:
-    from eval_prompts.votes.records import VotedPair
+    from eval_prompts.votes.records import ShownPair, VotedPair
 
 log = logging.getLogger(__name__)
 
@@ -149,14 +150,13 @@ def pairs_of(
     table.add(scoring.follow()[0])
     own = next(iter(table.tasks.values()))
     found: dict[str, JudgedPair] = {}
-    left_out, left_texts = 0, set()
+    left_out = 0
     for number, question in enumerate(own.questions[:limit]):
         base, tuned = (own.answers.get((number, side), {}).get(0) for side in ("base", "tuned"))
         if base is not None and tuned is not None and READ not in (base["state"], tuned["state"]):
             asked = "\n".join(filter(None, [question["question"], question["input"]]))
             if goes_on(question):
                 left_out += 1
-                left_texts.add(asked)
                 continue
             key = _key(asked, base["text"], tuned["text"])
             found[key] = JudgedPair(
@@ -166,7 +166,7 @@ def pairs_of(
     for voted in votes:
         if voted.vote.blind and voted.vote.outcome in ("base", "tuned"):
             pair = voted.pair
-            if pair.turn > 1 or pair.question in left_texts:
+            if follows_turns(pair, own.plan.get("shots", [])):
                 votes_left_out += 1
                 continue
             key = _key(pair.question, pair.base.text, pair.tuned.text)
@@ -186,6 +186,13 @@ def goes_on(question: Mapping[str, Any]) -> bool:
         return bool(question["behind"])
     thread = question["cluster"]  # older scorings: a later turn is called by its conversation
     return bool(thread) and str(question["id"]).startswith(f"{thread}/")
+
+
+def follows_turns(pair: ShownPair, shots: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether something was said before the question of a pair, by what its record says the models were given; the
+    example turns of the task's prompt (``shots``) are nothing of the kind."""
+    before = [[turn for turn in messages if turn["role"] != "system"][:-1] for messages in conversations(pair).values()]
+    return pair.turn != 1 or any(turns not in ([], list(shots)) for turns in before)
 
 
 def judge_pairs(

@@ -188,15 +188,28 @@ def test_what_goes_on_from_something_that_it_does_not_read_is_left_out(scoring):
     for row, change in zip(rows, [{"behind": 0}, {"behind": 1}, {"cluster": "q0", "id": "q0/2"}], strict=False):
         row |= change
     path.write_text(json.dumps({"mine": rows}))
-    votes = [voted(blind=True, question=f"Question {at}?", ident=f"p{at}") for at in (0, 1)]
-    votes.append(VotedPair(replace(votes[0].pair, turn=2, conversation="p0"), votes[0].vote))
+    shots, given = ([{"role": "user", "content": words}, {"role": "assistant", "content": "y"}] for words in "ab")
+    plan = scoring.plan()
+    plan["tasks"][0]["shots"] = shots
+    (scoring.path / "plan.json").write_text(json.dumps(plan))
+
+    def vote(at, before, **changes):
+        one = voted(blind=True, question=f"Question {at}?", ident=f"p{at}{len(votes)}")
+        asked = [{"role": "system", "content": "Be."}, *before, {"role": "user", "content": one.pair.question}]
+        votes.append(VotedPair(replace(one.pair, settings={"messages": asked}, **changes), one.vote))
+
+    votes = []
+    vote(0, shots)
+    vote(1, [])  # asked by itself, though the scoring's goes on from something
+    vote(5, given)
+    vote(0, [], turn=2, conversation="p0")
     judging = Judging(Loaded(), lambda plan: votes)
     judging.start(scoring, {})
     assert ended(judging).view(scoring)["lines"][-1] == (
         "2 questions and 2 votes left out: they go on from a conversation that the judge does not read"
     )
     pairs, _ = pairs_of(scoring, votes)
-    assert sorted(pair.question for pair in pairs) == [f"Question {at}?" for at in (0, 0, 3, 4, 5)]
+    assert sorted(pair.question for pair in pairs) == [f"Question {at}?" for at in (0, 0, 1, 3, 4, 5)]
 
 
 def test_a_scoring_keeps_what_stands_before_a_question():
