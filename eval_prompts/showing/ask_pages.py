@@ -152,14 +152,15 @@ def follow_up(
     prompt = prompt_after(turn, question or "")
     asked = before.known(sent.get("id"))
     task = asked.task if asked is not None else tasks.remembered(turn.task, owner)
+    # The page is found first: where there is none, nothing has been asked that nobody would end.
+    page = asked.page_with(turn.thread.id, sent.get("page")) if asked is not None else None
     stream, showing = ask_further(lens, pairs, who, task, turn, prompt, settings)
-    if asked is None:
+    if asked is None or page is None:
         asked = Asked(task, stream.settings, 1)
         before.add(asked)
         page = Page(1, showing.questions, showing)
         asked.add(page)
     else:
-        page = asked.page_with(turn.thread.id, sent.get("page"))
         asked.follow_up(page, showing)
     snapshots, shown = who.follow(stream, who.session), asked.shown_on(page, showing)
     for answers in showing.follow(snapshots, pairs.keep, lambda verdicts: verdicts.wait(VERDICT_SECONDS)):

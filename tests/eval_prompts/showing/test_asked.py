@@ -151,6 +151,18 @@ def test_a_follow_up_finds_its_page_and_unpacks_it_once(pairs, monkeypatch):
     assert len(unpacked) <= len(asked.pages) + 1, "once to find the page, and once to show it"
 
 
+def test_a_follow_up_of_a_press_without_pages_asks_nothing(pairs):
+    before = AskedBefore()
+    _, views = ask(pairs, before, question="Q7?")
+    empty = Asked(TASK, Settings(), 1)
+    before.add(empty)
+    lens, who = ReadyLens(), Asker("visitor", "", "many", lambda stream, _: stream.snapshots())
+    sent = {"pair": views[-1]["rows"][0]["pair"], "id": empty.id}
+    with pytest.raises(UserError, match="no longer kept"):
+        list(follow_up(lens, pairs, TaskChoice(TASK), before, who, Settings(), "Q8?", sent, owner=True))
+    assert lens.asked == []
+
+
 def test_a_stopped_press_and_a_single_page_say_what_is_left_out(pairs):
     before = AskedBefore()
     _, views = ask(pairs, before, stop_after=2)
