@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,6 +16,22 @@ COLUMN_ROLES = (
     *("conversation", "role", "content", "turns"),
     *("chosen", "rejected"),
 )
+NEEDED = {
+    "preference": ("chosen", "rejected"),
+    "chat": ("messages",),
+    "turn": ("conversation", "role", "content"),
+    "text": ("text",),
+    "pair": ("question", "answer"),
+}
+"""The roles without which ``--columns`` names no layout, by its kind."""
+READ = {
+    "preference": ("question", "context", "input", "system", "history", "trained"),
+    "chat": ("system", "history", "label", "check", "trained"),
+    "turn": ("trained",),
+    "text": ("trained",),
+    "pair": ("context", "input", "system", "history", "label", "check", "trained", "turns"),
+}
+"""The further roles that a layout reads."""
 ROLE = re.compile(r"(?:^|,)\s*([a-z_]+)\s*=")
 TrainOn = Literal["all", "last"]
 FormatName = Literal["auto", "python", "plain"]
@@ -71,19 +87,24 @@ def column_roles(text: str | None) -> dict[str, str]:
         if role in roles or not column or column in roles.values():
             raise UserError(f"--columns gives {role} no column of its own: name each role and each column once.")
         roles[role] = column
-    enough = (
-        {"question", "answer"},
-        {"messages"},
-        {"text"},
-        {"conversation", "role", "content"},
-        {"chosen", "rejected"},
-    )
-    if not any(needed <= roles.keys() for needed in enough):
+    kind = kind_named(roles)
+    if kind is None:
         raise UserError(
             "--columns must name question and answer, or messages, or text, or conversation, role and content (of one "
             "message a row), or chosen and rejected."
         )
+    lost = [role for role in roles if role not in (*NEEDED[kind], *READ[kind])]
+    if lost:
+        raise UserError(
+            f"--columns names {', '.join(lost)}, which nothing reads beside {' and '.join(NEEDED[kind])}: leave out "
+            f"{lost[0]}={roles[lost[0]]}{' and the like' if lost[1:] else ''} (read there: {', '.join(READ[kind])})."
+        )
     return roles
+
+
+def kind_named(roles: Iterable[str]) -> str | None:
+    """The kind of layout that some roles make; None if they are not enough for any."""
+    return next((kind for kind, needed in NEEDED.items() if set(needed) <= set(roles)), None)
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from tuning.data import cleaning
 from tuning.data.reading.arrow_rows import rows_of_batch
 from tuning.data.reading.layouts import Layout
 from tuning.data.reading.records import Record
-from tuning.data.reading.row_maker import NO_LAYOUT, RowMaker
+from tuning.data.reading.row_maker import NO_LAYOUT, RowMaker, identity_of
 from tuning.data.reading.values import is_filled
 from tuning.data.rows import RawRow, turns_to_json
 from tuning.ingest.chunks import Chunks
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("question", "input", "answer", "script", "conversation")
 RAW = f"raw (position BIGINT, line BIGINT, {', '.join(f'{name} VARCHAR' for name in FIELDS)})"
-TURNS = "turns (position BIGINT, line BIGINT, conversation VARCHAR, kind VARCHAR, message VARCHAR)"
+TURNS = "turns (position BIGINT, line BIGINT, conversation VARCHAR, kind VARCHAR, message VARCHAR, trained BOOLEAN)"
 SIMPLE_KINDS = ("instruction", "input", "output")
 ROWS_AT_ONCE = 4096
 BYTES_AT_ONCE = 8 << 20
@@ -79,10 +79,13 @@ def message_chunks(
 def plain_messages(batch: pyarrow.RecordBatch, maker: RowMaker) -> list[Any] | None:
     """The columns of ``turns`` that a chunk of plain messages gives, or None if any row wants a closer look."""
     import pyarrow
-    from pyarrow import types
+    from pyarrow import compute, types
 
-    layout = maker.layout(dict.fromkeys(batch.schema.names, "filled"))
+    row: dict[str, Any] = dict.fromkeys(batch.schema.names, "filled")
+    layout = maker.layout(row)
     if layout is None or layout.kind != "turn" or len(set(batch.schema.names)) < len(batch.schema.names):
+        return None
+    if layout.wanted or layout.media or len(maker.candidates(row)) > 1:
         return None
     conversation, kind, text = (batch.column(layout.column(role)) for role in ("conversation", "role", "content"))
     if not (types.is_string(kind.type) and types.is_string(text.type)) or conversation.null_count:
@@ -95,7 +98,9 @@ def plain_messages(batch: pyarrow.RecordBatch, maker: RowMaker) -> list[Any] | N
     numbers = range(maker.read + 1, maker.read + batch.num_rows + 1)
     maker.read += batch.num_rows
     taken = pyarrow.array(plain_kinds, pyarrow.string()).take(kinds.indices)
-    return [list(numbers), conversation.cast(pyarrow.string()), taken, text.fill_null("")]
+    mark = identity_of("" if types.is_string(conversation.type) else 0).removesuffix("0")
+    named = compute.binary_join_element_wise(mark, conversation.cast(pyarrow.string()), "")
+    return [list(numbers), named, taken, text.fill_null(""), [True] * batch.num_rows]
 
 
 def is_turns(batch: pyarrow.RecordBatch, maker: RowMaker) -> bool:
@@ -194,7 +199,8 @@ def join_messages(
         f"""CREATE TABLE conversations AS SELECT conversation, min(position) AS first, min(line) AS line,
         max(position) FILTER (kind = 'instruction') AS question, max(position) FILTER (kind = 'input') AS input,
         max(position) FILTER (kind = 'output') AS answer,
-        bool_and(kind IN {SIMPLE_KINDS}) AND count(*) = {kinds_met} AS simple, max(position) - min(position) AS reach
+        bool_and(trained AND kind IN {SIMPLE_KINDS}) AND count(*) = {kinds_met} AS simple,
+        max(position) - min(position) AS reach
         FROM turns GROUP BY conversation"""
     )
     for start in range(0, position, JOINED_AT_ONCE):
@@ -223,7 +229,7 @@ def join_simple(connection: DuckDBPyConnection, chosen: str, here: str = "true")
     )
 
 
-def in_columns(messages: Iterator[tuple[int, str, str, str]]) -> Iterator[list[Any]]:
+def in_columns(messages: Iterator[tuple[int, str, str, str, bool]]) -> Iterator[list[Any]]:
     """Messages as columns, in chunks of bounded length."""
     while waiting := list(islice(messages, ROWS_AT_ONCE)):
         yield [list(column) for column in zip(*waiting, strict=True)]
@@ -231,9 +237,9 @@ def in_columns(messages: Iterator[tuple[int, str, str, str]]) -> Iterator[list[A
 
 def message_rows(
     records: Iterator[Record], maker: RowMaker, others: list[RawRow]
-) -> Iterator[tuple[int, str, str, str]]:
-    """Line, conversation, kind and text of every message; those that belong to no conversation are counted, and rows of
-    another layout go into ``others``."""
+) -> Iterator[tuple[int, str, str, str, bool]]:
+    """Line, conversation, kind and text of every message, and whether it may be trained; those that belong to no
+    conversation are counted, and rows of another layout go into ``others``."""
     for line, row in records:
         maker.read += 1
         layout = maker.layout(row)
@@ -245,12 +251,13 @@ def message_rows(
                 others.append(made)
             continue
         maker.use(layout)
+        maker.note_beside(line, row, layout)
         identity = row[layout.column("conversation") or ""]
         if not is_filled(identity):
             maker.left_out.add("a message without a conversation_id", line)
             continue
-        _, kind, text = maker.message(line, row, layout)
-        yield line, str(identity).encode("utf-8", "replace").decode(), kind, text
+        _, kind, text, is_trained = maker.message(line, row, layout)
+        yield line, identity_of(identity).encode("utf-8", "replace").decode(), kind, text, is_trained
 
 
 def other_conversations(connection: DuckDBPyConnection, maker: RowMaker) -> Iterator[RawRow]:
@@ -258,13 +265,13 @@ def other_conversations(connection: DuckDBPyConnection, maker: RowMaker) -> Iter
     if not count(connection, "conversations WHERE NOT simple"):
         return
     query = (
-        "SELECT t.conversation, t.line, t.kind, t.message FROM turns AS t JOIN conversations AS c USING (conversation) "
-        "WHERE NOT c.simple ORDER BY c.first, t.position"
+        "SELECT t.conversation, t.line, t.kind, t.message, t.trained FROM turns AS t "
+        "JOIN conversations AS c USING (conversation) WHERE NOT c.simple ORDER BY c.first, t.position"
     )
     reader = connection.cursor().sql(query).to_arrow_reader(ROWS_AT_ONCE)
     messages = (tuple(row.values()) for batch in reader for row in batch.to_pylist())
     for _, group in groupby(messages, key=lambda message: message[0]):
-        made = maker.joined_row([(line, kind, text) for _, line, kind, text in group])
+        made = maker.joined_row([(line, kind, text, trained) for _, line, kind, text, trained in group])
         if made is not None:
             yield made
 

@@ -242,6 +242,45 @@ def test_rows_of_several_layouts_give_the_same_set_and_the_same_account(tmp_path
         assert "The rows are those under 'rows'." in str(loaded)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_what_messages_say_of_themselves_gives_the_same_set_and_the_same_account(tmp_path, kind):
+    def told(identity, *turns, **beside):
+        keys = {"weight": None, "image": None, "context": None} | beside
+        return [
+            {"conversation_id": identity, "message_type": kind, "message": f"{text}{identity}"} | keys
+            for kind, text in turns
+        ]
+
+    asked, answered = ("instruction", "q"), ("output", "a")
+    rows = [
+        *told("1", asked, answered, context="in vain"),
+        *told("2", asked),
+        *told("2", answered, weight=0),
+        *told("3", ("user", "q")),
+        *told("3", ("assistant", "bad"), weight=0),
+        *told("3", ("user", "again"), ("assistant", "good")),
+        *told("4", asked, answered, image="cat.png"),
+        *told("5", asked, answered, weight=72),
+    ]
+    if kind == "jsonl":  # the number 1 is another conversation, and other rows use the context
+        rows += [*told(1, ("user", "other"), ("assistant", "answer")), {"question": "q", "answer": "a", "context": "c"}]
+    source = (write_parquet if kind == "parquet" else write_jsonl)(tmp_path / f"s.{kind}", rows)
+    loaded = ingest(source, file_place(tmp_path / "t.duckdb"))
+    direct = dataset.load(source)
+    assert rows_of(dataset.load(loaded.place.name)) == rows_of(direct)
+    assert loaded.facts.dropped == direct.dropped
+    assert loaded.facts.lines == direct.dropped.lines
+    assert loaded.facts.unused == list(direct.unused)
+    beside = {"the column 'context' beside one message a row (not used in those rows)": 2}
+    assert direct.dropped == {
+        "no turn of the assistant is to be trained (weight 0 or train false)": 1,
+        "an answer with weight 0 or train false (kept before the next, not trained)": 1,
+        "an image, sound or film (the column 'image')": 1,
+        "weight is neither 0 nor 1 (the rows are trained)": 1,
+    } | (beside if kind == "jsonl" else {})
+    assert len(direct) == (5 if kind == "jsonl" else 3)
+
+
 def test_conversations_come_back_from_a_table_as_they_are_in_the_file(tmp_path):
     def turns(*pairs):
         return [{"role": role, "content": text} for role, text in pairs]

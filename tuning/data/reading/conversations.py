@@ -23,6 +23,7 @@ PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
 ROWLESS = "no question followed by an answer"
 UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
 GREETING = "a greeting before the first question (kept before it, not trained)"
+NOTHING_TRAINED = "no turn of the assistant is to be trained (weight 0 or train false)"
 UNTRAINED = "an answer with weight 0 or train false (kept before the next, not trained)"
 AFTERWARDS = "turns after the last trained one (the rest of the conversation is used)"
 
@@ -85,7 +86,8 @@ def turn_of(message: Any, note: Note) -> Turn:
     for key, value in message.items():
         if key not in (role_key, content_key, *TRAIN_KEYS, *CALL_KEYS) and is_filled(value):
             note(str(key))
-    return Turn(role, content_text(message[content_key]), role == "assistant" and is_trained(message))
+    text = content_text(message[content_key], lambda key: note(f"{content_key}.{key}"))
+    return Turn(role, text, role == "assistant" and is_trained(message))
 
 
 def role_of(value: Any) -> Role:
@@ -124,8 +126,11 @@ def truth(value: Any) -> bool | None:
     return {1.0: True, 0.0: False}.get(number)
 
 
-def content_text(value: Any) -> str:
-    """A message's content: text, or the text of its parts. Raises Unusable for any other."""
+def content_text(value: Any, note: Note) -> str:
+    """A message's content: text, or the text of its parts, whose other keys are told to ``note``.
+
+    Raises Unusable for any other, and for a part that is a draft, or not to be trained as the rest is.
+    """
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list | tuple):
@@ -141,6 +146,13 @@ def content_text(value: Any) -> str:
         kind = part.get("type", "text") if isinstance(part, Mapping) else None
         if not isinstance(kind, str) or kind not in PART_KINDS or not isinstance(part.get("text"), str):
             raise Unusable(f"a content part of the type {str(kind)[:30]!r}, which is no text")
+        if is_filled(part.get("thought")) and truth(part["thought"]) is not False:
+            raise Unusable("a content part that is a thought, which is no answer")
+        if not is_trained(part):
+            raise Unusable("a content part with weight 0 or train false")
+        for key, found in part.items():
+            if key not in ("type", "text", "thought", *TRAIN_KEYS) and is_filled(found):
+                note(str(key))
         texts.append(part["text"])
     return "".join(texts)
 
@@ -155,7 +167,7 @@ def history_turns(value: Any, note: Note) -> Turns:
         if isinstance(item, Mapping):
             turns += exchange(item, note)
         elif isinstance(item, list | tuple) and len(item) == 2:
-            turns += [Turn("user", content_text(item[0])), Turn("assistant", content_text(item[1]), True)]
+            turns += [Turn("user", content_text(item[0], note)), Turn("assistant", content_text(item[1], note), True)]
         else:
             raise Unusable("the history is no list of pairs or messages")
     return tuple(turns)
@@ -168,17 +180,28 @@ def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
         asked = next((name for name in ("human", "user", "input", "prompt", "question") if name in named), None)
         answered = next((name for name in ("assistant", "gpt", "output", "response", "answer") if name in named), None)
         if asked and answered and not {"role", "from"} & named.keys():
-            system = content_text(named.pop("system", ""))
+            if len(named) < len(message):
+                raise Unusable("two keys of a message that differ in case alone")
+            system = content_text(named.pop("system", ""), note)
             for key, value in named.items():
                 if key not in (asked, answered, *TRAIN_KEYS) and is_filled(value):
                     note(key)
             opening = [Turn("system", system)] if system.strip() else []
             return [
                 *opening,
-                Turn("user", content_text(named[asked])),
-                Turn("assistant", content_text(named[answered]), is_trained(named)),
+                Turn("user", content_text(named[asked], note)),
+                Turn("assistant", content_text(named[answered], note), is_trained(named)),
             ]
     return [turn_of(message, note)]
+
+
+def after_history(earlier: Turns, turns: list[Turn]) -> list[Turn]:
+    """A conversation with what went before it, behind its system prompt; as it is where it begins with that already."""
+    begun = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
+    told = [(turn.role, trimmed(turn.text)) for turn in earlier]
+    if [(turn.role, trimmed(turn.text)) for turn in turns[begun:]][: len(told)] == told:
+        return turns
+    return [*turns[:begun], *earlier, *turns[begun:]]
 
 
 def with_context(turns: list[Turn], given: str) -> list[Turn]:
@@ -198,24 +221,24 @@ def row_of(turns: Sequence[Turn], line: int, *, last_only: bool, note_part: Note
     tidy = [replace(turn, text=trimmed(turn.text)) for turn in turns]
     tidy = [turn for turn in tidy if turn.role != "system" or turn.text]
     roles = [turn.role for turn in tidy]
-    if "assistant" not in roles or "user" not in roles:
+    asked = roles.index("user") if "user" in roles else len(roles)
+    if "assistant" not in roles[asked:]:
         raise Unusable(ROWLESS)
-    if roles[0] == "assistant" and tidy[0].trained and tidy[0].text:
-        tidy[0] = replace(tidy[0], trained=False)
-        note_part(GREETING)
+    for at, turn in enumerate(tidy[:asked]):
+        if turn.trained and turn.text:
+            tidy[at] = replace(turn, trained=False)
+            note_part(GREETING)
     final = max(at for at, role in enumerate(roles) if role == "assistant")
     if last_only:
         tidy = [replace(turn, trained=turn.trained and at == final) for at, turn in enumerate(tidy)]
     trained = [at for at, turn in enumerate(tidy) if turn.trained]
     if not trained:
-        raise Unusable("no turn of the assistant is to be trained (weight 0 or train false)")
+        raise Unusable(NOTHING_TRAINED)
     if trained[-1] < final:
         note_part(AFTERWARDS)
     elif final < len(tidy) - 1:
         note_part(UNANSWERED)
     kept = tidy[: trained[-1] + 1]
-    if "user" not in [turn.role for turn in kept]:
-        raise Unusable(ROWLESS)
     for turn in kept:
         if not turn.text:
             raise Unusable("empty answer" if turn.role == "assistant" else "empty question")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tuning.data.options import Reading
+from tuning.data.options import NEEDED, Reading, kind_named
 from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 
@@ -22,13 +22,23 @@ USUAL = (
 )
 PAIRS = (*USUAL, *((q, a) for a in ANSWERS for q in QUESTIONS if (q, a) not in USUAL), *(("input", a) for a in ANSWERS))
 CONTEXTS = ("input", "questioninput", "context")
-SYSTEMS = ("system", "system_prompt", "systemprompt", "system_message", "system_instruction")
-HISTORIES = (
+
+
+def joined_up(*names: str) -> tuple[str, ...]:
+    """Names in small letters, each also as it is where it was written ``likeThis``."""
+    return tuple(dict.fromkeys(spelling for name in names for spelling in (name, name.replace("_", ""))))
+
+
+SYSTEMS = joined_up("system", "system_prompt", "system_message", "system_instruction")
+HISTORIES = joined_up(
     *("history", "chat_history", "conversation_history", "dialog_history", "dialogue_history", "message_history"),
     *("previous_messages", "past_messages", "previous_turns", "past_turns"),
 )
 TRAINED = ("train", "training", "weight")
-MEDIA = frozenset(("image", "images", "image_url", "image_path", "audio", "audios", "video", "videos"))
+RATINGS = joined_up("kto_tag")
+"""Columns that can be nothing but the rating of an answer."""
+LABELS = ("label", *RATINGS)
+MEDIA = frozenset(joined_up("image", "images", "image_url", "image_path", "audio", "audios", "video", "videos"))
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "contents")
 MESSAGE_COLUMNS = frozenset(("message", "message_type", "conversation_id"))
 CHECKS = ("check", "answercheck")
@@ -83,25 +93,24 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     extras = {named[name]: "context" if name == "context" else "input" for name in CONTEXTS if name in named}
     beside = first_of(SYSTEMS, named, "system") | first_of(HISTORIES, named, "history")
     wanted = {named[name]: "trained" for name in TRAINED if name in named}
+    labels = {named[name]: "label" for name in LABELS if name in named}
     media = tuple(named[name] for name in sorted(MEDIA & named.keys()))
     checks = {named[name]: "check" for name in CHECKS if name in named}
     found = []
     if named.keys() >= MESSAGE_COLUMNS:
         roles = {"message": "content", "message_type": "role", "conversation_id": "conversation"}
-        found.append(Layout("turn", {named[name]: role for name, role in roles.items()}))
+        found.append(Layout("turn", {named[name]: role for name, role in roles.items()} | wanted, media))
     if {"questionasked", TURNS_COLUMN} <= named.keys():
         chats: tuple[str, ...] = ()
     else:
         chats = tuple(name for name in CHATS if name in named)
-    found += [Layout("chat", {named[name]: "messages"} | beside | checks | wanted, media) for name in chats]
+    found += [Layout("chat", {named[name]: "messages"} | beside | checks | wanted | labels, media) for name in chats]
     for question, answer in PAIRS:
         if question not in named or answer not in named:
             continue
-        roles = {named[question]: "question", named[answer]: "answer"} | checks | wanted
+        roles = {named[question]: "question", named[answer]: "answer"} | checks | wanted | labels
         if (question, answer) != ("text", "code"):
             roles = {column: role for column, role in extras.items() if column not in roles} | roles | beside
-        if "label" in named:
-            roles |= {named["label"]: "label"}
         if question == "questionasked" and TURNS_COLUMN in named:
             roles |= {named[TURNS_COLUMN]: "turns"}
         found.append(Layout("pair", roles, media))
@@ -115,16 +124,6 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
 def first_of(names: Iterable[str], named: Mapping[str, str], role: str) -> dict[str, str]:
     """The first of some columns that is there, with its role; the others are not used."""
     return next(({named[name]: role} for name in names if name in named), {})
-
-
-NEEDED = {
-    "preference": set(PREFERENCE),
-    "chat": {"messages"},
-    "turn": {"conversation", "role", "content"},
-    "text": {"text"},
-    "pair": {"question", "answer"},
-}
-"""The roles without which ``--columns`` names no layout, by its kind."""
 
 
 def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
@@ -147,10 +146,15 @@ def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> li
 
 
 def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
-    """The layout that ``--columns`` names, if these columns have what it needs."""
+    """The layout that ``--columns`` names, if these columns have what it needs. What says that a row is not to be
+    trained, or that it holds more than text, is heeded under its usual name, too."""
     roles = {found: role for role, column in asked.items() if (found := meant(column, columns)) is not None}
-    kind = next((kind for kind, needed in NEEDED.items() if needed <= asked.keys()), "pair")
-    return [Layout(kind, roles)] if NEEDED[kind] <= set(roles.values()) else []
+    kind = kind_named(asked) or "pair"
+    if not set(NEEDED[kind]) <= set(roles.values()):
+        return []
+    free = [column for column in columns if column not in roles]
+    roles |= {column: "trained" for column in free if plain_name(column) in TRAINED}
+    return [Layout(kind, roles, tuple(column for column in free if plain_name(column) in MEDIA))]
 
 
 def meant(column: str, columns: Iterable[str]) -> str | None:

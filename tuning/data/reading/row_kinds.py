@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.conversations import (
-    UNTRAINED,
+    CONTENT_KEYS,
     Unusable,
+    after_history,
+    content_text,
     exchange,
     history_turns,
     is_messages,
@@ -18,10 +20,10 @@ from tuning.data.reading.conversations import (
     turn_of,
     with_context,
 )
-from tuning.data.reading.layouts import Layout, plain_name
+from tuning.data.reading.layouts import RATINGS, Layout, plain_name
 from tuning.data.reading.preferences import preference_row
 from tuning.data.reading.values import is_filled, trimmed
-from tuning.data.rows import RawRow, Turn, turns_from_json
+from tuning.data.rows import RawRow, Turn, Turns, turns_from_json
 
 if TYPE_CHECKING:
     from tuning.data.reading.row_maker import RowMaker
@@ -32,16 +34,29 @@ KTO = ("prompt", "completion")
 
 def check_wanted(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> None:
     """Raise Unusable for a row that says it is not to be trained, or that holds more than text."""
+    check_media(row, layout)
+    refusing = unwanted(maker, line, row, layout)
+    if refusing is not None:
+        raise Unusable(f"{refusing} is {str(row[refusing]).lower()}: not to be trained")
+
+
+def check_media(row: Mapping[str, Any], layout: Layout) -> None:
+    """Raise Unusable for a row that holds more than text."""
     for column in layout.media:
         if is_filled(row[column]):
             raise Unusable(f"an image, sound or film (the column {column!r})")
+
+
+def unwanted(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> str | None:
+    """The column that says that a row is not to be trained, if any does."""
     for column in layout.wanted:
         value = row[column]
         found = truth(value) if is_filled(value) else True
         if found is False:
-            raise Unusable(f"{column} is {str(value).lower()}: not to be trained")
+            return column
         if found is None:
             maker.left_out.add(f"{column} is neither 0 nor 1 (the rows are trained)", line)
+    return None
 
 
 def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
@@ -57,38 +72,62 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
         return RawRow(
             maker.text(row, question), "", maker.text(row, answer), maker.text(row, layout.column("check")), turns, line
         )
-    label = layout.column("label")
-    if label is not None:
-        check_label(maker, row[label], label, layout)
+    check_labels(maker, line, row, layout)
     check = maker.text(row, layout.column("check"))
     given = "\n".join(
         text
         for name, role in roles.items()
         if role in ("input", "context") and (text := trimmed(maker.text(row, name)))
     )
-    system = trimmed(maker.text(row, layout.column("system")))
-    history = layout.column("history")
-    earlier = (
-        history_turns(row[history], partial(maker.note_key, history)) if history and is_filled(row[history]) else ()
-    )
+    system = system_of(maker, row, layout)
+    earlier = history_of(maker, row, layout)
     listed = listed_cells(row[question], row[answer])
     if not (system or earlier or any(listed)):
         return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
     opening = [Turn("system", system)] if system else []
     spoken = [*opening, *earlier]
+    learned = list(earlier)
     for is_list, column, role in ((listed[0], question, "user"), (listed[1], answer, "assistant")):
         if is_list:
             found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
             if role == "user":  # a prompt's own turns are given, not learned
                 found = [Turn(turn.role, turn.text) for turn in found]
                 found = with_context(found, given)
+            else:
+                learned += found
             spoken += found
         elif role == "user":
             asked = trimmed(maker.text(row, column))
             spoken.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
         else:
-            spoken.append(Turn("assistant", maker.text(row, column), True))
-    return maker.finished(spoken, line, check)
+            learned.append(Turn("assistant", maker.text(row, column), True))
+            spoken.append(learned[-1])
+    made = maker.finished(spoken, line, check)
+    maker.note_untrained(learned, line)
+    return made
+
+
+def system_of(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
+    """A row's system prompt: a text, or a message of its own, as Gemini has it."""
+    column = layout.column("system")
+    value = row[column] if column is not None else None
+    if column is None or not isinstance(value, Mapping):
+        return trimmed(maker.text(row, column))
+    key = next((key for key in CONTENT_KEYS if key in value), None)
+    if key is None:
+        return trimmed(maker.text(row, column))
+    for other in value:
+        if other not in (key, "role") and is_filled(value[other]):
+            maker.note_key(column, str(other))
+    return trimmed(content_text(value[key], partial(maker.note_key, f"{column}.{key}")))
+
+
+def history_of(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> Turns:
+    """What went before a row's own turns."""
+    column = layout.column("history")
+    if column is None or not is_filled(row[column]):
+        return ()
+    return history_turns(row[column], partial(maker.note_key, column))
 
 
 def listed_cells(question: Any, answer: Any) -> tuple[bool, bool]:
@@ -102,38 +141,50 @@ def listed_cells(question: Any, answer: Any) -> tuple[bool, bool]:
     return listed[0] and not isinstance(question, str), listed[1] and not isinstance(answer, str)
 
 
-def check_label(maker: RowMaker, value: Any, column: str, layout: Layout) -> None:
-    """Raise Unusable for a row whose label says that its answer is bad, or says nothing."""
-    rated = (plain_name(layout.column("question") or ""), plain_name(layout.column("answer") or "")) == KTO
-    found = truth(value) if value is not None else None
-    if found is False and (rated or isinstance(value, bool) or str(value).isalpha()):
-        raise Unusable(f"the {column} is false: a bad answer")
-    if found is None and rated:
-        told = "neither true nor false" if is_filled(value) else "missing, so that the answer may be bad"
-        raise Unusable(f"the {column} is {told}")
-    if found is None:
-        maker.used.pop(column, None)
+def check_labels(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> None:
+    """Raise Unusable for a row whose label says that its answer is bad, or that must say whether it is and does not.
+
+    A number is a rating beside a prompt, under a name that means nothing else, or where the column was named; elsewhere
+    it may be a class.
+    """
+    asked = plain_name(layout.column("question") or "")
+    for column in (name for name, role in layout.roles.items() if role == "label"):
+        value = row[column]
+        must = "label" in maker.reading.columns or plain_name(column) in RATINGS
+        must = must or (asked, plain_name(layout.column("answer") or "")) == KTO
+        found = truth(value) if is_filled(value) else None
+        is_number = not isinstance(value, bool) and not str(value).strip().isalpha()
+        if must or (found is not None and (asked == KTO[0] or not is_number)):
+            maker.used.setdefault(column, "label")
+            if found is False:
+                raise Unusable(f"the {column} is false: a bad answer")
+            if found is None:
+                told = "neither true nor false" if is_filled(value) else "missing, so that the answer may be bad"
+                raise Unusable(f"the {column} is {told}")
+        elif is_filled(value):
+            maker.note_idle(column, layout, line)
+            if found is False:
+                maker.left_out.add(f"the {column} is 0, taken for a class and no rating (the rows are trained)", line)
 
 
 def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
-    """A list of messages."""
+    """A list of messages, behind the row's system prompt and history."""
+    check_labels(maker, line, row, layout)
     column = layout.column("messages") or ""
     messages = message_list(row[column])
     if not messages:
         raise Unusable(f"the column {column!r} is no list of messages" if is_filled(row[column]) else "no messages")
     note = partial(maker.note_key, column)
     turns = [turn for message in messages for turn in exchange(message, note)]
-    system = trimmed(maker.text(row, layout.column("system")))
+    turns = after_history(history_of(maker, row, layout), turns)
+    system = system_of(maker, row, layout)
     own = [trimmed(turn.text) for turn in turns if turn.role == "system"]
     if system and not own:
         turns = [Turn("system", system), *turns]
     elif system and system not in own:
         maker.left_out.add(TWO_SYSTEMS, line)
     made = maker.finished(turns, line, maker.text(row, layout.column("check")))
-    last = max((at for at, turn in enumerate(turns) if turn.trained), default=0)
-    for turn in turns[:last]:
-        if turn.role == "assistant" and not turn.trained:
-            maker.left_out.add(UNTRAINED, line)
+    maker.note_untrained(turns, line)
     return made
 
 

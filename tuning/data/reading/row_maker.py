@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from tuning.data.options import Reading
 from tuning.data.reading.conversations import (
+    NOTHING_TRAINED,
+    ROLES,
+    UNTRAINED,
     Unusable,
     content_text,
     role_of,
     row_of,
 )
 from tuning.data.reading.layouts import Layout, layouts, no_columns
-from tuning.data.reading.row_kinds import KINDS, check_wanted
-from tuning.data.reading.values import SURROGATE, NotText, is_filled, text_of
+from tuning.data.reading.row_kinds import KINDS, check_media, check_wanted, unwanted
+from tuning.data.reading.values import SURROGATE, NotText, Spelled, is_filled, text_of
 from tuning.data.rows import LeftOut, RawRow, Turn
 
 NO_LAYOUT = "no columns that are understood"
-BESIDE = {"pair": "a question and its answer", "text": "a text", "preference": "a better and a worse answer"}
+BESIDE = {
+    "pair": "a question and its answer",
+    "text": "a text",
+    "turn": "one message a row",
+    "preference": "a better and a worse answer",
+}
+Message = tuple[int, str, str, bool]
+"""Line, kind and text of a message that is a row, and whether it may be trained; a kind after an exclamation mark says
+why it is none."""
 HALF_A_CHARACTER = "half a character (a lone surrogate)"
+
+
+def identity_of(value: Any) -> str:
+    """A conversation's id as it tells conversations apart: the number 1 and the text "1" are two."""
+    is_text = isinstance(value, str) and not isinstance(value, Spelled)
+    return f"{'text' if is_text else 'other'} {value}"
 
 
 def is_broken(text: str) -> bool:
@@ -78,6 +95,7 @@ class RowMaker:
             elif layout.kind == "turn":
                 self.turn_rows = True
                 self.use(layout)
+                self.note_beside(line, row, layout)
                 pending.append((line, row))
             elif (made := self.row(line, row, layout)) is not None:
                 yield made
@@ -113,10 +131,12 @@ class RowMaker:
         return None
 
     def use(self, layout: Layout) -> None:
-        """Note which columns are used: those with a role."""
+        """Note which columns are used: those with a role, labels only once one of them is heeded."""
         if layout not in self._noted:
             self._noted.append(layout)
-            self.used |= {name: role for name, role in layout.roles.items() if name not in self.used}
+            for name, role in layout.roles.items():
+                if role != "label":
+                    self.used.setdefault(name, role)
 
     def note_beside(self, line: int, row: Mapping[str, Any], layout: Layout) -> None:
         """Note what a row fills beside the columns of its layout: it counts where other rows use it."""
@@ -124,8 +144,19 @@ class RowMaker:
             return
         for name, value in row.items():
             if name not in layout.roles and is_filled(value):
-                count, first = self._beside.get((name, layout.kind), (0, line))
-                self._beside[name, layout.kind] = count + 1, first
+                self.note_idle(name, layout, line)
+
+    def note_idle(self, column: str, layout: Layout, line: int) -> None:
+        """Note a column that a row fills and does not use: it counts where other rows use it."""
+        count, first = self._beside.get((column, layout.kind), (0, line))
+        self._beside[column, layout.kind] = count + 1, first
+
+    def note_untrained(self, turns: Sequence[Turn], line: int) -> None:
+        """Count the answers before the last trained one that a row says are not to be trained."""
+        last = max((at for at, turn in enumerate(turns) if turn.trained), default=0)
+        for turn in turns[:last]:
+            if turn.role == "assistant" and not turn.trained:
+                self.left_out.add(UNTRAINED, line)
 
     def count_beside(self) -> None:
         """Count, once all rows are read, what some rows use and others fill in vain."""
@@ -155,7 +186,7 @@ class RowMaker:
 
     def joined(self, pending: list[tuple[int, Mapping[str, Any]]]) -> Iterator[RawRow]:
         """One message a row, joined by conversation whatever their order."""
-        conversations: dict[str, list[tuple[int, str, str]]] = {}
+        conversations: dict[str, list[Message]] = {}
         for line, row in pending:
             layout = self.layout(row)
             if layout is None:
@@ -164,21 +195,26 @@ class RowMaker:
             if not is_filled(identity):
                 self.left_out.add("a message without a conversation_id", line)
                 continue
-            conversations.setdefault(str(identity), []).append(self.message(line, row, layout))
+            conversations.setdefault(identity_of(identity), []).append(self.message(line, row, layout))
         for messages in conversations.values():
             if (made := self.joined_row(messages)) is not None:
                 yield made
 
-    def message(self, line: int, row: Mapping[str, Any], layout: Layout) -> tuple[int, str, str]:
-        """Line, kind and text of a message that is a row; a kind after an exclamation mark says why it is none."""
+    def message(self, line: int, row: Mapping[str, Any], layout: Layout) -> Message:
+        """A message that is a row."""
         kind = str(row[layout.column("role") or ""] or "").strip().lower()
+        content = layout.column("content") or ""
         try:
-            text = content_text(row[layout.column("content") or ""])
+            check_media(row, layout)
+            is_trained = ROLES.get(kind) != "assistant" or unwanted(self, line, row, layout) is None
+            text = content_text(row[content], partial(self.note_key, content))
+            if is_broken(text) or is_broken(kind):
+                raise Unusable(HALF_A_CHARACTER)
         except Unusable as reason:
-            return line, f"!{reason}", ""
-        return (line, f"!{HALF_A_CHARACTER}", "") if is_broken(text) or is_broken(kind) else (line, kind, text)
+            return line, f"!{reason}", "", True
+        return line, kind, text, is_trained
 
-    def joined_row(self, messages: list[tuple[int, str, str]]) -> RawRow | None:
+    def joined_row(self, messages: list[Message]) -> RawRow | None:
         """The messages (see :meth:`message`) of one conversation as a row, or None if it is counted as left out."""
         line = messages[0][0]
         try:
@@ -187,10 +223,9 @@ class RowMaker:
             self.left_out.add(str(reason), line)
         return None
 
-    def finished_turns(self, messages: list[tuple[int, str, str]], line: int) -> RawRow:
+    def finished_turns(self, messages: list[Message], line: int) -> RawRow:
         """The messages of one conversation as a row. Raises Unusable."""
-        kinds = [kind for _, kind, _ in messages]
-        texts = [text for _, _, text in messages]
+        _, kinds, texts, trained = zip(*messages, strict=True)
         for kind in kinds:
             if kind.startswith("!"):
                 raise Unusable(kind[1:])
@@ -198,13 +233,17 @@ class RowMaker:
             found = dict(zip(kinds, texts, strict=True))
             if not {"instruction", "output"} <= found.keys():
                 raise Unusable("incomplete conversation")
+            if not all(trained):
+                raise Unusable(NOTHING_TRAINED)
             return RawRow(found["instruction"], found.get("input", ""), found["output"], line=line)
         turns: list[Turn] = []
-        for kind, text in zip(kinds, texts, strict=True):
+        for kind, text, is_trained in zip(kinds, texts, trained, strict=True):
             if kind == "input" and turns and turns[-1].role == "user":
                 whole = "\n".join(part for part in (turns[-1].text, text) if part.strip())
                 turns[-1] = Turn("user", whole)
                 continue
             role = role_of("user" if kind == "input" else kind)
-            turns.append(Turn(role, text, role == "assistant"))
-        return self.finished(turns, line)
+            turns.append(Turn(role, text, role == "assistant" and is_trained))
+        made = self.finished(turns, line)
+        self.note_untrained(turns, line)
+        return made
