@@ -9,6 +9,8 @@ import pytest
 from tuning.data import dataset
 from tuning.data.cleaning import CONTRADICTED, SAME_ANSWERS
 from tuning.data.options import Reading, column_roles
+from tuning.data.reading.conversations import TWO_SYSTEMS
+from tuning.data.reading.preferences import PARTED
 from tuning.errors import UserError
 
 USER, ASSISTANT = ({"role": "user", "content": "Q?"}, {"role": "assistant", "content": "good"})
@@ -69,6 +71,70 @@ def test_what_is_no_pair_is_left_out_with_its_reason(tmp_path, row, reason):
     assert len(data) == 1
     (told,) = [told for told in data.dropped if reason in told]
     assert (data.dropped[told], data.dropped.lines[told]) == (1, 2)
+
+
+SYSTEM = {"role": "system", "content": "S"}
+OTHER_SYSTEM = {"role": "system", "content": "other"}
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "reasons"),
+    [
+        ({"prompt": "Q?", "chosen": "Assistant: good", "rejected": "bad"}, ["Q?", "Assistant: good"], []),
+        (
+            {"prompt": "Q?", "system": "col", "chosen": [SYSTEM, USER, ASSISTANT], "rejected": [SYSTEM, USER, WORSE]},
+            ["S", "Q?", "good"],
+            [TWO_SYSTEMS],
+        ),
+        (
+            {"prompt": "Q?", "system": "col", "chosen": [SYSTEM, ASSISTANT], "rejected": [SYSTEM, WORSE]},
+            ["S", "Q?", "good"],
+            [TWO_SYSTEMS],
+        ),
+        (
+            {"prompt": [SYSTEM, USER], "system": "S", "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]},
+            ["S", "Q?", "good"],
+            [],
+        ),
+        ({"prompt": [SYSTEM, USER], "chosen": [OTHER_SYSTEM, USER, ASSISTANT], "rejected": "bad"}, [], ["part before"]),
+        (
+            {
+                "prompt": [SYSTEM, USER],
+                "chosen": [OTHER_SYSTEM, USER, ASSISTANT],
+                "rejected": [OTHER_SYSTEM, USER, WORSE],
+            },
+            [],
+            [PARTED],
+        ),
+        (
+            {"prompt": [SYSTEM, USER], "chosen": [OTHER_SYSTEM, ASSISTANT], "rejected": [OTHER_SYSTEM, WORSE]},
+            [],
+            [PARTED],
+        ),
+        (
+            {"prompt": [USER], "context": "C", "chosen": [ASSISTANT], "rejected": [WORSE]},
+            ["Q?\nC", "good"],
+            [],
+        ),
+        (
+            {"prompt": None, "context": "C", "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]},
+            ["Q?\nC", "good"],
+            [],
+        ),
+        ({"prompt": "Q?", "chosen": [dict(ASSISTANT, weight=0)], "rejected": "bad"}, [], ["weight 0 or train false"]),
+    ],
+)
+def test_what_stands_beside_a_pair_is_used_or_counted(tmp_path, row, told, reasons):
+    data = load(tmp_path, {"prompt": "Other?", "chosen": "c", "rejected": "r"}, row)
+    found = next((pair for pair in data.rows() if pair.line == 2), None)
+    assert (found is not None) == bool(told)
+    if found is not None:
+        assert ([turn.text for turn in found.turns] or [found.question, found.answer]) == told
+        assert found.rejected == "bad"
+    assert len(data.dropped) == len(reasons)
+    for reason, dropped in zip(reasons, data.dropped, strict=True):
+        assert reason in dropped
+        assert data.dropped.lines[dropped] == 2
 
 
 def test_pairs_that_contradict_each_other_are_both_left_out(tmp_path):

@@ -17,9 +17,12 @@ ROLES: dict[str, Role] = {
 TOOL_ROLES = frozenset(("tool", "function", "function_call", "function_response", "observation", "tool_call"))
 ROLE_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "text", "message", "parts")
+ASKED = ("human", "user", "input", "prompt", "question")
+ANSWERED = ("assistant", "gpt", "output", "response", "answer")
 CALL_KEYS = ("tool_calls", "function_call")
 TRAIN_KEYS = ("weight", "train", "training")
 PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
+TWO_SYSTEMS = "a system column beside a conversation's own system message (which is used)"
 ROWLESS = "no question followed by an answer"
 UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
 GREETING = "a greeting before the first question (kept before it, not trained)"
@@ -173,12 +176,18 @@ def history_turns(value: Any, note: Note) -> Turns:
     return tuple(turns)
 
 
+def is_exchange(message: Any) -> bool:
+    """Whether a value is an object that holds a question and its answer under the names of their speakers."""
+    names = {str(key).strip().lower() for key in message} if isinstance(message, Mapping) else set()
+    return bool(names & set(ASKED) and names & set(ANSWERED)) and not {"role", "from"} & names
+
+
 def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
     """A message, or an object that holds a question and its answer under the names of their speakers."""
     if isinstance(message, Mapping):
         named = {str(key).strip().lower(): value for key, value in message.items()}
-        asked = next((name for name in ("human", "user", "input", "prompt", "question") if name in named), None)
-        answered = next((name for name in ("assistant", "gpt", "output", "response", "answer") if name in named), None)
+        asked = next((name for name in ASKED if name in named), None)
+        answered = next((name for name in ANSWERED if name in named), None)
         if asked and answered and not {"role", "from"} & named.keys():
             if len(named) < len(message):
                 raise Unusable("two keys of a message that differ in case alone")

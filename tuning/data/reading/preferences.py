@@ -9,12 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.conversations import (
+    TWO_SYSTEMS,
     Unusable,
     history_turns,
     is_messages,
     message_list,
     role_of,
     turn_of,
+    with_context,
 )
 from tuning.data.reading.layouts import PREFERENCE, Layout
 from tuning.data.reading.values import is_filled, trimmed
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 PAIR_OF_PREFERENCE = "a preference pair (chosen, rejected), which is for preference training (--objective dpo or orpo)"
 SPOKEN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
-"""How Anthropic's sets of 2022 mark who speaks within one text."""
+"""How Anthropic's sets of 2022 mark who speaks within one text, which the human begins."""
+PARTED = "the prompt's column and the conversations say different things"
 
 
 def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
@@ -39,24 +42,38 @@ def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: L
     for role, column in zip(PREFERENCE, columns, strict=True):
         if not is_filled(row[column]):
             raise Unusable(f"no {role} answer")
-    better, worse = (told(maker, row, column) for column in columns)
+    better, worse = (told(maker, row, column, role) for role, column in zip(PREFERENCE, columns, strict=True))
     if better[:-1] != worse[:-1]:
         raise Unusable("the two conversations part before their last answers")
-    shared = prompt_of(asked_turns(maker, row, layout), better[:-1])
+    given = given_text(maker, row, layout)
+    shared = prompt_of(asked_turns(maker, row, layout, given), better[:-1])
+    if given and not has_question(row, layout):
+        shared = with_context(shared, given)
+    system = trimmed(maker.text(row, layout.column("system")))
+    own = [turn.text for turn in shared if turn.role == "system"]
+    if system and not own:
+        shared = [Turn("system", system), *shared]
     made = maker.finished([*shared, replace(better[-1], trained=True)], line)
+    if system and own and system not in own:
+        maker.left_out.add(TWO_SYSTEMS, line)
     return replace(made, rejected=worse[-1].text)
 
 
-def prompt_of(asked: Sequence[Turn], opening: Sequence[Turn]) -> list[Turn]:
+def prompt_of(asked: list[Turn], opening: list[Turn]) -> list[Turn]:
     """The prompt from the prompt's own columns and from what both conversations begin with. Raises Unusable if there is
     none, or if the two say different things."""
-    if not said(opening):
-        prompt = [*(turn for turn in opening if not any(one.role == "system" for one in asked)), *asked]
-    elif said(opening)[: len(said(asked))] == said(asked):
-        system = [turn for turn in asked if turn.role == "system"] if said(opening) == list(opening) else []
-        prompt = [*system, *opening]
+    if opening[: len(asked)] == asked:
+        prompt = opening
+    elif not said(opening) and (not opening or said(asked) == asked):
+        prompt = [*opening, *asked]
+    elif said(opening) == opening and opening[: len(said(asked))] == said(asked):
+        prompt = [*asked, *opening[len(said(asked)) :]]
+    elif said(asked) == asked and said(opening)[: len(asked)] == asked:
+        prompt = opening
+    elif not said(opening) and asked[: len(opening)] == opening:
+        prompt = asked
     else:
-        raise Unusable("the prompt's column and the conversations say different things")
+        raise Unusable(PARTED)
     if not any(turn.role == "user" for turn in prompt):
         raise Unusable("a pair without a prompt")
     return prompt
@@ -67,35 +84,54 @@ def said(turns: Sequence[Turn]) -> list[Turn]:
     return [turn for turn in turns if turn.role != "system"]
 
 
-def asked_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> list[Turn]:
-    """What the prompt's own columns say, none of it trained."""
-    system = trimmed(maker.text(row, layout.column("system")))
-    turns = [Turn("system", system)] if system else []
+def has_question(row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether a row fills the prompt's own column."""
+    column = layout.column("question")
+    return column is not None and is_filled(row[column])
+
+
+def given_text(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
+    """What follows the last question on the next lines: input and context."""
+    given = [maker.text(row, name) for name, role in layout.roles.items() if role in ("input", "context")]
+    return "\n".join(part for part in map(trimmed, given) if part)
+
+
+def asked_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout, given: str) -> list[Turn]:
+    """What the prompt's own columns say, ``given`` after its question; none of it trained."""
+    turns: list[Turn] = []
     history = layout.column("history")
     if history and is_filled(row[history]):
         turns += history_turns(row[history], partial(maker.note_key, history))
     column = layout.column("question")
     if column is not None and is_filled(row[column]):
         if is_messages(row[column]):
-            turns += [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
+            found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
+            turns += with_context(found, given)
         else:
-            given = [maker.text(row, name) for name, role in layout.roles.items() if role in ("input", "context")]
-            asked = "\n".join(part for part in map(trimmed, [maker.text(row, column), *given]) if part)
+            asked = "\n".join(part for part in (trimmed(maker.text(row, column)), given) if part)
             turns.append(Turn("user", asked))
-    return [Turn(turn.role, trimmed(turn.text)) for turn in turns]
+    return spoken(turns)
 
 
-def told(maker: RowMaker, row: Mapping[str, Any], column: str) -> list[Turn]:
+def spoken(turns: Sequence[Turn]) -> list[Turn]:
+    """Turns as they are compared: none trained, without white space around, and without empty system prompts."""
+    found = [Turn(turn.role, trimmed(turn.text)) for turn in turns]
+    return [turn for turn in found if turn.role != "system" or turn.text]
+
+
+def told(maker: RowMaker, row: Mapping[str, Any], column: str, role: str) -> list[Turn]:
     """A column's conversation up to its answer, or the answer alone, none of it marked as trained."""
     if is_messages(row[column]):
         turns = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
+        if role == "chosen" and turns[-1].role == "assistant" and not turns[-1].trained:
+            raise Unusable("the chosen answer has weight 0 or train false")
     else:
         text = maker.text(row, column)
         marks = list(SPOKEN.finditer(text))
-        if not marks or text[: marks[0].start()].strip():
+        if not marks or marks[0][1] != "Human" or text[: marks[0].start()].strip():
             return [Turn("assistant", trimmed(text))]
         ends = [*(mark.start() for mark in marks[1:]), len(text)]
         turns = [Turn(role_of(mark[1]), text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
     if turns[-1].role != "assistant":
         raise Unusable(f"the conversation in {column!r} does not end with an answer")
-    return [Turn(turn.role, trimmed(turn.text)) for turn in turns]
+    return spoken(turns)

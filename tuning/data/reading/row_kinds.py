@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.conversations import (
     CONTENT_KEYS,
+    TWO_SYSTEMS,
     Unusable,
     after_history,
     content_text,
@@ -28,7 +29,6 @@ from tuning.data.rows import RawRow, Turn, Turns, turns_from_json
 if TYPE_CHECKING:
     from tuning.data.reading.row_maker import RowMaker
 
-TWO_SYSTEMS = "a system column beside a conversation's own system message (which is used)"
 KTO = ("prompt", "completion")
 
 
