@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.values import Spelled
@@ -33,22 +34,37 @@ def column_names(name: str, schema: pyarrow.Schema) -> list[str]:
 
 
 def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any]:
-    """A column as Python values, scalars other than text and truth as they are written."""
-    from pyarrow import ArrowException, types
+    """A column as :func:`written` has it. Raises UserError naming the row of what cannot be written."""
+    from pyarrow import ArrowException
 
-    kind = column.type
-    if types.is_dictionary(kind):
-        return cells(name, column.dictionary_decode(), title, before)
-    if types.is_duration(kind):
-        return [None if value is None else timedelta() for value in column.cast("int64").to_pylist()]
     try:
-        if types.is_temporal(kind) and not types.is_date(kind):
-            return temporal(column)
-        values: list[Any] = column.to_pylist()
+        return written(column)
     except UnicodeDecodeError as error:
         raise not_text(name, column, title, before) from error
     except (ArrowException, OverflowError, ValueError) as error:
         raise unreadable(name, column, title, before) from error
+
+
+def written(column: pyarrow.Array) -> list[Any]:
+    """A column as Python values, scalars other than text and truth as they are written, also within lists and objects.
+
+    Raises UnicodeDecodeError for text that is not UTF-8, and ArrowException, OverflowError or ValueError for other
+    values that have no text.
+    """
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        return written(column.dictionary_decode())
+    if types.is_struct(kind):
+        return objects(column)
+    if any(is_list(kind) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+        return lists(column)
+    if types.is_duration(kind):
+        return [None if value is None else timedelta() for value in column.cast("int64").to_pylist()]
+    if types.is_temporal(kind) and not types.is_date(kind):
+        return temporal(column)
+    values: list[Any] = column.to_pylist()
     if types.is_float16(kind) or types.is_float32(kind):
         import numpy
 
@@ -56,9 +72,35 @@ def cells(name: str, column: pyarrow.Array, title: str, before: int) -> list[Any
         return [None if value is None or value != value else Spelled(str(narrow(value))) for value in values]
     if types.is_floating(kind):
         return [None if value is None or value != value else Spelled(repr(value)) for value in values]
-    if types.is_integer(kind) or types.is_decimal(kind) or types.is_date(kind):
+    if types.is_decimal(kind):
+        return [None if value is None else Spelled(format(value, "f")) for value in values]
+    if types.is_integer(kind) or types.is_date(kind):
         return [None if value is None else Spelled(value) for value in values]
     return values
+
+
+def objects(column: pyarrow.StructArray) -> list[Any]:
+    """Objects as dictionaries."""
+    names = [field.name for field in column.type]
+    if len(set(names)) < len(names):
+        raise ValueError("a key that stands twice in one object")
+    if not names:
+        return list(column.to_pylist())
+    filled = column.is_valid().to_pylist()
+    members = zip(*map(written, column.flatten()), strict=True)
+    return [
+        dict(zip(names, values, strict=True)) if there else None for there, values in zip(filled, members, strict=True)
+    ]
+
+
+def lists(column: pyarrow.ListArray) -> list[Any]:
+    """Lists as lists."""
+    from pyarrow import compute
+
+    lengths = compute.list_value_length(column).to_pylist()
+    items = iter(written(column.flatten()))
+    filled = column.is_valid().to_pylist()
+    return [list(islice(items, length)) if there else None for there, length in zip(filled, lengths, strict=True)]
 
 
 def temporal(column: pyarrow.Array) -> list[Any]:

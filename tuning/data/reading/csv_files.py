@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from tuning.data.reading.records import Record, Records
@@ -15,7 +15,6 @@ SEPARATORS = ",;\t|"
 SEPARATOR_NAMES = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SEPARATOR_HINT = re.compile(r"\s*\"?sep=([^\w\"\r\n])\"?\1*\s*", re.IGNORECASE)
 """The line with which Excel is told what separates the columns."""
-LOOKED_AT = 40
 csv.field_size_limit((1 << 31) - 1)
 
 
@@ -41,9 +40,8 @@ def csv_rows(path: Path, encoding: str | None, records: Records) -> Iterator[Rec
         separator = separator_of(first)
         if separator in SEPARATOR_NAMES:
             records.notes.append(f"Columns are separated by {SEPARATOR_NAMES[separator]}.")
-    ahead = [first, *islice(lines, LOOKED_AT)]
-    lines = chain(ahead, lines)
-    if separator != " " and any(re.search(re.escape(separator) + ' +"', line) for line in ahead):
+    lines = chain([first], lines)
+    if separator != " ":
         lines = without_spaces(lines, separator, records)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     begun = skipped + 1
@@ -71,6 +69,9 @@ def without_spaces(lines: Iterable[str], separator: str, records: Records) -> It
     """
     quoted = told = False
     for line in lines:
+        if '"' not in line:
+            yield line
+            continue
         pieces = line.split('"')
         closed = False
         for at, piece in enumerate(pieces[:-1]):  # a quotation mark follows each

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from tuning.data.reading.merged_cells import MergedCells, merged_ranges
 from tuning.data.reading.records import Record, Records
 from tuning.data.reading.values import SheetError, Spelled
 from tuning.errors import UserError
@@ -44,7 +45,9 @@ def excel_rows(path: Path, records: Records) -> Iterator[Record]:
             for sheet in sheets:
                 sheet.reset_dimensions()  # what a file says of its size may be wrong, and rows would be missing
             read = False
-            for record in sheet_rows(path.name, zip(*(sheet.iter_rows() for sheet in sheets), strict=True), records):
+            merged = MergedCells(merged_ranges(path))
+            rows = zip(*(sheet.iter_rows() for sheet in sheets), strict=True)
+            for record in sheet_rows(path.name, rows, merged, records):
                 read = True
                 yield record
             if others and not read:
@@ -74,7 +77,7 @@ def has_formulas(path: Path) -> bool:
     return False
 
 
-def sheet_rows(name: str, rows: Iterator[tuple[Any, ...]], records: Records) -> Iterator[Record]:
+def sheet_rows(name: str, rows: Iterator[tuple[Any, ...]], merged: MergedCells, records: Records) -> Iterator[Record]:
     """The rows under the header; each comes with the values of formulas and, where there are any, with the formulas."""
     header: list[str] = []
     formatted = False
@@ -83,6 +86,7 @@ def sheet_rows(name: str, rows: Iterator[tuple[Any, ...]], records: Records) -> 
         if not header:
             header = header_of(name, number, found)
             continue
+        found = merged.filled(number, found)
         for column, value, formula in zip_longest(header, found, formulas[0] if formulas else ()):
             if value is None and formula is not None and formula.data_type == "f":
                 raise malformed_row(name, number, "a formula's value is not in the file: open and save it in Excel")
@@ -93,6 +97,7 @@ def sheet_rows(name: str, rows: Iterator[tuple[Any, ...]], records: Records) -> 
             yield number, {column: value for column, value in zip_longest(header, found) if column}
     if formatted:
         records.notes.append(FORMATTED)
+    records.notes += merged.notes()
 
 
 def header_of(name: str, number: int, found: list[Any]) -> list[str]:
@@ -110,11 +115,11 @@ def malformed_row(name: str, number: int, reason: str) -> UserError:
 
 
 def value_of(cell: Any) -> Any:
-    """A cell's value; numbers and dates as text."""
+    """A cell's value; numbers and dates as text, a duration as what is none."""
     value = cell.value
     if isinstance(value, str):
         return SheetError(value) if cell.data_type == "e" else unescaped(value)
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool | timedelta):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < LONGEST_WHOLE:
         return Spelled(int(value))

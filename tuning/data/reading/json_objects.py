@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuning.data.reading.conversations import is_exchange
 from tuning.data.reading.json_window import Places, Spool, Window
+from tuning.data.reading.layouts import CHATS, plain_name
 from tuning.data.reading.records import Record, Records
 from tuning.errors import UserError
 
@@ -16,15 +18,16 @@ from tuning.errors import UserError
 class Member:
     """What stands under a key: a list, an object, or a single value.
 
-    ``rows`` says that it is a list of objects that are no chat messages, ``flat`` that nothing in the list is an
-    object; ``width`` is the length of the lists in it, if all are lists of one length (NO_ROWS for an empty list).
-    ``numbered`` says that an object's keys are numbers, ``keys`` is a hash of them, and ``texts`` are the elements of a
-    list called columns.
+    ``rows`` says that it is a list of objects that are no chat messages, ``exchanges`` that it is one conversation of
+    questions with their answers, ``flat`` that nothing in the list is an object; ``width`` is the length of the lists
+    in it, if all are lists of one length (NO_ROWS for an empty list). ``numbered`` says that an object's keys are
+    numbers, ``keys`` is a hash of them, and ``texts`` are the elements of a list called columns.
     """
 
     kind: str
     count: int = 0
     rows: bool = False
+    exchanges: bool = False
     flat: bool = False
     width: int | None = None
     numbered: bool = False
@@ -34,6 +37,7 @@ class Member:
 
 Outline = dict[str, Member]
 NO_ROWS = -1
+ONE_CONVERSATION = "The list under {key!r} is one conversation, whose questions and answers go on from each other."
 
 
 def outline_of(window: Window) -> Outline:
@@ -45,17 +49,19 @@ def member_of(window: Window, key: str) -> Member:
     """A look at the value that comes next."""
     first = window.peek()
     if first == "[":
-        found = Member("list", rows=True, flat=True)
+        found = Member("list", rows=True, exchanges=plain_name(key) in CHATS, flat=True)
         widths: set[int | None] = set()
         for _ in window.elements():
             value = window.value()
             found.count += 1
             found.rows = found.rows and isinstance(value, dict) and not is_message(value)
+            found.exchanges = found.exchanges and is_exchange(value)
             found.flat = found.flat and not isinstance(value, dict)
             widths.add(len(value) if isinstance(value, list) else None)
             if key == "columns":
                 found.texts.append(str(value))
-        found.rows = found.rows and found.count > 0
+        found.exchanges = found.exchanges and found.count > 0
+        found.rows = found.rows and found.count > 0 and not found.exchanges
         found.width = NO_ROWS if not found.count else widths.pop() if len(widths) == 1 else None
         return found
     if first == "{":
@@ -100,6 +106,7 @@ def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], rec
         records.notes.append("The file holds columns; their first values are the first row.")
         yield from zipped({key: listed(window) for key in window.members()})
     else:
+        records.notes += [ONE_CONVERSATION.format(key=key) for key, member in outline.items() if member.exchanges]
         yield window.line, window.value()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         elif path.suffix.lower() == ".zst":
             import pyarrow
 
-            with pyarrow.input_stream(str(path), compression="zstd") as unpacked:
+            # pyarrow's own file has no lines
+            with pyarrow.input_stream(str(path), compression="zstd") as raw, io.BufferedReader(raw) as unpacked:
                 yield unpacked
         else:
             with path.open("rb") as file:

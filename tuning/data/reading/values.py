@@ -42,11 +42,16 @@ DECODER = json.JSONDecoder(parse_int=Spelled, parse_float=Spelled, parse_constan
 """Reads JSON so that every scalar keeps its spelling."""
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell is null or NaN, in JSON's spelling also."""
+    return value is None or value != value or (isinstance(value, Spelled) and value == "NaN")
+
+
 def text_of(value: Any) -> str:
     """A cell as text, exactly as it is written; a missing one is empty. Raises NotText for lists, objects and bytes."""
     if type(value) is str:
         return value
-    if value is None or value != value or (isinstance(value, Spelled) and value == "NaN"):
+    if is_missing(value):
         return ""
     if value is True or value is False:
         return "true" if value else "false"
@@ -71,5 +76,5 @@ def trimmed(text: str) -> str:
 
 
 def is_filled(value: Any) -> bool:
-    """Whether a cell holds anything: no null, and neither an empty text nor an empty list."""
-    return value is not None and value != "" and value != [] and value != {}
+    """Whether a cell holds anything: neither null nor NaN, nor an empty text, list or object."""
+    return not is_missing(value) and value != "" and value != [] and value != {}
