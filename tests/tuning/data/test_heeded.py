@@ -136,6 +136,7 @@ def test_no_greeting_before_the_first_question_is_trained(tmp_path, before, coun
     [
         ([{"text": "hmm", "thought": True}, {"text": "a"}], "a content part that is a thought"),
         ([{"type": "text", "text": "a", "weight": 0}], "a content part with weight 0"),
+        ([{"type": "text", "text": "a", "image_url": "cat.png"}], "an image, sound or film (the key 'image_url'"),
         ([{"type": "text", "text": "a", "weight": 1, "thought": False, "signature": "x"}], None),
     ],
 )
@@ -145,6 +146,15 @@ def test_what_a_content_part_says_of_itself_is_heeded_or_named(tmp_path, parts, 
     assert len(data) == (1 if reason else 2)
     assert all(found.startswith(reason) for found in data.dropped)
     assert len(data.dropped) == bool(reason)
+
+
+def test_a_message_with_an_image_is_left_out_and_one_without_is_not(tmp_path):
+    seen, plain = ({"messages": [SAID[0] | {"images": images}, SAID[1]]} for images in (["cat.png"], []))
+    exchanged = {"conversation": [{"user": "q", "assistant": "a", "images": "cat.png"}]}
+    data = loaded(tmp_path, plain, seen, exchanged)
+    assert data.dropped == {"an image, sound or film (the key 'images' of a message)": 2}
+    assert set(data.dropped.lines.values()) == {2}
+    assert len(data) == 1
 
 
 def test_an_exchange_whose_keys_differ_in_case_alone_is_left_out(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tuning.data.reading.layouts import MEDIA, plain_name
 from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, text_of, trimmed
 from tuning.data.rows import RawRow, Role, Turn, Turns
 
@@ -88,9 +89,16 @@ def turn_of(message: Any, note: Note) -> Turn:
         raise Unusable("a message has no content")
     for key, value in message.items():
         if key not in (role_key, content_key, *TRAIN_KEYS, *CALL_KEYS) and is_filled(value):
-            note(str(key))
+            note(text_key(key))
     text = content_text(message[content_key], lambda key: note(f"{content_key}.{key}"))
     return Turn(role, text, role == "assistant" and is_trained(message))
+
+
+def text_key(key: Any) -> str:
+    """The name of a key beside a message's text. Raises Unusable for one that holds more than text."""
+    if plain_name(str(key)) in MEDIA:
+        raise Unusable(f"an image, sound or film (the key {str(key)!r} of a message)")
+    return str(key)
 
 
 def role_of(value: Any) -> Role:
@@ -155,7 +163,7 @@ def content_text(value: Any, note: Note) -> str:
             raise Unusable("a content part with weight 0 or train false")
         for key, found in part.items():
             if key not in ("type", "text", "thought", *TRAIN_KEYS) and is_filled(found):
-                note(str(key))
+                note(text_key(key))
         texts.append(part["text"])
     return "".join(texts)
 
@@ -194,7 +202,7 @@ def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
             system = content_text(named.pop("system", ""), note)
             for key, value in named.items():
                 if key not in (asked, answered, *TRAIN_KEYS) and is_filled(value):
-                    note(key)
+                    note(text_key(key))
             opening = [Turn("system", system)] if system.strip() else []
             return [
                 *opening,
