@@ -106,7 +106,11 @@ def train(page: Page) -> None:
 
 
 def exports(page: Page) -> None:
-    """The Train tab's export menu with the certificates of the run before: one that holds it, and one that is red."""
+    """The Train tab's export menu with the certificates of a short run: one that holds it, and one that is red."""
+    run = data_root() / "runs" / "short"
+    words = "--preset quick --max-steps 8 --batch-size 4 --validation-rows 4 --test-rows 4 --sample-every 0 --quiet"
+    subprocess.run([sys.executable, "-m", "tuning", "train", *words.split(), "--run-dir", str(run)], check=True)
+    page.locator(".ll-run-history").get_by_role("button", name="short").click(timeout=WAIT)
     page.click(".ll-take summary")
     made = page.get_by_label("Exports of this run")
     for kind, precision in (("merged", "fp32"), ("gguf", "Q4_0")):
@@ -123,7 +127,7 @@ def conversation(page: Page) -> None:
     page.uncheck("#ll-blind input")
     page.fill(QUESTION, "Write a function that reverses a string.")
     page.click(ASK)
-    page.wait_for_function("document.querySelectorAll('.ll-row').length === 1")
+    page.locator(".ll-row", has_text="reverses a string").wait_for(timeout=WAIT)
     wait_until_done(page, answers=2)
     page.get_by_role("button", name="Follow up\u2026").click()
     page.get_by_role("textbox", name="Follow up on").fill("Now without slicing, please.")
