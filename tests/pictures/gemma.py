@@ -1,4 +1,4 @@
-"""A picture of a second real model: ``python -m tests.gemma_pictures``.
+"""A picture of a second real model: ``python -m tests.pictures.gemma``.
 
 Gemma 3 270M, a base model without a chat template, is trained for 20 steps on how a ship's mate names capitals, and the
 page asks both sides for capitals that were not trained. The picture is ``docs/pictures/gemma.webp``.
@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 from tests.app.running import App
 from tests.app.visiting import ASK_ALL, wait_until_done
 from tests.gemma import gemma_gguf
-from tests.pictures import HEIGHT, WAIT, WIDTH, keep
+from tests.pictures.page import HEIGHT, WAIT, WIDTH, keep
 from tests.test_gemma import CAPITALS
 from tuning.files import DATA_VARIABLE
 

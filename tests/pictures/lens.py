@@ -1,6 +1,6 @@
-"""Pictures of the lens and of data previews for the docs: ``python -m tests.lens_pictures [SCENE ...]``.
+"""Pictures of the lens and of data previews for the docs: ``python -m tests.pictures.lens [SCENE ...]``.
 
-As in :mod:`tests.pictures`, an app of its own with the 135M model, the starter adapter and an empty data folder is
+As in :mod:`tests.pictures.page`, an app of its own with the 135M model, the starter adapter and an empty data folder is
 driven in Chromium. Without names every scene is made.
 """
 
@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.app.running import App
 from tests.app.visiting import choose_longest_answer, overflow, wait_until_done
-from tests.pictures import FOLDER, HEIGHT, WAIT, WIDTH, keep
+from tests.pictures.page import FOLDER, HEIGHT, WAIT, WIDTH, keep
 from tuning.files import DATA_VARIABLE, data_root
 
 PHONE = 390, 844

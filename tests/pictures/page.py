@@ -1,4 +1,4 @@
-"""The README's pictures, made from the real page: ``python -m tests.pictures``.
+"""The README's pictures, made from the real page: ``python -m tests.pictures [SCENE ...]``.
 
 An app of its own, with the 135M model, the starter adapter and an empty data folder, is driven in Chromium as a visitor
 would drive it. The pictures are WebP files in ``docs/pictures``.
@@ -23,7 +23,7 @@ from tests.app.running import App
 from tests.app.visiting import ASK, ASK_ALL, QUESTION, choose_longest_answer, wait_until_done
 from tuning.files import DATA_VARIABLE, data_root, write_whole
 
-FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
+FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 WIDTH, HEIGHT = 1280, 860
 QUALITY = 82
 WAIT = 240_000
@@ -117,7 +117,7 @@ def exports(page: Page) -> None:
         page.get_by_label("What to export").select_option(kind)
         page.get_by_label("Precision of the export").select_option(precision)
         page.get_by_role("button", name="Export and check").click()
-        made.locator("li", has_text=f"{kind}-{precision}").wait_for(timeout=WAIT)
+        made.locator("li", has_text=f"{kind}-{precision}").wait_for(timeout=3 * WAIT)
     keep(page, "exports", ".ll-take")
 
 
@@ -228,8 +228,12 @@ def score(page: Page) -> None:
     keep(page, "score-figures", ".ll-score-card")
 
 
+SCENES = (compare, blind, conversation, train, exports, results, score, new_task, another_world, pirate)
+
+
 def main() -> int:
-    """Make every picture. Returns the exit code: 2 where there is no Chromium."""
+    """Make every picture, or those of the scenes named. Returns the exit code: 2 where there is no Chromium."""
+    named = sys.argv[1:] or [scene.__name__ for scene in SCENES]
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser_path is None:
         print("error: there is no chromium on the PATH: install it first.", file=sys.stderr)
@@ -245,15 +249,10 @@ def main() -> int:
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
             page.goto(app.url)
             page.wait_for_selector(".ll-state[data-state=ready]", timeout=WAIT)
-            for scene in (
-                compare, blind, conversation, train, exports, results, score, new_task, another_world, pirate,
-            ):  # fmt: skip
-                scene(page)
+            for scene in SCENES:
+                if scene.__name__ in named:
+                    scene(page)
             browser.close()
         finally:
             app.stop()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
