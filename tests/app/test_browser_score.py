@@ -41,6 +41,9 @@ questions:
 def open_score(page):
     page.get_by_role("tab", name="Score", exact=True).click()
     page.wait_for_selector("#ll-score .ll-score-form:visible")
+    # Gradio's sheet takes the tick off boxes that are not its own: the one that is on by default has to show it.
+    expect(page.locator("#ll-score .ll-score-check input")).to_be_checked()
+    expect(page.locator("#ll-score .ll-score-check input")).to_have_css("appearance", "auto")
 
 
 def set_up(data):

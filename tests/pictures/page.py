@@ -166,6 +166,7 @@ def judged_all(page: Page, name: str) -> None:
 
 def new_task(page: Page) -> None:
     """The drawer in which a task is written, with questions pasted and the prompt token by token."""
+    page.get_by_role("tab", name="Compare").click()
     page.get_by_role("button", name="New task…").click()
     drawer = page.locator(".ll-drawer")
     drawer.get_by_label("Name", exact=True).fill("pirate")
