@@ -30,7 +30,7 @@ from eval_prompts.tasks.of_adapter import default_task, take_adapter_of
 from eval_prompts.verify import add_verify_command
 from eval_prompts.votes import command
 from tuning.command_line import Parser, add_version, program
-from tuning.data.chat import check_question
+from tuning.data.chat import check_question, check_whole
 from tuning.errors import UserError
 from tuning.models.weights import Choices
 
@@ -203,6 +203,7 @@ def run_tokens(options: argparse.Namespace) -> None:
     if options.sides != "both":
         raise UserError("The token lens compares two models: leave --sides out.")
     check_question(options.question)
+    check_whole(options.text or "", "text")
     named = named_task(options)
     checked = settings_of(options, named or python_task())
     with new_lens(options) as lens:

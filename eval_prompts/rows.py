@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question, check_whole
 from tuning.data.pieces import Pieces
 from tuning.errors import UserError
 
@@ -50,11 +50,16 @@ def prompt_of(question: str | tuple[str, str] | Prompt, format: PromptFormat = P
     """A text, or a (question, input) pair, in a prompt format. Raises UserError if it cannot be asked."""
     if isinstance(question, Prompt):
         check_question(question.text)
+        for message in (*question.messages, *(question.tuned or ())):
+            check_whole(message["content"], "conversation")
+        if isinstance(question.begun, str):
+            check_whole(question.begun, "beginning of the answer")
         return question
     asked, given = question if isinstance(question, tuple) else (question, "")
     if not isinstance(asked, str) or not isinstance(given, str):
         raise UserError("A question must be text.")
     asked, given = check_question(asked), given.strip()
+    check_whole(given, "input")
     messages = format.messages({"question": asked, "input": given})
     return Prompt(asked, tuple(messages), len(asked) + len(given))
 

@@ -11,7 +11,7 @@ from eval_prompts.lens.aligned import aligned_scores, stretches
 from eval_prompts.lens.token_scores import SideScore, TokenScore, entries_of, room, score, score_alone
 from eval_prompts.models.pair import SIDES
 from tuning.data import pieces
-from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question
+from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat, check_question, check_whole
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 
@@ -122,7 +122,7 @@ def read(
     text in, with the closing one, where they are known: they are scored as they are, if both sides read such tokens.
     Control tokens that stand in the text stay text. A text longer than the context is cut, and the reading says so.
     Sides that cut the text into different tokens are aligned by characters. Raises UserError for a text without a
-    character, a prompt that fills the context, or a pair without a tuned side.
+    character or with half of one, a prompt that fills the context, or a pair without a tuned side.
     """
     if not text and not written:
         raise UserError("There is no text to score: give one.")
@@ -130,6 +130,7 @@ def read(
         messages: Sequence[Message] = prompt_format.messages({"question": check_question(question), "input": ""})
     else:
         messages = question
+    check_texts(messages, text)
     pair.model("tuned")
     texts = {side: encoded(pair, side, messages, text, ended) for side in SIDES}
     if texts["base"] != texts["tuned"]:
@@ -147,6 +148,13 @@ def read(
     scores = score(base, tuned, prompt_ids, text_ids, chat_template(tokenizer).end_ids())
     words = words_of(tokenizer, [*(entry.base for entry in scores), *(entry.tuned for entry in scores)])
     return Reading(scores, pieces_of(tokenizer, text_ids), {"base": words, "tuned": words}, len(prompt_ids), notes)
+
+
+def check_texts(messages: Sequence[Message], text: str) -> None:
+    """Raise UserError if a conversation or the text behind it holds half a character."""
+    check_whole(text, "text")
+    for message in messages:
+        check_whole(message["content"], "conversation")
 
 
 def read_aligned(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], ended: bool) -> Reading:

@@ -159,11 +159,12 @@ class Lens:
         See :func:`eval_prompts.lens.token_lens.read`. Models on other machines are read by their own servers, see
         :mod:`eval_prompts.serving.remote_reading`. Raises UserError, too, while no models are loaded.
         """
-        from eval_prompts.lens.token_lens import read
+        from eval_prompts.lens.token_lens import check_texts, read
 
         served = self.served
         if served.pair is None:
             asked = format.messages({"question": question, "input": ""}) if isinstance(question, str) else question
+            check_texts(asked, text)
             return served.read(asked, text, ended)
         return read(served.pair, question, text, ended=ended, prompt_format=format, written=written)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from tuning.data.reading.values import trimmed
+from tuning.data.reading.values import is_broken, trimmed
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 
@@ -180,7 +180,14 @@ def check_question(text: str) -> str:
         raise UserError(
             f"The question has {len(text):,} characters; at most {MAX_QUESTION_CHARACTERS:,} fit: shorten it."
         )
+    check_whole(text, "question")
     return text.strip()
+
+
+def check_whole(text: str, what: str) -> None:
+    """Raise UserError if a text, which is called ``what``, holds half a character: no tokenizer reads that."""
+    if is_broken(text):
+        raise UserError(f"The {what} holds half a character (a lone surrogate): remove it.")
 
 
 def user_turn(question: str, input: str = "") -> str:

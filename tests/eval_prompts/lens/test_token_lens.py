@@ -15,6 +15,7 @@ from eval_prompts.lens.command import parting_words
 from eval_prompts.lens.token_lens import encoded, percentile, pieces_of, read
 from eval_prompts.lens.token_scores import score_alone
 from eval_prompts.lens.view import parting, reading_view
+from eval_prompts.rows import Prompt, prompt_of
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT
 from tuning.errors import UserError
 
@@ -184,3 +185,33 @@ def test_models_that_agree_never_part(tiny_pair):
         reading.prompt_tokens,
     )
     assert "never part" in parting_words(same)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "what"),
+    [
+        ("Why?", "what\udce9", "text"),
+        ("what\udce9?", "because", "question"),
+        ([{"role": "system", "content": "a\ud83d"}, {"role": "user", "content": "Why?"}], "because", "conversation"),
+    ],
+)
+def test_half_a_character_is_refused_where_it_stands(tiny_pair, question, text, what):
+    with pytest.raises(UserError, match=rf"The {what} holds half a character \(a lone surrogate\): remove it\."):
+        read(tiny_pair, question, text)
+
+
+def test_half_a_character_is_refused_in_all_that_is_put_to_a_model():
+    said, broken = ({"role": "user", "content": "Why?"},), ({"role": "user", "content": "\udce9"},)
+    for prompt in (Prompt("Why?", broken), Prompt("Why?", said, tuned=broken), Prompt("Why?", said, begun="\udce9")):
+        with pytest.raises(UserError, match="half a character"):
+            prompt_of(prompt)
+    with pytest.raises(UserError, match="The input holds half a character"):
+        prompt_of(("Why?", "\udce9"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tokens", "Hi", "--text", "what\udce9"], ["tokens", "H\udce9"], ["ask", "H\udce9"]]
+)
+def test_half_a_character_is_refused_before_models_are_loaded(capsys, arguments):
+    assert main(arguments) == 2
+    assert "holds half a character" in capsys.readouterr().err

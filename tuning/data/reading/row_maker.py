@@ -19,7 +19,7 @@ from tuning.data.reading.conversations import (
 )
 from tuning.data.reading.layouts import Layout, layouts, no_columns
 from tuning.data.reading.row_kinds import KINDS, check_media, check_wanted, unwanted
-from tuning.data.reading.values import SURROGATE, NotText, Spelled, is_filled, text_of
+from tuning.data.reading.values import NotText, Spelled, is_broken, is_filled, text_of
 from tuning.data.rows import LeftOut, RawRow, Turn
 
 NO_LAYOUT = "no columns that are understood"
@@ -39,11 +39,6 @@ def identity_of(value: Any) -> str:
     """A conversation's id as it tells conversations apart: the number 1 and the text "1" are two."""
     is_text = isinstance(value, str) and not isinstance(value, Spelled)
     return f"{'text' if is_text else 'other'} {value}"
-
-
-def is_broken(text: str) -> bool:
-    """Whether a text holds half a character, which is no text in any encoding."""
-    return not text.isascii() and SURROGATE.search(text) is not None
 
 
 @dataclass

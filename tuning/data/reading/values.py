@@ -68,6 +68,11 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
+def is_broken(text: str) -> bool:
+    """Whether a text holds half a character, which is no text in any encoding."""
+    return not text.isascii() and SURROGATE.search(text) is not None
+
+
 def trimmed(text: str) -> str:
     """Text without the blank lines before it and the white space after it; its own indentation stays."""
     if text[:1].isspace():
