@@ -12,7 +12,7 @@ from tuning.command_line import Parser
 from tuning.data.options import add_reading
 from tuning.errors import UserError
 from tuning.files import replacing
-from tuning.views.data_options import add_format, loaded
+from tuning.views.data_options import add_format, add_objective, loaded
 
 if TYPE_CHECKING:
     from tuning.data.cleaning import Row
@@ -43,6 +43,7 @@ def add_data_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         help="count rows near its questions: python, python-suite, a task, a file, a table, a Hub data set",
     )
     describe.add_argument("--against-column", metavar="COLUMN", help="the suite's questions; else found by its name")
+    add_objective(describe)
     describe.set_defaults(run=run_describe)
 
     export = subcommands.add_parser("export", parents=[common], help="write the training rows to a parquet file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from tuning.data.chat import Example, Pair, PromptFormat
 from tuning.data.cleaning import SPLITS, Row, split_of
@@ -39,7 +39,10 @@ class SampleMessage(TypedDict):
 
 
 class Sample(TypedDict):
-    """A row as it is trained: its messages, the rendered conversation, and the texts that carry a label."""
+    """A row as it is trained: its messages, the rendered conversation, and the texts that carry a label.
+
+    In a preference pair these are the chosen answer's, and what is rejected stands apart: the answer, and as rendered.
+    """
 
     messages: list[SampleMessage]
     text: str
@@ -47,6 +50,8 @@ class Sample(TypedDict):
     line: int
     split: str
     id: str
+    rejected: NotRequired[str]
+    rejected_text: NotRequired[str]
 
 
 class LeftOutReason(TypedDict):
@@ -120,7 +125,9 @@ def samples(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, max_tokens: in
 def sample_of(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, max_tokens: int) -> Sample:
     """A row with its messages, its text and what is trained of it."""
     spans = encoded_spans(dataset, tokenizer, row, max_tokens)
-    return Sample(
+    worse = "".join(span.text for span in spans if span.part == "rejected")
+    spans = [span for span in spans if span.part != "rejected"]
+    sample = Sample(
         messages=messages_of(row, dataset.format),
         text="".join(span.text for span in spans),
         trained_text=[span.text for span in spans if span.trained],
@@ -128,6 +135,9 @@ def sample_of(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, row: Row, ma
         split=split_of(row),
         id=row.id,
     )
+    if row.rejected:
+        sample["rejected"], sample["rejected_text"] = row.rejected, worse
+    return sample
 
 
 def messages_of(row: Row, prompt_format: PromptFormat) -> list[SampleMessage]:
@@ -184,8 +194,10 @@ def describe(dataset: DataSet, tokenizer: PreTrainedTokenizerBase, max_tokens: i
     lines.append(length_line("both", [len(example) for example in examples]))
     opening, closing = ("\x1b[32m‹", "›\x1b[0m") if colour else ("‹", "›")
     for number, spans in enumerate(samples(dataset, tokenizer, max_tokens), start=1):
-        shown = "".join(f"{opening}{span.text}{closing}" if span.trained else span.text for span in spans)
-        lines += ["", f"── sample {number}, trained tokens between ‹ and › ──", shown]
+        for part in dict.fromkeys(span.part for span in spans):
+            shown = [span for span in spans if span.part == part]
+            lines += ["", f"── sample {number}{f' {part}'.rstrip()}, trained tokens between ‹ and › ──"]
+            lines.append("".join(f"{opening}{span.text}{closing}" if span.trained else span.text for span in shown))
     return "\n".join(lines)
 
 

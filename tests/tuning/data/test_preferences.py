@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tuning.__main__ import main
 from tuning.data import dataset
 from tuning.data.cleaning import CONTRADICTED, SAME_ANSWERS
 from tuning.data.options import Reading, column_roles
@@ -155,6 +156,29 @@ def test_columns_of_other_names_are_given_roles(tmp_path):
     assert (found.question, found.answer, found.rejected) == ("Q?", "good", "bad")
     with pytest.raises(UserError, match="chosen and rejected"):
         load(tmp_path, row)
+
+
+def described(capsys, *arguments):
+    assert main(["data", "describe", "--model", "tiny", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_pairs_are_described_with_both_answers_apart(tmp_path, capsys):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "Q?", "chosen": "good", "rejected": "bad"}))
+    (sample,) = json.loads(described(capsys, str(path), "--objective", "dpo", "--json"))["samples"]
+    assert [(one["content"], one["trained"]) for one in sample["messages"]][-2:] == [("Q?", False), ("good", True)]
+    assert sample["rejected"] == "bad"
+    assert "good" in sample["text"]
+    assert "bad" not in sample["text"]
+    assert "bad" in sample["rejected_text"]
+    assert "good" not in sample["rejected_text"]
+    assert all("bad" not in text for text in sample["trained_text"])
+    words = described(capsys, str(path), "--objective", "orpo")
+    assert words.index("sample 1 chosen") < words.index("good") < words.index("sample 1 rejected") < words.index("bad")
+    path.write_text(json.dumps({"question": "Q?", "answer": "A"}))
+    (sample,) = json.loads(described(capsys, str(path), "--json"))["samples"]
+    assert "rejected" not in sample
 
 
 def test_other_training_leaves_pairs_out_by_name(tmp_path):
