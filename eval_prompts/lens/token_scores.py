@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 60 << 20
 TOP = 8
 KEEPS = "logits_to_keep"
 """The parameter of a forward pass that has logits computed of its last places alone."""
@@ -186,24 +186,41 @@ def predictions(
 
 def both(base: torch.Tensor, tuned: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[TokenScore]:
     """Figures of some places from both models' log-probabilities [places, vocabulary] and the tokens [places]."""
-    sides = side_scores(base, tokens, ends), side_scores(tuned, tokens, ends)
-    forward = (base.exp() * (base - tuned)).nan_to_num().sum(-1).clamp(min=0).tolist()
-    backward = (tuned.exp() * (tuned - base)).nan_to_num().sum(-1).clamp(min=0).tolist()
+    odds = base.exp(), tuned.exp()
+    sides = side_scores(base, tokens, ends, odds[0]), side_scores(tuned, tokens, ends, odds[1])
+    apart = base - tuned
+    forward = expected(odds[0], apart).clamp(min=0).tolist()
+    backward = expected(odds[1], apart.neg_()).clamp(min=0).tolist()
     return [TokenScore(*entry) for entry in zip(tokens.tolist(), *sides, forward, backward, strict=True)]
 
 
-def side_scores(logprobs: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[SideScore]:
-    """One model's figures from its log-probabilities [places, vocabulary] of the tokens [places]."""
+def side_scores(
+    logprobs: torch.Tensor, tokens: torch.Tensor, ends: list[int], odds: torch.Tensor | None = None
+) -> list[SideScore]:
+    """One model's figures from its log-probabilities [places, vocabulary] of the tokens [places]; ``odds`` are the
+    probabilities, where they are known."""
     chosen = logprobs.gather(1, tokens[:, None])
-    ranks = (logprobs > chosen).sum(-1) + 1
-    entropies = -(logprobs.exp() * logprobs).nan_to_num().sum(-1)
+    entropies = -expected(logprobs.exp() if odds is None else odds, logprobs)
     values, indices = logprobs.topk(min(TOP, logprobs.shape[1]))
+    ranks = (values > chosen).sum(-1) + 1
+    further = (chosen < values[:, -1:])[:, 0]  # for the few tokens beyond the first choices all others are counted
+    ranks[further] = (logprobs[further] > chosen[further]).sum(-1) + 1
     tops = [
-        tuple(zip(row, odds, strict=True)) for row, odds in zip(indices.tolist(), values.exp().tolist(), strict=True)
+        tuple(zip(row, sure, strict=True)) for row, sure in zip(indices.tolist(), values.exp().tolist(), strict=True)
     ]
     endings = logprobs[:, ends].exp().sum(-1)
     figures = zip(chosen[:, 0].tolist(), ranks.tolist(), entropies.tolist(), tops, endings.tolist(), strict=True)
     return [SideScore(*entry) for entry in figures]
+
+
+def expected(odds: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The expectation [places] of values [places, vocabulary]; where there is no probability, an infinite one counts
+    nothing. A product of vectors makes no tensor of their size, which is most of the time that it takes."""
+    import torch
+
+    if bool(values.sum().isfinite()):
+        return torch.bmm(odds[:, None], values[:, :, None])[:, 0, 0]
+    return (odds * values).nan_to_num().sum(-1)
 
 
 def parting(base_ids: Sequence[int], tuned_ids: Sequence[int]) -> int | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,17 +132,31 @@ def start_of(pieces: Sequence[str], text: str, expected: int) -> int | None:
 
     That is not always ``expected``, behind the prompt of a new answer: templates write an empty draft before one that
     is over, or leave out the draft that a prompt opens. White space does not count, since templates and tokenizers add
-    and drop it, and a token that is a part of a character makes any of those beyond ASCII.
+    and drop it, and a token that is a part of a character makes any of those beyond ASCII. A space beyond ASCII may be
+    cut into such parts, so that it counts first, and where that finds nothing, does not.
     """
-    letters, blank = "".join(text.split()), len(text) - len(text.lstrip())
+    found = _start_of(pieces, text, expected, _without_ascii_blanks)
+    return _start_of(pieces, text, expected, _without_blanks) if found is None else found
+
+
+def _without_blanks(text: str) -> str:
+    return "".join(text.split())
+
+
+def _without_ascii_blanks(text: str) -> str:
+    return text.translate(dict.fromkeys(map(ord, string.whitespace)))
+
+
+def _start_of(pieces: Sequence[str], text: str, expected: int, letters_of: Callable[[str], str]) -> int | None:
+    letters, blank = letters_of(text), len(text) - len(text.lstrip())
     if not letters:
         return expected if 0 <= expected < len(pieces) and not "".join(pieces[expected:]).strip() else None
     first, known = None, 0
     for at in reversed(range(len(pieces))):
-        known += len("".join(pieces[at].replace(UNTOLD, "").split()))
+        known += len(letters_of(pieces[at].replace(UNTOLD, "")))
         if known > len(letters):
             break
-        if makes_letters("".join("".join(pieces[at:]).split()), letters):
+        if makes_letters(letters_of("".join(pieces[at:])), letters):
             first = at
     if first is None:
         return None

@@ -37,6 +37,8 @@ class Visitors:
     def follow(self, stream: Stream, session: str) -> Iterator[list[Any]]:
         """A stream's snapshots; the stream ends with its reader, whichever way that one leaves."""
         self._streams[session] = stream
+        if (enough := self._enough.get(session)) and enough.is_set():  # stopped before there was a stream to end
+            stream.cancel()
         try:
             yield from stream.snapshots()
         finally:

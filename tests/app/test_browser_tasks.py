@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.app.running import PASSWORD
-from tests.app.visiting import ASK_ALL, CONTRAST, HELD, overflow, screenshot, wait_until_done
+from tests.app.visiting import ASK_ALL, CONTRAST, HELD, choose_longest_answer, overflow, screenshot, wait_until_done
 
 pytestmark = pytest.mark.browser
 CHOICE = "#ll-task-choice"
@@ -135,20 +135,29 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     drawer.get_by_role("button", name="Remove python").click()
     add_scorer(drawer, "rouge_l")
     drawer.locator("summary", has_text="Settings of the answers").click()
-    fill(drawer, "Longest answer, in tokens", "200")  # long enough to be stopped before the last page is through
+    fill(drawer, "Longest answer, in tokens", "2")
     expect(drawer.get_by_role("button", name="Save task")).to_be_enabled()
     drawer.get_by_role("button", name="Save task").click()
     expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
     expect(page.locator(ASK_ALL)).to_have_text(re.compile(r"Ask all 1\d\d"))
     page.click(ASK_ALL)
-    page.wait_for_function("document.querySelector('.ll-pager:not([hidden]) input')?.value === '2'", timeout=180_000)
-    page.keyboard.press("Escape")
-    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
-    expect(page.locator(".ll-progress")).to_contain_text("stopped")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'true'")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'", timeout=180_000)
+    expect(page.locator(".ll-progress")).to_have_text(re.compile(r"1\d\d questions answered"))
+    expect(page.locator(".ll-pager input")).to_have_value("3")
+    page.get_by_role("button", name="Previous page").click()
+    expect(page.locator(".ll-number").first).to_have_text("51")
     page.get_by_role("button", name="Previous page").click()
     expect(page.locator(".ll-row")).to_have_count(50)
     expect(page.locator(".ll-number").first).to_have_text("1")
     expect(page.locator(".ll-changes")).to_contain_text("better")
+
+    choose_longest_answer(page, 2000)  # the first page alone is more than any machine writes before the stop
+    page.click(ASK_ALL)
+    page.wait_for_selector(".ll-side[data-state=streaming]")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'")
+    expect(page.locator(".ll-progress")).to_contain_text("stopped")
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])

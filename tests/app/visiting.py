@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from playwright.sync_api import expect
+
 from eval_prompts.answers import Answer
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
@@ -45,8 +47,12 @@ def choose_longest_answer(page, tokens):
     if not page.locator("#ll-settings input[type=number]").first.is_visible():
         page.click("#ll-settings > button")
     field = page.locator("#ll-settings input[type=number]").first
+    field.wait_for()
+    # Gradio puts its value into a field in the frame after it is laid out: nobody but a test types faster.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     field.fill(str(tokens))
     field.press("Tab")
+    expect(field).to_have_value(str(tokens))
 
 
 def ask(page, question, tokens=16):

@@ -131,6 +131,8 @@ def test_a_text_that_a_server_writes_otherwise_is_refused(server):
         (["x", "\n", "\n", "ab"], "\nab", 1, 2),
         (["x", "", "ab"], "ab", 1, 1),
         (["x", "", "ab"], "ab", 9, 2),
+        (["x", "a\ufffd", "\ufffd"], "a\u00a0", 9, 1),
+        (["x", "a", "b"], "a\u00a0b", 9, 1),
         ([], "a", 0, None),
     ],
 )
