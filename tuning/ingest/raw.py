@@ -257,7 +257,7 @@ def message_rows(
             maker.left_out.add("a message without a conversation_id", line)
             continue
         _, kind, text, is_trained = maker.message(line, row, layout)
-        yield line, identity_of(identity).encode("utf-8", "replace").decode(), kind, text, is_trained
+        yield line, identity_of(identity).encode("utf-8", "backslashreplace").decode(), kind, text, is_trained
 
 
 def other_conversations(connection: DuckDBPyConnection, maker: RowMaker) -> Iterator[RawRow]:

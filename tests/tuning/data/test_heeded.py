@@ -168,3 +168,82 @@ def test_a_system_prompt_may_be_a_message_of_its_own(tmp_path, name):
     data = loaded(tmp_path, {name: system, "contents": SAID}, {name: system, "question": "q2", "answer": "a2"})
     assert [told(row) for row in data.rows()] == [["S", "Q", "a"], ["S", "Q2", "a2"]]
     assert data.unused == (f"{name}.extra",)
+
+
+@pytest.mark.parametrize("wrong", ["label=labels", "trained=kept", "context=cxt"])
+def test_a_named_column_that_no_row_has_is_refused(tmp_path, wrong):
+    with pytest.raises(UserError, match=f"has no column '{wrong.partition('=')[2]}', which --columns names as"):
+        loaded(tmp_path, {"Q": "q", "A": "a", "lab": False}, columns=f"question=Q,answer=A,{wrong}")
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        ("question=q,answer=a", {"q": "x", "a": "bad", "label": False}),
+        ("question=q,answer=a", {"q": "x", "a": "bad", "kto_tag": "false"}),
+        ("messages=m", {"m": SAID, "kto_tag": False}),
+    ],
+)
+def test_named_columns_do_not_hide_that_an_answer_is_bad(tmp_path, columns, row):
+    good = {key: True if value in (False, "false") else value for key, value in row.items()}
+    found = loaded(tmp_path, row, good, columns=columns)
+    assert len(found.rows()) == 1
+    assert found.dropped == {f"the {list(row)[-1]} is false: a bad answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"user": "q", "assistant": "a", "tool_calls": [{"name": "f"}]}, "a tool call"),
+        (
+            {"role": "assistant", "content": [{"type": "text", "text": float("nan")}]},
+            "a content part of the type 'text'",
+        ),
+        ({"role": "user", "parts": [{"text": "what?", "inlineData": {"mimeType": "image/png"}}]}, "an image, sound"),
+    ],
+)
+def test_what_a_message_holds_beside_its_text_leaves_the_row_out(tmp_path, message, reason):
+    found = loaded(tmp_path, {"messages": [*SAID, message]}, GOOD)
+    assert len(found.rows()) == 1
+    assert any(told.startswith(reason) for told in found.dropped)
+
+
+def test_a_missing_weight_says_nothing(tmp_path):
+    (row,) = loaded(tmp_path, {"messages": [SAID[0], SAID[1] | {"weight": float("nan")}]}).rows()
+    assert row.answer == "a" or told(row)[-1] == "a"
+
+
+@pytest.mark.parametrize("blank", ["   ", [{"role": "assistant", "content": ""}]])
+def test_a_pair_without_a_worse_answer_is_left_out(tmp_path, blank):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "q", "chosen": "a", "rejected": blank}, {"prompt": "q", "chosen": "a", "rejected": "b"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = load(str(path), reading=Reading(preference=True))
+    assert len(found.rows()) == 1
+    assert found.dropped == {"no rejected answer": 1}
+
+
+def test_an_empty_system_message_gives_way_to_the_column(tmp_path):
+    (row,) = loaded(tmp_path, {"system": "s", "messages": [{"role": "system", "content": " "}, *SAID]}).rows()
+    assert told(row) == ["S", "Q", "a"]
+
+
+def test_a_history_with_its_system_prompt_is_not_trained_twice(tmp_path):
+    history = talk(("system", "s"), ("user", "h"), ("assistant", "r"))
+    (row,) = loaded(tmp_path, {"history": history, "messages": [*history, *SAID]}).rows()
+    assert told(row) == ["S", "H", "r", "Q", "a"]
+
+
+def test_a_context_that_no_question_takes_leaves_the_row_out(tmp_path):
+    prompt = talk(("system", "s"))
+    found = loaded(tmp_path, {"prompt": prompt, "completion": SAID, "context": "c"}, GOOD)
+    assert found.dropped == {"a context beside a prompt that asks nothing": 1}
+
+
+@pytest.mark.parametrize("keys", [("role", "text"), ("speaker", "text"), ("from", "message")])
+def test_a_file_of_one_conversation_is_one_whatever_its_keys(tmp_path, keys):
+    path = tmp_path / "one.json"
+    role, content = keys
+    path.write_text(json.dumps({"messages": [{role: "user", content: "q"}, {role: "assistant", content: "a"}]}))
+    (row,) = load(str(path)).rows()
+    assert row.answer == "a" or told(row) == ["Q", "a"]

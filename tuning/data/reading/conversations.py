@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuning.data.reading.layouts import MEDIA, plain_name
-from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, text_of, trimmed
+from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, is_missing, text_of, trimmed
 from tuning.data.rows import RawRow, Role, Turn, Turns
 
 ROLES: dict[str, Role] = {
@@ -115,7 +115,7 @@ def is_trained(message: Mapping[str, Any]) -> bool:
     """Whether an assistant's turn is to be learned: not with weight 0 or train false. Raises Unusable for others."""
     for key in TRAIN_KEYS:
         value = message.get(key)
-        if value is None:
+        if is_missing(value):
             continue
         found = truth(value)
         if found is None:
@@ -137,6 +137,11 @@ def truth(value: Any) -> bool | None:
     return {1.0: True, 0.0: False}.get(number)
 
 
+def is_text(value: Any) -> bool:
+    """Whether a part's value is text, be it empty, and no missing one in JSON's spelling."""
+    return isinstance(value, str) and not is_missing(value)
+
+
 def content_text(value: Any, note: Note) -> str:
     """A message's content: text, or the text of its parts, whose other keys are told to ``note``.
 
@@ -151,11 +156,11 @@ def content_text(value: Any, note: Note) -> str:
             raise Unusable(f"a message's content is {error}, not text") from error
     texts = []
     for part in value:
-        if isinstance(part, str):
+        if is_text(part):
             texts.append(part)
             continue
         kind = part.get("type", "text") if isinstance(part, Mapping) else None
-        if not isinstance(kind, str) or kind not in PART_KINDS or not isinstance(part.get("text"), str):
+        if not isinstance(kind, str) or kind not in PART_KINDS or not is_text(part.get("text")):
             raise Unusable(f"a content part of the type {str(kind)[:30]!r}, which is no text")
         if is_filled(part.get("thought")) and truth(part["thought"]) is not False:
             raise Unusable("a content part that is a thought, which is no answer")
@@ -199,6 +204,8 @@ def exchange(message: Any, note: Callable[[str], None]) -> list[Turn]:
         if asked and answered and not {"role", "from"} & named.keys():
             if len(named) < len(message):
                 raise Unusable("two keys of a message that differ in case alone")
+            if any(is_filled(named.get(key)) for key in CALL_KEYS):
+                raise Unusable("a tool call")
             system = content_text(named.pop("system", ""), note)
             for key, value in named.items():
                 if key not in (asked, answered, *TRAIN_KEYS) and is_filled(value):
@@ -216,16 +223,19 @@ def after_history(earlier: Turns, turns: list[Turn]) -> list[Turn]:
     """A conversation with what went before it, behind its system prompt; as it is where it begins with that already."""
     begun = next((at for at, turn in enumerate(turns) if turn.role != "system"), len(turns))
     told = [(turn.role, trimmed(turn.text)) for turn in earlier]
-    if [(turn.role, trimmed(turn.text)) for turn in turns[begun:]][: len(told)] == told:
+    whole = [(turn.role, trimmed(turn.text)) for turn in turns]
+    if told in (whole[: len(told)], whole[begun:][: len(told)]):
         return turns
     return [*turns[:begun], *earlier, *turns[begun:]]
 
 
 def with_context(turns: list[Turn], given: str) -> list[Turn]:
-    """A prompt's turns, with the row's context after the last question."""
-    asked = next((at for at in reversed(range(len(turns))) if turns[at].role == "user"), None)
-    if not given or asked is None:
+    """A prompt's turns, with the row's context after the last question. Raises Unusable where nothing is asked."""
+    if not given:
         return turns
+    asked = next((at for at in reversed(range(len(turns))) if turns[at].role == "user"), None)
+    if asked is None:
+        raise Unusable("a context beside a prompt that asks nothing")
     text = "\n".join(part for part in (trimmed(turns[asked].text), given) if part)
     return [*turns[:asked], Turn("user", text), *turns[asked + 1 :]]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuning.data.reading.conversations import is_exchange
+from tuning.data.reading.conversations import CONTENT_KEYS, ROLE_KEYS, ROLES, is_exchange
 from tuning.data.reading.json_window import Places, Spool, Window
 from tuning.data.reading.layouts import CHATS, plain_name
 from tuning.data.reading.records import Record, Records
@@ -78,8 +78,11 @@ def member_of(window: Window, key: str) -> Member:
 
 
 def is_message(value: dict[str, Any]) -> bool:
-    """Whether an object is a chat message."""
-    return any(keys <= value.keys() for keys in ({"role", "content"}, {"from", "value"}, {"role", "parts"}))
+    """Whether an object is a chat message: by its keys' usual names, or by a role that is known beside a text."""
+    if any(keys <= value.keys() for keys in ({"role", "content"}, {"from", "value"}, {"role", "parts"})):
+        return True
+    role = next((value[key] for key in ROLE_KEYS if key in value), None)
+    return str(role).strip().lower() in ROLES and any(key in value for key in CONTENT_KEYS)
 
 
 def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], records: Records) -> Iterator[Record]:

@@ -38,7 +38,22 @@ TRAINED = ("train", "training", "weight")
 RATINGS = joined_up("kto_tag")
 """Columns that can be nothing but the rating of an answer."""
 LABELS = ("label", *RATINGS)
-MEDIA = frozenset(joined_up("image", "images", "image_url", "image_path", "audio", "audios", "video", "videos"))
+MEDIA = frozenset(
+    joined_up(
+        *(
+            "image",
+            "images",
+            "image_url",
+            "image_path",
+            "audio",
+            "audios",
+            "video",
+            "videos",
+            "inline_data",
+            "file_data",
+        )
+    )
+)
 CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "contents")
 MESSAGE_COLUMNS = frozenset(("message", "message_type", "conversation_id"))
 CHECKS = ("check", "answercheck")
@@ -154,7 +169,18 @@ def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[La
         return []
     free = [column for column in columns if column not in roles]
     roles |= {column: "trained" for column in free if plain_name(column) in TRAINED}
+    if kind in ("pair", "chat") and "label" not in roles.values():
+        roles |= {column: "label" for column in free if plain_name(column) in LABELS}
     return [Layout(kind, roles, tuple(column for column in free if plain_name(column) in MEDIA))]
+
+
+def check_named(name: str, columns: Iterable[str], asked: Mapping[str, str]) -> None:
+    """Raise UserError for a column that ``--columns`` names and no row of the data has."""
+    strange = next((each for each in asked.items() if meant(each[1], columns) is None), None)
+    if strange is not None:
+        role, column = strange
+        there = ", ".join(columns)
+        raise UserError(f"{name} has no column {column!r}, which --columns names as {role}: it has {there}.")
 
 
 def meant(column: str, columns: Iterable[str]) -> str | None:

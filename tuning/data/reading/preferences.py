@@ -43,6 +43,9 @@ def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: L
         if not is_filled(row[column]):
             raise Unusable(f"no {role} answer")
     better, worse = (told(maker, row, column, role) for role, column in zip(PREFERENCE, columns, strict=True))
+    for role, turns in zip(PREFERENCE, (better, worse), strict=True):
+        if not trimmed(turns[-1].text):
+            raise Unusable(f"no {role} answer")
     if better[:-1] != worse[:-1]:
         raise Unusable("the two conversations part before their last answers")
     given = given_text(maker, row, layout)

@@ -178,7 +178,7 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     turns = [turn for message in messages for turn in exchange(message, note)]
     turns = after_history(history_of(maker, row, layout), turns)
     system = system_of(maker, row, layout)
-    own = [trimmed(turn.text) for turn in turns if turn.role == "system"]
+    own = [text for turn in turns if turn.role == "system" and (text := trimmed(turn.text))]
     if system and not own:
         turns = [Turn("system", system), *turns]
     elif system and system not in own:

@@ -17,7 +17,7 @@ from tuning.data.reading.conversations import (
     role_of,
     row_of,
 )
-from tuning.data.reading.layouts import Layout, layouts, no_columns
+from tuning.data.reading.layouts import Layout, check_named, layouts, no_columns
 from tuning.data.reading.row_kinds import KINDS, check_media, check_wanted, unwanted
 from tuning.data.reading.values import NotText, Spelled, is_broken, is_filled, text_of
 from tuning.data.rows import LeftOut, RawRow, Turn
@@ -154,7 +154,10 @@ class RowMaker:
                 self.left_out.add(UNTRAINED, line)
 
     def count_beside(self) -> None:
-        """Count, once all rows are read, what some rows use and others fill in vain."""
+        """Count, once all rows are read, what some rows use and others fill in vain. Raises UserError if a column was
+        named that none of them has."""
+        if self.read:
+            check_named(self.name, self.seen, self.reading.columns)
         for (name, kind), (count, line) in self._beside.items():
             if name in self.used:
                 what = BESIDE.get(kind, "messages")
