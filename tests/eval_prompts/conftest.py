@@ -41,3 +41,15 @@ def engine_for():
     yield make
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture(scope="module")
+def lens(tiny_model_path, tiny_adapter_path):
+    """Both sides of the tiny pair, loaded in fp32."""
+    from eval_prompts.serving.lens import Lens
+    from eval_prompts.serving.local import LocalLoader
+
+    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), precision="fp32", device="cpu")) as loaded:
+        loaded.start()
+        loaded.wait_ready()
+        yield loaded

@@ -23,14 +23,6 @@ def task_file(home):
     return path
 
 
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), precision="fp32", device="cpu")) as loaded:
-        loaded.start()
-        loaded.wait_ready()
-        yield loaded
-
-
 @pytest.fixture
 def facts(home):
     path = home / "facts.yaml"

@@ -6,8 +6,6 @@ import pytest
 
 from eval_prompts.answers import UNSAID, Settings
 from eval_prompts.rows import Prompt
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.files import parse_task
 from eval_prompts.tasks.history import behind, conversation_of
@@ -17,14 +15,6 @@ from tuning.errors import UserError
 TASK = parse_task(
     "name: talk\nsystem: Be brief.\nquestions:\n- {question: 'Hi?', turns: ['And?', 'Why?']}\n- Alone?\n", "t"
 )
-
-
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32")) as lens:
-        lens.start()
-        lens.wait_ready()
-        yield lens
 
 
 def said(role, text):

@@ -8,8 +8,6 @@ import pytest
 
 from eval_prompts.answers import Settings
 from eval_prompts.asked_report import report_of
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import AskedBefore
@@ -27,14 +25,6 @@ TASK = parse_task(
     "name: talk\nsystem: Be brief.\nscore: [ends]\nquestions: ['One?', {turns: ['Two?', 'Three?']}]\n", "t"
 )
 SETTINGS = Settings(max_new_tokens=6)
-
-
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32")) as lens:
-        lens.start()
-        lens.wait_ready()
-        yield lens
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import pytest
 
 from eval_prompts.answers import Settings
 from eval_prompts.rows import Prompt
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.pair_lens import asked, pair_view
 from eval_prompts.showing.showing import answering
@@ -15,14 +13,6 @@ from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.catalogue import python_task
 from tuning.data.chat import PYTHON_FORMAT
 from tuning.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu", precision="fp32")) as lens:
-        lens.start()
-        lens.wait_ready()
-        yield lens
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import pytest
 from eval_prompts.scoring import forgetting
 from eval_prompts.scoring.folder import all_scorings
 from eval_prompts.scoring.in_app.scorings import Scorings
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
 from tuning.errors import UserError
 
 TASK = """
@@ -25,14 +23,6 @@ questions:
     f'- {{{{id: q{number}, question: "Say {number}", answer: {"aeiou"[number % 5]}, tags: [t{number % 2}]}}}}\n'
     for number in range(8)
 )
-
-
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), precision="fp32", device="cpu")) as loaded:
-        loaded.start()
-        loaded.wait_ready()
-        yield loaded
 
 
 @pytest.fixture
