@@ -19,9 +19,6 @@ import space_config.server.gradio_import  # noqa: F401 - before gradio: see ther
 import gradio as gr
 from fastapi import FastAPI
 
-from eval_prompts import compare_tab, lens_tab, results_tab, score_tab, task_endpoints_tab
-from eval_prompts import endpoints_tab as asking_endpoints
-from eval_prompts import score_endpoints_tab as scoring_endpoints
 from eval_prompts.learning import page as learning
 from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.opening import open_tab
@@ -34,6 +31,9 @@ from eval_prompts.showing.strength_columns import StrengthColumns
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.surveys import survey_tab
 from eval_prompts.surveys.surveys import Surveys
+from eval_prompts.tabs import compare_tab, lens_tab, results_tab, score_tab, task_endpoints_tab
+from eval_prompts.tabs import endpoints_tab as asking_endpoints
+from eval_prompts.tabs import score_endpoints_tab as scoring_endpoints
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.votes.whole import export_whole
 from space_config.server import gradio_patches, logs, malloc, share, shutdown

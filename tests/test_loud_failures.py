@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from eval_prompts import compare_tab
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
 from eval_prompts.scoring import plans
@@ -22,6 +21,7 @@ from eval_prompts.serving import remote
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.remote import RemoteLoader
+from eval_prompts.tabs import compare_tab
 from eval_prompts.tasks.choice import TaskChoice
 from space_config.server.disk import UNKNOWN, Disk
 from space_config.space.mirror import Mirror

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
-from eval_prompts.decoding.families import NotUnderstood
 from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.layers.families import NotUnderstood
+from eval_prompts.decoding.layers.quantized_linear import can_group, processor_can_group
+from eval_prompts.decoding.layers.rotary import shared_plan
 from eval_prompts.decoding.load_check import ALLOWED, largest_error, reference_logits
 from eval_prompts.decoding.pair_decoder import PairDecoder
-from eval_prompts.decoding.quantized_linear import can_group, processor_can_group
-from eval_prompts.decoding.rotary import shared_plan
 from eval_prompts.decoding.sides_apart import SidesApart, built_differently, own_pair
 from tuning.errors import UserError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eval_prompts.decoding.engine import Backend
-    from eval_prompts.decoding.matmul import Precision
+    from eval_prompts.decoding.layers.matmul import Precision
     from eval_prompts.models.pair import Pair, Side
 
 log = logging.getLogger(__name__)

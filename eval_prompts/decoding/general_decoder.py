@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eval_prompts.decoding.matmul import has_onednn
+from eval_prompts.decoding.layers.matmul import has_onednn
+from eval_prompts.decoding.layers.side_linear import change_of, packed_root
 from eval_prompts.decoding.padded_batch import PaddedBatch, can_pad
-from eval_prompts.decoding.side_linear import change_of, packed_root
 from eval_prompts.models.lora_linear import AdaptedLinear
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.pair import SIDES

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eval_prompts.decoding.attention import attend, span_mask
-from eval_prompts.decoding.families import family_of
-from eval_prompts.decoding.kv_cache import Lane, Prefix, Span, lane_capacity
-from eval_prompts.decoding.layers import Layer, SideEmbedding, SideNorm, head_of, layers_of
-from eval_prompts.decoding.matmul import Precision
-from eval_prompts.decoding.rotary import rotate, shared_plan
-from eval_prompts.decoding.side_linear import Feed, Run, runs_of
+from eval_prompts.decoding.layers.attention import attend, span_mask
+from eval_prompts.decoding.layers.families import family_of
+from eval_prompts.decoding.layers.kv_cache import Lane, Prefix, Span, lane_capacity
+from eval_prompts.decoding.layers.matmul import Precision
+from eval_prompts.decoding.layers.rotary import rotate, shared_plan
+from eval_prompts.decoding.layers.side_layers import Layer, SideEmbedding, SideNorm, head_of, layers_of
+from eval_prompts.decoding.layers.side_linear import Feed, Run, runs_of
 from eval_prompts.models.pair import SIDES
 from tuning.data.chat import encode_prompt
 

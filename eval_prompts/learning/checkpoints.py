@@ -29,7 +29,7 @@ from tuning.models import tiny
 from tuning.runs import scores
 from tuning.runs.run import Run, find, is_run, record_of
 from tuning.runs.scores import TaskScore
-from tuning.training import checkpoint_adapter
+from tuning.training.adapter import checkpoint_adapter
 
 if TYPE_CHECKING:
     from eval_prompts.models.pair import Side

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
-from eval_prompts.lens_tab import Function, LensFunctions
 from eval_prompts.rows import Prompt
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.strength_columns import columns_view
 from eval_prompts.surveys.curve import STRENGTHS, strengths_of
+from eval_prompts.tabs.compare_tab import ASKING_AT_ONCE, address_of
+from eval_prompts.tabs.lens_tab import Function, LensFunctions
 from tuning.errors import UserError
 from tuning.shared_tab import Answer, IsOwner, add_endpoint, answered, text
 

@@ -74,7 +74,7 @@ def ours(steps: int, device: str, model: str, objective: str, path: str | None, 
     """This project's loop; its references are computed before the first step, as in a run."""
     import torch
 
-    from tuning.training.lora import trainable
+    from tuning.training.adapter.lora import trainable
     from tuning.training.reference import log_probs
     from tuning.training.step import accumulate, open_session, train_step
 

@@ -1,11 +1,11 @@
 """Speed of matrix products with few rows: ``python -m tests.benchmarks.products [--rows 1 2 5 10 16] [--rounds N]``.
 
 Every weight of the embedded model is multiplied once per round, so that none is still in the processor's cache: by
-``F.linear``; by oneDNN in fp32 from its own layout (:class:`eval_prompts.decoding.matmul.OneDnnWeight`); from 4 or 8
-bits in groups (:class:`eval_prompts.decoding.quantized_linear.GroupedWeight`); and by PyTorch's weight-only int8
-product (one scale per output), which is fast for bf16 inputs alone. Milliseconds for the whole model, ways taken in
-turns, beside the two ceilings measured on the same machine: reading the fp32 weights once, and the multiplications at
-the rate of large square products.
+``F.linear``; by oneDNN in fp32 from its own layout (``OneDnnWeight`` of ``decoding/layers/matmul.py``); from 4 or 8
+bits in groups (``GroupedWeight`` of ``decoding/layers/quantized_linear.py``); and by PyTorch's weight-only int8 product
+(one scale per output), which is fast for bf16 inputs alone. Milliseconds for the whole model, ways taken in turns,
+beside the two ceilings measured on the same machine: reading the fp32 weights once, and the multiplications at the
+rate of large square products.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from eval_prompts.decoding.matmul import OneDnnWeight, stacked
-from eval_prompts.decoding.quantized_linear import GroupedWeight
+from eval_prompts.decoding.layers.matmul import OneDnnWeight, stacked
+from eval_prompts.decoding.layers.quantized_linear import GroupedWeight
 from eval_prompts.models.pair import fuse_projections
 from tests.benchmarks.spread import ratios, spread
 from tuning.models.device import pick_device

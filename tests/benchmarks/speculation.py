@@ -21,7 +21,7 @@ import torch
 
 from eval_prompts.answers import Settings, Stream
 from eval_prompts.decoding.engine import Engine
-from eval_prompts.decoding.matmul import Precision
+from eval_prompts.decoding.layers.matmul import Precision
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, load_pair
 from eval_prompts.rows import Row

@@ -10,7 +10,7 @@ import torch
 from tuning.data.chat import Example, encode_prompt
 from tuning.kernels.dropout import Noise
 from tuning.presets import Config
-from tuning.training.lora import attach
+from tuning.training.adapter.lora import attach
 
 
 def make_examples(tokenizer, count, seed=0, lengths=None):

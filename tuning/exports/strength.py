@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.errors import UserError
 from tuning.exports.export import WEIGHTS_FILE, refuse_existing
 from tuning.files import replacing, write_json
-from tuning.training.lora import RECORD_FILE
+from tuning.training.adapter.lora import RECORD_FILE
 
 if TYPE_CHECKING:
     import torch

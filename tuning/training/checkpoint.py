@@ -21,7 +21,7 @@ from tuning import presets
 from tuning.errors import UserError
 from tuning.files import named_line, replacing
 from tuning.presets import Config
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 
 if TYPE_CHECKING:
     from tuning.data.dataset import DataSet

@@ -16,7 +16,7 @@ from tuning.kernels.cuda_graphs import Recorder
 from tuning.kernels.dropout import SHARED_ROW, Noise, token_keys
 from tuning.kernels.loss import PLAIN, LogitShape, label_loss, token_losses
 from tuning.kernels.packed import Packed, pack
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.runs import start_adapter
-from tuning.training import answering, checkpoint, lora, pissa, sample, task_score
-from tuning.training.keeping import write_adapter
+from tuning.training import answering, checkpoint, sample, task_score
+from tuning.training.adapter import lora, pissa
+from tuning.training.adapter.keeping import write_adapter
 from tuning.training.rounds import Rounds
 from tuning.training.setup import Job
 from tuning.training.step import StepStats, measured, train_step, try_longest

@@ -21,8 +21,8 @@ from tuning.errors import UserError
 from tuning.files import write_json
 from tuning.models.of_config import longest_example
 from tuning.runs import start_adapter
+from tuning.training.adapter.keeping import write_adapter
 from tuning.training.answering import Answered, Answerer, every
-from tuning.training.keeping import write_adapter
 
 if TYPE_CHECKING:
     from tuning.training.setup import Job

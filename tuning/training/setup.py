@@ -24,7 +24,8 @@ from tuning.models.weights import Weights, load_model, load_tokenizer
 from tuning.presets import Config
 from tuning.runs import start_adapter
 from tuning.runs.run import record_of
-from tuning.training import checkpoint, lora, used_rows
+from tuning.training import checkpoint, used_rows
+from tuning.training.adapter import lora
 from tuning.training.checkpoint import Progress, identity
 from tuning.training.parallel import Ranks, join
 from tuning.training.reference import with_references

@@ -20,12 +20,12 @@ from tuning.errors import UserError
 from tuning.kernels.dropout import Noise, step_key
 from tuning.kernels.memory import Budget, is_out_of_memory, pass_size, release
 from tuning.presets import Config
+from tuning.training.adapter.lora import attach, trainable
+from tuning.training.adapter.targets import with_targets
 from tuning.training.forward import CHECK_ROWS, Forward, choose_forward, computed_tokens
-from tuning.training.lora import attach, trainable
 from tuning.training.objectives import Objective, answers, objective_of
 from tuning.training.optimizer import learning_rate, make_optimizer, set_rate
 from tuning.training.parallel import Ranks
-from tuning.training.targets import with_targets
 from tuning.upstream.torch_operators import divide_all
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tuning.errors import UserError
 from tuning.runs import scores
 from tuning.runs.scores import TaskScore
+from tuning.training.adapter.keeping import write_adapter
 from tuning.training.answering import Answered, Answerer, every
-from tuning.training.keeping import write_adapter
 
 if TYPE_CHECKING:
     from tuning.presets import Config

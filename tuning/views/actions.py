@@ -161,7 +161,7 @@ class Actions:
     def use_checkpoint(self, name: str, step: int) -> dict[str, Any] | None:
         """Compare the adapter of one of a run's checkpoints with the base. Raises UserError if it has none such, or it
         cannot be used."""
-        from tuning.training import checkpoint_adapter
+        from tuning.training.adapter import checkpoint_adapter
 
         return self._use(str(checkpoint_adapter.write(self.watcher.named(name), step)), None)
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from eval_prompts.decoding.choice import make_backend
-from eval_prompts.decoding.families import NotUnderstood, plan_of
 from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.layers.families import NotUnderstood, plan_of
 from eval_prompts.decoding.load_check import error, largest_error, reference_logits
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import load_pair
@@ -48,7 +48,7 @@ def test_a_model_whose_steps_differ_from_its_pass_is_refused_by_name(own_pair, m
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(type(own_pair.base), "forward", forgetful)
-    monkeypatch.setattr("eval_prompts.decoding.families.FAMILIES", {})
+    monkeypatch.setattr("eval_prompts.decoding.layers.families.FAMILIES", {})
     with pytest.raises(UserError, match=r"LlamaForCausalLM cannot be asked here") as refusal:
         make_backend(own_pair)
     assert "\n" not in str(refusal.value)
@@ -110,7 +110,7 @@ def test_the_check_counts_what_changes_choices_and_leaves_nothing_behind(tiny_pa
 
 
 def test_int8_is_refused_for_the_general_decoder_with_the_reason(own_pair, monkeypatch):
-    monkeypatch.setattr("eval_prompts.decoding.families.FAMILIES", {})
+    monkeypatch.setattr("eval_prompts.decoding.layers.families.FAMILIES", {})
     with pytest.raises(UserError, match=r"does not know LlamaForCausalLM"):
         make_backend(own_pair, "int8")
 

@@ -9,8 +9,8 @@ import torch
 
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
+from eval_prompts.decoding.layers.quantized_linear import processor_can_group
 from eval_prompts.decoding.pair_decoder import PairDecoder
-from eval_prompts.decoding.quantized_linear import processor_can_group
 from eval_prompts.models.pair import load_pair
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader

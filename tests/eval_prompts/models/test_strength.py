@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.answers import Settings, Stream
-from eval_prompts.decoding.families import NotUnderstood
+from eval_prompts.decoding.layers.families import NotUnderstood
 from eval_prompts.models.pair import load_pair, with_adapter
 from eval_prompts.models.strength import Strength, layer_groups, scaled
 from eval_prompts.serving.lens import Lens

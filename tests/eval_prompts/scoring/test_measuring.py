@@ -131,7 +131,7 @@ def test_what_is_forgotten_is_measured_once_and_stands_on_the_card(task_file, le
 
 
 def test_compare_and_a_try_out_read_as_a_scoring_does(facts, lens):
-    from eval_prompts.task_tab import read_scores
+    from eval_prompts.tabs.task_tab import read_scores
 
     subjects = [subject_of(facts)]
     scoring, _ = scored(lens, subjects)
@@ -166,7 +166,7 @@ def test_a_tuned_side_without_numbers_is_told_to_be_damaged(home, task_file, fac
 
 def test_a_try_out_passes_where_what_goes_by_the_answer_passes(home, lens):
     """What goes by likelihoods says nothing of an answer that somebody typed: it stands apart, side by side."""
-    from eval_prompts.task_tab import writing
+    from eval_prompts.tabs.task_tab import writing
 
     path = home / "data" / "tasks" / "both.yaml"
     path.parent.mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
-from eval_prompts.task_tab import choosing
+from eval_prompts.tabs.task_tab import choosing
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.of_adapter import UNKNOWN

@@ -11,7 +11,7 @@ from tuning.kernels.memory import release
 from tuning.models.device import Device, pick_device
 from tuning.models.weights import load_model
 from tuning.presets import Config
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 from tuning.training.step import accumulate, measured, open_session, run_steps, train_step, try_longest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

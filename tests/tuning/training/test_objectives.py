@@ -17,7 +17,7 @@ from tuning.data.chat import Example, Pair
 from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.training import objectives, reference, setup, worker
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 from tuning.training.parallel import Ranks
 from tuning.training.step import accumulate, measured, open_session
 

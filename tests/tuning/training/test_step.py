@@ -14,7 +14,7 @@ from tuning.kernels.dropout import KeyedDropout, Noise, token_keys
 from tuning.kernels.loss import label_loss
 from tuning.presets import Config
 from tuning.training import step as step_module
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 from tuning.training.optimizer import learning_rate
 from tuning.training.step import accumulate, measured, open_session, run_steps, train_step, try_longest
 

@@ -10,7 +10,8 @@ from tests.tuning.tiny_runs import interrupted, losses, new_run, of_kind, outcom
 from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.runs import scores
-from tuning.training import answering, checkpoint_adapter, loop, task_score, worker
+from tuning.training import answering, loop, task_score, worker
+from tuning.training.adapter import checkpoint_adapter
 from tuning.training.answering import Answered, Judged
 from tuning.training.parallel import Ranks
 

@@ -11,7 +11,7 @@ from tests.conftest import build_tokenizer
 from tuning.data.chat import encode_example
 from tuning.errors import UserError
 from tuning.presets import Config
-from tuning.training.lora import trainable
+from tuning.training.adapter.lora import trainable
 from tuning.training.step import open_session, run_steps
 
 SIZES = {

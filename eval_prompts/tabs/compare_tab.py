@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts import task_tab
 from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import AskedBefore
 from eval_prompts.showing.compare_view import BUSY_POLL_SECONDS, settings_from, status_view
 from eval_prompts.showing.visitors import Visitors
+from eval_prompts.tabs import task_tab
 from eval_prompts.tasks.choice import TaskChoice, begin_of, pages_of
 from eval_prompts.votes.records import REASONS
 from tuning.errors import UserError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.task import Task
 
-PAGE_FOLDER = Path(__file__).parent / "page"
+PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = (
     "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "sure.js", "follow.js",
     "strengths.js", "surveys.js", "row.js", "empty.js", "board.js", "results_learn.js", "results.js", "adapter.js",

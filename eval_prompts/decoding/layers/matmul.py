@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import torch
 from torch.nn import functional as F
 
-from eval_prompts.decoding.quantized_linear import GroupedWeight, can_group
+from eval_prompts.decoding.layers.quantized_linear import GroupedWeight, can_group
 from tuning.upstream.torch_operators import onednn_layout, onednn_linear
 
 

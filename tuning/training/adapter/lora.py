@@ -19,8 +19,8 @@ from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
 from tuning.quiet import quiet
 from tuning.runs import start_adapter
+from tuning.training.adapter.targets import is_transposed, with_targets
 from tuning.training.parallel import Ranks
-from tuning.training.targets import is_transposed, with_targets
 from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def attach(
 
         add_noise(model, config.neftune, noise)
     if config.init == "pissa":
-        from tuning.training import pissa
+        from tuning.training.adapter import pissa
 
         pissa.begin(tuned, start, ranks or Ranks())
     return tuned
@@ -125,7 +125,7 @@ def save_adapter(
             with quiet():
                 model.save_pretrained(str(fresh), save_embedding_layers=False)
             if is_pissa(record["config"]):
-                from tuning.training import pissa
+                from tuning.training.adapter import pissa
 
                 pissa.as_plain(model, fresh)
             (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -260,7 +260,7 @@ def load_factors(model: PeftModel, folder: Path) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    from tuning.training import pissa
+    from tuning.training.adapter import pissa
 
     factors = load_file(folder / "adapter_model.safetensors")
     if pissa.initial_of(model):

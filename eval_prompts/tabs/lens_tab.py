@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from eval_prompts.answers import Settings
-from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.lens.token_lens import Reading
 from eval_prompts.lens.view import Written, first_choices, reading_view
 from eval_prompts.models.pair import Side
@@ -18,6 +17,7 @@ from eval_prompts.serving.readings import Readings
 from eval_prompts.showing.pair_lens import asked, pair_view
 from eval_prompts.showing.showing import answering
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.tabs.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.tasks.choice import TaskChoice
 from tuning.data.chat import Message, check_question
 from tuning.errors import UserError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.results_tab import VOTING_IS_OPEN
+from eval_prompts.tabs.results_tab import VOTING_IS_OPEN
 from tuning.errors import UserError
 from tuning.shared_tab import add_endpoint
 

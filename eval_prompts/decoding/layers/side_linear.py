@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eval_prompts.decoding.matmul import Precision, Product, packed
+from eval_prompts.decoding.layers.matmul import Precision, Product, packed
 from eval_prompts.models.lora_linear import AdaptedLinear, LowRank
 
 _ROOT_PRODUCTS: WeakKeyDictionary[nn.Module, WeakValueDictionary[tuple[Precision, int], Product]] = WeakKeyDictionary()

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from eval_prompts.decoding.families import LayerPlan
+    from eval_prompts.decoding.layers.families import LayerPlan
 
 
 def attend(

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval_prompts.decoding.matmul import DenseWeight, OneDnnWeight, packed
-from eval_prompts.decoding.quantized_linear import GROUP, GroupedWeight, can_group, four_bits
+from eval_prompts.decoding.layers.matmul import DenseWeight, OneDnnWeight, packed
+from eval_prompts.decoding.layers.quantized_linear import GROUP, GroupedWeight, can_group, four_bits
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eval_prompts.decoding.families import Activation, Family, LayerPlan, norm_weight
-from eval_prompts.decoding.side_linear import Run, SideProduct, weights_of
+from eval_prompts.decoding.layers.families import Activation, Family, LayerPlan, norm_weight
+from eval_prompts.decoding.layers.side_linear import Run, SideProduct, weights_of
 from eval_prompts.models.mmap_pages import release_pages
 
 if TYPE_CHECKING:
-    from eval_prompts.decoding.matmul import Precision
+    from eval_prompts.decoding.layers.matmul import Precision
     from eval_prompts.models.pair import Pair
 
 PRODUCTS = ("qkv", "output", "gate_up", "down")

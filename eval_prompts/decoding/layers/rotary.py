@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from eval_prompts.decoding.families import Family, NotUnderstood, Plan, family_of, plan_of
+from eval_prompts.decoding.layers.families import Family, NotUnderstood, Plan, family_of, plan_of
 
 if TYPE_CHECKING:
     from torch import nn

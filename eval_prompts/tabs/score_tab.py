@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder as gradio_uploads
 
-from eval_prompts.results_tab import VOTING_IS_OPEN
 from eval_prompts.scoring.in_app import suites
+from eval_prompts.tabs.results_tab import VOTING_IS_OPEN
 from tuning.errors import UserError
 from tuning.shared_tab import Answer, IsOwner, answered, head_of, mount, text
 
 if TYPE_CHECKING:
     from eval_prompts.scoring.in_app.scorings import Scorings
 
-PAGE_FOLDER = Path(__file__).parent / "page"
+PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = ("score_items.js", "score_form.js", "score_judge.js", "score.js")
 STYLES = ("score.css",)
 

@@ -80,7 +80,7 @@ def write_factors(run: Run, factors: dict[str, torch.Tensor], folder: Path) -> N
     import torch
     from safetensors.torch import load_file, save_file
 
-    from tuning.training import pissa
+    from tuning.training.adapter import pissa
 
     names = set(load_file(folder / FACTORS))
     named = {}

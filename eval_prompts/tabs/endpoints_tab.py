@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.compare_tab import ASKING_AT_ONCE, address_of
 from eval_prompts.comparison import answer_dict
-from eval_prompts.results_tab import VOTING_IS_OPEN
 from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both, ask_further
 from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import settings_from
 from eval_prompts.showing.follow_ups import prompt_after, turn_before
 from eval_prompts.showing.visitors import Visitors
+from eval_prompts.tabs.compare_tab import ASKING_AT_ONCE, address_of
+from eval_prompts.tabs.results_tab import VOTING_IS_OPEN
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.history import history_of

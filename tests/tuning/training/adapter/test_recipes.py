@@ -15,8 +15,9 @@ from tuning.errors import UserError
 from tuning.kernels.dropout import Noise
 from tuning.kernels.embedding_noise import uniform
 from tuning.presets import Config
-from tuning.training import pissa, worker
-from tuning.training.lora import attach, trainable
+from tuning.training import worker
+from tuning.training.adapter import pissa
+from tuning.training.adapter.lora import attach, trainable
 from tuning.training.parallel import Ranks
 from tuning.training.step import accumulate, open_session
 

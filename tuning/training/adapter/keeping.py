@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuning import presets
 from tuning.data.template import chat_template
-from tuning.training import lora
+from tuning.training.adapter import lora
 
 if TYPE_CHECKING:
     from tuning.training.setup import Job

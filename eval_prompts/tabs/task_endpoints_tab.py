@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from eval_prompts.serving.lens import Lens
-from eval_prompts.task_tab import preview
+from eval_prompts.tabs.task_tab import preview
 from eval_prompts.tasks import catalogue
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.tasks.files import dump_task, parse_task

@@ -1,0 +1,1 @@
+"""What the common-step decoder computes a layer with, for the rows of both sides at once."""
