@@ -85,7 +85,7 @@ def plain_messages(batch: pyarrow.RecordBatch, maker: RowMaker) -> list[Any] | N
     layout = maker.layout(row)
     if layout is None or layout.kind != "turn" or len(set(batch.schema.names)) < len(batch.schema.names):
         return None
-    if layout.wanted or layout.media or len(maker.candidates(row)) > 1:
+    if layout.wanted or layout.media or layout.labels or len(maker.candidates(row)) > 1:
         return None
     conversation, kind, text = (batch.column(layout.column(role)) for role in ("conversation", "role", "content"))
     if not (types.is_string(kind.type) and types.is_string(text.type)) or conversation.null_count:

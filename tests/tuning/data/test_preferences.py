@@ -184,3 +184,48 @@ def test_pairs_are_described_with_both_answers_apart(tmp_path, capsys):
 def test_other_training_leaves_pairs_out_by_name(tmp_path):
     with pytest.raises(UserError, match="--objective dpo"):
         load(tmp_path, {"prompt": "Q?", "chosen": "good", "rejected": "bad"}, reading=Reading())
+
+
+JSON_ANSWER = json.dumps([{"role": "assistant", "content": "x"}])
+WHOLE = [json.dumps([USER, answer]) for answer in (ASSISTANT, WORSE)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "told"),
+    [
+        ("As JSON?", JSON_ANSWER, "bad", ["As JSON?", JSON_ANSWER, "bad"]),
+        ("As JSON?", *WHOLE, ["As JSON?", *WHOLE]),
+        (json.dumps([USER]), "good", "bad", [json.dumps([USER]), "good", "bad"]),
+        ("Q?", *WHOLE, ["Q?", "good", "bad"]),
+        (None, *WHOLE, ["Q?", "good", "bad"]),
+        ([USER], *WHOLE, ["Q?", "good", "bad"]),
+        (json.dumps([USER]), json.dumps([ASSISTANT]), json.dumps([WORSE]), ["Q?", "good", "bad"]),
+    ],
+)
+def test_json_in_a_text_is_a_conversation_only_where_the_whole_row_says_so(tmp_path, prompt, chosen, rejected, told):
+    (found,) = load(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": rejected}).rows()
+    assert [found.question, found.answer, found.rejected] == told
+
+
+@pytest.mark.parametrize("prompt", [[USER], "Q?", None])
+@pytest.mark.parametrize("inside", [[], ["history"], ["context"], ["history", "context"]])
+def test_context_and_history_go_with_conversations_that_do_not_hold_them(tmp_path, prompt, inside):
+    earlier = [{"role": "user", "content": "H"}, {"role": "assistant", "content": "R"}]
+    asked = dict(USER, content="Q?\nC") if "context" in inside else USER
+    before = [*(earlier if "history" in inside else []), asked]
+    row = {"prompt": prompt, "chosen": [*before, ASSISTANT], "rejected": [*before, WORSE], "history": earlier}
+    if prompt is not None or "context" not in inside:
+        row["context"] = "C"
+    data = load(tmp_path, row)
+    (found,) = data.rows()
+    assert [turn.text for turn in found.turns] == ["H", "R", "Q?\nC", "good"]
+    assert not data.dropped
+
+
+def test_a_history_alone_asks_nothing(tmp_path):
+    data = load(
+        tmp_path,
+        {"prompt": "Q?", "chosen": "good", "rejected": "bad"},
+        {"history": [["h", "r"]], "chosen": "good", "rejected": "bad"},
+    )
+    assert data.dropped == {"a pair without a prompt": 1}

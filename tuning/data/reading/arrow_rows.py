@@ -13,6 +13,9 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     import pyarrow
 
+LISTS = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+"""The kinds of lists, as pyarrow calls them."""
+
 
 def rows_of_batch(name: str, batch: pyarrow.RecordBatch, before: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a chunk, numbered on from ``before``. Raises UserError naming row and column of text that is none."""
@@ -51,15 +54,23 @@ def written(column: pyarrow.Array) -> list[Any]:
     Raises UnicodeDecodeError for text that is not UTF-8, and ArrowException, OverflowError or ValueError for other
     values that have no text.
     """
-    from pyarrow import types
+    import pyarrow
+    from pyarrow import compute, types
 
     kind = column.type
     if types.is_dictionary(kind):
         return written(column.dictionary_decode())
     if types.is_struct(kind):
         return objects(column)
-    if any(is_list(kind) for is_list in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+    if types.is_map(kind):
+        return maps(column)
+    if any(getattr(types, f"is_{name}")(kind) for name in LISTS):
         return lists(column)
+    if types.is_run_end_encoded(kind):
+        return written(compute.run_end_decode(column))
+    if types.is_union(kind):
+        members = (scalar.value for scalar in column)
+        return [None if each is None else written(pyarrow.array([each.as_py()], each.type))[0] for each in members]
     if types.is_duration(kind):
         return [None if value is None else timedelta() for value in column.cast("int64").to_pylist()]
     if types.is_temporal(kind) and not types.is_date(kind):
@@ -91,6 +102,20 @@ def objects(column: pyarrow.StructArray) -> list[Any]:
     return [
         dict(zip(names, values, strict=True)) if there else None for there, values in zip(filled, members, strict=True)
     ]
+
+
+def maps(column: pyarrow.MapArray) -> list[Any]:
+    """Maps as dictionaries. Raises ValueError if a key stands twice in one."""
+    import pyarrow
+
+    parts = [pyarrow.field("key", column.type.key_type, nullable=False), pyarrow.field("value", column.type.item_type)]
+    found = [
+        None if members is None else {member["key"]: member["value"] for member in members}
+        for members in lists(column.cast(pyarrow.list_(pyarrow.struct(parts))))
+    ]
+    if any(len(each or ()) < len(pairs or ()) for each, pairs in zip(found, column.to_pylist(), strict=True)):
+        raise ValueError("a key that stands twice in one object")
+    return found
 
 
 def lists(column: pyarrow.ListArray) -> list[Any]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuning.data.reading.conversations import CONTENT_KEYS, ROLE_KEYS, ROLES, is_exchange
+from tuning.data.options import Reading
 from tuning.data.reading.json_window import Places, Spool, Window
-from tuning.data.reading.layouts import CHATS, plain_name
+from tuning.data.reading.layouts import CHATS, HISTORIES, layouts, plain_name, understood
+from tuning.data.reading.messages import is_message, says
 from tuning.data.reading.records import Record, Records
+from tuning.data.rows import Role
 from tuning.errors import UserError
 
 
@@ -18,15 +20,18 @@ from tuning.errors import UserError
 class Member:
     """What stands under a key: a list, an object, or a single value.
 
-    ``rows`` says that it is a list of objects that are no chat messages, ``exchanges`` that it is one conversation of
-    questions with their answers, ``flat`` that nothing in the list is an object; ``width`` is the length of the lists
-    in it, if all are lists of one length (NO_ROWS for an empty list). ``numbered`` says that an object's keys are
-    numbers, ``keys`` is a hash of them, and ``texts`` are the elements of a list called columns.
+    ``rows`` says that it is a list of objects that are no conversation, ``columns`` are the first one's keys; ``talk``
+    says that it is one conversation, ``exchanges`` that this shows in the names of who speaks alone, ``flat`` that
+    nothing in the list is an object; ``width`` is the length of the lists in it, if all are lists of one length
+    (NO_ROWS for an empty list). ``numbered`` says that an object's keys are numbers, ``keys`` is a hash of them, and
+    ``texts`` are the elements of a list called columns.
     """
 
     kind: str
     count: int = 0
     rows: bool = False
+    columns: tuple[str, ...] = ()
+    talk: bool = False
     exchanges: bool = False
     flat: bool = False
     width: int | None = None
@@ -49,19 +54,30 @@ def member_of(window: Window, key: str) -> Member:
     """A look at the value that comes next."""
     first = window.peek()
     if first == "[":
-        found = Member("list", rows=True, exchanges=plain_name(key) in CHATS, flat=True)
+        found = Member("list", rows=True, talk=True, flat=True)
         widths: set[int | None] = set()
+        named: set[Role] = set()
+        messages = False
+        may_talk = plain_name(key) in (*CHATS, *HISTORIES)
         for _ in window.elements():
             value = window.value()
             found.count += 1
-            found.rows = found.rows and isinstance(value, dict) and not is_message(value)
-            found.exchanges = found.exchanges and is_exchange(value)
+            if isinstance(value, dict):
+                found.columns = found.columns or tuple(value)
+            message = isinstance(value, dict) and is_message(value)
+            messages = messages or message
+            found.rows = found.rows and isinstance(value, dict) and not message
+            if found.talk and not message:
+                spoken = says(value) if may_talk else ()
+                found.talk = bool(spoken)
+                named.update(spoken)
             found.flat = found.flat and not isinstance(value, dict)
             widths.add(len(value) if isinstance(value, list) else None)
             if key == "columns":
                 found.texts.append(str(value))
-        found.exchanges = found.exchanges and found.count > 0
-        found.rows = found.rows and found.count > 0 and not found.exchanges
+        found.exchanges = found.talk and bool(named) and (messages or {"user", "assistant"} <= named)
+        found.talk = found.talk and found.count > 0 and (found.exchanges or not named)
+        found.rows = found.rows and found.count > 0 and not (found.exchanges and plain_name(key) in CHATS)
         found.width = NO_ROWS if not found.count else widths.pop() if len(widths) == 1 else None
         return found
     if first == "{":
@@ -77,12 +93,19 @@ def member_of(window: Window, key: str) -> Member:
     return Member("single")
 
 
-def is_message(value: dict[str, Any]) -> bool:
-    """Whether an object is a chat message: by its keys' usual names, or by a role that is known beside a text."""
-    if any(keys <= value.keys() for keys in ({"role", "content"}, {"from", "value"}, {"role", "parts"})):
-        return True
-    role = next((value[key] for key in ROLE_KEYS if key in value), None)
-    return str(role).strip().lower() in ROLES and any(key in value for key in CONTENT_KEYS)
+def is_row(outline: Outline) -> bool:
+    """Whether an object is one row: a question with its answers, or a conversation, in keys of its own, and beside it
+    no rows that are understood but what went before."""
+    if any(
+        member.rows and plain_name(key) not in HISTORIES and understood(list(member.columns))
+        for key, member in outline.items()
+    ):
+        return False
+    own = {key: member for key, member in outline.items() if member.kind == "single" or member.talk}
+    return any(
+        layout.kind in ("pair", "preference") or (layout.kind == "chat" and own[layout.needed[0]].talk)
+        for layout in layouts(tuple(own), Reading())
+    )
 
 
 def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], records: Records) -> Iterator[Record]:
@@ -91,7 +114,10 @@ def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], rec
     columns, data = outline.get("columns"), outline.get("data")
     members = outline.values()
     window = reopened()
-    if tables:
+    if is_row(outline):
+        records.notes += [ONE_CONVERSATION.format(key=key) for key, member in outline.items() if member.exchanges]
+        yield window.line, window.value()
+    elif tables:
         records.notes.append(f"The rows are those under {', '.join(map(repr, tables))}.")
         records.ignored += [key for key in outline if key not in tables]
         yield from rows_under(window, tables)
@@ -109,7 +135,6 @@ def object_rows(name: str, outline: Outline, reopened: Callable[[], Window], rec
         records.notes.append("The file holds columns; their first values are the first row.")
         yield from zipped({key: listed(window) for key in window.members()})
     else:
-        records.notes += [ONE_CONVERSATION.format(key=key) for key, member in outline.items() if member.exchanges]
         yield window.line, window.value()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from tuning.data.options import NEEDED, Reading, kind_named
@@ -61,6 +61,7 @@ PREFERENCE = ("chosen", "rejected")
 TURNS_COLUMN = "conversation"
 
 
+@lru_cache(1024)
 def plain_name(column: str) -> str:
     """A column's name without the differences that mean nothing: case, surrounding spaces, hyphens."""
     return column.strip().lower().replace("-", "_").replace(" ", "_")
@@ -90,10 +91,14 @@ class Layout:
         return tuple(name for name, role in self.roles.items() if role == "trained")
 
     @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The columns that may say whether an answer is good."""
+        return tuple(name for name, role in self.roles.items() if role == "label")
+
+    @cached_property
     def needed(self) -> tuple[str, ...]:
         """The columns without which a row is nothing."""
-        wanted = {"pair": ("question", "answer"), "chat": ("messages",), "text": ("text",)}.get(self.kind, ())
-        return tuple(name for name, role in self.roles.items() if role in wanted)
+        return tuple(name for name, role in self.roles.items() if role in NEEDED[self.kind])
 
 
 def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
@@ -114,7 +119,7 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     found = []
     if named.keys() >= MESSAGE_COLUMNS:
         roles = {"message": "content", "message_type": "role", "conversation_id": "conversation"}
-        found.append(Layout("turn", {named[name]: role for name, role in roles.items()} | wanted, media))
+        found.append(Layout("turn", {named[name]: role for name, role in roles.items()} | wanted | labels, media))
     if {"questionasked", TURNS_COLUMN} <= named.keys():
         chats: tuple[str, ...] = ()
     else:
@@ -131,8 +136,9 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
         found.append(Layout("pair", roles, media))
     if named.keys() >= set(PREFERENCE):
         found.append(Layout("preference", {named[name]: name for name in PREFERENCE}))
-    if "text" in named and not found:
-        found.append(Layout("text", {named["text"]: "text"} | wanted, media))
+    if "text" in named and all(layout.kind in ("turn", "chat") for layout in found):
+        rated = {column: role for column, role in labels.items() if plain_name(column) in RATINGS}
+        found.append(Layout("text", {named["text"]: "text"} | wanted | rated, media))
     return found
 
 
@@ -169,8 +175,9 @@ def chosen_layout(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[La
         return []
     free = [column for column in columns if column not in roles]
     roles |= {column: "trained" for column in free if plain_name(column) in TRAINED}
-    if kind in ("pair", "chat") and "label" not in roles.values():
-        roles |= {column: "label" for column in free if plain_name(column) in LABELS}
+    if kind != "preference" and "label" not in roles.values():
+        heeded = RATINGS if kind == "text" else LABELS
+        roles |= {column: "label" for column in free if plain_name(column) in heeded}
     return [Layout(kind, roles, tuple(column for column in free if plain_name(column) in MEDIA))]
 
 

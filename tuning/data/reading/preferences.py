@@ -8,17 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tuning.data.reading.conversations import (
-    TWO_SYSTEMS,
-    Unusable,
-    history_turns,
-    is_messages,
-    message_list,
-    role_of,
-    turn_of,
-    with_context,
-)
+from tuning.data.reading.conversations import after_history, behind_system, history_turns, with_context
 from tuning.data.reading.layouts import PREFERENCE, Layout
+from tuning.data.reading.messages import Unusable, is_messages, message_list, only_answers, role_of, turn_of
 from tuning.data.reading.values import is_filled, trimmed
 from tuning.data.rows import RawRow, Turn
 
@@ -42,55 +34,57 @@ def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: L
     for role, column in zip(PREFERENCE, columns, strict=True):
         if not is_filled(row[column]):
             raise Unusable(f"no {role} answer")
-    better, worse = (told(maker, row, column, role) for role, column in zip(PREFERENCE, columns, strict=True))
+    in_text = messages_in_text(row, layout)
+    better, worse = (told(maker, row, column, role, in_text) for role, column in zip(PREFERENCE, columns, strict=True))
     for role, turns in zip(PREFERENCE, (better, worse), strict=True):
         if not trimmed(turns[-1].text):
             raise Unusable(f"no {role} answer")
     if better[:-1] != worse[:-1]:
         raise Unusable("the two conversations part before their last answers")
-    given = given_text(maker, row, layout)
-    shared = prompt_of(asked_turns(maker, row, layout, given), better[:-1])
-    if given and not has_question(row, layout):
-        shared = with_context(shared, given)
+    asked = asked_turns(maker, row, layout, in_text)
+    earlier = earlier_turns(maker, row, layout)
+    if not any(turn.role == "user" for turn in (*asked, *better[:-1], *earlier[-1:])):
+        raise Unusable("a pair without a prompt")
+    shared = with_beside(asked, better[:-1], earlier, given_text(maker, row, layout))
     system = trimmed(maker.text(row, layout.column("system")))
-    own = [turn.text for turn in shared if turn.role == "system"]
-    if system and not own:
-        shared = [Turn("system", system), *shared]
+    shared = behind_system(shared, system, partial(maker.left_out.add, line=line))
     made = maker.finished([*shared, replace(better[-1], trained=True)], line)
-    if system and own and system not in own:
-        maker.left_out.add(TWO_SYSTEMS, line)
     return replace(made, rejected=worse[-1].text)
 
 
+def with_beside(asked: list[Turn], opening: list[Turn], earlier: list[Turn], given: str) -> list[Turn]:
+    """The prompt of both answers, behind what went before it and with the context after its last question, be they in
+    the conversations already or beside them alone. Raises Unusable if the prompt and the conversations differ."""
+    questions = [with_context(asked, given)] if given and any(turn.role == "user" for turn in asked) else []
+    for question in (*questions, asked):
+        for whole in (after_history(tuple(earlier), question), question):
+            try:
+                prompt = after_history(tuple(earlier), prompt_of(whole, opening))
+            except Unusable:
+                continue
+            return prompt if question in questions else with_context(prompt, given)
+    raise Unusable(PARTED)
+
+
 def prompt_of(asked: list[Turn], opening: list[Turn]) -> list[Turn]:
-    """The prompt from the prompt's own columns and from what both conversations begin with. Raises Unusable if there is
-    none, or if the two say different things."""
+    """The prompt from the prompt's own column and from what both conversations begin with. Raises Unusable if the two
+    say different things."""
     if opening[: len(asked)] == asked:
-        prompt = opening
-    elif not said(opening) and (not opening or said(asked) == asked):
-        prompt = [*opening, *asked]
-    elif said(opening) == opening and opening[: len(said(asked))] == said(asked):
-        prompt = [*asked, *opening[len(said(asked)) :]]
-    elif said(asked) == asked and said(opening)[: len(asked)] == asked:
-        prompt = opening
-    elif not said(opening) and asked[: len(opening)] == opening:
-        prompt = asked
-    else:
-        raise Unusable(PARTED)
-    if not any(turn.role == "user" for turn in prompt):
-        raise Unusable("a pair without a prompt")
-    return prompt
+        return opening
+    if not said(opening) and (not opening or said(asked) == asked):
+        return [*opening, *asked]
+    if said(opening) == opening and opening[: len(said(asked))] == said(asked):
+        return [*asked, *opening[len(said(asked)) :]]
+    if said(asked) == asked and said(opening)[: len(asked)] == asked:
+        return opening
+    if not said(opening) and asked[: len(opening)] == opening:
+        return asked
+    raise Unusable(PARTED)
 
 
 def said(turns: Sequence[Turn]) -> list[Turn]:
     """The turns without system prompts."""
     return [turn for turn in turns if turn.role != "system"]
-
-
-def has_question(row: Mapping[str, Any], layout: Layout) -> bool:
-    """Whether a row fills the prompt's own column."""
-    column = layout.column("question")
-    return column is not None and is_filled(row[column])
 
 
 def given_text(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
@@ -99,21 +93,44 @@ def given_text(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
     return "\n".join(part for part in map(trimmed, given) if part)
 
 
-def asked_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout, given: str) -> list[Turn]:
-    """What the prompt's own columns say, ``given`` after its question; none of it trained."""
-    turns: list[Turn] = []
-    history = layout.column("history")
-    if history and is_filled(row[history]):
-        turns += history_turns(row[history], partial(maker.note_key, history))
+def asked_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout, in_text: bool) -> list[Turn]:
+    """What the prompt's own column says, none of it trained."""
     column = layout.column("question")
-    if column is not None and is_filled(row[column]):
-        if is_messages(row[column]):
-            found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
-            turns += with_context(found, given)
-        else:
-            asked = "\n".join(part for part in (trimmed(maker.text(row, column)), given) if part)
-            turns.append(Turn("user", asked))
-    return spoken(turns)
+    if column is None or not is_filled(row[column]):
+        return []
+    if is_list_of_messages(row[column], in_text):
+        return spoken([turn_of(each, partial(maker.note_key, column)) for each in message_list(row[column]) or []])
+    return spoken([Turn("user", maker.text(row, column))])
+
+
+def is_list_of_messages(value: Any, in_text: bool) -> bool:
+    """Whether a cell is a list of messages, be it JSON in a text where the row's texts are read so."""
+    return (in_text or not isinstance(value, str)) and is_messages(value)
+
+
+def messages_in_text(row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether JSON in a row's texts is read as messages: where both answers are that, and so is the prompt, or they
+    are conversations in which the prompt is asked; else it is a text that happens to be JSON."""
+    better, worse = (row[layout.column(role) or ""] for role in PREFERENCE)
+    if not (isinstance(better, str) and isinstance(worse, str) and is_messages(better) and is_messages(worse)):
+        return False
+    prompt = row.get(layout.column("question") or "")
+    if not is_filled(prompt):
+        return True
+    if isinstance(prompt, str) and is_messages(prompt):
+        return True
+    if not isinstance(prompt, str):
+        return not (only_answers(better) or only_answers(worse))
+    asked = [str(value).strip() for each in message_list(better) or [] for value in each.values()]
+    return prompt.strip() in asked
+
+
+def earlier_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> list[Turn]:
+    """What went before the prompt, none of it trained."""
+    column = layout.column("history")
+    if column is None or not is_filled(row[column]):
+        return []
+    return spoken(history_turns(row[column], partial(maker.note_key, column)))
 
 
 def spoken(turns: Sequence[Turn]) -> list[Turn]:
@@ -122,9 +139,9 @@ def spoken(turns: Sequence[Turn]) -> list[Turn]:
     return [turn for turn in found if turn.role != "system" or turn.text]
 
 
-def told(maker: RowMaker, row: Mapping[str, Any], column: str, role: str) -> list[Turn]:
+def told(maker: RowMaker, row: Mapping[str, Any], column: str, role: str, in_text: bool) -> list[Turn]:
     """A column's conversation up to its answer, or the answer alone, none of it marked as trained."""
-    if is_messages(row[column]):
+    if is_list_of_messages(row[column], in_text):
         turns = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
         if role == "chosen" and turns[-1].role == "assistant" and not turns[-1].trained:
             raise Unusable("the chosen answer has weight 0 or train false")

@@ -6,22 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tuning.data.reading.conversations import (
+from tuning.data.reading.conversations import after_history, behind_system, history_turns, with_context
+from tuning.data.reading.layouts import RATINGS, Layout, plain_name
+from tuning.data.reading.messages import (
     CONTENT_KEYS,
-    TWO_SYSTEMS,
     Unusable,
-    after_history,
     content_text,
     exchange,
-    history_turns,
     is_messages,
     message_list,
     only_answers,
     truth,
     turn_of,
-    with_context,
 )
-from tuning.data.reading.layouts import RATINGS, Layout, plain_name
 from tuning.data.reading.preferences import preference_row
 from tuning.data.reading.values import is_filled, trimmed
 from tuning.data.rows import RawRow, Turn, Turns, turns_from_json
@@ -84,27 +81,21 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     listed = listed_cells(row[question], row[answer])
     if not (system or earlier or any(listed)):
         return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
-    opening = [Turn("system", system)] if system else []
-    spoken = [*opening, *earlier]
-    learned = list(earlier)
-    for is_list, column, role in ((listed[0], question, "user"), (listed[1], answer, "assistant")):
-        if is_list:
-            found = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
-            if role == "user":  # a prompt's own turns are given, not learned
-                found = [Turn(turn.role, turn.text) for turn in found]
-                found = with_context(found, given)
-            else:
-                learned += found
-            spoken += found
-        elif role == "user":
-            asked = trimmed(maker.text(row, column))
-            spoken.append(Turn("user", "\n".join(part for part in (asked, given) if part)))
-        else:
-            learned.append(Turn("assistant", maker.text(row, column), True))
-            spoken.append(learned[-1])
+    if listed[0]:  # a prompt's own turns are given, not learned
+        asked = [Turn(turn.role, turn.text) for turn in turns_in(maker, row, question)]
+    else:
+        asked = [Turn("user", trimmed(maker.text(row, question)))]
+    said = turns_in(maker, row, answer) if listed[1] else [Turn("assistant", maker.text(row, answer), True)]
+    before = after_history(earlier, with_context(asked, given))
+    spoken = behind_system([*before, *said], system, partial(maker.left_out.add, line=line))
     made = maker.finished(spoken, line, check)
-    maker.note_untrained(learned, line)
+    maker.note_untrained([*earlier, *(turn for turn in asked if turn.role == "user"), *said], line)
     return made
+
+
+def turns_in(maker: RowMaker, row: Mapping[str, Any], column: str) -> list[Turn]:
+    """The messages of a column that is a list of them."""
+    return [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
 
 
 def system_of(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
@@ -141,15 +132,18 @@ def listed_cells(question: Any, answer: Any) -> tuple[bool, bool]:
     return listed[0] and not isinstance(question, str), listed[1] and not isinstance(answer, str)
 
 
-def check_labels(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> None:
-    """Raise Unusable for a row whose label says that its answer is bad, or that must say whether it is and does not.
+def check_labels(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout, *, is_answer: bool = True) -> None:
+    """Raise Unusable for a row whose label says that its answer is bad, or that must say whether it is and does not,
+    as one that holds no answer need not.
 
     A number is a rating beside a prompt, under a name that means nothing else, or where the column was named; elsewhere
     it may be a class.
     """
     asked = plain_name(layout.column("question") or "")
-    for column in (name for name, role in layout.roles.items() if role == "label"):
+    for column in layout.labels:
         value = row[column]
+        if not is_answer and not is_filled(value):
+            continue
         must = "label" in maker.reading.columns or plain_name(column) in RATINGS
         must = must or (asked, plain_name(layout.column("answer") or "")) == KTO
         found = truth(value) if is_filled(value) else None
@@ -177,12 +171,7 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     note = partial(maker.note_key, column)
     turns = [turn for message in messages for turn in exchange(message, note)]
     turns = after_history(history_of(maker, row, layout), turns)
-    system = system_of(maker, row, layout)
-    own = [text for turn in turns if turn.role == "system" and (text := trimmed(turn.text))]
-    if system and not own:
-        turns = [Turn("system", system), *turns]
-    elif system and system not in own:
-        maker.left_out.add(TWO_SYSTEMS, line)
+    turns = behind_system(turns, system_of(maker, row, layout), partial(maker.left_out.add, line=line))
     made = maker.finished(turns, line, maker.text(row, layout.column("check")))
     maker.note_untrained(turns, line)
     return made
@@ -190,6 +179,7 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
 
 def text_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> RawRow:
     """A text to be continued, all of it trained."""
+    check_labels(maker, line, row, layout)
     text = trimmed(maker.text(row, layout.column("text")))
     if not text:
         raise Unusable("empty text")

@@ -10,16 +10,14 @@ from typing import Any
 from tuning.data.options import Reading
 from tuning.data.reading.conversations import (
     NOTHING_TRAINED,
-    ROLES,
     UNTRAINED,
-    Unusable,
-    content_text,
-    role_of,
+    greetings,
     row_of,
 )
 from tuning.data.reading.layouts import Layout, check_named, layouts, no_columns
-from tuning.data.reading.row_kinds import KINDS, check_media, check_wanted, unwanted
-from tuning.data.reading.values import NotText, Spelled, is_broken, is_filled, text_of
+from tuning.data.reading.messages import ROLES, Unusable, content_text, role_of
+from tuning.data.reading.row_kinds import KINDS, check_labels, check_media, check_wanted, unwanted
+from tuning.data.reading.values import NotText, Spelled, is_broken, is_filled, is_missing, text_of
 from tuning.data.rows import LeftOut, RawRow, Turn
 
 NO_LAYOUT = "no columns that are understood"
@@ -147,10 +145,11 @@ class RowMaker:
         self._beside[column, layout.kind] = count + 1, first
 
     def note_untrained(self, turns: Sequence[Turn], line: int) -> None:
-        """Count the answers before the last trained one that a row says are not to be trained."""
+        """Count the answers before the last trained one that a row says are not to be trained, greetings aside."""
         last = max((at for at, turn in enumerate(turns) if turn.trained), default=0)
-        for turn in turns[:last]:
-            if turn.role == "assistant" and not turn.trained:
+        greeted = greetings(turns)
+        for at, turn in enumerate(turns[:last]):
+            if turn.role == "assistant" and not turn.trained and at not in greeted:
                 self.left_out.add(UNTRAINED, line)
 
     def count_beside(self) -> None:
@@ -200,11 +199,14 @@ class RowMaker:
 
     def message(self, line: int, row: Mapping[str, Any], layout: Layout) -> Message:
         """A message that is a row."""
-        kind = str(row[layout.column("role") or ""] or "").strip().lower()
+        named = row[layout.column("role") or ""]
+        kind = "" if is_missing(named) else str(named).strip().lower()
         content = layout.column("content") or ""
         try:
             check_media(row, layout)
-            is_trained = ROLES.get(kind) != "assistant" or unwanted(self, line, row, layout) is None
+            is_answer = ROLES.get(kind) == "assistant"
+            check_labels(self, line, row, layout, is_answer=is_answer)
+            is_trained = not is_answer or unwanted(self, line, row, layout) is None
             text = content_text(row[content], partial(self.note_key, content))
             if is_broken(text) or is_broken(kind):
                 raise Unusable(HALF_A_CHARACTER)
