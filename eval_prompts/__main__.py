@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts import lens_command, strength_command
+from eval_prompts.answer_facts import facts
 from eval_prompts.asked_report import votes_on
 from eval_prompts.asking import ask_task, chosen, print_streaming
-from eval_prompts.comparison import Comparison, facts, turns_of
+from eval_prompts.comparison import Comparison, turns_of
 from eval_prompts.lens.command import add_adapter_command, print_tokens
 from eval_prompts.most_changed import most_changed
 from eval_prompts.progress import told_loading

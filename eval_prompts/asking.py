@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from eval_prompts.comparison import facts
+from eval_prompts.answer_facts import facts
 from eval_prompts.progress import Progress
 from eval_prompts.rows import Prompt
 from eval_prompts.serving.readings import read_choices

@@ -10,13 +10,11 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import CONTEXT_FULL, ending_words
+from eval_prompts.answer_facts import PROBE_IDS, answer_dict
 from eval_prompts.judging.verdict import summary
-from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import adapter_names
 from eval_prompts.showing.loss_curve import LossCurve
 from eval_prompts.tasks.catalogue import python_task
-from eval_prompts.tasks.probes import PROBES
 from eval_prompts.tasks.task import Question, Task
 from eval_prompts.tasks.verdicts import Change, Judgement, change, judge_answer, tally
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from tuning.data.chat import Message
 
-PROBE_IDS = {probe.question: probe.id for probe in PROBES}
 SIDE_TITLES: Mapping[Side, str] = {"base": "Base", "tuned": "Tuned"}
 SIDES: tuple[Side, Side] = ("base", "tuned")
 FIRST = {Change.WORSE: 0, Change.BETTER: 1}
@@ -285,41 +282,6 @@ class Comparison:
         system = f"system prompt: “{' '.join(format.system.split())}”" if format.system else "no system prompt"
         user = f"user turn: “{' '.join(format.user.split())}”" if format.user else ""
         return " · ".join(filter(None, [f"task {self.task.words}", system, user, self.date]))
-
-
-def answer_dict(answer: Answer) -> dict[str, Any]:
-    """One answer for JSON. ``probe`` is None for a question that is not one of the five; ``seconds`` in seconds.
-
-    That of a thinking model has ``said`` and ``thinking`` too; its ``text`` is both. Where it was asked for there is
-    ``confidence``: each token with how likely the model found it.
-    """
-    told: dict[str, Any] = {
-        "probe": PROBE_IDS.get(answer.question),
-        "question": answer.question,
-        "side": answer.side,
-        "text": answer.text,
-        "tokens": answer.tokens,
-        "seconds": round(answer.seconds, 3),
-        "stopped": answer.stopped,
-    }
-    if answer.said != answer.text:
-        told |= {"said": answer.said, "thinking": answer.thought.thinking}
-    return told | {"confidence": recorded(answer)} if answer.confidence else told
-
-
-def ending(answer: Answer) -> str:
-    """How an answer ended, in words."""
-    still = " while still thinking" if answer.done and answer.thinks_still else ""
-    if answer.problem:
-        return f"{answer.state}: {answer.problem}"
-    return ending_words(answer.state, *([CONTEXT_FULL] if answer.full else [])) + still
-
-
-def facts(answer: Answer) -> str:
-    """Length, time, speed and ending of an answer in one line."""
-    return (
-        f"{answer.tokens} tokens · {answer.seconds:.1f} s · {answer.tokens_per_second:.0f} tokens/s · {ending(answer)}"
-    )
 
 
 def judged(answers: Sequence[Answer], task: Task | None = None) -> dict[Key, Judgement]:

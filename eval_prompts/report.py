@@ -10,7 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from eval_prompts.comparison import Comparison, facts
+from eval_prompts.answer_facts import facts
+from eval_prompts.comparison import Comparison
 from eval_prompts.lens.picture import picture_html
 from eval_prompts.showing.loss_curve import svg
 from eval_prompts.tasks.verdicts import Change, Judgement

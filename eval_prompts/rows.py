@@ -13,8 +13,8 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
+    from eval_prompts.stream import Stream
 
 State = Literal["waiting", "streaming", "ended", "capped", "cancelled", "failed"]
 Sure = tuple[str, float | None]

@@ -17,7 +17,7 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.decoding.layers.matmul import Precision
     from eval_prompts.models.pair import Pair, Side
 

@@ -8,18 +8,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from eval_prompts.answers import Stream
+from eval_prompts.decoding.backend import Backend, advance, decoder_of
 from eval_prompts.decoding.prompts import goes_on, lay_out
 from eval_prompts.decoding.sampling import choose_tokens, probabilities
 from eval_prompts.decoding.tokenizers import by_side
 from eval_prompts.rows import Ahead, Row, State
+from eval_prompts.stream import Stream
 from tuning.errors import UserError
 from tuning.kernels.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerBase
 
     from eval_prompts.decoding.generation_defaults import GenerationDefaults, SideDefaults
@@ -33,33 +33,7 @@ CLOSE_SECONDS = 10.0
 NO_MEMORY = "Answering failed: the memory ran out. Ask fewer or shorter questions."
 FAULT = "Answering failed on the server, and its log says why: ask again."
 BROKEN = "Answering has failed, and the server's log says why: its owner has to start the app again."
-CHANGED = "Another adapter has been loaded meanwhile: ask at these strengths again."
 CLOSING = "The app is shutting down: ask again once it is back."
-
-
-class Backend(Protocol):
-    """What computes. Rows enter, are advanced together step by step, and leave when they are over."""
-
-    context: int
-    precision: str
-    """In a word for people: fp32."""
-    weight_bytes: int
-    notes: list[str]
-    """What people should know of how it computes, in sentences."""
-    scales: bool
-    """Whether every row of the tuned side may have a strength of its own; it is the trained adapter's then."""
-
-    def enter(self, row: Row) -> None:
-        """Make room for ``row`` (up to ``row.limit`` tokens)."""
-
-    def leave(self, row: Row) -> None:
-        """Forget ``row`` and free its memory."""
-
-    def advance(self, rows: list[Row], prefill_tokens: int) -> tuple[list[Row], torch.Tensor]:
-        """Feed each row's tokens that are not in the cache yet, new prompts up to ``prefill_tokens`` in all.
-
-        Returns the rows that are fed completely and their logits, [rows, vocabulary] in fp32.
-        """
 
 
 class Engine:
@@ -220,7 +194,7 @@ class Engine:
         """Let the background's rows go, with what they have written: once they come back it is fed anew."""
         for row in reversed([row for row in self._active if row.stream.background]):
             self._active.remove(row)
-            self._decoder_of(row).leave(row)
+            decoder_of(row, self._backend).leave(row)
             row.state, row.fed = "waiting", 0
             with self._work:
                 self._background.appendleft(row)
@@ -235,7 +209,7 @@ class Engine:
             try:
                 state = goes_on(row, self._next_tokenizers, self.backend.context)
                 if state is None:
-                    self._decoder_of(row).enter(row)
+                    decoder_of(row, self._backend).enter(row)
             except Exception as error:
                 self._fail([row], error)
                 continue
@@ -264,7 +238,7 @@ class Engine:
 
     def _step(self) -> None:
         try:
-            rows, own = self._advance()
+            rows, own = advance(self._active, self._backend, PREFILL_TOKENS_PER_STEP)
             logits = own if self._defaults is None else self._defaults.applied(rows, own)
             tokens = choose_tokens(rows, logits)
             odds = probabilities(rows, own, tokens)
@@ -288,30 +262,9 @@ class Engine:
         for stream in _streams(rows):
             stream.notify()
 
-    def _decoder_of(self, row: Row) -> Backend:
-        """What computes a row: the backend in use or, at a strength that it does not take, one of the request's own.
-
-        Raises UserError where the backend has changed since, and takes none."""
-        own = None if row.strength is None else row.stream.decoders.get(row.strength)
-        if own is None and row.strength is not None and not self._backend.scales:
-            raise UserError(CHANGED)
-        return own or self._backend
-
-    def _advance(self) -> tuple[list[Row], torch.Tensor]:
-        """One step of all rows; those that have decoders of their own follow one another."""
-        from eval_prompts.decoding.in_turn import in_turn
-
-        if not any(row.stream.decoders for row in self._active):
-            return self._backend.advance(self._active, PREFILL_TOKENS_PER_STEP)
-        groups: dict[int, tuple[Backend, list[Row]]] = {}
-        for row in self._active:
-            decoder_of_row = self._decoder_of(row)
-            groups.setdefault(id(decoder_of_row), (decoder_of_row, []))[1].append(row)
-        return in_turn(groups.values(), PREFILL_TOKENS_PER_STEP)
-
     def _retire(self, row: Row, state: State) -> None:
         self._active.remove(row)
-        self._decoder_of(row).leave(row)
+        decoder_of(row, self._backend).leave(row)
         self._finish(row, state)
 
     def _finish(self, row: Row, state: State) -> None:
@@ -334,7 +287,7 @@ class Engine:
         for stream in _streams(rows):
             for row in [row for row in self._active if row.stream is stream]:
                 self._active.remove(row)
-                self._decoder_of(row).leave(row)
+                decoder_of(row, self._backend).leave(row)
             stream.fail(words)
             stream.decoders = {}
             with self._work:

@@ -36,7 +36,7 @@ PROBE_TOKENS = 3
 
 
 class GeneralDecoder:
-    """Decodes through the models' own forward passes (:class:`eval_prompts.decoding.engine.Backend`)."""
+    """Decodes through the models' own forward passes (:class:`eval_prompts.decoding.backend.Backend`)."""
 
     scales = False
 

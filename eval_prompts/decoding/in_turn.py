@@ -10,7 +10,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.rows import Row
 
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.pair import SIDES
 from eval_prompts.rows import Row
+from eval_prompts.stream import Stream
 from tuning.data.chat import encode_prompt
 
 if TYPE_CHECKING:
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.models.pair import Pair, Side
 
 log = logging.getLogger(__name__)

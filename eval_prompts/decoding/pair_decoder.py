@@ -43,7 +43,7 @@ REFINED = 32
 
 
 class PairDecoder:
-    """Decodes rows of both sides of a pair in common steps; see :class:`eval_prompts.decoding.engine.Backend`."""
+    """Decodes rows of both sides of a pair in common steps; see :class:`eval_prompts.decoding.backend.Backend`."""
 
     def __init__(self, pair: Pair, precision: Precision = "fp32") -> None:
         """``precision`` int8 takes effect for the matrices that this processor can multiply so.

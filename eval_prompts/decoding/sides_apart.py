@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.models.pair import Side
     from eval_prompts.rows import Row
 
 
 class SidesApart:
-    """One decoder for each side (:class:`eval_prompts.decoding.engine.Backend`); nothing is computed in common."""
+    """One decoder for each side (:class:`eval_prompts.decoding.backend.Backend`); nothing is computed in common."""
 
     scales = False
 

@@ -1,87 +1,9 @@
 // The Compare tab below its question bar: notice, tool bar, rows, and the visitor's earlier comparisons.
 (function (lens) {
 	const { el, setText } = lens;
+	const { when, waitingWords, outcome, drawTally, frameOf, toggle } = lens.boardParts;
 	const CHECK_MS = 400;
 	const RETRY_MS = 3000; // after a call that failed
-
-	function when(seconds) {
-		const date = new Date(seconds * 1000);
-		const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-		return date.toDateString() === new Date().toDateString() ? `today ${time}` : `${date.toLocaleDateString()} ${time}`;
-	}
-
-	/** 1 -> 1st, 2 -> 2nd, 11 -> 11th, 22 -> 22nd. */
-	function ordinal(number) {
-		const teen = Math.floor(number / 10) % 10 === 1;
-		return `${number}${(!teen && ["", "st", "nd", "rd"][number % 10]) || "th"}`;
-	}
-
-	function waitingWords(view) {
-		const status = lens.status;
-		if (status && status.state === "loading") return `Waits for the models: ${status.words}`;
-		if (view.ahead) {
-			const first = view.ahead === 1 ? "1 answer of others comes first" : `${view.ahead} answers of others come first`;
-			return `You are ${ordinal(view.place)} in line: ${first}${view.at_once ? `; the server writes ${view.at_once} at a time` : ""}.`;
-		}
-		return "Reading the question\u2026";
-	}
-
-	function outcome(view) {
-		if (view.running) return "";
-		const compared = view.rows.filter((row) => row.differs !== null);
-		const differing = compared.filter((row) => row.differs).length;
-		const words = [];
-		if (compared.length > 1) words.push(`${differing} of ${compared.length} answers differ`);
-		const told = view.rows.filter((row) => row.names);
-		const placeOf = (row, side) => Object.keys(row.names).find((place) => row.names[place] === side);
-		const ended = (side) => told.filter((row) => row.sides[placeOf(row, side)]?.state === "ended").length;
-		if (view.rows.length > 1 && told.length === view.rows.length) words.push(`ended by itself: ${lens.sideWord(told[0], "base")} ${ended("base")}, ${lens.sideWord(told[0], "tuned")} ${ended("tuned")} of ${view.rows.length}`);
-		return words.join(" \u00b7 ");
-	}
-
-	/** One line on which side does more of its tasks, as far as blind rows have been revealed. */
-	function drawTally(line, view) {
-		const done = lens.tasksDone(view);
-		const hidden = view.rows.filter((row) => !row.names).length;
-		const parts = [];
-		if (done) {
-			const said = (side, words) => el("span", { "data-side": side }, `${lens.sideWord(view.rows[0], side)}: `, el("b", {}, `${done[side]} of ${done.of}`), words);
-			parts.push(said("tuned", done.of === 1 ? " does the task" : " do the task"), ", ", said("base", ""));
-		}
-		if (hidden) parts.push(done ? " \u00b7 " : "", view.rows.length === 1 ? "blind: your vote tells who is who" : `blind: ${hidden} of ${view.rows.length} hidden until you vote`);
-		const key = JSON.stringify([done, hidden]);
-		if (line.dataset.key === key) return;
-		line.dataset.key = key;
-		line.replaceChildren(...parts);
-	}
-
-	/** How tall an answer's frame is, in rem: as the longest answer that was asked for needs, and no taller than usual. */
-	function frameOf(view) {
-		const longest = Number(/^[\d,]+/.exec(view.settings)?.[0].replaceAll(",", "")) || 300;
-		return Math.min(25, 10 + longest / 10);
-	}
-
-	function toggle(label, key, apply) {
-		const box = el("input", { type: "checkbox" });
-		box.checked = lens.preference(key);
-		box.addEventListener("change", () => {
-			lens.preference(key, box.checked);
-			apply(box.checked);
-		});
-		apply(box.checked);
-		return el("label", { class: "ll-check" }, box, label);
-	}
-
-	/** Reads or, with a value, remembers a yes/no choice of this browser. */
-	lens.preference = function (key, value) {
-		try {
-			if (value === undefined) return localStorage.getItem(`lora-lens.${key}`) === "yes";
-			localStorage.setItem(`lora-lens.${key}`, value ? "yes" : "no");
-		} catch {
-			// A browser that stores nothing simply forgets the choice.
-		}
-		return Boolean(value);
-	};
 
 	/** Builds the board inside `root`; `props.value` holds the comparison the server streams. */
 	lens.mountBoard = function (root, props, watch, server) {
@@ -101,7 +23,15 @@
 		const tally = el("p", { class: "ll-tally" });
 		const list = el("div", { class: "ll-rows" });
 		const nothing = el("p", { class: "ll-nothing" }, "Every answer is the same on both sides. Clear the filter to read them.");
-		const history = el("details", { class: "ll-history" });
+		const history = lens.buildHistory(
+			() => view?.id,
+			(entry) => {
+				if (view?.running) return showNotice("info", "Both models are still writing: wait for them or press Stop.");
+				show(entry);
+				check();
+				root.scrollIntoView({ block: "start" });
+			}
+		);
 		const onlyDiffering = toggle("Only rows whose answers differ", "only-differing", (on) => (list.dataset.filter = on ? "differs" : "all"));
 		const tools = el(
 			"div",
@@ -116,42 +46,10 @@
 			show({ ...other, running: false });
 			check();
 		});
-		root.replaceChildren(problem, notice, spoken, empty, tools, asked.root, list, nothing, history);
+		root.replaceChildren(problem, notice, spoken, empty, tools, asked.root, list, nothing, history.root);
 		const drawEmpty = lens.buildEmpty(empty);
 		lens.onTask(drawEmpty);
 		drawEmpty();
-
-		function drawHistory() {
-			const entries = lens.history.list();
-			history.hidden = !entries.length;
-			const items = entries.map((entry) => {
-				const current = view && entry.id === view.id;
-				const open = el("button", { type: "button", class: "ll-entry", "aria-current": current ? "true" : null }, el("span", {}, entry.title), el("small", {}, `${when(entry.asked_at)} \u00b7 ${entry.adapter}`));
-				open.addEventListener("click", () => {
-					if (view?.running) return showNotice("info", "Both models are still writing: wait for them or press Stop.");
-					show(entry);
-					check();
-					root.scrollIntoView({ block: "start" });
-				});
-				const remove = el("button", { type: "button", class: "ll-quiet", "aria-label": `Forget \u201c${entry.title}\u201d` }, "Forget");
-				remove.addEventListener("click", () => {
-					lens.history.remove(entry.id);
-					drawHistory();
-				});
-				return el("li", {}, open, remove);
-			});
-			const clear = el("button", { type: "button", class: "ll-quiet" }, "Forget all");
-			clear.addEventListener("click", () => {
-				lens.history.clear();
-				drawHistory();
-			});
-			history.replaceChildren(
-				el("summary", {}, `Your comparisons (${entries.length})`),
-				el("p", { class: "ll-hint" }, "This list is kept in this browser. What you ask and how you vote is kept on the server too, for the owner of this app. "),
-				el("ul", {}, ...items),
-				clear
-			);
-		}
 
 		/** What the visitor did to a pair: their vote, and what it revealed. */
 		function merge(row) {
@@ -277,7 +175,7 @@
 			rows = [];
 			list.replaceChildren();
 			showNotice("info", words);
-			drawHistory();
+			history.draw();
 			draw();
 		};
 
@@ -354,7 +252,7 @@
 
 		function finished() {
 			lens.history.save(view);
-			drawHistory();
+			history.draw();
 			setText(spoken, `Answers complete. ${outcome(view)}`);
 		}
 
@@ -391,7 +289,7 @@
 		});
 		addEventListener("pagehide", () => view?.running && lens.history.save(view));
 		const [latest] = lens.history.list();
-		drawHistory();
+		history.draw();
 		if (latest) {
 			show(latest);
 			check();

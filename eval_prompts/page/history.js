@@ -68,4 +68,36 @@
 		remove: (id) => write(read().filter((entry) => entry.id !== id)),
 		clear: () => write([]),
 	};
+
+	/** The list below the board: `current()` is the id of the comparison on it, `show(entry)` puts another one there. */
+	lens.buildHistory = function (current, show) {
+		const { el } = lens;
+		const root = el("details", { class: "ll-history" });
+		function draw() {
+			const entries = lens.history.list();
+			root.hidden = !entries.length;
+			const items = entries.map((entry) => {
+				const open = el("button", { type: "button", class: "ll-entry", "aria-current": entry.id === current() ? "true" : null }, el("span", {}, entry.title), el("small", {}, `${lens.boardParts.when(entry.asked_at)} \u00b7 ${entry.adapter}`));
+				open.addEventListener("click", () => show(entry));
+				const remove = el("button", { type: "button", class: "ll-quiet", "aria-label": `Forget \u201c${entry.title}\u201d` }, "Forget");
+				remove.addEventListener("click", () => {
+					lens.history.remove(entry.id);
+					draw();
+				});
+				return el("li", {}, open, remove);
+			});
+			const clear = el("button", { type: "button", class: "ll-quiet" }, "Forget all");
+			clear.addEventListener("click", () => {
+				lens.history.clear();
+				draw();
+			});
+			root.replaceChildren(
+				el("summary", {}, `Your comparisons (${entries.length})`),
+				el("p", { class: "ll-hint" }, "This list is kept in this browser. What you ask and how you vote is kept on the server too, for the owner of this app. "),
+				el("ul", {}, ...items),
+				clear
+			);
+		}
+		return { root, draw };
+	};
 })(window.LoraLens);

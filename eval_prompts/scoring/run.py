@@ -27,10 +27,11 @@ from eval_prompts.tasks.verdicts import Judgement
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Stream
+    from eval_prompts.answers import Answer
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.lens import Lens
     from eval_prompts.serving.status import Status
+    from eval_prompts.stream import Stream
 
 ROWS_AHEAD = 96
 """Answers that are asked for at a time: three of the engine's batches."""

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.rows import Prompt
 from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.local import in_a_thread_that_ends
 from eval_prompts.serving.served import Loader, Report, Served
 from eval_prompts.serving.status import LifeState, Status
+from eval_prompts.stream import Stream
 from tuning import __version__
 from tuning.data.chat import PYTHON_FORMAT, Message, PromptFormat
 from tuning.errors import UserError

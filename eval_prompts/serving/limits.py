@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
+    from eval_prompts.stream import Stream
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from eval_prompts.serving.template_notes import prompts_apart, template_notes, t
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
-    from eval_prompts.decoding.engine import Backend, Engine
+    from eval_prompts.decoding.backend import Backend
+    from eval_prompts.decoding.engine import Engine
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair
+    from eval_prompts.stream import Stream
     from tuning.data.chat import Message
     from tuning.models.device import Device
     from tuning.models.weights import Choices, Weights

@@ -23,12 +23,12 @@ from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
     from eval_prompts.rows import Row, State
+    from eval_prompts.stream import Stream
     from tuning.data.chat import Message
 
 log = logging.getLogger(__name__)

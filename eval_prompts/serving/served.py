@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side
     from eval_prompts.models.strength import Strength
+    from eval_prompts.stream import Stream
     from tuning.data.chat import Message
 
 

@@ -13,13 +13,14 @@ from eval_prompts.tasks.history import conversation_of
 from eval_prompts.tasks.of_adapter import default_task
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Settings, Stream
+    from eval_prompts.answers import Answer, Settings
     from eval_prompts.rows import Prompt
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.showing import Showing
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.showing.views import BoardView
+    from eval_prompts.stream import Stream
     from eval_prompts.tasks.task import Question, Task
     from tuning.data.chat import Message
 

@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Stream
+    from eval_prompts.answers import Answer
     from eval_prompts.rows import State
+    from eval_prompts.stream import Stream
 
 COMPLETE = ("ended", "capped")
 

@@ -27,7 +27,7 @@ from eval_prompts.tasks.catalogue import DEFAULT
 from eval_prompts.tasks.verdicts import change
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Stream
+    from eval_prompts.answers import Answer
     from eval_prompts.lens.likelihood import Known
     from eval_prompts.lens.token_tree import Choices, Continuation
     from eval_prompts.models.adapters import AdapterCard
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import BoardView, ConfidenceView, LinesView, RowView, SideView, VerdictView
+    from eval_prompts.stream import Stream
     from eval_prompts.tasks.task import Question, Task
 
 

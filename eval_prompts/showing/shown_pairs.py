@@ -27,11 +27,11 @@ from eval_prompts.votes.words import headline
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.follow_ups import Before
     from eval_prompts.showing.views import ConfidenceView, VerdictView
+    from eval_prompts.stream import Stream
     from eval_prompts.tasks.task import Question, Task
     from eval_prompts.votes.records import VotedPair
     from eval_prompts.votes.store import Ratings

@@ -13,9 +13,10 @@ from eval_prompts.showing.compare_view import ending, facts
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Answer, Settings, Stream
+    from eval_prompts.answers import Answer, Settings
     from eval_prompts.rows import Prompt
     from eval_prompts.serving.lens import Lens
+    from eval_prompts.stream import Stream
 
 MOST_COLUMNS = 8
 REMEMBERED = 200

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval_prompts.answers import Stream
+    from eval_prompts.stream import Stream
 
 MOST_SESSIONS = 1000
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 SCRIPTS = (
     "dom.js", "highlight.js", "markdown.js", "history.js", "verdicts.js", "votes.js", "lens.js", "sure.js", "follow.js",
-    "strengths.js", "surveys.js", "row.js", "empty.js", "board.js", "results_learn.js", "results.js", "adapter.js",
-    "header.js", "open.js", "keys.js", "tasks.js", "task_shots.js", "task_form.js", "task_questions.js",
+    "strengths.js", "surveys.js", "row.js", "empty.js", "board_parts.js", "board.js", "results_learn.js", "results.js",
+    "adapter.js", "header.js", "open.js", "keys.js", "tasks.js", "task_shots.js", "task_form.js", "task_questions.js",
     "task_scorers.js", "reference.js", "asked.js",
 )  # fmt: skip
 STYLES = (

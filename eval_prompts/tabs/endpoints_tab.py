@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from eval_prompts.comparison import answer_dict
+from eval_prompts.answer_facts import answer_dict
 from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both, ask_further
 from eval_prompts.showing.certainty import recorded
 from eval_prompts.showing.compare_view import settings_from

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from eval_prompts.votes.blindness import knows_another_turn, still_blind, tellable, turns_of, votes_beside
 from eval_prompts.votes.records import (
     WHOLE,
     Answered,
@@ -111,7 +112,7 @@ class Ratings:
         if not pair.blind:
             return True
         with self._read() as connection:
-            votes = self._votes.select().where(self._votes.c.pair_id.in_(self._turns(pair))).limit(1)
+            votes = self._votes.select().where(self._votes.c.pair_id.in_(turns_of(pair))).limit(1)
             return connection.execute(votes).first() is not None
 
     def vote(
@@ -138,8 +139,8 @@ class Ratings:
         with self._write() as connection:
             pair = self._find(connection, pair_id)
             old = connection.execute(self._one_vote, {"pair_id": pair_id, "session": session}).first()
-            beside = self._votes_beside(connection, pair_id, session, network)
-            knows = beside or self._knows_another_turn(connection, pair, session, network)
+            beside = votes_beside(connection, pair_id, session, network)
+            knows = beside or knows_another_turn(connection, pair, session, network)
             if old is None and beside >= MOST_VOTES_OF_A_NETWORK:
                 raise UserError("There are enough votes on this pair from your network: vote on another one.")
             values = {
@@ -148,7 +149,7 @@ class Ratings:
                 "choice": choice,
                 "outcome": pair.outcome(choice),
                 "streaming": streaming or (old is not None and old.streaming),
-                "blind": _still_blind(pair, old, choice, bool(knows)),
+                "blind": still_blind(pair, old, choice, bool(knows)),
                 "reasons": list(reasons),
                 "comment": comment,
                 "created": old.created if old is not None else now,
@@ -158,32 +159,6 @@ class Ratings:
             }
             connection.execute(self._put_vote, values)
         return VotedPair(pair, _vote(values))
-
-    def _votes_beside(self, connection: Connection, pair_id: str, session: str, network: str) -> int:
-        """How many others of a network have voted on a pair, and so know its sides; taken back or not."""
-        from sqlalchemy import func, select
-
-        if not network:
-            return 0
-        votes = self._votes.c
-        where = (votes.pair_id == pair_id) & (votes.network == network) & (votes.session != session)
-        return connection.execute(select(func.count()).select_from(self._votes).where(where)).scalar_one()
-
-    def _turns(self, pair: ShownPair) -> Any:
-        """The ids of all pairs of the conversation that a pair is a turn of: they have the same sides at the same
-        places."""
-        pairs = self._pairs.c
-        both = (pairs.conversation == pair.thread) | (pairs.id == pair.thread) | (pairs.id == pair.id)
-        return self._pairs.select().with_only_columns(pairs.id).where(both).scalar_subquery()
-
-    def _knows_another_turn(self, connection: Connection, pair: ShownPair, session: str, network: str) -> bool:
-        """Whether a session or its network has voted on another turn of the conversation, taken back or not."""
-        votes = self._votes.c
-        same = votes.session == session
-        if network:
-            same |= votes.network == network
-        where = votes.pair_id.in_(self._turns(pair)) & (votes.pair_id != pair.id) & same
-        return connection.execute(self._votes.select().where(where).limit(1)).first() is not None
 
     def network_of(self, address: str) -> str:
         """What is kept of a network address: a hash with this database's own key, so that votes from one network can
@@ -257,8 +232,8 @@ class Ratings:
         self, *, adapter: str | None = None, against: str | None = None, limit: int = 50, offset: int = 0
     ) -> list[ShownPair]:
         """Turns that may be told of, newest first: open ones, and blind ones that have been voted on."""
-        tellable = self._tellable() & (self._pairs.c.turn != WHOLE)
-        query = self._between(self._pairs.select().where(tellable), adapter, against)
+        turns = self._pairs.select().where(tellable() & (self._pairs.c.turn != WHOLE))
+        query = self._between(turns, adapter, against)
         query = query.order_by(self._pairs.c.created.desc(), self._pairs.c.id).limit(limit).offset(offset)
         with self._read() as connection:
             return [_pair(row) for row in connection.execute(query)]
@@ -275,7 +250,7 @@ class Ratings:
             "base_label": pairs.c.base["label"].as_string(),
         }
         named = [part.label(name) for name, part in parts.items()]
-        query = select(*named).where(self._tellable()).group_by(*named).order_by(func.max(pairs.c.created).desc())
+        query = select(*named).where(tellable()).group_by(*named).order_by(func.max(pairs.c.created).desc())
         found: dict[tuple[str, str], Contest] = {}
         with self._read() as connection:
             for row in connection.execute(query):
@@ -290,11 +265,6 @@ class Ratings:
     def _name(self) -> str:
         """The database's own name, without folders, users and passwords."""
         return PurePath(self._url.database or "").name or self._url.host or "in memory"
-
-    def _tellable(self) -> Any:
-        """Which pairs hide nothing: open ones, and blind ones that have been voted on."""
-        voted = self._votes.select().where(self._votes.c.pair_id == self._pairs.c.id).exists()
-        return ~self._pairs.c.blind | voted
 
     def _between(self, query: Any, adapter: str | None, against: str | None) -> Any:
         """A query restricted to the pairs of these sides."""
@@ -328,14 +298,6 @@ class Ratings:
     def _read(self) -> Iterator[Connection]:
         with self._translated(), self._engine.connect() as connection:
             yield connection
-
-
-def _still_blind(pair: ShownPair, old: Row[Any] | None, choice: Choice, knows: bool) -> bool:
-    """Whether a vote is given without knowing the sides: the first on a blind pair by somebody who ``knows`` nothing of
-    its conversation, or the same choice once more."""
-    if old is None:
-        return pair.blind and not knows
-    return bool(old.blind) and bool(old.choice == choice)
 
 
 VOTE = tuple(Vote.__dataclass_fields__)

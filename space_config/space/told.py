@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from eval_prompts.answers import Stream
 from eval_prompts.rows import FINAL_STATES, Row, State
+from eval_prompts.stream import Stream
 
 NOT_GONE_ON = "This turn could not be asked: the answer before it says nothing, or the conversation is too long by now."
 

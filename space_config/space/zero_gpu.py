@@ -17,20 +17,21 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import CLOSING, FAULT, MAX_ROWS, Engine
 from eval_prompts.decoding.generation_defaults import SideDefaults
 from eval_prompts.decoding.tokenizers import decoder
 from eval_prompts.rows import FINAL_STATES, Ahead, Prompt, State
 from eval_prompts.serving.local import LocalLoader, LocalModels, Precision, Quantize
 from eval_prompts.serving.served import Facts, Report
+from eval_prompts.stream import Stream
 from space_config.space.told import RowTold, Told, drop_cancelled, take
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.upstream.expected import expect
 
 if TYPE_CHECKING:
-    from eval_prompts.decoding.engine import Backend
+    from eval_prompts.decoding.backend import Backend
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.models.pair import Pair, Side

@@ -51,10 +51,11 @@ def ours(precision: str, model: str, adapter: str, device: str = "cpu") -> Run:
 
 def general(batches: bool, model: str, adapter: str) -> Run:
     """The app's decoder for families that it does not know better, in batches or row by row."""
-    from eval_prompts.answers import Settings, Stream
+    from eval_prompts.answers import Settings
     from eval_prompts.decoding.engine import Engine
     from eval_prompts.decoding.general_decoder import GeneralDecoder
     from eval_prompts.models.pair import load_pair
+    from eval_prompts.stream import Stream
     from tuning.models.device import pick_device
     from tuning.models.weights import resolve
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, Pair, load_pair
+from eval_prompts.stream import Stream
 from tuning.data.chat import Example, encode_example
 from tuning.data.dataset import load
 from tuning.models.device import pick_device

@@ -14,10 +14,11 @@ import time
 def main() -> None:
     """Serve jobs until stdin ends."""
     out, sys.stdout = sys.stdout, sys.stderr
-    from eval_prompts.answers import Settings, Stream
+    from eval_prompts.answers import Settings
     from eval_prompts.decoding.engine import Engine
     from eval_prompts.decoding.hf_decoder import PlainPair  # type: ignore[import-not-found]  # of that commit
     from eval_prompts.models.pair import load_pair
+    from eval_prompts.stream import Stream
     from tests.benchmarks.memory import memory
     from tuning.models.device import pick_device
     from tuning.models.weights import resolve

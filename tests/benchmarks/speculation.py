@@ -19,12 +19,13 @@ from dataclasses import dataclass
 
 import torch
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.engine import Engine
 from eval_prompts.decoding.layers.matmul import Precision
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, load_pair
 from eval_prompts.rows import Row
+from eval_prompts.stream import Stream
 from eval_prompts.tasks.probes import PROBES
 from tests.benchmarks.spread import spread
 from tuning.data.dataset import load

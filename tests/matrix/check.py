@@ -151,9 +151,10 @@ def prompt_ids(pair: Any, template: Template) -> list[int]:
 
 def answer(pair: Any, side: str) -> tuple[list[int], list[int]]:
     """The tokens of one side's prompt, and its greedy answer's, through the engine."""
-    from eval_prompts.answers import Settings, Stream
+    from eval_prompts.answers import Settings
     from eval_prompts.decoding.choice import make_backend
     from eval_prompts.decoding.engine import Engine
+    from eval_prompts.stream import Stream
 
     engine = Engine(make_backend(pair, "fp32"), pair.tokenizers)
     try:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.answers import Settings
 from eval_prompts.learning.checkpoints import keep_with_run
 from eval_prompts.scoring import plans, run
 from eval_prompts.scoring.battery import battery_of, beside, lacks_battery
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.folder import Scoring, State, all_scorings, named
 from eval_prompts.scoring.forgetting import FORGETTING
+from eval_prompts.scoring.in_app import wishes
 from eval_prompts.scoring.in_app.against import against
 from eval_prompts.scoring.in_app.board import Board, began
-from eval_prompts.scoring.in_app.suites import find as find_suite
 from eval_prompts.scoring.judge.at_work import Judging
 from eval_prompts.scoring.result import report, sources_of
-from eval_prompts.scoring.subject import Subject, named_subject, of_suite
-from eval_prompts.tasks.catalogue import all_tasks, find_task, python_task
-from eval_prompts.tasks.of_adapter import suite_prompt
+from eval_prompts.scoring.subject import Subject
+from eval_prompts.tasks.catalogue import python_task
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,22 +65,7 @@ class Scorings:
 
     def form(self) -> dict[str, Any]:
         """What may be scored: the tasks, with the battery of each and which is in use, and the settings of each."""
-        tasks = [task for task in all_tasks()[0] if scored(task)]
-        if scored(self._in_use()) and self._in_use().name not in [task.name for task in tasks]:
-            tasks.insert(0, self._in_use())
-        return {
-            "tasks": [
-                {
-                    "name": task.name,
-                    "title": task.words,
-                    "questions": len(task.questions),
-                    "battery": list(battery_of(task)),
-                    "tokens": task.settings.max_new_tokens,
-                }
-                for task in tasks
-            ],
-            "in_use": self._in_use().name,
-        }
+        return wishes.form(self._in_use())
 
     def start(self, asked: Mapping[str, Any]) -> str:
         """Begin a scoring; returns its name. ``asked`` has ``task`` (a name) or ``suite`` (a file on this machine),
@@ -91,8 +73,11 @@ class Scorings:
         ``max_new_tokens``. Raises UserError for anything that cannot be scored, and while another one is at work."""
         with self._starting:
             self._refuse_second()
-            subjects = self._subjects(asked)
-            samples, limit = whole(asked.get("samples"), "samples", 1), whole(asked.get("limit"), "limit", 0)
+            subjects = wishes.subjects(asked, self._in_use(), self._lens.status().adapter)
+            samples, limit = (
+                wishes.whole(asked.get("samples"), "samples", 1),
+                wishes.whole(asked.get("limit"), "limit", 0),
+            )
             self._lens.wait_ready(0)
             scoring = plans.new_scoring(
                 subjects,
@@ -273,28 +258,6 @@ class Scorings:
             content = (board.scoring.path / kind).read_text("utf-8")
         return {"name": f"{board.scoring.name}-{kind}", "type": types[kind], "content": content}
 
-    def _subjects(self, asked: Mapping[str, Any]) -> list[Subject]:
-        limit = whole(asked.get("limit"), "limit", 0) or None
-        suite, name = str(asked.get("suite") or "").strip(), str(asked.get("task") or "")
-
-        def settings(task: Task) -> Settings:
-            changes: dict[str, Any] = {}
-            if asked.get("temperature") not in (None, ""):
-                changes["temperature"] = number(asked["temperature"], "temperature")
-            if asked.get("max_new_tokens") not in (None, ""):
-                changes["max_new_tokens"] = whole(asked["max_new_tokens"], "token cap", 1)
-            if asked.get("seed") not in (None, ""):
-                changes["seed"] = whole(asked["seed"], "seed", 0)
-            return replace(task.settings, **changes)
-
-        if suite:
-            prompt = find_task(name) if name else suite_prompt(self._lens.status().adapter)[0]
-            own = of_suite(find_suite(suite), prompt, settings(prompt), limit)
-        else:
-            own = named_subject(name or self._in_use().name, settings, limit)
-        names = battery_of(own.task) if asked.get("battery", True) else ()
-        return beside(own, names, settings, limit)
-
     def _refuse_second(self) -> None:
         if self.working is not None:
             raise UserError(f"The scoring {self.working.scoring.name} is at work: stop it, or wait for its end.")
@@ -321,27 +284,3 @@ def sides_of(prints: Mapping[str, str]) -> tuple[str, str]:
     """The fingerprints of the tuned side and of the base side, as votes keep them."""
     model = prints["model"]
     return f"{model}+{prints['adapter']}", f"{model}+{prints['against']}" if prints["against"] else model
-
-
-def scored(task: Task) -> bool:
-    """Whether a task has questions and something that says what an answer is worth."""
-    return bool(task.questions) and bool(task.scorers or any(question.checks for question in task.questions))
-
-
-def whole(value: Any, name: str, least: int) -> int:
-    """A whole number from outside; ``least`` for none. Raises UserError for anything else."""
-    if value in (None, ""):
-        return least
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value)
-    if not isinstance(value, int | float) or isinstance(value, bool) or int(value) != value or value < least:
-        raise UserError(f"The {name} must be a whole number of at least {least}.")
-    return int(value)
-
-
-def number(value: Any, name: str) -> float:
-    """A number from outside. Raises UserError for anything else."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"The {name} must be a number.") from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.rows import Ahead, prompt_of
+from eval_prompts.stream import Stream
 
 SIDES = ("base", "tuned")
 SAMPLED = Settings(max_new_tokens=24, temperature=0.8, top_p=0.9)

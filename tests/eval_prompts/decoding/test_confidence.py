@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eval_prompts.answers import Answer, Settings, Stream
+from eval_prompts.answers import Answer, Settings
 from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.generation_defaults import GenerationDefaults
 from eval_prompts.decoding.pair_decoder import PairDecoder
@@ -11,6 +11,7 @@ from eval_prompts.rows import Prompt
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.showing.certainty import recorded
+from eval_prompts.stream import Stream
 from tests.eval_prompts.showing.showings import showing_of
 
 QUESTIONS = ["Why is it?", "What?"]

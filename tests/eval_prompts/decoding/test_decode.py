@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.sampling import sample
 from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.pair import load_pair, with_adapter
+from eval_prompts.stream import Stream
 from tests.eval_prompts.models.random_adapter import peft_merged, random_adapter
 from tuning.data.chat import encode_prompt
 from tuning.data.template import ChatTemplate

@@ -7,10 +7,11 @@ import json
 import pytest
 import torch
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.engine import Engine
 from eval_prompts.decoding.generation_defaults import GenerationDefaults
+from eval_prompts.stream import Stream
 from tuning.data.chat import encode_prompt
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.layers.kv_cache import Lane
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.rows import Row
+from eval_prompts.stream import Stream
 from tuning.data.chat import encode_prompt
 
 SIDES = ("base", "tuned")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.rows import Prompt, prompt_of
+from eval_prompts.stream import Stream
 from tuning.data.chat import PLAIN_FORMAT, PromptFormat, encode_messages, encode_prompt
 from tuning.errors import UserError
 

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.models.pair import with_adapter
+from eval_prompts.stream import Stream
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
 from tuning.data.chat import encode_prompt
 from tuning.errors import UserError

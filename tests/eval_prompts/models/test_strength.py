@@ -9,12 +9,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.layers.families import NotUnderstood
 from eval_prompts.models.pair import load_pair, with_adapter
 from eval_prompts.models.strength import Strength, layer_groups, scaled
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
+from eval_prompts.stream import Stream
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.exports.strength import export_at_strength

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.sides_apart import SidesApart
 from eval_prompts.models.loading import load_sides
@@ -18,6 +18,7 @@ from eval_prompts.models.tuned_model import SAME, digest_of
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.template_notes import prompts_apart
+from eval_prompts.stream import Stream
 from tests.conftest import build_tokenizer
 from tests.eval_prompts.models.random_adapter import peft_merged
 from tuning.data.chat import encode_prompt

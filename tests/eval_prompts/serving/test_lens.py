@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.limits import Limits
 from eval_prompts.serving.local import LocalLoader
+from eval_prompts.stream import Stream
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.models.weights import Choices

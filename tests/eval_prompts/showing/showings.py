@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.rows import Ahead
 from eval_prompts.showing.showing import Showing
+from eval_prompts.stream import Stream
 from eval_prompts.tasks.catalogue import python_task
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.asked_report import comparison_of, report_of
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
 from eval_prompts.showing.ask_pages import Asker, ask_pages, follow_up
 from eval_prompts.showing.asked import REMEMBERED, Asked, AskedBefore, Page
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.stream import Stream
 from eval_prompts.tabs.compare_tab import ask_all_words
 from eval_prompts.tasks.choice import AT_ONCE, TaskChoice, pages_of
 from eval_prompts.tasks.files import parse_task

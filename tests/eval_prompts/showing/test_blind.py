@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.showing.blind import in_step, timeless
+from eval_prompts.stream import Stream
 
 LENGTH = st.integers(0, 12)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.serving.status import Status
 from eval_prompts.showing.shown_pairs import ShownPairs
+from eval_prompts.stream import Stream
 from eval_prompts.tasks.probes import PROBES
 from tuning.errors import UserError
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eval_prompts.answers import Answer, Settings, Stream
+from eval_prompts.answer_facts import answer_dict
+from eval_prompts.answers import Answer, Settings
 from eval_prompts.comparison import Comparison as Report
-from eval_prompts.comparison import answer_dict, judged
+from eval_prompts.comparison import judged
 from eval_prompts.models.pair import Pair
 from eval_prompts.report import markdown, page
 from eval_prompts.scoring.ledger import judged as judged_answer
 from eval_prompts.scoring.ledger import told
 from eval_prompts.scoring.subject import of_suite
 from eval_prompts.showing.judges import Judges, Verdicts
+from eval_prompts.stream import Stream
 from eval_prompts.tasks.catalogue import python_task
 from tests.eval_prompts.showing.test_compare_view import STATUS, view_of
 from tests.eval_prompts.votes.kept_pairs import answered, voted

@@ -1,7 +1,6 @@
 """Surveys as runs: figures over a set and the curve of strength, stopped, refused, kept, and what visitors see."""
 
 import json
-import shutil
 import threading
 from dataclasses import replace
 
@@ -10,51 +9,14 @@ import pytest
 from eval_prompts.answers import Settings
 from eval_prompts.lens.set_figures import TextSet
 from eval_prompts.models.strength import Strength
-from eval_prompts.serving.lens import Lens
-from eval_prompts.serving.local import LocalLoader
+from eval_prompts.surveys import kept
 from eval_prompts.surveys import surveys as module
-from eval_prompts.surveys.surveys import Surveys, read
+from eval_prompts.surveys.kept import read
+from eval_prompts.surveys.surveys import Surveys
 from eval_prompts.surveys.texts import CHANGED
-from eval_prompts.tasks.catalogue import find_task
 from tests.eval_prompts.models.random_adapter import random_adapter
+from tests.eval_prompts.surveys.waiting import over
 from tuning.errors import UserError
-
-TASK = """name: t
-score: [ends]
-settings: {max_new_tokens: 4}
-questions:
-  - {id: a, question: Why?, answer: so}
-  - {id: b, question: How?, answer: like this}
-  - {id: c, question: When?, answer: ''}
-"""
-
-
-@pytest.fixture(scope="module")
-def lens(tiny_model_path, tiny_adapter_path):
-    with Lens(LocalLoader(str(tiny_model_path), str(tiny_adapter_path), device="cpu")) as lens:
-        lens.start()
-        lens.wait_ready()
-        yield lens
-
-
-@pytest.fixture
-def task(tmp_path):
-    file = tmp_path / "task.yaml"
-    file.write_text(TASK)
-    return find_task(str(file))
-
-
-@pytest.fixture
-def surveys(lens, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "data_root", lambda: tmp_path / "data")
-    return Surveys(lens, lambda: task)
-
-
-def over(surveys, name=""):
-    for thread in threading.enumerate():
-        if thread.name == "survey":
-            thread.join(60)
-    return surveys.look(name, everything=True)
 
 
 def test_a_sets_figures_are_those_of_its_texts_and_are_kept(surveys, lens, task):
@@ -178,7 +140,7 @@ def test_nothing_is_measured_while_other_models_are_opened(surveys, lens):
 
 
 def test_what_tells_of_hidden_questions_is_the_owners(lens, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "data_root", lambda: tmp_path / "data")
+    monkeypatch.setattr(kept, "data_root", lambda: tmp_path / "data")
     hidden = Surveys(lens, lambda: replace(task, show=False))
     over(hidden, hidden.start("set", {}))
     seen = hidden.look("", everything=False)
@@ -217,77 +179,7 @@ def test_the_held_out_rows_are_everybodys(surveys, monkeypatch):
     over(surveys, surveys.start("set", {"data": "held-out", "limit": 1}))
     seen = surveys.look("", everything=False)
     assert not any("hidden" in note for note in seen["notes"])
-    assert seen["problem"] == module.FAILED
-
-
-def test_half_a_file_or_half_a_character_hides_nothing(surveys, tmp_path, monkeypatch, caplog):
-    plain = module.texts.read_all
-
-    def quoting(*given):
-        found = plain(*given)
-        found.skipped.append("half a character: \ud83d")
-        return found
-
-    monkeypatch.setattr(module.texts, "read_all", quoting)
-    name = surveys.start("set", {})
-    view = over(surveys, name)
-    assert view["result"]["skipped"] == ["half a character: \ufffd"]
-    folder = tmp_path / "data" / "surveys"
-    assert [file.name for file in folder.iterdir()] == [f"{name}.json"]
-    for other, content in (("29990101-000000-set", '{"name": "a"'), ("29990102-000000-set", "[]")):
-        (folder / f"{other}.json").write_text(content)
-    again = Surveys(None, None)
-    assert again.look("", everything=True)["name"] == name
-    assert [each["name"] for each in again.history()["kept"]] == [name]
-    assert again.history()["unreadable"] == 2
-    assert "29990101-000000-set cannot be read" in caplog.text
-    monkeypatch.setattr(module, "write_json", lambda path, content: json.dumps(float("nan"), allow_nan=False))
-    assert "not kept on disk (Out of range" in " ".join(over(surveys, surveys.start("set", {}))["notes"])
-
-
-def test_kept_surveys_are_read_once_and_older_ones_counted(surveys, tmp_path, monkeypatch):
-    name = surveys.start("set", {})
-    over(surveys, name)
-    file = tmp_path / "data" / "surveys" / f"{name}.json"
-    for number in range(module.MOST_KEPT + 2):
-        shutil.copy(file, file.with_name(f"30000101-{number:06}-set.json"))
-    told = surveys.history()
-    assert (len(told["kept"]), told["older"], told["unreadable"]) == (module.MOST_KEPT, 3, 0)
-    monkeypatch.setattr(module, "read", lambda file: 1 / 0)
-    assert surveys.history() == told
-    file.with_name("30000101-000051-set.json").unlink()
-    monkeypatch.setattr(module, "read", read)
-    assert (len(surveys.history()["kept"]), surveys.history()["older"]) == (module.MOST_KEPT, 2)
-
-
-def test_a_survey_of_before_is_open_only_where_its_set_is_known_to_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "data_root", lambda: tmp_path)
-    shown, hidden = find_task("python"), replace(find_task("python"), title="Mine", show=False)
-    monkeypatch.setattr(module, "all_tasks", lambda: ([shown, hidden], []))
-    (tmp_path / "surveys").mkdir()
-    abouts = {"held-out": True, shown.words: True, "Mine": False, "/home/x/secret.jsonl": False, "Elsewhere": False}
-    for number, about in enumerate(abouts):
-        survey = module.Survey(f"{number}", "set", about, "a", notes=["1 rows of /home/x/ lack"], state="finished")
-        survey.result = {"texts": 1, "most_changed_questions": ["Who?"]}
-        before = {key: value for key, value in vars(survey).items() if key not in ("details", "models")}
-        module.write_json(tmp_path / "surveys" / f"{number}.json", before)
-    again = Surveys(None, None)
-    for number, (about, everybodys) in enumerate(abouts.items()):
-        seen = json.dumps(again.look(f"{number}", everything=False))
-        assert ("Who?" in seen, "/home/x/" in seen) == (everybodys, everybodys), about
-        mine = json.dumps(again.look(f"{number}", everything=True))
-        assert "Who?" in mine
-        assert "lack" in mine
-    assert "/home/x" not in json.dumps(again.history())
-
-
-def test_a_list_that_was_refused_for_a_moment_is_whole_the_next_time(surveys, monkeypatch):
-    over(surveys, surveys.start("set", {}))
-    plain = module.Path.read_text
-    monkeypatch.setattr(module.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError()))
-    assert (surveys.history()["kept"], surveys.history()["unreadable"]) == ([], 1)
-    monkeypatch.setattr(module.Path, "read_text", plain)
-    assert (len(surveys.history()["kept"]), surveys.history()["unreadable"]) == (1, 0)
+    assert seen["problem"] == kept.FAILED
 
 
 def test_the_best_of_a_curve_is_for_its_own_adapter_alone(

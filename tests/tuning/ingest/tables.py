@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tuning.__main__ import USAGE_ERROR, main
+from tuning.data import cleaning
 from tuning.data.place import FILE, Place
 
 LOCK = ".t.duckdb.loading.lock"
@@ -92,3 +93,8 @@ class Cloud:
         if self.refusal:
             raise self.error(f"IO Error: {self.refusal}".replace("TOKEN", secret))
         return self.connect_file(str(self.folder / f"{name[3:].partition('?')[0]}.duckdb"), config=config)
+
+
+def rows_of(data):
+    """A data set's rows by their ids, each with its split."""
+    return {row.id: (name, row) for name in cleaning.SPLITS for row in data.split(name)}

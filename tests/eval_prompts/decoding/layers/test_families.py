@@ -7,12 +7,13 @@ import random
 import pytest
 import torch
 
-from eval_prompts.answers import Settings, Stream
+from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.general_decoder import GeneralDecoder
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import Pair, load_pair
 from eval_prompts.rows import Row
+from eval_prompts.stream import Stream
 from tests.eval_prompts.decoding.tiny_families import BATCHED, COMMON_STEP, ONE_BY_ONE, REFUSED, SWITCH, write_model
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
