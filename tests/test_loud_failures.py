@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from eval_prompts.answers import Settings
+from eval_prompts.answers import Answer, Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
+from eval_prompts.judging.assignment import Assignment
+from eval_prompts.judging.process import JudgingProcess
 from eval_prompts.scoring import plans
 from eval_prompts.scoring import run as scoring_run
 from eval_prompts.scoring.folder import State
@@ -21,7 +23,9 @@ from eval_prompts.serving import remote
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.remote import RemoteLoader
+from eval_prompts.showing import judges
 from eval_prompts.tabs import compare_tab
+from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.choice import TaskChoice
 from space_config.server.disk import UNKNOWN, Disk
 from space_config.space.mirror import Mirror
@@ -153,6 +157,30 @@ def test_the_decode_thread_itself(lens, monkeypatch, caplog, place):
     assert lens.status().state == "failed"
     assert refusal(lambda: lens.ask(["After"])) == BROKEN
     logged(caplog, "decode thread")
+
+
+@pytest.mark.parametrize("place", ["in the judging process", "on the way to it", "around it"])
+def test_a_judge_worker(monkeypatch, caplog, place):
+    """Its state is known, its log has the traceback, and the page stops waiting and says that it failed."""
+    task, answer = python_task(), Answer("base", 0, "Write f", text="```python\nx = 1\n```", state="ended")
+    if place == "in the judging process":  # assertions are texts: a number among them is what nobody foresaw
+        monkeypatch.setattr("eval_prompts.tasks.verdicts.assignment", lambda *_: Assignment(tests=(3,)))
+    else:
+        broken = {"on the way to it": (JudgingProcess, "_write"), "around it": (judges, "judge_answer")}
+        monkeypatch.setattr(*broken[place], explode)
+    workers = judges.Judges(workers=1)
+    verdicts = judges.Verdicts(workers, task, [task.own_question("Write f")])
+    verdicts.begin(answer)
+    assert verdicts.wait(60)
+    workers.close()
+    shown = verdicts.of(answer)
+    assert not shown["checking"]
+    assert "failed to judge" in [badge["label"] for badge in shown["badges"]]
+    records = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage() for record in records] == ["An answer could not be judged"]
+    assert records[0].exc_info
+    assert ("has no attribute 'split'" if place == "in the judging process" else SECRET) in caplog.text
+    assert SECRET not in str(shown)
 
 
 def test_an_exporter(tmp_path, monkeypatch, caplog):

@@ -214,8 +214,8 @@ def _answer(question: dict[str, Any], out: IO[str]) -> dict[str, Any]:
     def so_far(verdict: Verdict) -> None:
         _say({"so_far": asdict(verdict)}, out)
 
-    task = Assignment.from_dict(question["task"])
     try:
+        task = Assignment.from_dict(question["task"])
         with within(OWN_SECONDS):
             verdict = examine(question["text"], task, stopped=question["stopped"], jail=question["jail"], so_far=so_far)
     except UserError as error:

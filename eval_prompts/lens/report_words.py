@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eval_prompts.lens.adapter_report import AdapterReport, ModuleChange
 
+NOT_LOOKED_AT = (
+    "Not looked at: alignment with the weights' own directions, and intruder dimensions. They take about a second a "
+    "layer: python -m eval_prompts adapter with --directions, or /adapter_report with directions."
+)
+
 
 def verdicts(changes: list[ModuleChange], unmatched: list[str], *, known_base: bool) -> list[str]:
     """What the figures of an adapter mean, the most important first."""
@@ -34,7 +39,7 @@ def verdicts(changes: list[ModuleChange], unmatched: list[str], *, known_base: b
     elif examined:
         found.append(f"None of the {len(examined)} layers has intruder dimensions: no strong direction is new.")
     else:
-        found.append("Not looked at: alignment with the weights' own directions, and intruder dimensions.")
+        found.append(NOT_LOOKED_AT)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,11 @@ KEPT = (
     "generation_defaults", "trust_remote_code",
 )  # fmt: skip
 """Options that load the same models again."""
+OF_THE_PLAN = {
+    "task": None, "suite": None, "limit": None, "samples": 1, "also": None, "alone": False, "forgetting": None,
+    "jail": False, "sides": "both", "max_new_tokens": None, "temperature": None, "top_p": None, "seed": None,
+}  # fmt: skip
+"""Options that a scoring is begun with, and their defaults: whoever goes on with it has them already."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +128,8 @@ def score(
     if options.resume:
         scoring = find(options.resume)
         plan = scoring.plan()
+        if told := not_used(options, plan):
+            print(told, file=sys.stderr)
         if scoring.state()[0] is State.FINISHED:
             return tell(scoring, options)
         subjects = plans.subjects_of(plan)
@@ -148,6 +155,20 @@ def score(
     if state is not State.FINISHED:
         raise UserError(f"{message} (score --resume {scoring.name})")
     return tell(scoring, options)
+
+
+def not_used(options: argparse.Namespace, plan: Mapping[str, Any]) -> str:
+    """Which of the options a scoring that is gone on with does not heed, in a sentence; '' where it heeds all."""
+    names = [name for name, default in OF_THE_PLAN.items() if getattr(options, name, default) != default]
+    defaults = {"model": "smollm2-135m", "precision": "auto"}
+    for name in KEPT:
+        value = getattr(options, name, None)
+        if value not in (None, False, defaults.get(name)) and value != plan["command"].get(name, value):
+            names.append(name)
+    if not names:
+        return ""
+    flags = ", ".join("--" + name.replace("_", "-") for name in names)
+    return f"--resume goes on as the scoring was begun, so this is not used: {flags}."
 
 
 def tuned_card(options: argparse.Namespace) -> AdapterCard | None:

@@ -36,8 +36,8 @@ def side_titles(plan: Mapping[str, Any]) -> dict[str, str]:
     return {"base": str(against["name"]), "tuned": str(adapter["name"])} if against else titles
 
 
-def about(plan: Mapping[str, Any]) -> list[str]:
-    """When, who and how, in lines."""
+def about(plan: Mapping[str, Any], everything: bool = True) -> list[str]:
+    """When, who and how, in lines; unless ``everything``, without the prompts of tasks that visitors may not see."""
     prints = plan["fingerprints"]
     models = [f"base model {plan['model']} ({prints['model'] or 'no fingerprint'})"]
     for key in ("adapter", "against"):
@@ -51,8 +51,11 @@ def about(plan: Mapping[str, Any]) -> list[str]:
         settings = task["settings"]
         drawn = f"temperature {settings['temperature']:g}, top-p {settings['top_p']:g}, seed {settings['seed']}"
         sampling = "greedy" if not settings["temperature"] else drawn
-        system = f"system prompt “{' '.join(task['system'].split())}”" if task["system"] else "no system prompt"
-        user = f"user turn “{' '.join(task['user'].split())}”" if task["user"] else ""
+        if everything or task.get("show", True):
+            system = f"system prompt “{' '.join(task['system'].split())}”" if task["system"] else "no system prompt"
+            user = f"user turn “{' '.join(task['user'].split())}”" if task["user"] else ""
+        else:
+            system, user = "its prompt and questions are the owner's", ""
         samples = task.get("samples", plan["samples"])
         asked = f"{task['questions']:,} questions, {samples} answer{'s' * (samples != 1)} each"
         most = f"at most {settings['max_new_tokens']} tokens"

@@ -26,6 +26,7 @@ from tuning.errors import UserError
 
 PER_PAGE = 50
 LONGEST = 200
+FAILED_HIDDEN = "It failed, and why is told to the server's owner: it may quote questions."
 ORDER = (Outcome.LOST, Outcome.GAINED, Outcome.BOTH, Outcome.NEITHER, Outcome.UNKNOWN)
 
 
@@ -57,20 +58,22 @@ class Board:
 
     def look(self, asked: Mapping[str, Any], everything: bool) -> dict[str, Any]:
         """How it stands, and one page of its questions: ``asked`` names the list (an outcome, or '' for all), a task, a
-        tag, words to search for and the page. Unless ``everything``, questions of hidden tasks are left out."""
+        tag, words to search for and the page. Unless ``everything``, what tells of the questions of hidden tasks is
+        left out: the questions, their tags, the prompt, and why it failed."""
         table = self.table()
         state, message = self.scoring.state()
         over = state is State.FINISHED
         titles = side_titles(self.plan)
         open_tasks = [task for task in table.tasks.values() if everything or task.plan.get("show", True)]
+        hidden = {task.name for task in table.tasks.values()} - {task.name for task in open_tasks}
         view: dict[str, Any] = {
             "scoring": self.scoring.name,
             "state": str(state),
-            "message": message,
+            "message": message if everything or not hidden or state is not State.FAILED else FAILED_HIDDEN,
             "done": table.done,
             "total": table.total,
             "titles": titles,
-            "about": about(self.plan),
+            "about": about(self.plan, everything),
             "tasks": [task_view(task) for task in table.tasks.values()],
             "tags": sorted({tag for task in open_tasks for question in task.questions for tag in question["tags"]}),
             "card": None,
@@ -87,8 +90,8 @@ class Board:
                 {
                     "rows": figures_rows(task, titles),
                     "words": difference_line(task),
-                    "parts": parts_rows(task, titles),
-                    "about_parts": parts_line(task),
+                    "parts": [] if task.name in hidden else parts_rows(task, titles),
+                    "about_parts": "" if task.name in hidden else parts_line(task),
                 }
                 for task in figures.tasks
             ]

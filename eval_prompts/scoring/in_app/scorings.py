@@ -148,7 +148,7 @@ class Scorings:
 
     def delete(self, name: str) -> None:
         """Remove a scoring. Raises UserError while it is at work, or a judge is on it."""
-        if self.judging.view(named(name))["running"]:
+        if self.judging.view(named(name), True)["running"]:
             raise UserError(f"A judge is at work on {name}: stop it first.")
         named(name).delete()
         self._forget(name)
@@ -188,7 +188,7 @@ class Scorings:
         view = board.look(asked, everything)
         runner = self.working
         mine = runner is not None and runner.scoring.name == board.scoring.name
-        view["judge"] = self.judging.view(board.scoring)
+        view["judge"] = self.judging.view(board.scoring, everything)
         view["seconds_left"] = runner.progress.seconds_left if mine and runner else None
         view["can"] = {
             "stop": mine,

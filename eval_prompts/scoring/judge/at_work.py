@@ -22,6 +22,7 @@ LONGEST_RUBRIC = 4000
 LONGEST_NAME = 500
 SECONDS = 60.0
 """The longest that one reply may take."""
+ENDED_EARLY = "The judge has ended early, and why is told to the server's owner."
 FAULT = "The judge failed on the server, and its log says why: start it again, and it goes on where it was."
 LOCAL_NAME = "{model} (the base that is loaded)"
 
@@ -87,14 +88,16 @@ class Judging:
         if self._thread is not None:
             self._thread.join(2)
 
-    def view(self, scoring: Scoring) -> dict[str, Any]:
-        """How the judge of a scoring stands, and what it said, in words."""
+    def view(self, scoring: Scoring, everything: bool) -> dict[str, Any]:
+        """How the judge of a scoring stands, and what it said, in words. Why it ended early is the owner's
+        (``everything``), for it may hold an endpoint's address or quote its reply."""
         mine = self._scoring == scoring.name
+        problem = self._problem if mine else ""
         return {
             "running": mine and self.working,
             "done": self._done if mine else 0,
             "of": self._of if mine else 0,
-            "problem": self._problem if mine else "",
+            "problem": problem if everything or not problem else ENDED_EARLY,
             "lines": kept_lines(scoring),
         }
 

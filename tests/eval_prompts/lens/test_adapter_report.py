@@ -173,6 +173,7 @@ def test_the_command_prints_a_table_and_writes_json(tiny_model_path, tmp_path, c
     text = capsys.readouterr().out
     assert "|change|/|weight|" in text
     assert "Not looked at: alignment" in text
+    assert "adapter with --directions" in text
     modules = json.loads(file.read_text())["modules"]
     assert len(modules) == 2
     assert modules[0].keys() >= {"module", "relative", "effective_rank", "intruders"}

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+from eval_prompts.__main__ import main
 from eval_prompts.models.adapters import read_card
 from eval_prompts.scoring import folder, plans, run
 from eval_prompts.scoring.card import card_of
@@ -58,6 +59,16 @@ def test_killed_and_resumed_it_comes_to_the_same(home, task_file, lens, tiny_mod
     assert last.run()[0] is State.FINISHED
     assert outcome(killed) == outcome(whole), f"killed after {enough}, stopped after {stop_at}"
     assert answers_in(killed) == 40
+
+
+def test_what_a_resumed_scoring_does_not_heed_is_said(task_file, lens, capsys):
+    scoring, _ = scored(lens, [subject_of(task_file, limit=2)], limit=2)
+    asked = ["--forgetting", "--samples", "3", "--model", "elsewhere", "--task", str(task_file)]
+    for options, words in ((asked, "is not used: --task, --samples, --forgetting"), ([], "")):
+        assert main(["score", "--resume", scoring.name, *options]) == 0
+        told = capsys.readouterr().err
+        assert words in told
+        assert bool(told) == bool(words)
 
 
 def test_a_task_that_has_changed_is_refused_by_name(task_file, lens):

@@ -14,6 +14,7 @@ from tuning.errors import UserError
 TASK = """
 name: {name}
 title: {name} title
+system: You are {name} and only {name}.
 {battery}
 show: {show}
 score: contains
@@ -81,6 +82,13 @@ def test_lists_are_filtered_and_hidden_tasks_are_the_owners(scorings):
     assert scorings.look({"scoring": name, "search": "SAY 3", "task": "mine"}, True)["items"]["total"] >= 1
     seen = scorings.look({"scoring": name}, False)
     assert {row["task"] for row in seen["items"]["rows"]} == {"mine"}
+    mine = scorings.look({"scoring": name}, True)
+    prompts = ["You are mine and only mine." in line for line in seen["about"]]
+    assert sum(prompts) == 1
+    assert "You are other" in json.dumps(mine)
+    assert "You are other" not in json.dumps(seen)
+    assert [len(task["parts"]) for task in mine["figures"]] == [3, 3]
+    assert [(len(task["parts"]), bool(task["about_parts"])) for task in seen["figures"]] == [(3, True), (0, False)]
     board = scorings.board(name)
     pair = board.pair("mine", 0, 0, False)
     assert pair["references"] == ["a"]

@@ -12,7 +12,7 @@ import pytest
 
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.scoring.folder import Scoring, kept_question
-from eval_prompts.scoring.judge.at_work import Judging
+from eval_prompts.scoring.judge.at_work import ENDED_EARLY, FAULT, Judging
 from eval_prompts.scoring.judge.pairs import pairs_of
 from eval_prompts.serving.status import Status
 from eval_prompts.tasks.files import parse_task
@@ -68,7 +68,7 @@ def test_an_endpoint_judges_and_its_key_is_kept_nowhere(scoring, monkeypatch, ca
     kept = "".join(path.read_text() for path in Path(scoring.path).iterdir() if path.is_file())
     assert "s3cret-key" not in kept
     assert "s3cret-key" not in caplog.text + repr(vars(judging))
-    view = judging.view(scoring)
+    view = judging.view(scoring, True)
     assert (view["running"], view["done"], view["of"], view["problem"]) == (False, 6, 6, "")
     assert "nobody has voted blind" in view["lines"][1]
 
@@ -91,13 +91,13 @@ def test_stopped_it_keeps_what_it_said_and_goes_on(scoring):
         judging.stop()
         go.set()
         ended(judging)
-        assert "Stopped by hand" in judging.view(scoring)["problem"]
+        assert "Stopped by hand" in judging.view(scoring, True)["problem"]
         asked_before = server.asked
         judging.start(scoring, asked)
         ended(judging)
         assert server.asked == 12
         assert asked_before == 2
-    assert "prefers tuned in 6 of 6 pairs" in judging.view(scoring)["lines"][0]
+    assert "prefers tuned in 6 of 6 pairs" in judging.view(scoring, True)["lines"][0]
     with pytest.raises(UserError, match="No judge is at work"):
         judging.stop()
 
@@ -120,7 +120,7 @@ def test_one_that_is_gone_is_told_in_the_view(scoring, monkeypatch):
     monkeypatch.setattr("eval_prompts.scoring.judge.replies.PAUSE_SECONDS", 0.0)
     judging = Judging(lens=None)
     judging.start(scoring, {"url": "http://127.0.0.1:9/v1", "model": "m"})
-    assert "does not answer" in ended(judging).view(scoring)["problem"]
+    assert "does not answer" in ended(judging).view(scoring, True)["problem"]
 
 
 def test_an_unfinished_scoring_and_one_side_are_refused(scoring):
@@ -166,7 +166,7 @@ def test_a_loaded_judge_ends_where_another_model_takes_its_place(scoring, change
     lens = Loaded(swap)
     judging = Judging(lens)
     judging.start(scoring, {})
-    view = ended(judging).view(scoring)
+    view = ended(judging).view(scoring, True)
     assert view["problem"].startswith("The models were changed, so the judge is no longer loaded")
     assert "What it said of 1 pairs is kept" in view["problem"]
     assert (view["lines"], lens.asked) == ([], 3)
@@ -178,7 +178,9 @@ def test_another_model_of_the_same_name_is_asked_anew(scoring):
     for lens in (one, other, one_again):
         judging = Judging(lens)
         judging.start(scoring, {})
-        assert "smol (the base that is loaded) prefers tuned in 6 of 6" in ended(judging).view(scoring)["lines"][0]
+        assert (
+            "smol (the base that is loaded) prefers tuned in 6 of 6" in ended(judging).view(scoring, True)["lines"][0]
+        )
     assert [lens.asked for lens in (one, other, one_again)] == [12, 12, 0]
 
 
@@ -205,7 +207,7 @@ def test_what_goes_on_from_something_that_it_does_not_read_is_left_out(scoring):
     vote(0, [], turn=2, conversation="p0")
     judging = Judging(Loaded(), lambda plan: votes)
     judging.start(scoring, {})
-    assert ended(judging).view(scoring)["lines"][-1] == (
+    assert ended(judging).view(scoring, True)["lines"][-1] == (
         "2 questions and 2 votes left out: they go on from a conversation that the judge does not read"
     )
     pairs, _ = pairs_of(scoring, votes)
@@ -218,3 +220,17 @@ def test_a_scoring_keeps_what_stands_before_a_question():
     rows = [{"turns": ["one", "two"]}, {"messages": given}, {"messages": led}, {"question": "alone"}]
     task = parse_task(json.dumps({"name": "talk", "questions": rows}), "talk.yaml")
     assert [kept_question(question)["behind"] for question in task.questions] == [0, 1, 2, 0, 0]
+
+
+def test_a_judge_that_breaks_is_loud_in_the_log_and_says_one_sentence(scoring, monkeypatch, caplog):
+    def explode(*_, **__):
+        raise ArithmeticError("a detail with /folders")
+
+    monkeypatch.setattr("eval_prompts.scoring.judge.at_work.judge_pairs", explode)
+    judging = Judging(lens=None)
+    judging.start(scoring, {"url": "http://127.0.0.1:9/v1", "model": "m"})
+    view = ended(judging).view(scoring, True)
+    assert (view["running"], view["problem"]) == (False, FAULT)
+    assert judging.view(scoring, False)["problem"] == ENDED_EARLY
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info[0]) == ("ERROR", ArithmeticError)
