@@ -224,3 +224,46 @@ def test_numbers_and_objects_in_every_kind_of_list_are_as_written():
     twice = pyarrow.array([[("a", 1), ("a", 2)]], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
     with pytest.raises(ValueError, match="twice"):
         written(twice)
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        ([{"user": "q", "assistant": None, "gpt": None}, {"user": None, "assistant": None, "gpt": "a"}], ["Q", "a"]),
+        ([{"user": "q0", "assistant": None}, {"user": "q", "assistant": "a"}], ["Q0", "Q", "a"]),
+        ([{"human": "q", "Bot": "a"}, {"human": "q2"}, {"bot": "a2"}], ["Q", "a", "Q2", "a2"]),
+        ([{"user": "q", "gpt": "a", "gist": "g"}], ["Q", "a"]),
+        ([{"user": "q", "machine": "a"}, {"user": "q2", "assistant": "a2"}], None),
+        ([{"user": "ann", "text": "q"}, {"user": "q2", "assistant": "a2"}], None),
+        ([{"system": "s", "machine": "a"}, {"user": "q2", "assistant": "a2"}], None),
+    ],
+)
+def test_nothing_is_taken_for_a_message_that_has_a_text_beside_one_name(tmp_path, messages, turns):
+    found = read_rows(tmp_path, {"messages": messages}, GOOD)
+    assert [told(row) for row in found.rows() if row.line == 1] == ([turns] if turns else [])
+    assert found.dropped == ({} if turns else {"a message has no role": 1})
+
+
+@pytest.mark.parametrize("message", [{"role": "assistant", "content": "a"}, {"question": "q", "answer": "a"}])
+@pytest.mark.parametrize(("key", "value", "bad"), [("label", False, 1), ("KTO_tag", "no", 1), ("label", 0, 0)])
+def test_a_message_may_call_its_answer_bad(tmp_path, message, key, value, bad):
+    data = read_rows(tmp_path, {"messages": [*PROMPT, message | {key: value}]}, GOOD)
+    assert data.dropped == ({f"the {key.lower()} of a message is false: a bad answer": 1} if bad else {})
+    assert data.unused == ("messages.label",) * (1 - bad)
+    good = read_rows(tmp_path, {"messages": [*PROMPT, message | {"kto_tag": True, "label": True}]})
+    assert (len(good), good.unused) == (1, ())
+
+
+def test_a_row_uses_the_first_of_several_system_columns_that_it_fills(tmp_path):
+    lines = ["system,system_prompt,question,answer,history,chat_history"]
+    lines += [",s,q,a,,", "s,s,q2,a,,", 's,other,q3,a,,"[[""h"",""r""]]"']
+    data = read(tmp_path, "\n".join(lines), "two.csv", table=True)
+    expected = [["S", "Q", "a"], ["S", "Q2", "a"], ["S", "H", "r", "Q3", "a"]]
+    assert [told(row) for row in data.rows()] == expected
+    assert data.dropped == {"the column 'system_prompt' beside 'system' (which is used)": 1}
+
+
+def test_an_object_of_nulls_is_no_image_and_no_call(tmp_path):
+    image, call = {"bytes": None, "path": None}, {"name": None, "arguments": ""}
+    messages = [SAID[0] | {"images": [None]}, SAID[1] | {"function_call": call, "tool_calls": [call]}]
+    assert len(read_rows(tmp_path, {"messages": messages, "image": image}, GOOD)) == 2

@@ -229,3 +229,29 @@ def test_a_history_alone_asks_nothing(tmp_path):
         {"history": [["h", "r"]], "chosen": "good", "rejected": "bad"},
     )
     assert data.dropped == {"a pair without a prompt": 1}
+
+
+GREETING = {"role": "assistant", "content": "Hello."}
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "counted"),
+    [
+        ({"prompt": "Q?", "chosen": ASSISTANT, "rejected": WORSE}, ["Q?", "good"], 0),
+        ({"conversations": [USER], "chosen": ASSISTANT, "rejected": WORSE}, ["Q?", "good"], 0),
+        ({"messages": json.dumps([USER]), "chosen": "good", "rejected": "bad"}, ["Q?", "good"], 0),
+        ({"messages": [GREETING], "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]}, ["Q?", "good"], 1),
+        (
+            {"prompt": "Q?", "chosen": [GREETING, USER, ASSISTANT], "rejected": [GREETING, USER, WORSE]},
+            ["Hello.", "Q?", "good"],
+            1,
+        ),
+        ({"prompt": "Q?", "system": {"parts": [{"text": "S"}]}, "chosen": "good", "rejected": "bad"}, ["S"], 0),
+    ],
+)
+def test_a_prompt_may_be_a_chat_and_an_answer_one_message(tmp_path, row, told, counted):
+    data = load(tmp_path, row)
+    (found,) = data.rows()
+    assert ([turn.text for turn in found.turns] or [found.question, found.answer])[: len(told)] == told
+    assert (found.answer, found.rejected) == ("good", "bad")
+    assert sum(data.dropped.values()) == counted

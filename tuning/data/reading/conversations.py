@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tuning.data.reading.messages import Note, Unusable, content_text, exchange, message_list
-from tuning.data.reading.values import trimmed
+from tuning.data.reading.exchanges import exchange
+from tuning.data.reading.messages import CONTENT_KEYS, Note, Unusable, content_text, message_list
+from tuning.data.reading.values import is_filled, trimmed
 from tuning.data.rows import RawRow, Turn, Turns
+
+if TYPE_CHECKING:
+    from tuning.data.reading.layouts import Layout
+    from tuning.data.reading.row_maker import RowMaker
 
 TWO_SYSTEMS = "a system column beside a conversation's own system message (which is used)"
 ROWLESS = "no question followed by an answer"
@@ -34,6 +40,29 @@ def history_turns(value: Any, note: Note) -> Turns:
         else:
             raise Unusable("the history is no list of pairs or messages")
     return tuple(turns)
+
+
+def system_of(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> str:
+    """A row's system prompt: a text, or a message of its own, as Gemini has it."""
+    column = maker.filled(line, row, layout, "system")
+    value = row[column] if column is not None else None
+    if column is None or not isinstance(value, Mapping):
+        return trimmed(maker.text(row, column))
+    key = next((key for key in CONTENT_KEYS if key in value), None)
+    if key is None:
+        return trimmed(maker.text(row, column))
+    for other in value:
+        if other not in (key, "role") and is_filled(value[other]):
+            maker.note_key(column, str(other))
+    return trimmed(content_text(value[key], partial(maker.note_key, f"{column}.{key}")))
+
+
+def history_of(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout) -> Turns:
+    """What went before a row's own turns."""
+    column = maker.filled(line, row, layout, "history")
+    if column is None:
+        return ()
+    return history_turns(row[column], partial(maker.note_key, column))
 
 
 def opening(turns: Sequence[Turn]) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuning.data.options import Reading
+from tuning.data.reading.exchanges import says
 from tuning.data.reading.json_window import Places, Spool, Window
 from tuning.data.reading.layouts import CHATS, HISTORIES, layouts, plain_name, understood
-from tuning.data.reading.messages import is_message, says
+from tuning.data.reading.messages import is_message
 from tuning.data.reading.records import Record, Records
 from tuning.data.rows import Role
 from tuning.errors import UserError

@@ -88,12 +88,21 @@ class Layout:
     @cached_property
     def wanted(self) -> tuple[str, ...]:
         """The columns that say whether a row is to be trained."""
-        return tuple(name for name, role in self.roles.items() if role == "trained")
+        return self.named("trained")
+
+    @cached_property
+    def by_role(self) -> Mapping[str, tuple[str, ...]]:
+        """All columns of each role."""
+        return {role: tuple(name for name, each in self.roles.items() if each == role) for role in self.columns}
+
+    def named(self, role: str) -> tuple[str, ...]:
+        """All columns of a role."""
+        return self.by_role.get(role, ())
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The columns that may say whether an answer is good."""
-        return tuple(name for name, role in self.roles.items() if role == "label")
+        return self.named("label")
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
@@ -111,7 +120,7 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     for column in columns:
         named.setdefault(plain_name(column), column)
     extras = {named[name]: "context" if name == "context" else "input" for name in CONTEXTS if name in named}
-    beside = first_of(SYSTEMS, named, "system") | first_of(HISTORIES, named, "history")
+    beside = all_of(SYSTEMS, named, "system") | all_of(HISTORIES, named, "history")
     wanted = {named[name]: "trained" for name in TRAINED if name in named}
     labels = {named[name]: "label" for name in LABELS if name in named}
     media = tuple(named[name] for name in sorted(MEDIA & named.keys()))
@@ -142,9 +151,9 @@ def layouts(columns: tuple[str, ...], reading: Reading) -> list[Layout]:
     return found
 
 
-def first_of(names: Iterable[str], named: Mapping[str, str], role: str) -> dict[str, str]:
-    """The first of some columns that is there, with its role; the others are not used."""
-    return next(({named[name]: role} for name in names if name in named), {})
+def all_of(names: Iterable[str], named: Mapping[str, str], role: str) -> dict[str, str]:
+    """Those of some columns that are there, with their role: a row uses the first that it fills."""
+    return {named[name]: role for name in names if name in named}
 
 
 def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> list[Layout]:
@@ -157,11 +166,11 @@ def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> li
     if not named.keys() >= set(PREFERENCE):
         return []
     roles = {named[name]: name for name in PREFERENCE}
-    asks = next((named[name] for name in QUESTIONS if name in named), named.get("input"))
+    asks = next((named[name] for name in (*QUESTIONS, "input", *CHATS) if name in named), None)
     if asks is not None:
         roles[asks] = "question"
     roles |= {named[name]: "context" for name in CONTEXTS if name in named and named[name] not in roles}
-    roles |= first_of(SYSTEMS, named, "system") | first_of(HISTORIES, named, "history")
+    roles |= all_of(SYSTEMS, named, "system") | all_of(HISTORIES, named, "history")
     roles |= {named[name]: "trained" for name in TRAINED if name in named}
     return [Layout("preference", roles, tuple(named[name] for name in sorted(MEDIA & named.keys())))]
 

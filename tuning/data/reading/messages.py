@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tuning.data.reading.layouts import ANSWERS, CONTEXTS, MEDIA, PAIRS, QUESTIONS, TRAINED, joined_up, plain_name
-from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, is_missing, text_of, trimmed
+from tuning.data.reading.layouts import (
+    ANSWERS,
+    CONTEXTS,
+    LABELS,
+    MEDIA,
+    QUESTIONS,
+    RATINGS,
+    TRAINED,
+    joined_up,
+    plain_name,
+)
+from tuning.data.reading.values import DECODER, NotText, Spelled, is_filled, is_missing, text_of
 from tuning.data.rows import Role, Turn
 
 ROLES: dict[str, Role] = {
@@ -18,13 +28,13 @@ TOOL_ROLES = frozenset(("tool", "function", "function_call", "function_response"
 ROLE_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "text", "message", "parts")
 ASKED = (*QUESTIONS, "input")
-EXCHANGED = tuple(pair for pair in PAIRS if pair[0] in ASKED)
-"""The names of a question and its answer in one object: those of columns."""
+BOTS = ("bot", "ai", "chatbot", "chatgpt")
+"""More names for who answers."""
 CALL_KEYS = joined_up("tool_calls", "function_call")
 PART_KINDS = {"text": "text", "input_text": "text", "output_text": "text"}
 PART_KEYS = ("type", "text", "thought", *TRAINED)
 KNOWN = frozenset(
-    (*ROLE_KEYS, *CONTENT_KEYS, *ASKED, *ANSWERS, *CONTEXTS, "system", *CALL_KEYS, *PART_KEYS),
+    (*ROLE_KEYS, *CONTENT_KEYS, *ASKED, *ANSWERS, *BOTS, *CONTEXTS, "system", *CALL_KEYS, *PART_KEYS, *LABELS),
 )
 """The keys that mean something, whatever their case."""
 
@@ -116,7 +126,10 @@ def turn_of(message: Any, note: Note) -> Turn:
         raise Unusable("a message has no content")
     for key, value in message.items():
         if key not in (role_key, content_key, *TRAINED, *CALL_KEYS) and is_filled(value):
-            note(text_key(key))
+            if rates(key, value) and role == "assistant":
+                check_rating(key, value)
+            else:
+                note(text_key(key))
     text = content_text(message[content_key], lambda key: note(f"{content_key}.{key}"))
     return Turn(role, text, role == "assistant" and is_trained(message))
 
@@ -152,6 +165,18 @@ def is_trained(message: Mapping[str, Any]) -> bool:
         if not found:
             return False
     return True
+
+
+def rates(key: str, value: Any) -> bool:
+    """Whether a key of a message says whether its answer is good; a number as a label may be a class."""
+    is_word = isinstance(value, bool) or str(value).strip().isalpha()
+    return key in LABELS and truth(value) is not None and (key in RATINGS or is_word)
+
+
+def check_rating(key: str, value: Any) -> None:
+    """Raise Unusable for an answer that its own message calls bad."""
+    if not truth(value):
+        raise Unusable(f"the {key} of a message is false: a bad answer")
 
 
 def truth(value: Any) -> bool | None:
@@ -203,62 +228,9 @@ def content_text(value: Any, note: Note) -> str:
     return "".join(texts)
 
 
-def said_in(message: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The keys of an object that hold a question and its answer under the names of columns, or one of the two alone;
-    nothing of a message that names its speaker, or that has a content of its own beside one name."""
-    both = [(question, answer) for question, answer in EXCHANGED if question in message and answer in message]
-    if both and not {"role", "from"} & message.keys():
-        return next((pair for pair in both if all(is_filled(message[key]) for key in pair)), both[0])
-    if any(key in message for key in (*ROLE_KEYS, *CONTENT_KEYS)):
-        return None, None
-    asked, answered = (next((key for key in keys if key in message), None) for keys in (ASKED, ANSWERS))
-    return asked, answered
-
-
-def says(value: Any) -> tuple[Role, ...]:
-    """The roles whose words an object holds under the names of its speakers (see :func:`exchange`); none of others."""
-    named = {plain_name(str(key)): each for key, each in value.items()} if isinstance(value, Mapping) else {}
-    asked, answered = said_in(named)
-    roles: tuple[Role, ...] = ("system", "user", "assistant")
-    found = (is_opening(named), asked is not None, answered is not None)
-    return tuple(role for role, there in zip(roles, found, strict=True) if there)
-
-
-def is_opening(message: Mapping[str, Any]) -> bool:
-    """Whether an object holds a system prompt under that name, and nothing of a message's own keys."""
-    return "system" in message and not any(key in message for key in (*ROLE_KEYS, *CONTENT_KEYS))
-
-
 def is_message(value: Mapping[str, Any]) -> bool:
     """Whether an object is a chat message: by its keys' usual names, or by a role that is known beside a text."""
     keys = {plain_name(str(key)) for key in value}
     if any(pair <= keys for pair in ({"role", "content"}, {"from", "value"}, {"role", "parts"})):
         return True
     return speaker(value) in ROLES and any(key in keys for key in CONTENT_KEYS)
-
-
-def exchange(message: Any, note: Note) -> list[Turn]:
-    """A message, or an object that holds what was said under the names of its speakers: a system prompt, a question
-    and its answer, or one of them alone."""
-    if not isinstance(message, Mapping) or "role" in message or "from" in message:
-        return [turn_of(message, note)]
-    named = plainly(message)
-    asked, answered = said_in(named)
-    if not asked and not answered and not is_opening(named):
-        return [turn_of(message, note)]
-    if any(is_filled(named.get(key)) for key in CALL_KEYS):
-        raise Unusable("a tool call")
-    given = [key for key in CONTEXTS if key in named and key != asked] if asked else []
-    for key, value in named.items():
-        if key not in (asked, answered, "system", *given, *TRAINED, *CALL_KEYS) and is_filled(value):
-            note(text_key(key))
-    system = content_text(named.get("system", ""), note)
-    turns = [Turn("system", system)] if system.strip() else []
-    if asked:
-        texts = [trimmed(content_text(named[key], note)) for key in given]
-        question = content_text(named[asked], note)
-        texts = [text for text in (trimmed(question), *texts) if text] if any(texts) else [question]
-        turns.append(Turn("user", "\n".join(texts)))
-    if answered:
-        turns.append(Turn("assistant", content_text(named[answered], note), is_trained(named)))
-    return turns

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tuning.data.reading.conversations import after_history, behind_system, history_turns, with_context
-from tuning.data.reading.layouts import PREFERENCE, Layout
-from tuning.data.reading.messages import Unusable, is_messages, message_list, only_answers, role_of, turn_of
+from tuning.data.reading.conversations import after_history, behind_system, history_of, system_of, with_context
+from tuning.data.reading.layouts import CHATS, PREFERENCE, Layout, plain_name
+from tuning.data.reading.messages import Unusable, has_role, is_messages, message_list, only_answers, role_of, turn_of
 from tuning.data.reading.values import is_filled, trimmed
 from tuning.data.rows import RawRow, Turn
 
@@ -41,12 +41,12 @@ def preference_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: L
             raise Unusable(f"no {role} answer")
     if better[:-1] != worse[:-1]:
         raise Unusable("the two conversations part before their last answers")
-    asked = asked_turns(maker, row, layout, in_text)
-    earlier = earlier_turns(maker, row, layout)
+    asked = asked_turns(maker, line, row, layout, in_text=in_text, opening=better[:-1])
+    earlier = spoken(history_of(maker, line, row, layout))
     if not any(turn.role == "user" for turn in (*asked, *better[:-1], *earlier[-1:])):
         raise Unusable("a pair without a prompt")
     shared = with_beside(asked, better[:-1], earlier, given_text(maker, row, layout))
-    system = trimmed(maker.text(row, layout.column("system")))
+    system = system_of(maker, line, row, layout)
     shared = behind_system(shared, system, partial(maker.left_out.add, line=line))
     made = maker.finished([*shared, replace(better[-1], trained=True)], line)
     return replace(made, rejected=worse[-1].text)
@@ -69,7 +69,7 @@ def with_beside(asked: list[Turn], opening: list[Turn], earlier: list[Turn], giv
 def prompt_of(asked: list[Turn], opening: list[Turn]) -> list[Turn]:
     """The prompt from the prompt's own column and from what both conversations begin with. Raises Unusable if the two
     say different things."""
-    if opening[: len(asked)] == asked:
+    if opening[: len(asked)] == asked or opening[-len(asked) :] == asked:
         return opening
     if not said(opening) and (not opening or said(asked) == asked):
         return [*opening, *asked]
@@ -93,19 +93,31 @@ def given_text(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
     return "\n".join(part for part in map(trimmed, given) if part)
 
 
-def asked_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout, in_text: bool) -> list[Turn]:
-    """What the prompt's own column says, none of it trained."""
+def asked_turns(
+    maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout, *, in_text: bool, opening: list[Turn]
+) -> list[Turn]:
+    """What the prompt's own column says, none of it trained; nothing where that is a chat's beside whole conversations,
+    which is counted."""
     column = layout.column("question")
     if column is None or not is_filled(row[column]):
         return []
-    if is_list_of_messages(row[column], in_text):
-        return spoken([turn_of(each, partial(maker.note_key, column)) for each in message_list(row[column]) or []])
+    is_chat = plain_name(column) in CHATS
+    if is_chat and said(opening):
+        maker.left_out.add(f"the column {column!r} beside whole conversations (which are used)", line)
+        return []
+    if (found := listed_turns(maker, row, column, in_text or is_chat)) is not None:
+        return spoken(found)
     return spoken([Turn("user", maker.text(row, column))])
 
 
-def is_list_of_messages(value: Any, in_text: bool) -> bool:
-    """Whether a cell is a list of messages, be it JSON in a text where the row's texts are read so."""
-    return (in_text or not isinstance(value, str)) and is_messages(value)
+def listed_turns(maker: RowMaker, row: Mapping[str, Any], column: str, in_text: bool) -> list[Turn] | None:
+    """A cell's messages, if it is a list of them, or one alone, be it JSON in a text where the row's texts are read so;
+    else None."""
+    value = row[column]
+    listed = [value] if isinstance(value, Mapping) and has_role(value) and not message_list(value) else value
+    if not is_messages(listed) or (isinstance(listed, str) and not in_text):
+        return None
+    return [turn_of(each, partial(maker.note_key, column)) for each in message_list(listed) or []]
 
 
 def messages_in_text(row: Mapping[str, Any], layout: Layout) -> bool:
@@ -125,14 +137,6 @@ def messages_in_text(row: Mapping[str, Any], layout: Layout) -> bool:
     return prompt.strip() in asked
 
 
-def earlier_turns(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> list[Turn]:
-    """What went before the prompt, none of it trained."""
-    column = layout.column("history")
-    if column is None or not is_filled(row[column]):
-        return []
-    return spoken(history_turns(row[column], partial(maker.note_key, column)))
-
-
 def spoken(turns: Sequence[Turn]) -> list[Turn]:
     """Turns as they are compared: none trained, without white space around, and without empty system prompts."""
     found = [Turn(turn.role, trimmed(turn.text)) for turn in turns]
@@ -141,8 +145,7 @@ def spoken(turns: Sequence[Turn]) -> list[Turn]:
 
 def told(maker: RowMaker, row: Mapping[str, Any], column: str, role: str, in_text: bool) -> list[Turn]:
     """A column's conversation up to its answer, or the answer alone, none of it marked as trained."""
-    if is_list_of_messages(row[column], in_text):
-        turns = [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
+    if (turns := listed_turns(maker, row, column, in_text)) is not None:
         if role == "chosen" and turns[-1].role == "assistant" and not turns[-1].trained:
             raise Unusable("the chosen answer has weight 0 or train false")
     else:

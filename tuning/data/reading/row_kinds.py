@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tuning.data.reading.conversations import after_history, behind_system, history_turns, with_context
+from tuning.data.reading.conversations import after_history, behind_system, history_of, system_of, with_context
+from tuning.data.reading.exchanges import exchange
 from tuning.data.reading.layouts import RATINGS, Layout, plain_name
 from tuning.data.reading.messages import (
-    CONTENT_KEYS,
     Unusable,
-    content_text,
-    exchange,
     is_messages,
     message_list,
     only_answers,
@@ -21,7 +19,7 @@ from tuning.data.reading.messages import (
 )
 from tuning.data.reading.preferences import preference_row
 from tuning.data.reading.values import is_filled, trimmed
-from tuning.data.rows import RawRow, Turn, Turns, turns_from_json
+from tuning.data.rows import RawRow, Turn, turns_from_json
 
 if TYPE_CHECKING:
     from tuning.data.reading.row_maker import RowMaker
@@ -76,8 +74,8 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
         for name, role in roles.items()
         if role in ("input", "context") and (text := trimmed(maker.text(row, name)))
     )
-    system = system_of(maker, row, layout)
-    earlier = history_of(maker, row, layout)
+    system = system_of(maker, line, row, layout)
+    earlier = history_of(maker, line, row, layout)
     listed = listed_cells(row[question], row[answer])
     if not (system or earlier or any(listed)):
         return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
@@ -96,29 +94,6 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
 def turns_in(maker: RowMaker, row: Mapping[str, Any], column: str) -> list[Turn]:
     """The messages of a column that is a list of them."""
     return [turn_of(message, partial(maker.note_key, column)) for message in message_list(row[column]) or []]
-
-
-def system_of(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> str:
-    """A row's system prompt: a text, or a message of its own, as Gemini has it."""
-    column = layout.column("system")
-    value = row[column] if column is not None else None
-    if column is None or not isinstance(value, Mapping):
-        return trimmed(maker.text(row, column))
-    key = next((key for key in CONTENT_KEYS if key in value), None)
-    if key is None:
-        return trimmed(maker.text(row, column))
-    for other in value:
-        if other not in (key, "role") and is_filled(value[other]):
-            maker.note_key(column, str(other))
-    return trimmed(content_text(value[key], partial(maker.note_key, f"{column}.{key}")))
-
-
-def history_of(maker: RowMaker, row: Mapping[str, Any], layout: Layout) -> Turns:
-    """What went before a row's own turns."""
-    column = layout.column("history")
-    if column is None or not is_filled(row[column]):
-        return ()
-    return history_turns(row[column], partial(maker.note_key, column))
 
 
 def listed_cells(question: Any, answer: Any) -> tuple[bool, bool]:
@@ -170,8 +145,8 @@ def chat_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
         raise Unusable(f"the column {column!r} is no list of messages" if is_filled(row[column]) else "no messages")
     note = partial(maker.note_key, column)
     turns = [turn for message in messages for turn in exchange(message, note)]
-    turns = after_history(history_of(maker, row, layout), turns)
-    turns = behind_system(turns, system_of(maker, row, layout), partial(maker.left_out.add, line=line))
+    turns = after_history(history_of(maker, line, row, layout), turns)
+    turns = behind_system(turns, system_of(maker, line, row, layout), partial(maker.left_out.add, line=line))
     made = maker.finished(turns, line, maker.text(row, layout.column("check")))
     maker.note_untrained(turns, line)
     return made

@@ -124,11 +124,12 @@ class RowMaker:
         return None
 
     def use(self, layout: Layout) -> None:
-        """Note which columns are used: those with a role, labels only once one of them is heeded."""
+        """Note which columns are used: those with a role, labels only once one of them is heeded, and the second of
+        two for one thing only once a row fills it alone."""
         if layout not in self._noted:
             self._noted.append(layout)
             for name, role in layout.roles.items():
-                if role != "label":
+                if role != "label" and (role not in ("system", "history") or layout.column(role) == name):
                     self.used.setdefault(name, role)
 
     def note_beside(self, line: int, row: Mapping[str, Any], layout: Layout) -> None:
@@ -162,6 +163,17 @@ class RowMaker:
                 what = BESIDE.get(kind, "messages")
                 self.left_out.add(f"the column {name!r} beside {what} (not used in those rows)", line, count)
         self._beside.clear()
+
+    def filled(self, line: int, row: Mapping[str, Any], layout: Layout, role: str) -> str | None:
+        """The first column of a role that a row fills; another that it fills with something else is counted."""
+        found = [column for column in layout.named(role) if is_filled(row[column])]
+        for column in found[1:]:
+            if row[column] != row[found[0]]:
+                self.left_out.add(f"the column {column!r} beside {found[0]!r} (which is used)", line)
+        if not found:
+            return None
+        self.used.setdefault(found[0], role)
+        return found[0]
 
     def text(self, row: Mapping[str, Any], column: str | None) -> str:
         """A text cell. Raises Unusable, naming the column, if it holds no text."""

@@ -81,5 +81,9 @@ def trimmed(text: str) -> str:
 
 
 def is_filled(value: Any) -> bool:
-    """Whether a cell holds anything: neither null nor NaN, nor an empty text, list or object."""
-    return not is_missing(value) and value != "" and value != [] and value != {}
+    """Whether a cell holds anything: neither null nor NaN, nor an empty text, nor a list or object of such alone."""
+    if isinstance(value, dict):
+        return any(map(is_filled, value.values()))
+    if isinstance(value, list):
+        return any(map(is_filled, value))
+    return not is_missing(value) and value != ""
