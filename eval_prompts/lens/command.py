@@ -65,7 +65,7 @@ def print_tokens(readings: Mapping[str, Reading], file: Path | None) -> None:
 
     for name, reading in readings.items():
         figures = reading.figures
-        print(f"── {name} ── {figures.tokens} tokens after a prompt of {reading.prompt_tokens}")
+        print(f"── {name} ── {reading.length}, after a prompt of {reading.prompt_tokens}")
         print(f"perplexity base {figures.perplexity_base:.3f}, tuned {figures.perplexity_tuned:.3f}")
         divergence = "" if figures.mean_kl is None else f"KL(base || tuned) {figures.mean_kl:.4f} nats a token, "
         print(f"{divergence}same first choice {figures.same_top:.1%}")

@@ -58,7 +58,8 @@ class Figures:
 @dataclass(frozen=True)
 class Reading:
     """A text as both models see it. ``pieces`` are the characters of its tokens: joined they are the text, and its
-    ending where that is scored. ``choices`` are what tokens are, by side. ``notes`` say what was cut or approximated.
+    ending where that is scored, which is the last token where ``closed``. ``choices`` are what tokens are, by side.
+    ``notes`` say what was cut or approximated.
     """
 
     scores: list[TokenScore]
@@ -67,6 +68,15 @@ class Reading:
     prompt_tokens: int
     notes: list[str] = field(default_factory=list)
     aligned: bool = False
+    closed: bool = False
+
+    @property
+    def length(self) -> str:
+        """How long the text is, in words: an answer's row counts the token that closes it no more than they do."""
+        count = len(self.scores) - self.closed
+        unit = "stretch" if self.aligned else "token"
+        plural = "" if count == 1 else "es" if self.aligned else "s"
+        return f"{count:,} {unit}{plural}" + (" and the one that closes the answer" if self.closed else "")
 
     @property
     def figures(self) -> Figures:
@@ -136,10 +146,10 @@ def read(
     if texts["base"] != texts["tuned"]:
         return read_aligned(pair, texts, ended)
     prompt_ids, text_ids = texts["base"]
-    text_ids = list(written) or text_ids
+    whole = list(written) or text_ids
     base, tuned = pair.model("base"), pair.model("tuned")
     notes: list[str] = []
-    text_ids = fitting(text_ids, min(room(model, len(prompt_ids)) for model in (base, tuned)), len(prompt_ids), notes)
+    text_ids = fitting(whole, min(room(model, len(prompt_ids)) for model in (base, tuned)), len(prompt_ids), notes)
     sizes = entries_of(base), entries_of(tuned)
     if sizes[0] != sizes[1]:
         notes.append(OTHER_SIZES.format(base=sizes[0], tuned=sizes[1]))
@@ -147,7 +157,14 @@ def read(
     tokenizer = pair.tokenizers["base"]
     scores = score(base, tuned, prompt_ids, text_ids, chat_template(tokenizer).end_ids())
     words = words_of(tokenizer, [*(entry.base for entry in scores), *(entry.tuned for entry in scores)])
-    return Reading(scores, pieces_of(tokenizer, text_ids), {"base": words, "tuned": words}, len(prompt_ids), notes)
+    return Reading(
+        scores,
+        pieces_of(tokenizer, text_ids),
+        {"base": words, "tuned": words},
+        len(prompt_ids),
+        notes,
+        closed=ended and len(text_ids) == len(whole),
+    )
 
 
 def check_texts(messages: Sequence[Message], text: str) -> None:
@@ -187,7 +204,8 @@ def read_aligned(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], 
         pairs.append((slice(len(ids["base"]) - 1, None), slice(len(ids["tuned"]) - 1, None)))
     entries = aligned_scores(pairs, scores["base"], scores["tuned"], ids["base"], (words["base"], words["tuned"]))
     shown = ["".join(parts["base"][ours]) for ours, _ in pairs]
-    return Reading(entries, shown, words, len(texts["base"][0]), [*notes, *precision_notes(pair)], aligned=True)
+    notes += precision_notes(pair)
+    return Reading(entries, shown, words, len(texts["base"][0]), notes, aligned=True, closed=ended)
 
 
 def decoded(pair: Pair, texts: Mapping[Side, tuple[list[int], list[int]]], side: Side) -> str:

@@ -78,9 +78,7 @@ def finite_values(value: Any) -> Any:
 def summary(reading: Reading) -> str:
     """The figures of a text in one line."""
     figures = reading.figures
-    count = figures.tokens
-    unit, plural = ("stretch", "es") if reading.aligned else ("token", "s")
-    words = [f"{count:,} {unit}{'' if count == 1 else plural}"]
+    words = [reading.length]
     words.append(f"perplexity base {figures.perplexity_base:.3g}, tuned {figures.perplexity_tuned:.3g}")
     if figures.mean_kl is not None:
         words.append(f"KL {figures.mean_kl:.3g} nats a token")

@@ -9,6 +9,8 @@
 		["top_p", "Top-p", "1"],
 		["seed", "Seed", "0"],
 	];
+	const CALLED = { name: "Name", questions: "Questions", system: "System prompt", user: "User turn", shots: "Example turns", score: "Scorers", settings: "Settings of the answers", stop: "Stop texts" };
+	const NEW = "a new task"; // no task can be called so
 
 	/** One labelled field with a place for what is wrong with it. */
 	lens.taskField = function (name, label, input, hint) {
@@ -43,9 +45,9 @@
 		const settings = SETTINGS.map(([name, label, usual]) => [name, lens.taskField(`setting-${name}`, label, text({ inputmode: "decimal", placeholder: usual }))]);
 		const settingsWrong = el("small", { class: "ll-wrong", role: "alert" });
 		const show = el("input", { type: "checkbox", id: "ll-task-show" });
-		const questions = lens.buildTaskQuestions(server, changed, filled);
-		const shots = lens.buildTaskShots(changed);
-		const scorers = lens.buildTaskScorers(props.scorers, server, changed, asked);
+		const questions = lens.buildTaskQuestions(server, touched, filled);
+		const shots = lens.buildTaskShots(touched);
+		const scorers = lens.buildTaskScorers(props.scorers, server, touched, asked);
 		const count = el("p", { class: "ll-note", role: "status" });
 		const where = el("span", { class: "ll-note" });
 		const step = (label, by) => el("button", { type: "button", class: "ll-quiet", "aria-label": by < 0 ? "Previous question" : "Next question", onclick: () => move(by) }, label);
@@ -55,10 +57,13 @@
 		const problem = el("p", { class: "ll-notice", role: "alert", hidden: true });
 		const keep = el("button", { type: "button", class: "ll-main", onclick: save }, "Save task");
 		const heading = el("h3", { id: "ll-task-heading" });
+		const again = el("p", { class: "ll-note", hidden: true }, "What you wrote before is still here. ", el("button", { type: "button", class: "ll-quiet", onclick: () => open(base === EMPTY ? null : base, true) }, "Start afresh"));
+		const more = el("details", { class: "ll-more" }, el("summary", {}, CALLED.settings), el("div", { class: "ll-task-two" }, ...settings.map(([, field]) => field.root)), settingsWrong, fields.stop.root);
 		const root = el(
 			"dialog",
 			{ class: "ll-drawer", "aria-labelledby": heading.id },
 			el("header", {}, heading, el("button", { type: "button", class: "ll-quiet", onclick: () => root.close() }, "Close")),
+			again,
 			el("div", { class: "ll-task-two" }, fields.name.root, fields.title.root),
 			questions.root,
 			fields.system.root,
@@ -66,12 +71,14 @@
 			shots.root,
 			preview,
 			scorers.root,
-			el("details", { class: "ll-more" }, el("summary", {}, "Settings of the answers"), el("div", { class: "ll-task-two" }, ...settings.map(([, field]) => field.root)), settingsWrong, fields.stop.root),
+			more,
 			el("label", { class: "ll-check", for: show.id }, show, "Visitors may see and use it"),
 			problem,
 			el("footer", {}, keep, count)
 		);
 		let base = EMPTY;
+		let begun = ""; // which task the form holds
+		let dirty = false; // whether somebody has written in it since
 		let number = 0;
 		let known = 0;
 		let timer = 0;
@@ -88,6 +95,11 @@
 			if (told.user !== undefined) fields.user.input.value = told.user;
 			if (told.name && !fields.name.input.value) fields.name.input.value = told.name;
 			if (told.tests && !scorers.get().length) scorers.set([{ name: "python", options: {} }]);
+		}
+
+		function touched() {
+			dirty = true;
+			changed();
 		}
 
 		function move(by) {
@@ -117,10 +129,11 @@
 			questions.draw(told, started ? problems.questions : "");
 			problem.hidden = !told.error;
 			setText(problem, told.error || "");
-			const wrong = Object.keys(problems).length;
-			keep.disabled = Boolean(wrong || told.error);
+			const wrong = Object.keys(problems).map((name) => CALLED[name] || name);
+			keep.disabled = Boolean(wrong.length || told.error);
 			known = told.count;
-			setText(count, !started ? "Give it questions first." : wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} correcting.` : `${told.count.toLocaleString("en")} questions.`);
+			if (problems.settings || problems.stop) more.open = true;
+			setText(count, !started ? "Give it questions first." : wrong.length ? `To be put right: ${wrong.join(", ")}.` : `${told.count.toLocaleString("en")} question${told.count === 1 ? "" : "s"}.`);
 			preview.hidden = !told.prompt;
 			if (!told.prompt) return;
 			number = told.prompt.number;
@@ -138,20 +151,32 @@
 			problem.hidden = !error;
 			setText(problem, error || "");
 			if (error) return problem.scrollIntoView({ block: "nearest" });
+			dirty = false;
 			root.close();
 			saved(told.task);
 		}
 
-		root.addEventListener("input", (event) => event.target.dataset.own || changed());
+		root.addEventListener("input", (event) => event.target.dataset.own || touched());
 		root.addEventListener("keydown", (event) => event.stopPropagation()); // number keys vote, and Escape stops, behind it
 
-		function open(form) {
+		/** Opens the form with a task, or an empty one. What was written for the same one and not saved is there again, but
+		 * `anew`. A copy has no name yet, and none is kept. */
+		function open(form, anew = false) {
+			const key = form ? form.original : NEW;
+			again.hidden = anew || !dirty || !key || key !== begun;
+			if (!again.hidden) {
+				if (!root.open) root.showModal();
+				return changed();
+			}
+			begun = key;
+			dirty = false;
 			base = form || EMPTY;
 			number = 0;
 			setText(heading, base.original ? `Edit ${base.original}` : "New task");
 			for (const [name, field] of Object.entries(fields)) field.input.value = base[name] || "";
 			for (const [name, field] of settings) field.input.value = base.settings[name] ?? "";
 			show.checked = base.show !== false;
+			more.open = false;
 			questions.set(base);
 			scorers.set(base.score);
 			shots.set(base.shots);

@@ -10,7 +10,11 @@
 		["id", "Id"],
 		["title", "Title"],
 		["messages", "Conversation"],
+		["turns", "Further turns"],
+		["tags", "Tags"],
+		["checks", "Checks"],
 	];
+	const RARE = new Set(["messages", "turns", "tags", "checks"]); // shown once a column is taken for them
 
 	/** The part of the form; `changed()` is called for another set, `filled(told)` when data brings more than questions. */
 	lens.buildTaskQuestions = function (server, changed, filled) {
@@ -98,7 +102,8 @@
 			field.tell(wrong);
 			const names = told.columns || [];
 			const options = (part) => ["", ...names].map((name) => el("option", { value: name, selected: name === (told.parts[part] || "") }, name || "none"));
-			const parts = names.length ? PARTS.filter(([part]) => part !== "messages" || told.parts.messages) : [];
+			const parts = names.length ? PARTS.filter(([part]) => !RARE.has(part) || told.parts[part] || part in columns) : [];
+			const focused = mapping.contains(document.activeElement) ? document.activeElement.ariaLabel : "";
 			const selects = parts.map(([part, label]) => {
 				const select = el("select", { "data-own": "yes", "aria-label": `Column of: ${label}` }, ...options(part));
 				select.addEventListener("change", () => {
@@ -108,6 +113,7 @@
 				return el("label", {}, el("span", {}, label), select);
 			});
 			mapping.replaceChildren(...selects);
+			for (const select of mapping.querySelectorAll("select")) if (focused && select.ariaLabel === focused) select.focus();
 			const rows = told.rows || [];
 			const head = el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)));
 			table.hidden = !rows.length;

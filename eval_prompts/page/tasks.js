@@ -58,7 +58,10 @@
 		const action = (label, act) => el("button", { type: "button", class: "ll-quiet", onclick: act }, label);
 		const edit = action("Edit", () => open(choice.value));
 		const copy = action("Copy as new", () => open(choice.value || lens.task.summary.name, true));
-		const save = action("Export", async () => tell(await server.export({ task: choice.value || lens.task.summary.name }), (got) => lens.download(got.name, got.text)));
+		const save = action("Export", async () => tell(await server.export({ task: choice.value || lens.task.summary.name }), (got) => {
+			lens.download(got.name, got.text);
+			say(got.remarks);
+		}));
 		const remove = action("Remove", async () => confirm(`Remove the task ${choice.value}?`) && tell(await server.remove({ task: choice.value }), () => load("")));
 		const share = action("Ask everyone this", async () => tell(await server.use({ task: choice.value }), () => load("")));
 		const unshare = action("Back to the Python probes", async () => tell(await server.use({ task: "" }), () => load("")));
@@ -73,6 +76,12 @@
 			wrong.hidden = !error;
 			setText(wrong, error || "");
 			if (!error) then(got);
+		}
+
+		/** Sentences that are no error, where errors stand. */
+		function say(sentences) {
+			wrong.hidden = !sentences.length;
+			setText(wrong, sentences.join(" "));
 		}
 
 		async function open(name, asNew = false) {
@@ -162,10 +171,7 @@
 				wanted = choice.value;
 				remember();
 				apply();
-				if (told.problems.length) {
-					wrong.hidden = false;
-					setText(wrong, told.problems.join(" "));
-				}
+				if (told.problems.length) say(told.problems);
 			});
 		}
 

@@ -11,7 +11,8 @@ from eval_prompts.serving.lens import Lens
 from eval_prompts.tabs.task_tab import preview
 from eval_prompts.tasks import catalogue
 from eval_prompts.tasks.choice import TaskChoice
-from eval_prompts.tasks.files import dump_task, parse_task
+from eval_prompts.tasks.export import dump_task
+from eval_prompts.tasks.files import parse_task
 from tuning.errors import UserError
 from tuning.shared_tab import add_endpoint
 

@@ -13,7 +13,8 @@ from gradio.utils import get_upload_folder as gradio_uploads
 from eval_prompts.asking import read_portion
 from eval_prompts.tasks import catalogue, editing, uploaded
 from eval_prompts.tasks.choice import AT_ONCE, look_up
-from eval_prompts.tasks.files import dump_task, parse_task
+from eval_prompts.tasks.export import dump_task, taken_away
+from eval_prompts.tasks.files import parse_task
 from eval_prompts.tasks.held_out import SPLITS, held_out
 from eval_prompts.tasks.of_adapter import default_task, is_made_for
 from eval_prompts.tasks.scorers.likelihood import UNREAD
@@ -111,8 +112,8 @@ def writing(lens: Lens) -> list[Work]:
     def look(sent: Answer, _: gr.Request) -> Answer:
         draft = editing.read_draft(sent)
         told = editing.told(draft)
-        if draft.task is not None:
-            told["prompt"] = preview(lens, draft.task, sent.get("number"))
+        if draft.shown is not None:
+            told["prompt"] = preview(lens, draft.shown, sent.get("number"))
         return told
 
     def form(sent: Answer, _: gr.Request) -> Answer:
@@ -121,13 +122,14 @@ def writing(lens: Lens) -> list[Work]:
     def score(sent: Answer, _: gr.Request) -> Answer:
         given = sent.get("draft")
         draft = editing.read_draft(given if isinstance(given, dict) else {})
-        if draft.task is None:
-            raise UserError(next(iter(draft.problems.values())))
+        wrong = [words for name, words in draft.problems.items() if name != "name"]
+        if draft.shown is None or wrong:
+            raise UserError(wrong[0])
         answer = text(sent, "answer")[:LONGEST_ANSWER]
-        question = draft.task.questions[place_of(draft.task, sent.get("number"))]
-        found = judge_answer(draft.task, question, answer, True)
+        question = draft.shown.questions[place_of(draft.shown, sent.get("number"))]
+        found = judge_answer(draft.shown, question, answer, True)
         found = replace(found, scores=tuple(score for score in found.scores if score.reason != UNREAD))
-        scores = [*(each.to_dict() for each in found.scores), *read_scores(lens, draft.task, question)]
+        scores = [*(each.to_dict() for each in found.scores), *read_scores(lens, draft.shown, question)]
         return {"scores": scores, "verdict": found.task, "score": found.score}
 
     return [look, form, score]
@@ -225,7 +227,7 @@ def keeping(lens: Lens, tasks: TaskChoice) -> list[Work]:
 
     def export(sent: Answer, _: gr.Request) -> Answer:
         task = catalogue.find_task(text(sent, "task"))
-        return {"name": f"{task.name}.yaml", "text": dump_task(task)}
+        return {"name": f"{task.name}.yaml", "text": dump_task(task), "remarks": taken_away(task)[1]}
 
     def bring(sent: Answer, _: gr.Request) -> Answer:
         place = Path(text(sent, "path"))

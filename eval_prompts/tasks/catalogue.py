@@ -16,6 +16,7 @@ from typing import Any
 from eval_prompts.tasks.files import dump_dict, parse_task, read_task
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.tasks.scorers.names import make, nearest
+from eval_prompts.tasks.tables import is_table
 from eval_prompts.tasks.task import Question, Task
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT
 from tuning.errors import UserError
@@ -116,6 +117,11 @@ def find_task(name: str) -> Task:
         task = read_own(own[name], stamp(own[name]))
         return task if task.name == name else replace(task, name=name)  # it is found by its file's name
     path = Path(name).expanduser()
+    if is_table(path) and path.is_file():
+        raise UserError(
+            f"{path.name} holds questions and is no task: write a task file beside it, of at least the line questions: "
+            f"{path.name}"
+        )
     if path.suffix.lower() in ENDINGS or path.is_file():
         return read_task(path)
     raise UserError(f"There is no task {name!r}{nearest(name, [*BUILT_IN, *own])}")

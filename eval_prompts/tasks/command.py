@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval_prompts.tasks.catalogue import all_tasks, find_task
-from eval_prompts.tasks.files import dump_task, read_task
+from eval_prompts.tasks.export import dump_task
+from eval_prompts.tasks.files import read_task
 from eval_prompts.tasks.scorers.likelihood import UNREAD
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.errors import UserError

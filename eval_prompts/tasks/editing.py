@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from eval_prompts.answers import Settings
-from eval_prompts.tasks.catalogue import BUILT_IN, find_task, own_files
+from eval_prompts.tasks.catalogue import BUILT_IN, find_task, free_name, own_files
 from eval_prompts.tasks.files import FRACTION, NAME, SETTINGS, WHOLE, scorers_of, settings_of, shots_of
 from eval_prompts.tasks.questions import columns_of, make_questions, mapping_of
 from eval_prompts.tasks.scorers.base import Scorer
@@ -38,10 +38,11 @@ T = TypeVar("T")
 @dataclass
 class Draft:
     """What has been understood of a task so far. ``problems`` are sentences by field; where there is none, ``task`` is
-    the whole."""
+    the whole. ``shown`` is what can be asked already, whatever else is still wrong."""
 
     problems: dict[str, str] = field(default_factory=dict)
     task: Task | None = None
+    shown: Task | None = None
     columns: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
     rows: Sequence[Mapping[str, Any]] = ()
@@ -70,12 +71,12 @@ def read_draft(sent: Mapping[str, Any]) -> Draft:
     settings = tried("settings", lambda: settings_of({"settings": numbers(sent.get("settings"))}, fail)) or Settings()
     stop = tried("stop", lambda: replace(settings, stop=stop_texts(sent.get("stop"))).stop) or ()
     questions = tried("questions", lambda: questions_of(sent, format, scorers, draft)) or []
-    if "user names the column" in draft.problems.get("questions", ""):
+    if re.search(r": user (?:names|holds)\b", draft.problems.get("questions", "")):
         draft.problems.setdefault("user", draft.problems.pop("questions"))
-    if not draft.problems:
+    if questions and not {"questions", "user", "shots"} & draft.problems.keys():
         before = edited(sent)
-        draft.task = Task(
-            name=name,
+        draft.shown = Task(
+            name=name or "task",
             title=values["title"].strip(),
             description=values["description"].strip(),
             format=format,
@@ -86,6 +87,7 @@ def read_draft(sent: Mapping[str, Any]) -> Draft:
             battery=before.battery if before else (),
             adapter=before.adapter if before else "",
         )
+        draft.task = None if draft.problems else draft.shown
     return draft
 
 
@@ -119,7 +121,10 @@ def free(name: str, original: str) -> str:
     if not name:
         raise UserError("name: give the task a name.")
     if not NAME.fullmatch(name) or name.startswith((".", "-")):
-        raise UserError("name: a name has 1 to 64 letters, digits, dots, dashes and underscores, no dot or dash first.")
+        raise UserError(
+            "name: a name has 1 to 64 letters, digits, dots, dashes and underscores, no dot or dash first, such as "
+            f"{free_name(name)}."
+        )
     if name in BUILT_IN:
         raise UserError(f"name: {name} is the name of a built-in task: choose another.")
     if name != original and name in own_files():
@@ -189,7 +194,7 @@ def questions_of(
     given = sent.get("questions")
     given = given if isinstance(given, dict) else {}
     named = sent.get("columns")
-    named = {str(part): str(column) for part, column in named.items() if column} if isinstance(named, dict) else {}
+    named = {str(part): str(column) for part, column in named.items()} if isinstance(named, dict) else {}
     if isinstance(given.get("file"), str):
         table = read_upload(given["file"])
         source = given["file"].partition("/")[2]
@@ -207,7 +212,7 @@ def questions_of(
     draft.parts = guessed(draft.columns, named, source)
     if not {"question", "messages", "turns"} & draft.parts.keys() and not format.fields:
         raise UserError(f"{source}: choose which column is the question (there are {', '.join(draft.columns)}).")
-    return make_questions(numbered, format, scorers, source=source, unit=unit, named=draft.parts)
+    return make_questions(numbered, format, scorers, source=source, unit=unit, named=named | draft.parts)
 
 
 def read_upload(name: str) -> Table:
@@ -222,15 +227,16 @@ def read_upload(name: str) -> Table:
 def guessed(columns: Sequence[str], named: Mapping[str, str], source: str) -> dict[str, str]:
     """Which column is which part: as ``named``, by the usual names, or by a guess where neither tells the question."""
     parts = mapping_of(columns, named, source)
-    if not {"question", "messages", "turns"} & parts.keys():
-        by_words = {role: column for column, role in guess_roles(list(columns)).items()}
-        parts |= {part: by_words[part] for part in ("question", "answer") if part in by_words and part not in parts}
+    by_words = {role: column for column, role in guess_roles(list(columns)).items()}
+    if not {"question", "messages", "turns"} & parts.keys() or parts.get("question") == by_words.get("question"):
+        free = [part for part in ("question", "answer") if part not in parts and part not in named]
+        parts |= {part: by_words[part] for part in free if part in by_words and by_words[part] not in parts.values()}
     return parts
 
 
 def told(draft: Draft) -> dict[str, Any]:
     """A draft for the page: problems, columns with their parts, the first rows, the count of questions."""
-    task = draft.task
+    task = draft.shown
     return {
         "problems": draft.problems,
         "columns": draft.columns,

@@ -42,6 +42,8 @@ FIELDS = (
     "show",
 )
 SETTINGS = {"max_new_tokens": int, "temperature": float, "top_p": float, "seed": int}
+PLAIN_TAGS = (None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq")))
+"""Tags that say what a node is anyway; any other would change it, and is not followed."""
 NAME = re.compile(r"[\w.-]{1,64}")
 WHOLE, FRACTION = re.compile(r"[-+]?\d+"), re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?")
 
@@ -52,8 +54,10 @@ def read_task(path: Path) -> Task:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"There is no task file {path}: check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The task file {path.name} cannot be read: {error}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"The task file {path.name} is not UTF-8 (byte {error.start + 1}): save it as UTF-8.") from None
+    except OSError as error:
+        raise UserError(f"The task file {path.name} cannot be read: {error.strerror}.") from None
     return parse_task(text, path.name, path)
 
 
@@ -123,16 +127,6 @@ def beside_file(adapter: str, folder: Path | None) -> str:
     return adapter
 
 
-def dump_task(task: Task) -> str:
-    """A task as the text of a file to be taken away, its questions inline. An adapter that lies beside its own file is
-    named from there, as it may lie beside this one."""
-    told = task.to_dict()
-    folder = task.file.parent.absolute() if task.file is not None else None
-    if folder is not None and task.adapter and Path(task.adapter).is_relative_to(folder):
-        told["adapter"] = Path(task.adapter).relative_to(folder).as_posix()
-    return dump_dict(told)
-
-
 def dump_dict(told: Mapping[str, Any]) -> str:
     """The text of a task file with these fields."""
     return str(yaml.dump(dict(told), Dumper=DUMPER, allow_unicode=True, sort_keys=False, width=100))
@@ -148,6 +142,8 @@ def compose(text: str, source: str) -> yaml.MappingNode:
         depth = 0
         for event in yaml.parse(text, Loader=LOADER):
             line = event.start_mark.line + 1
+            if getattr(event, "tag", None) not in PLAIN_TAGS:
+                raise UserError(f"{source}, line {line}: the tag {event.tag} is not taken: write the value itself.")
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{source}, line {line}: aliases (*{event.anchor}) are not taken: write it out.")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -160,6 +156,8 @@ def compose(text: str, source: str) -> yaml.MappingNode:
         reason = error.problem or error.context
         if reason and "nesting depth" in reason:
             raise UserError(f"{source}{place}: it is nested more than {DEEPEST} deep.") from None
+        if mark and "\t" in text.split("\n")[mark.line][: mark.column + 1]:
+            raise UserError(f"{source}{place}: a tab cannot indent a line: use spaces.") from None
         raise UserError(f"{source}{place}: it is not valid YAML ({reason}): put texts in quotes.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:200]}.") from None

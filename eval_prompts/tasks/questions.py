@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tuning.data.chat import PromptFormat, check_question
 from tuning.errors import UserError
 
 MOST = 100_000
+BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 NAMES = {
     "id": ("id", "task_id"),
     "title": ("title",),
@@ -35,12 +37,12 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def mapping_of(columns: Sequence[str], named: Mapping[str, str], where: str) -> dict[str, str]:
-    """Which column is which part of a question: as ``named``, else by the usual names. Raises UserError for a part or
-    a column that there is not."""
+    """Which column is which part of a question: as ``named`` ('' for none), else by the usual names. Raises UserError
+    for a part or a column that there is not."""
     for part, column in named.items():
         if part not in NAMES:
             raise UserError(f"{where}: there is no part {part!r} of a question{nearest(part, NAMES)}")
-        if column not in columns:
+        if column and column not in columns:
             raise UserError(f"{where}: the column {column!r} for {part} is not there{nearest(column, columns)}")
     lowered = {column.lower(): column for column in reversed(columns)}
     found = {part: next((lowered[name] for name in names if name in lowered), "") for part, names in NAMES.items()}
@@ -50,6 +52,24 @@ def mapping_of(columns: Sequence[str], named: Mapping[str, str], where: str) -> 
 def needed(format: PromptFormat) -> list[str]:
     """The columns without which a question cannot be put into a format; an input may be missing."""
     return [name for name in format.fields if name != "input"]
+
+
+def named_like(columns: Iterable[str]) -> dict[str, str]:
+    """Columns whose names are no words, by the words that a template can name them with: Good reply by Good_reply."""
+    return {re.sub(r"\W+", "_", column.strip()): column for column in columns if re.search(r"\W", column)}
+
+
+def check_template(format: PromptFormat, columns: Sequence[str], where: str) -> None:
+    """Raise UserError where a user's turn seems to name columns and does not: what it holds would be asked as it is."""
+    template = format.user or ""
+    words = {re.sub(r"\W+", "_", column.strip()): column for column in columns}
+    for found in BRACES.finditer(template):
+        inner = found.group(1) if found.group(1) is not None else found.group(2)
+        name = re.sub(r"\W+", "_", inner.strip())
+        if name in words and f"{{{name}}}" != found.group() and not (found.group(1) and format.fields):
+            raise UserError(f"{where}: user holds {found.group()}, which is no column: write {{{name}}}.")
+    if template and not format.fields and "question" in columns:
+        raise UserError(f"{where}: user names no column, so that all questions would be the same: write {{question}}.")
 
 
 def make_questions(
@@ -74,8 +94,10 @@ def make_questions(
     parts = mapping_of(columns, named or {}, source)
     if not {"question", "messages", "turns"} & parts.keys() and not format.fields:
         raise UserError(f"{source} has no column question (there are {', '.join(columns)}): name it under columns.")
+    check_template(format, [*columns, *parts], source)
+    known = {*columns, *named_like(columns), *parts, *(["question"] if "turns" in parts else [])}
     for name in needed(format):
-        if name not in columns and name not in parts and not (name == "question" and "turns" in parts):
+        if name not in known:
             raise UserError(f"{source}: user names the column {name!r}, which is not there{nearest(name, columns)}")
     seen: dict[str, int] = {}
     questions: list[Question] = []
@@ -84,7 +106,10 @@ def make_questions(
         found = _asked(row, parts, format, where, str(place), folder, turns)
         for question in found:
             if question.id in seen:
-                raise UserError(f"{where}, id: {question.id!r} stands in {unit} {seen[question.id]} already.")
+                raise UserError(
+                    f"{where}, {parts.get('id', 'id')}: {question.id!r} stands in {unit} {seen[question.id]} already: "
+                    "each question needs an id of its own, or no column for it."
+                )
             seen[question.id] = number
             needing = [scorer for scorer in question.checks if scorer.needs_reference and not question.references]
             if not any(one.references for one in found):
@@ -154,6 +179,8 @@ def _question(
     messages = turn.messages
     columns = {str(name): value for name, value in row.items() if value is not None and name != parts.get("turns")}
     columns |= {name: columns[column] for name, column in parts.items() if column in columns and name not in columns}
+    like = named_like(columns)
+    columns |= {name: columns[like[name]] for name in format.fields if name not in columns and name in like}
     text = as_text(part("question")).strip()
     if not text and messages:
         text = turn.text

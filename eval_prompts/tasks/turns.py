@@ -76,7 +76,9 @@ def read_turns(value: Any, where: str) -> list[Turn]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise UserError(f"{where}: turns are a list of texts in JSON.") from None
+            value = None
+        if not isinstance(value, list):
+            raise UserError(f"{where}: turns are a list of texts in JSON.")
     found = []
     for item in value if isinstance(value, list) else [value] if value else []:
         known = item if isinstance(item, Mapping) else {"question": item}

@@ -11,33 +11,46 @@ from typing import Any
 from eval_prompts.tasks.scorers.base import Given, Judge, Score, number, one_of, quoted, said, unknown
 from eval_prompts.tasks.scorers.wording import finder, normalise
 
-NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-−+])?[$€£¥]?"
-    r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{1,3})?(?P<percent>\s?%)?"
+SPACES = " \u00a0\u2009\u202f"
+"""What stands between groups of three digits beside the comma or the dot: 10 000, 10'000."""
+NUMBER, COMMA_NUMBER = (
+    re.compile(
+        rf"(?<![\w{mark}])(?P<sign>[-−+])?[$€£¥]?"
+        rf"(?P<digits>\d{{1,3}}(?:(?P<group>[{group}{SPACES}'’])\d{{3}}(?:(?P=group)\d{{3}})*(?!\d))(?:{mark}\d+)?"
+        rf"|\d+(?:{mark}\d+)?|{mark}\d+)(?P<exponent>[eE][-+]?\d{{1,3}})?(?P<percent>\s?%)?"
+    )
+    for mark, group in ((r"\.", ","), (",", "."))
 )
-COMMA_NUMBER = re.compile(
-    r"(?<![\w,])(?P<sign>[-−+])?[$€£¥]?"
-    r"(?P<digits>\d{1,3}(?:\.\d{3})+(?:,\d+)?|\d+(?:,\d+)?|,\d+)(?P<exponent>[eE][-+]?\d{1,3})?(?P<percent>\s?%)?"
-)
+OTHER_MARK = {".": re.compile(r"(?<![\d,])\d+,\d{1,2}(?![\d,])"), ",": re.compile(r"(?<![\d.])\d+\.\d{1,2}(?![\d.])")}
+"""A number whose decimal mark is not the one that was named: no groups of three digits follow it."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SAID = re.compile(
     r"(?i:\b(?:answer|option|choice)\b(?:\s+(?:is|would be|should be))?\s*:?)\s*[(\[*\"']*([A-Z])\b(?![’'])"
     r"|\\boxed\{\s*([A-Z])\s*\}"
 )
-LED = re.compile(r"\s*[(\[*\"'#]*([A-Z])\b[)\]*\"'.:,]*(?:\s|$)")
+LED = re.compile(r"\s*[(\[*\"'#]*([A-Z])\b([)\]*\"'.:,]*)(?:\s|$)")
+SMALL = re.compile(r"\s*[(\[*\"']*([a-z])(?:[)\]*\"'.:]+(?=\s|$)|\s*$)")
+"""A small letter is one where it is all there is, or a mark follows it."""
+MARKED = re.compile(r"(?<![\w’'])([A-Z])[)\]:.]")
 ALONE = re.compile(r"(?<![\w’'])([B-HJ-Z]|A(?=[).:*\]]|\s*$)|I(?=[).:*\]]|\s*$))(?![\w’'])")
 
 
 def numbers_in(text: str, decimal: str = ".") -> list[float]:
     """All numbers in a text, in order: thousands grouped, signs, powers of ten, percent (12% is 12)."""
-    mark, group = (".", ",") if decimal == "." else (",", ".")
     found = []
     for match in (NUMBER if decimal == "." else COMMA_NUMBER).finditer(text):
-        digits = match["digits"].replace(group, "").replace(mark, ".") + (match["exponent"] or "")
+        digits = match["digits"].replace(match["group"] or "'", "").replace(decimal, ".") + (match["exponent"] or "")
         figure = float(digits)
         if math.isfinite(figure):
             found.append(-figure if match["sign"] in ("-", "−") else figure)
     return found
+
+
+def is_ambiguous(reference: str, decimal: str) -> bool:
+    """Whether the number that counts in a reference, its last, seems to have another decimal mark."""
+    odd = [match.end() for match in OTHER_MARK[decimal].finditer(reference)]
+    ends = [match.end("digits") for match in (NUMBER if decimal == "." else COMMA_NUMBER).finditer(reference)]
+    return bool(odd and ends) and odd[-1] == ends[-1]
 
 
 def figure(tolerance: Any = 0, relative: Any = 0, which: Any = "last", decimal: Any = ".") -> Judge:
@@ -47,6 +60,10 @@ def figure(tolerance: Any = 0, relative: Any = 0, which: Any = "last", decimal: 
     decimal = one_of(decimal, "decimal", (".", ","))
 
     def judge(given: Given) -> Score:
+        odd = next((reference for reference in given.references if is_ambiguous(reference, decimal)), None)
+        if odd is not None:
+            other = "," if decimal == "." else "."
+            return unknown("number", f"the reference {quoted(odd)} may be read in two ways: set decimal to {other!r}")
         wanted = [numbers[-1] for reference in given.references if (numbers := numbers_in(reference, decimal))]
         if not wanted:
             return unknown("number", f"the reference {quoted(given.references[0])} holds no number")
@@ -91,8 +108,16 @@ def letter_of(text: str, options: Sequence[str]) -> str | None:
         return str(claims[-1])
     led = LED.match(text)
     if led and led[1] in letters and not re.match(r"\s*(A|I) [a-z]", text):
-        others = {letter for letter in ALONE.findall(text.strip().splitlines()[0]) if letter in letters} - {led[1]}
+        # "A and B" names two; in "A. Since B is wrong" the mark tells which letter is the answer.
+        alone_there = MARKED if set(led[2]) & set(")]:.") else ALONE
+        others = {letter for letter in alone_there.findall(text.strip().splitlines()[0]) if letter in letters} - {
+            led[1]
+        }
         return None if others else led[1]
+    small = SMALL.match(text)
+    if small and small[1].upper() in letters:
+        others = {letter for letter in re.findall(r"(?<!\w)([a-z])[)\]:.]", text) if letter.upper() in letters}
+        return None if others - {small[1]} else small[1].upper()
     alone = {letter for letter in ALONE.findall(text) if letter in letters}
     if len(alone) == 1:
         return str(alone.pop())

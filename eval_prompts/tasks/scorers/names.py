@@ -94,6 +94,8 @@ def make(spec: Any, folder: Path | None = None) -> Scorer:
         raise UserError(f"{name} needs the option {missing[0]}")
     takes_folder = "folder" in inspect.signature(kind.make).parameters
     try:
+        if name == "json" and options.get("schema") is not None:  # what is kept and taken away holds the schema itself
+            options = options | {"schema": structure.read_schema(options["schema"], folder)}
         judge = kind.make(**options, **({"folder": folder} if takes_folder else {}))
     except UserError as error:
         words = str(error)

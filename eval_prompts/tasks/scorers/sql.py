@@ -7,11 +7,12 @@ import re
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from eval_prompts.tasks.scorers.base import Given, Judge, Score, number, quoted, said, unknown
-from eval_prompts.tasks.scorers.structure import FENCE
 
 SECONDS = 1.0
 MOST_ROWS = 10_000
@@ -20,6 +21,18 @@ MOST_BYTES = 100_000
 STEPS = 1_000
 """Steps of SQLite's machine between two looks at the clock."""
 START = re.compile(r"\b(?:select|with|values)\b", re.IGNORECASE)
+BLOCK = re.compile(r"```[ \t]*([\w+#-]*)(.*?)(?:```|\Z)", re.DOTALL)
+DIALECTS = frozenset({"", "sql", "sqlite", "sqlite3", "mysql", "postgresql", "postgres", "tsql", "plsql"})
+SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+AFRESH = re.compile(r"(?::|\n[ \t]*\n)\s*\Z")
+SENTENCE = re.compile(
+    r"\n[ \t]*(?:\n|(?=(?:This|That|These|The|It|Here|Note|Explanation|Output|Result|Results|You|In|Where)\b)|```)|```"
+)
+"""Where text goes on behind a query. SQL that begins a line in this mix of cases, nobody writes."""
+PLACES, SEMICOLONS = 20, 200
+"""Beginnings and ends of a query that are looked at."""
+QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+REMARK = re.compile(r"/\*.*?\*/|^[ \t]*--[^\n]*", re.DOTALL | re.MULTILINE)
 READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 Rows = list[tuple[Any, ...]]
 
@@ -28,23 +41,67 @@ class Failure(Exception):
     """Why a query has no result, in words."""
 
 
-def query_in(text: str) -> str:
-    """The query of an answer: its last fenced block of SQL, else from the first SELECT, WITH or VALUES to the first
-    semicolon; '' where there is none."""
-    blocks = [body for tag, body in FENCE.findall(text) if tag.lower() in ("", "sql", "sqlite")]
-    source = next((block for block in reversed(blocks) if START.search(block)), None if blocks else text) or ""
-    start = START.search(source)
-    if start is None:
+def query_in(text: str, is_sql: Callable[[str], bool] | None = None) -> str:
+    """The query of an answer; '' where there is none.
+
+    It stands in the last block of SQL, else between backticks, else in the text, and goes from a SELECT, WITH or VALUES
+    to the semicolon that completes it. Words such as "you can select it with this query:" are none: where several
+    places can be its beginning, ``is_sql`` says whether what begins there is written in SQL at all.
+    """
+    blocks = [block for tag, body in BLOCK.findall(text) if START.search(block := _body_in(tag, body))]
+    spans = [] if blocks else [span for span in SPAN.findall(text) if START.match(span.strip())]
+    sources = [
+        *((source, True) for source in blocks[::-1] or spans),
+        *([] if blocks else [(REMARK.sub(" ", text), False)]),
+    ]
+    found = [
+        _statement(source[start:], is_code) for source, is_code in sources for start in beginnings(source)[:PLACES]
+    ]
+    written = (query for query in found if is_sql is None or is_sql(query))
+    return next(written, found[0] if found else "")
+
+
+def _body_in(tag: str, body: str) -> str:
+    """What a block holds, without its comments; '' where it says that it is in another language."""
+    if START.fullmatch(tag):
+        body = tag + body
+    elif tag.lower() not in DIALECTS:
         return ""
-    return _first_statement(source[start.start() :]).strip()
+    return QUOTED.sub(lambda found: " " if found.group().startswith(("--", "/*")) else found.group(), body)
 
 
-def _first_statement(source: str) -> str:
-    """Up to the semicolon that completes a statement, or to an empty line where none does."""
-    for match in re.finditer(";", source):
-        if sqlite3.complete_statement(source[: match.end()]):
-            return source[: match.end()]
-    return re.split(r"\n\s*\n", source)[0]
+def beginnings(source: str) -> list[int]:
+    """Where a query may begin: at the first word that begins one, and at others behind a colon or an empty line."""
+    places = [match.start() for match in START.finditer(source)]
+    return [place for at, place in enumerate(places) if not at or AFRESH.search(source[max(0, place - 80) : place])]
+
+
+def _statement(rest: str, is_code: bool) -> str:
+    """What a text begins with, up to the semicolon that completes a statement; where none does, up to an empty line or
+    a line that begins like a sentence, but for code, which is its author's to the end."""
+    for match in islice(re.finditer(";", rest), SEMICOLONS):
+        if sqlite3.complete_statement(rest[: match.end()]):
+            return rest[: match.end()].strip()
+    return rest.strip() if is_code else SENTENCE.split(rest)[0].strip().rstrip(".")
+
+
+def is_ordered(query: str) -> bool:
+    """Whether a query asks for its rows in an order: within brackets, texts and comments it does not."""
+    bare, before = QUOTED.sub(" ", query), ""
+    while bare != before:
+        bare, before = re.sub(r"\([^()]*\)", " ", bare), bare
+    return re.search(r"\border\s+by\b", bare, re.IGNORECASE) is not None
+
+
+def is_sql(connection: sqlite3.Connection, query: str) -> bool:
+    """Whether a query is written in SQL, be there such tables and columns or not."""
+    try:
+        connection.execute(f"explain {query}").close()
+    except sqlite3.OperationalError as error:
+        return not any(words in str(error) for words in ("syntax error", "incomplete input", "unrecognized token"))
+    except (sqlite3.Error, sqlite3.Warning, ValueError):
+        pass  # it says so itself where it is run
+    return True
 
 
 def database(script: str) -> sqlite3.Connection:
@@ -120,21 +177,32 @@ def sql(column: Any = "schema", digits: Any = 9) -> Judge:
         except Failure as error:
             return unknown("sql", f"the question's {column} does not run: {error}")
         with closing(connection):
-            try:
-                wanted = run(connection, given.references[0])
-            except Failure as error:
-                return unknown("sql", f"the reference does not run: {error}")
-            query = query_in(given.text)
+            wanted: list[tuple[str, Rows]] = []
+            failed = ""
+            for reference in given.references:
+                try:
+                    wanted.append((reference, run(connection, reference)))
+                except Failure as error:
+                    failed = failed or str(error)
+            if not wanted:
+                return unknown("sql", f"the reference does not run: {failed}")
+            query = query_in(given.text, lambda text: is_sql(connection, text))
             if not query:
                 return said("sql", False, "it holds no query")
             try:
                 rows = run(connection, query)
             except Failure as error:
                 return said("sql", False, f"the query fails: {error}")
-        passed = equal(rows, wanted, re.search(r"\border\s+by\b", given.references[0], re.I) is not None, exactness)
-        return said("sql", passed, "" if passed else f"it gives {_shown(rows)}, not {_shown(wanted)}")
+        passed = any(equal(rows, good, is_ordered(reference), exactness) for reference, good in wanted)
+        return said("sql", passed, "" if passed else _odd(rows, wanted[0][1]))
 
     return judge
+
+
+def _odd(rows: Rows, wanted: Rows) -> str:
+    if equal(rows, wanted, False):
+        return "its rows are right, but not their order"
+    return f"it gives {_shown(rows)}, not {_shown(wanted)}"
 
 
 def _shown(rows: Rows) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eval_prompts.tasks.scorers.base import Given, Judge, Score, flag, number, quoted, said, unknown
-from eval_prompts.tasks.scorers.wording import REGEX_SECONDS, compiled
+from eval_prompts.tasks.scorers.schema import against_schema, validator
 from tuning.errors import UserError
 
 LONGEST = 200_000
+MOST_BRACKETS = 50
+"""Brackets in an answer that are tried as the beginning of its JSON."""
+BETWEEN = " \t\r\n,"
 FENCE = re.compile(r"^[ \t]*```[ \t]*(\w*)[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -53,6 +58,21 @@ def candidates(text: str) -> Iterator[str]:
         start, end = text.find(opening), text.rfind(closing)
         if 0 <= start < end:
             yield text[start : end + 1]
+    yield from alone(text)
+
+
+def alone(text: str) -> Iterator[str]:
+    """JSON among words that hold brackets too, as in: {"a": 1}, where {a} is the count. What is open around it, or
+    stands right beside another value, is a part of something and not the answer."""
+    for match in islice(re.finditer(r"[{\[]", text), MOST_BRACKETS):
+        before = text[: match.start()]
+        if before.rstrip(BETWEEN)[-1:] in ("}", "]"):
+            continue
+        if before.count("{") == before.count("}") and before.count("[") == before.count("]"):
+            with suppress(ValueError, RecursionError):
+                end = json.JSONDecoder().raw_decode(text, match.start())[1]
+                if text[end:].lstrip(BETWEEN)[:1] not in ("{", "["):
+                    yield text[match.start() : end]
 
 
 def json_in(text: str, strict: bool = False) -> Any:
@@ -109,50 +129,6 @@ def compare(answer: Any, reference: Any) -> tuple[float, str]:
     else:
         words = f"{name} is {shown[0]}, not {shown[1]}"
     return 1 - len(odd) / len(paths), f"{len(paths) - len(odd)} of {len(paths)} fields are right; {words}"
-
-
-def validator(schema: Any) -> Any:
-    """What checks values against a schema; nothing is fetched, and patterns are limited in time. Raises UserError."""
-    from jsonschema import Draft202012Validator, SchemaError, ValidationError, validators
-    from referencing import Registry
-
-    try:
-        json.dumps(schema)
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = ".".join(map(str, error.absolute_path)) or "at its top"
-        raise UserError(f"schema is not a JSON schema ({where}: {error.message[:120]})") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"schema is not a JSON schema ({str(error)[:120]})") from None
-
-    def pattern(_: Any, source: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-        if isinstance(instance, str):
-            try:
-                found = compiled(source, 0).search(instance, timeout=REGEX_SECONDS)
-            except TimeoutError:
-                raise NotJson(f"the schema's pattern takes longer than {REGEX_SECONDS:g} s on this answer") from None
-            if found is None:
-                yield ValidationError(f"{instance!r} does not match {source!r}")
-
-    kind = validators.extend(Draft202012Validator, {"pattern": pattern})
-    return kind(schema, registry=Registry())
-
-
-def against_schema(checker: Any, value: Any) -> str:
-    """What is wrong with a value by its schema; '' if nothing. Raises UserError where the schema cannot be applied."""
-    from jsonschema.exceptions import best_match
-
-    try:
-        error = best_match(checker.iter_errors(value))
-    except NotJson as trouble:
-        raise UserError(str(trouble)) from None
-    except Exception as trouble:
-        # A reference that leads nowhere, or without end, shows only when it is followed.
-        raise UserError(f"the schema cannot be applied ({type(trouble).__name__})") from None
-    if error is None:
-        return ""
-    where = ".".join(map(str, error.absolute_path))
-    return f"{where + ': ' if where else ''}{' '.join(error.message.split())[:200]}"
 
 
 def read_schema(schema: Any, folder: Path | None) -> Any:

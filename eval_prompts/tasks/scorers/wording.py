@@ -119,6 +119,8 @@ def any_of(separator: Any = "|") -> Judge:
 
     def judge(given: Given) -> Score:
         wanted = [part for reference in given.references for part in reference.split(mark) if part.strip()]
+        if not wanted:
+            return unknown("any_of", f"the reference {quoted(given.references[0])} holds no alternative")
         answer = unicodedata.normalize("NFC", given.text)
         passed = any(finder(part, False, True).search(answer) for part in wanted)
         return said("any_of", passed, "" if passed else f"none of {', '.join(map(quoted, wanted[:5]))} is in it")

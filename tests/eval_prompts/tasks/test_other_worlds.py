@@ -15,7 +15,7 @@ from eval_prompts.models.adapter_source import RECORD_FILE, STARTERS, WEIGHTS_FI
 from eval_prompts.models.adapters import read_card
 from eval_prompts.tasks.catalogue import called, find_task, summary
 from eval_prompts.tasks.command import refused
-from eval_prompts.tasks.files import dump_task
+from eval_prompts.tasks.export import dump_task, elsewhere
 from eval_prompts.tasks.of_adapter import format_of, is_made_for, take_adapter_of
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.data.dataset import load
@@ -129,6 +129,50 @@ def test_an_adapter_beside_the_task_is_found_there(tmp_path):
     taken = tmp_path / "away" / "u.yaml"
     taken.write_text(dump_task(task), encoding="utf-8")
     assert find_task(str(taken)).adapter == str(tmp_path / "away" / "mine")
+
+
+def test_what_is_taken_away_says_nothing_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "data"))
+    (tmp_path / "score.py").write_text("def score(answer, question):\n    return True\n", encoding="utf-8")
+    (tmp_path / "age.json").write_text('{"required": ["age"]}', encoding="utf-8")
+    (tmp_path / "tasks").mkdir()
+    file = tmp_path / "tasks" / "t.yaml"
+    lines = (
+        f"adapter: {tmp_path}/pirate",
+        f"battery: [json, {tmp_path}/other.yaml]",
+        f"score: [{{own: {{file: {tmp_path}/score.py}}}}, {{json: {{schema: {tmp_path}/age.json}}}}]",
+        "questions: ['Q?']",
+    )
+    file.write_text("\n".join(lines), encoding="utf-8")
+    text = dump_task(find_task(str(file)))
+    assert str(tmp_path) not in text
+    assert text.startswith("# The adapter that was made for it, pirate, lies in a folder of the machine")
+    assert "# Of the battery, other.yaml lies in a folder" in text
+    assert "# The scorer own needs score.py beside this file." in text
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "t.yaml").write_text(text, encoding="utf-8")
+    (away / "score.py").write_bytes((tmp_path / "score.py").read_bytes())
+    task = find_task(str(away / "t.yaml"))
+    assert (task.adapter, task.battery) == ("", ("json",))
+    assert task.scorers[1].options == {"schema": {"required": ["age"]}}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "told"),
+    [
+        ("starter-sql", "starter-sql"),
+        ("owner/name@main", "owner/name@main"),
+        ("{data}/runs/mine/adapter", "mine"),
+        ("mine", "mine"),
+        ("~/loras/mine", ""),
+        ("../mine", ""),
+        ("C:\\\\loras\\\\mine", ""),
+    ],
+)
+def test_an_adapter_is_taken_away_by_a_name_that_means_something_there(tmp_path, monkeypatch, adapter, told):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    assert elsewhere(adapter.format(data=tmp_path), None) == told
 
 
 def test_embedded_sets_are_offered_by_name():

@@ -33,6 +33,9 @@ from tuning.errors import UserError
         ("", '{"a": 1}', F, 0),
         ("[" * 5000, "[]", F, 0),
         ("[]", "{}", F, 0),
+        ('Not {this} but {"a": 1}, where {a} is the count', '{"a": 1}', P, 1),
+        ('{"a": 1} {"a": 2}', '{"a": 1}', F, 0),
+        ('{"a": 1, "b": {"c": 2}', '{"c": 2}', F, 0),
         ('{"a": 1', '{"a": 1}', F, 0),
         ('{"a": 1}', "not JSON", N, None),
     ],
@@ -53,7 +56,18 @@ def test_json_must_fit_its_schema():
     assert outcome({"json": {"at_least": 0.5}}, '{"a": 1, "b": 2}', '{"a": 1, "b": 3}') is P
 
 
-@pytest.mark.parametrize("schema", [{"type": "objekt"}, 5, {"$ref": 5}, "missing.json"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "objekt"},
+        5,
+        {"$ref": 5},
+        "missing.json",
+        {"$schema": "nowhere"},
+        {"properties": {"pattern": {"pattern": "(?P<"}}},
+        {"unevaluatedProperties": False, "patternProperties": {"a": {}}},
+    ],
+)
 def test_a_schema_that_is_none_is_refused(schema):
     with pytest.raises(UserError, match=r"^json: schema"):
         make({"json": {"schema": schema}})
@@ -65,6 +79,23 @@ def test_a_schema_reaches_for_nothing_and_its_patterns_are_limited():
     began = time.monotonic()
     assert outcome({"json": {"schema": {"pattern": "(a|aa|aaa)+$"}}}, json.dumps("a" * 200 + "b")) in (N, F)
     assert time.monotonic() - began < 20
+
+
+def test_a_schema_is_of_the_draft_that_it_names():
+    seventh = {"$schema": "http://json-schema.org/draft-07/schema#", "dependencies": {"a": ["b"]}}
+    assert outcome({"json": {"schema": seventh}}, '{"a": 1}') is F
+    assert outcome({"json": {"schema": {"dependencies": {"a": ["b"]}}}}, '{"a": 1}') is P
+
+
+def test_names_by_a_pattern_are_checked_and_a_schema_that_explodes_is_given_up():
+    rest = {"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": {"type": "string"}}
+    assert outcome({"json": {"schema": rest}}, '{"x1": 1, "y": "b"}') is P
+    assert score({"json": {"schema": rest}}, '{"x1": 1, "y": 2}').reason == "y: 2 is not of type 'string'"
+    closed = rest | {"additionalProperties": False}
+    assert score({"json": {"schema": closed}}, '{"x1": 1, "y": 2}').reason == "'y' not asked for"
+    assert outcome({"json": {"schema": {"patternProperties": {"^(a|aa)+$": {}}}}}, json.dumps({"a" * 90 + "b": 1})) is N
+    again = {f"d{at}": {"allOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 2} for at in range(30)} | {"d30": {}}
+    assert "takes longer" in score({"json": {"schema": {"$defs": again, "$ref": "#/$defs/d0"}}}, "{}").reason
 
 
 def test_a_regex_that_explodes_is_given_up():
@@ -83,6 +114,16 @@ def test_a_regex_that_explodes_is_given_up():
         ("```sql\nselect name, price from item where price > 3\n```", F),
         ("```sql\nselect nothing from item\n```", F),
         ("There is none", F),
+        ("I'd go with this: SELECT name FROM item WHERE price > 3;", P),
+        ("You can select the names with this query:\n\nSELECT name FROM item WHERE price > 3\n\nIt gives two.", P),
+        ("Use a SELECT statement:\nSELECT name FROM item WHERE price > 3\nThis query returns the names.", P),
+        ("```sql SELECT name FROM item WHERE price > 3```", P),
+        ("```SELECT name FROM item WHERE price > 3``` gives them", P),
+        ("```sql\n-- Select all names above 3\nSELECT name\n\nFROM item WHERE price > 3\n```", P),
+        ("The `SELECT` keyword: `SELECT name FROM item WHERE price > 3` does it.", P),
+        ("```sql\nSELECT name FROM item WHERE price > 3", P),
+        ("SELECT name FRM item UNION SELECT name FROM item WHERE price > 3", F),
+        ("SELECT nme FROM item WHERE name IN (SELECT name FROM item WHERE price > 3)", F),
         ("```sql\ndelete from item\n```", F),
         ("with x as (delete from item returning *) select * from x", F),
         ("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n", F),
@@ -101,6 +142,15 @@ def test_the_order_of_rows_counts_where_the_reference_asks_for_it():
     reference = "select name from item order by price, name desc"
     assert outcome("sql", "select name from item order by price, name desc", reference, schema=SHOP) is P
     assert outcome("sql", "select name from item order by price, name", reference, schema=SHOP) is F
+    assert "not their order" in score("sql", "select name from item order by name", reference, schema=SHOP).reason
+    for within in ("select name from (select * from item order by price)", "select name from item -- order by name"):
+        assert outcome("sql", "select name from item order by name desc", within, schema=SHOP) is P
+
+
+def test_any_of_several_queries_will_do():
+    good = ("select price from item", "select name from item")
+    assert outcome("sql", "select name from item", good, schema=SHOP) is P
+    assert outcome("sql", "select 1", good, schema=SHOP) is F
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,32 @@ def test_columns_are_guessed_and_the_guess_is_corrected(upload):
     ]
 
 
+def test_a_part_can_have_no_column_though_one_is_called_so(upload):
+    file = upload("q.csv", "id,question,answer,Good reply\n1,Wo?,x,Hier\n1,Wer?,y,Ich\n")
+    draft = editing.read_draft(form(file))
+    assert "'1' stands in line 2 already: each question needs an id of its own" in draft.problems["questions"]
+    draft = editing.read_draft(form(file, columns={"id": "", "answer": "", "question": "question"}))
+    assert draft.parts == {"question": "question"}
+    assert [(one.id, one.references) for one in draft.task.questions] == [("1", ()), ("2", ())]
+    guess = editing.read_draft(form(upload("r.csv", "question,Good reply\nWo?,Hier\n")))
+    assert guess.parts == {"question": "question", "answer": "Good reply"}
+
+
+def test_what_is_asked_is_shown_before_all_else_is_right(upload):
+    draft = editing.read_draft(form(upload("q.csv", "question\nWo?\n"), name="", score=[{"name": "regex"}]))
+    assert set(draft.problems) == {"name", "questions"}
+    assert draft.shown is None
+    draft = editing.read_draft(form(upload("q.csv", "question\nWo?\n"), name="My task", settings={"seed": "x"}))
+    assert draft.problems["name"].endswith("such as my-task.")
+    assert draft.task is None
+    assert editing.told(draft)["count"] == len(draft.shown.questions) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
         ({"name": ""}, "name", "name: give the task a name"),
+        ({"user": "{ country }"}, "user", "q.csv: user holds { country }, which is no column: write {country}"),
         ({"name": "a/b"}, "name", "name: a name has"),
         ({"name": ".hidden"}, "name", "name: a name has"),
         ({"name": "python"}, "name", "the name of a built-in task"),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval_prompts.tasks.files import dump_task, parse_task, read_task
+from eval_prompts.tasks.export import dump_task
+from eval_prompts.tasks.files import parse_task, read_task
 from eval_prompts.tasks.scorers.names import KINDS
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.errors import UserError
@@ -167,6 +168,19 @@ def test_columns_are_found_by_their_usual_names_or_as_named(tmp_path):
     assert (task.questions[0].text, task.questions[0].references) == ("Wo?", ("Hier",))
 
 
+def test_a_column_whose_name_is_several_words_is_named_with_underscores_and_a_part_may_have_none(tmp_path):
+    (tmp_path / "q.csv").write_text("Question,Home continent,answer\nWhere?,Africa,Here\n")
+    text = "questions: q.csv\nuser: '{Home_continent}: {question}'\ncolumns: {answer: ''}\n"
+    (tmp_path / "t.yaml").write_text(text)
+    task = read_task(tmp_path / "t.yaml")
+    (question,) = task.questions
+    assert task.prompt(question).messages[-1]["content"] == "Africa: Where?"
+    assert question.references == ()
+    (tmp_path / "t.yaml").write_text(text.replace("{Home_continent}", "{Home continent}"))
+    with pytest.raises(UserError, match=r"user holds {Home continent}, which is no column: write {Home_continent}"):
+        read_task(tmp_path / "t.yaml")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -187,6 +201,12 @@ def test_columns_are_found_by_their_usual_names_or_as_named(tmp_path):
         (("[contains]", "[{regex: '('}]"), "line 5, score: regex: pattern is not a regular expression"),
         (("[contains]", "[sql]"), "capitals.csv, line 2, schema: sql needs this column"),
         (("capitals.csv", "capitals.yaml"), "not a file of questions"),
+        (("In {continent}: {question}", "{{question}}"), r"user holds {{question}}, .*: write {question}"),
+        (("{continent}", "{ continent }"), r"user holds { continent }, which is no column: write {continent}"),
+        (("In {continent}: {question}", "Well?"), "user names no column, so that all questions would be the same"),
+        (("name: capitals", "name: !include a"), "line 1: the tag !include is not taken"),
+        (("name: capitals", "name: !!python/name:os.system x"), "line 1: the tag .*os.system is not taken"),
+        (("settings:", "\tsettings:"), "line 6: a tab cannot indent a line"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_line_and_field(capitals, change, words):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval_prompts.tasks.choice import AT_ONCE, page_of, pages_of
-from eval_prompts.tasks.files import dump_task, parse_task, read_task
+from eval_prompts.tasks.export import dump_task
+from eval_prompts.tasks.files import parse_task, read_task
 from eval_prompts.tasks.history import history_of, read_history
 from eval_prompts.tasks.turns import divided
 from tuning.errors import UserError
