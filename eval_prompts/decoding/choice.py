@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.general_model import differ_in_linears
 from eval_prompts.decoding.layers.families import NotUnderstood
 from eval_prompts.decoding.layers.quantized_linear import can_group, processor_can_group
 from eval_prompts.decoding.layers.rotary import shared_plan
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Wish = Literal["auto", "bf16", "fp32", "int8"]
+
+GENERAL_WAYS = ((True, True, False), (False, True, False), (False, False, False), (False, False, True))
+"""How the general decoder may compute, fastest first: both sides together, in batches, without a mask."""
 
 FIDELITY_PASSED = {("llama", 576, 30): "SmolLM2-135M"}
 """Families and sizes (model type, width, layers) whose int8 answers passed ``tests.benchmarks.fidelity``: there the
@@ -124,13 +128,14 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
     except Exception as error:
         log.error("A full pass of %s failed", name, exc_info=error)
         raise UserError(f"Models of the kind {name} cannot be asked here: their forward pass failed.") from error
-    for batches, unmasked in ((True, False), (False, False), (False, True)):
+    ways = GENERAL_WAYS if differ_in_linears(pair) else GENERAL_WAYS[1:]
+    for together, batches, unmasked in ways:
         try:
-            backend = GeneralDecoder(pair, batches=batches, unmasked=unmasked)
+            backend = GeneralDecoder(pair, together=together, batches=batches, unmasked=unmasked)
         except Exception as error:
             log.info("%s cannot be fed", name, exc_info=error)
             continue
-        if batches and not backend.batches:
+        if (together and not backend.together) or (batches and not backend.batches):
             continue
         off = largest_error(backend, references)
         if off <= allowance(pair, backend.precision):
@@ -138,7 +143,7 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
                 notes.append("Its answers are computed one by one: this family's state cannot be batched.")
             backend.notes = notes
             return backend
-        log.info("%s is off by %.2g, batches: %s, unmasked: %s", name, off, batches, unmasked)
+        log.info("%s is off by %.2g, together: %s, batches: %s, unmasked: %s", name, off, together, batches, unmasked)
     raise UserError(
         f"Models of the kind {name} cannot be asked here: step by step they do not compute what they do in one pass."
     )

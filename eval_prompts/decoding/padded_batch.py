@@ -1,4 +1,4 @@
-"""Rows of one model in one cache of transformers, padded on the left: all write their next token at one place."""
+"""Rows of a model in one cache of transformers, padded on the left: all write their next token at one place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def can_pad(cache: object) -> bool:
 
 
 class PaddedBatch:
-    """Rows of one side that are under way, and the cache that they share.
+    """Rows that are under way, those of the base side first, and the cache that they share.
 
     The cache is ``length`` positions long; the last ``row.fed`` of them are a row's own, the others are masked.
     """
@@ -33,16 +33,24 @@ class PaddedBatch:
         self.cache: Cache | None = None
         self._length = 0
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Rows of the base side, and of the tuned side behind them."""
+        base = sum(row.side == "base" for row in self.rows)
+        return base, len(self.rows) - base
+
     def join(self, row: Row, cache: Cache) -> None:
         """Take in ``row``, whose ``row.fed`` tokens lie in a ``cache`` of its own. That cache is used up."""
-        self.rows.append(row)
+        first = row.side == "base"
+        self.rows.insert(0 if first else len(self.rows), row)
         if self.cache is None:
             self.cache, self._length = cache, row.fed
             return
         self._length = max(self._length, row.fed)
         for ours, theirs in zip(layers_of(self.cache), layers_of(cache), strict=True):
             if ours.is_initialized:
-                ours.keys, ours.values = joined(ours.keys, theirs.keys), joined(ours.values, theirs.values)
+                one, other = (theirs, ours) if first else (ours, theirs)
+                ours.keys, ours.values = joined(one.keys, other.keys), joined(one.values, other.values)
                 set_length(ours, self._length)
 
     def drop(self, row: Row) -> bool:

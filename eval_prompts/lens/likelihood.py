@@ -220,6 +220,8 @@ def tree_sums(model: PreTrainedModel, encoded: Sequence[Encoded]) -> list[list[f
     """The log-probabilities of all continuations, summed, from one pass over the tree of all of them."""
     import torch
 
+    from eval_prompts.lens.forward import forward
+
     tree = Tree()
     at: list[int] = []
     wanted: list[int] = []
@@ -232,7 +234,8 @@ def tree_sums(model: PreTrainedModel, encoded: Sequence[Encoded]) -> list[list[f
     places = {node: place for place, node in enumerate(dict.fromkeys(at))}
     device = model.device
     with torch.inference_mode():
-        output = model(
+        output = forward(
+            model,
             input_ids=torch.tensor([tree.ids], device=device),
             position_ids=torch.tensor([tree.depths], device=device),
             attention_mask=tree.mask(model.dtype).to(device),

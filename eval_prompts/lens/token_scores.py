@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHUNK_BYTES = 60 << 20
+PIECE_BYTES = 8 << 20
+"""Of so many bytes of logits at once the figures are computed: they stay in the processor's cache, and the C library
+uses memory of this size again, while it asks the system for each larger tensor anew."""
 TOP = 8
 KEEPS = "logits_to_keep"
 """The parameter of a forward pass that has logits computed of its last places alone."""
@@ -158,9 +161,11 @@ def chunk_rows(model: PreTrainedModel) -> int:
 def predictions(
     model: PreTrainedModel, prompt_ids: Sequence[int], text_ids: Sequence[int], rows: int, entries: int
 ) -> Iterator[torch.Tensor]:
-    """Log-probabilities before every token of the text, in chunks [at most ``rows``, ``entries``] in float32, of the
-    first ``entries`` tokens of the vocabulary."""
+    """Log-probabilities before every token of the text, in pieces [places, ``entries``] in float32 of at most
+    PIECE_BYTES, of the first ``entries`` tokens of the vocabulary; the model reads for ``rows`` places at once."""
     import torch
+
+    from eval_prompts.lens.forward import forward
 
     ids = torch.tensor([[*prompt_ids, *text_ids[:-1]]], device=model.device)
     known = inspect.signature(model.forward).parameters
@@ -176,12 +181,13 @@ def predictions(
     for end, wanted in pieces:
         options: dict[str, Any] = {KEEPS: wanted} if keeps else {}
         if stateful:
-            output = model(input_ids=ids[:, :end], use_cache=False, **options)
+            output = forward(model, input_ids=ids[:, :end], use_cache=False, **options)
         else:
-            output = model(input_ids=ids[:, read:end], **{cache_name: cache}, use_cache=True, **options)
+            output = forward(model, input_ids=ids[:, read:end], **{cache_name: cache}, use_cache=True, **options)
             cache, read = getattr(output, cache_name), end
         if wanted:
-            yield output.logits[0, -wanted:, :entries].float().log_softmax(-1)
+            for part in output.logits[0, -wanted:, :entries].split(max(1, PIECE_BYTES // (4 * entries))):
+                yield part.float().log_softmax(-1)
 
 
 def both(base: torch.Tensor, tuned: torch.Tensor, tokens: torch.Tensor, ends: list[int]) -> list[TokenScore]:

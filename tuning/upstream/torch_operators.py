@@ -44,12 +44,12 @@ DIVIDE_ALL = Operator("aten", "_foreach_div_", "Scalar", "self scalar")
 MULTIPLIED_ALL = Operator("aten", "_foreach_mul", "Tensor", "self other")
 
 
-def onednn_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``x @ weight.T`` in fp32 on the CPU by oneDNN; ``weight`` is [out, in], or made by :func:`onednn_layout`.
+def onednn_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``x @ weight.T + bias`` in fp32 on the CPU by oneDNN; ``weight`` is [out, in], or made by :func:`onednn_layout`.
 
     Why: ``F.linear`` takes the BLAS that torch was built with, and nothing public chooses oneDNN for fp32.
     """
-    product: torch.Tensor = ONEDNN_LINEAR.call(x, weight, None, "none", [], "")
+    product: torch.Tensor = ONEDNN_LINEAR.call(x, weight, bias, "none", [], "")
     return product
 
 

@@ -58,7 +58,17 @@ class SideProduct:
     def nbytes(self) -> int:
         """Bytes that the packed weights take, besides the models' own."""
         changes = sum(change.down.nbytes + change.up.nbytes for change in self._changes if change is not None)
-        return changes + sum({id(product): product.nbytes for product in self._products}.values())
+        return changes + sum(self.sizes.values())
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Bytes that each of the packed weights takes, by its identity: others may use it, too."""
+        return {id(product): product.nbytes for product in self._products}
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether it matters which side a row belongs to."""
+        return not self.scales or any(change is not None for change in self._changes)
 
     @property
     def scales(self) -> bool:

@@ -6,10 +6,12 @@ import random
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from eval_prompts.answers import Settings
 from eval_prompts.decoding.choice import make_backend
 from eval_prompts.decoding.general_decoder import GeneralDecoder
+from eval_prompts.decoding.general_model import PROBE_TOKENS, differ_in_linears
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import Pair, load_pair
 from eval_prompts.rows import Row
@@ -119,10 +121,52 @@ def test_a_family_that_mixes_its_rows_is_refused_by_name(name, tmp_path, tiny_to
         make_backend(pair)
 
 
-@pytest.mark.parametrize("batches", [True, False])
-def test_the_general_decoder_answers_both_sides(batches, tiny_pair):
-    backend = GeneralDecoder(tiny_pair, batches=batches)
+@pytest.mark.parametrize(("together", "batches"), [(True, True), (False, True), (False, False)])
+def test_the_general_decoder_answers_both_sides(together, batches, tiny_pair):
+    backend = GeneralDecoder(tiny_pair, together=together, batches=batches)
+    assert (backend.together, backend.batches) == (together, batches)
     rows = answer(backend, ("base", "tuned"))
     assert_as_generate(tiny_pair, rows)
     assert not backend._caches
-    assert all(batch.cache is None for batch in backend._batches.values())
+    assert all(model.batch.cache is None for model in backend._models.values())
+
+
+def mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a Llama's products see tokens in an order of their own, as experts do."""
+    plain = LlamaMLP.forward
+
+    def forward(self, x):
+        flat = x.reshape(-1, x.shape[-1])
+        return plain(self, flat.flip(0)).flip(0).view(x.shape)
+
+    monkeypatch.setattr(LlamaMLP, "forward", forward)
+
+
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a layer of a Llama see nothing of short texts, as experts do that are not chosen."""
+    plain = LlamaMLP.forward
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: plain(self, x) if x.shape[1] > PROBE_TOKENS else x)
+
+
+@pytest.mark.parametrize("change", [mixed, idle])
+def test_rows_that_cannot_be_told_apart_are_computed_side_by_side(change, tiny_model_path, tmp_path, cpu, monkeypatch):
+    change(monkeypatch)
+    adapter = random_adapter(tiny_model_path, tmp_path / "adapter", ("down_proj",))
+    pair = load_pair(resolve(str(tiny_model_path)), cpu, str(adapter))
+    backend = GeneralDecoder(pair)
+    assert backend.batches
+    assert not backend.together
+    if change is mixed:
+        assert_as_generate(pair, answer(backend, ("base", "tuned")))
+
+
+def test_sides_that_differ_in_more_than_linears_are_computed_side_by_side(tiny_pair):
+    assert differ_in_linears(tiny_pair)
+    norm = tiny_pair.tuned.model.norm
+    before = norm.weight
+    try:
+        norm.weight = torch.nn.Parameter(before * 2, requires_grad=False)
+        assert not differ_in_linears(tiny_pair)
+        assert not GeneralDecoder(tiny_pair).together
+    finally:
+        norm.weight = before
