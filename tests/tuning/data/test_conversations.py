@@ -267,3 +267,9 @@ def test_an_object_of_nulls_is_no_image_and_no_call(tmp_path):
     image, call = {"bytes": None, "path": None}, {"name": None, "arguments": ""}
     messages = [SAID[0] | {"images": [None]}, SAID[1] | {"function_call": call, "tool_calls": [call]}]
     assert len(read_rows(tmp_path, {"messages": messages, "image": image}, GOOD)) == 2
+
+
+def test_json_that_was_said_is_text_in_a_table_too(tmp_path):
+    said = json.dumps(ANSWER)
+    (row,) = read_rows(tmp_path, {"messages": talk(("user", said), ("assistant", said))}, table=True).rows()
+    assert (row.question, row.answer) == (said, said)

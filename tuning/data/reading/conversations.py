@@ -73,10 +73,12 @@ def opening(turns: Sequence[Turn]) -> int:
 def behind_system(turns: list[Turn], system: str, note: Note) -> list[Turn]:
     """A conversation behind the system prompt of its row's column. Where it begins with another, that one is used, and
     ``note`` is told."""
+    if not system:
+        return turns
     own = [text for turn in turns[: opening(turns)] if (text := trimmed(turn.text))]
-    if system and own and system not in own:
+    if own and system not in own:
         note(TWO_SYSTEMS)
-    return turns if own or not system else [Turn("system", system), *turns]
+    return turns if own else [Turn("system", system), *turns]
 
 
 def greetings(turns: Sequence[Turn]) -> list[int]:
@@ -88,6 +90,8 @@ def greetings(turns: Sequence[Turn]) -> list[int]:
 def after_history(earlier: Turns, turns: list[Turn]) -> list[Turn]:
     """A conversation with what went before it, behind its system prompt, which is not said twice; as it is where it
     begins with that already."""
+    if not earlier:
+        return turns
     begun = opening(turns)
     told = [(turn.role, trimmed(turn.text)) for turn in earlier]
     whole = [(turn.role, trimmed(turn.text)) for turn in turns]
@@ -113,7 +117,7 @@ def row_of(turns: Sequence[Turn], line: int, *, last_only: bool, note_part: Note
 
     Raises Unusable if nothing of it is to be trained, or a turn of it is empty.
     """
-    tidy = [replace(turn, text=trimmed(turn.text)) for turn in turns]
+    tidy = [Turn(turn.role, trimmed(turn.text), turn.trained) for turn in turns]
     tidy = [turn for turn in tidy if turn.role != "system" or turn.text]
     roles = [turn.role for turn in tidy]
     asked = roles.index("user") if "user" in roles else len(roles)

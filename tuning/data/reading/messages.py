@@ -106,8 +106,13 @@ def speaker(message: Mapping[str, Any]) -> str:
 
 def filled_key(message: Mapping[str, Any], keys: Sequence[str]) -> str | None:
     """The first of some keys that is filled, else the first that is there at all."""
-    found = [key for key in keys if key in message]
-    return next((key for key in found if is_filled(message[key])), found[0] if found else None)
+    first = None
+    for key in keys:
+        if key in message:
+            if is_filled(message[key]):
+                return key
+            first = first or key
+    return first
 
 
 def turn_of(message: Any, note: Note) -> Turn:

@@ -76,7 +76,8 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     )
     system = system_of(maker, line, row, layout)
     earlier = history_of(maker, line, row, layout)
-    listed = listed_cells(row[question], row[answer])
+    # What a table of ours holds as text is text: what was a list of messages stands in its column of turns.
+    listed = listed_cells(row[question], row[answer]) if stored is None else (False, False)
     if not (system or earlier or any(listed)):
         return RawRow(maker.text(row, question), given, maker.text(row, answer), check, line=line)
     if listed[0]:  # a prompt's own turns are given, not learned
@@ -87,7 +88,8 @@ def pair_row(maker: RowMaker, line: int, row: Mapping[str, Any], layout: Layout)
     before = after_history(earlier, with_context(asked, given))
     spoken = behind_system([*before, *said], system, partial(maker.left_out.add, line=line))
     made = maker.finished(spoken, line, check)
-    maker.note_untrained([*earlier, *(turn for turn in asked if turn.role == "user"), *said], line)
+    if earlier or listed[1]:
+        maker.note_untrained([*earlier, *(turn for turn in asked if turn.role == "user"), *said], line)
     return made
 
 

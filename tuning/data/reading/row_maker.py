@@ -217,7 +217,8 @@ class RowMaker:
         try:
             check_media(row, layout)
             is_answer = ROLES.get(kind) == "assistant"
-            check_labels(self, line, row, layout, is_answer=is_answer)
+            if layout.labels:
+                check_labels(self, line, row, layout, is_answer=is_answer)
             is_trained = not is_answer or unwanted(self, line, row, layout) is None
             text = content_text(row[content], partial(self.note_key, content))
             if is_broken(text) or is_broken(kind):

@@ -82,6 +82,8 @@ def trimmed(text: str) -> str:
 
 def is_filled(value: Any) -> bool:
     """Whether a cell holds anything: neither null nor NaN, nor an empty text, nor a list or object of such alone."""
+    if type(value) is str:
+        return value != ""
     if isinstance(value, dict):
         return any(map(is_filled, value.values()))
     if isinstance(value, list):
