@@ -50,28 +50,31 @@ class Endpoint:
         return hashlib.sha256(f"{self.url}\n{self.model}".encode()).hexdigest()[:16]
 
 
-async def chat(side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of one streamed chat completion, with log-probabilities where they are asked for and the endpoint
-    takes the wish. Raises UserError if the endpoint refuses."""
+def new_client() -> httpx.AsyncClient:
+    """What all answers are asked with: making one takes longer than asking. Connections are not used twice, so that
+    none is found closed by its server when the next answer begins."""
     import httpx
 
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+async def chat(client: httpx.AsyncClient, side: Endpoint, row: Row) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of one streamed chat completion, with log-probabilities where they are asked for and the endpoint
+    takes the wish. Raises UserError if the endpoint refuses."""
     asked = body_of(side, row)
     plain = {name: value for name, value in asked.items() if name != "logprobs"}
-    async with httpx.AsyncClient(timeout=timeout) as client:
-        for body in [asked] if asked == plain else [asked, plain]:
-            async with client.stream(
-                "POST", f"{side.url}/chat/completions", json=body, headers=side.headers
-            ) as response:
-                if response.is_error:
-                    reason = refusal(await response.aread())
-                    if body is not plain and response.status_code in WISH_REFUSED:
-                        continue  # the answer comes without them, and says so
-                    raise UserError(f"The {row.side} side refused ({response.status_code}): {reason}")
-                async for line in response.aiter_lines():
-                    if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
-                        yield event(data, row.side)
-                return
+    for body in [asked] if asked == plain else [asked, plain]:
+        async with client.stream("POST", f"{side.url}/chat/completions", json=body, headers=side.headers) as response:
+            if response.is_error:
+                reason = refusal(await response.aread())
+                if body is not plain and response.status_code in WISH_REFUSED:
+                    continue  # the answer comes without them, and says so
+                raise UserError(f"The {row.side} side refused ({response.status_code}): {reason}")
+            async for line in response.aiter_lines():
+                if line.startswith("data:") and (data := line[5:].strip()) not in ("", "[DONE]"):
+                    yield event(data, row.side)
+            return
 
 
 def body_of(side: Endpoint, row: Row) -> dict[str, Any]:

@@ -18,11 +18,22 @@ from typing import TYPE_CHECKING
 from eval_prompts.answers import UNSAID
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.rows import Ahead
-from eval_prompts.serving.endpoint import ENDINGS, Endpoint, chat, connect, objects, reason_in, sure_pieces
+from eval_prompts.serving.endpoint import (
+    ENDINGS,
+    Endpoint,
+    chat,
+    connect,
+    new_client,
+    objects,
+    reason_in,
+    sure_pieces,
+)
 from eval_prompts.serving.served import Facts, Report
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
+    import httpx
+
     from eval_prompts.decoding.backend import Backend
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.models.pair import Pair, Side
@@ -83,6 +94,7 @@ class RemoteModels:
         )
         self._waiting: dict[Row, None] = {}  # in the order in which they came
         self._active: set[Row] = set()
+        self._client: httpx.AsyncClient | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
         self._thread.start()
@@ -147,12 +159,25 @@ class RemoteModels:
                 await self._answer_all(later, pieces)
 
     def close(self) -> None:
-        """End all answers and the thread."""
+        """End all answers and the thread; once is enough."""
+        if self._loop.is_closed():
+            return
         self._closed = True
         for row in [*self._waiting, *self._active]:
             row.stream.fail("The app is shutting down: ask again once it is back.")
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        """Call off what is under way, let go of the connections, and have the loop end."""
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+        self._loop.stop()
 
     def _ahead_of(self, stream: Stream) -> Ahead:
         """Rows that are being answered or have waited longer than ``stream``; none once one of its own is answered."""
@@ -201,7 +226,8 @@ class RemoteModels:
         """Put the text of one endpoint into the row as it comes; returns the row's final state. Raises UserError for
         an answer that broke off: an error in the stream, a stream without an end, or an end that is not the model's."""
         ending: State | None = None
-        chunks = chat(self._sides[row.side], row)
+        self._client = self._client or new_client()
+        chunks = chat(self._client, self._sides[row.side], row)
         while True:
             arriving = asyncio.ensure_future(anext(chunks, None))
             while not arriving.done():

@@ -106,7 +106,7 @@ class Watcher:
             "words": words(state, fold, stopping),
             "message": form.without_folders(outcome(state, fold)),
             "last_lines": [form.without_folders(line) for line in state.last_lines],
-            "step": step.get("step", 0),
+            "step": step.get("step", fold.newest.get("resumed", {}).get("step") or 0),
             "max_steps": config.max_steps,
             "eta": f"about {duration(step['eta_seconds'])} left" if left(state, step) else "",
             "figures": figures(fold, state),

@@ -19,6 +19,8 @@ from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.folder import State
 from eval_prompts.scoring.result import table_of
 from eval_prompts.scoring.subject import named_subject
+from eval_prompts.serving import endpoint as endpoint_module
+from eval_prompts.serving import remote
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.remote import RemoteLoader
 from eval_prompts.showing.certainty import confidence_view
@@ -62,10 +64,15 @@ def test_an_answer_at_the_cap_is_capped(lens):
     assert {answer.state for answer in lens.ask(["Short"], Settings(max_new_tokens=4)).result()} == {"capped"}
 
 
-def test_five_probes_are_answered_at_once(lens):
+def test_five_probes_are_answered_at_once(lens, monkeypatch):
+    made = []
+    monkeypatch.setattr(remote, "new_client", lambda: made.append(endpoint_module.new_client()) or made[-1])
     answers = lens.ask([f"Question {number}" for number in range(5)], Settings(max_new_tokens=50)).result()
     assert [answer.index for answer in answers] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert all(answer.done for answer in answers)
+    assert len(made) == 1  # for all ten, for making one takes longer than asking
+    lens.close()
+    assert made[0].is_closed
 
 
 def test_stopping_ends_answers_that_are_under_way(lens, endpoint):

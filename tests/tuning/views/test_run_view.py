@@ -139,8 +139,11 @@ def test_what_a_resume_does_again_is_drawn_once(watcher):
         {"event": "stopped", "time": 1.0, "step": 2},
     )
     watcher.look("a-run", {})
-    write(resumed, {"event": "resumed", "time": 2.0, "step": 1}, step(2, 9.0))
+    write(resumed, {"event": "resumed", "time": 2.0, "step": 1})
+    assert watcher.look("a-run", {})["step"] == 1
+    write(resumed, step(2, 9.0))
     view = watcher.look("a-run", {})
+    assert view["step"] == 2
     assert [point[:2] for point in view["charts"]["loss"]] == [(1, 3.0), (2, 9.0)]
     assert [each["step"] for each in view["samples"]] == [0]
     assert any("resumed" in line[3] for line in view["log"])
