@@ -68,7 +68,11 @@ class Ratings:
         self._translated = partial(tables.translated, self._name)
         with self._translated():
             self._engine = tables.open_engine(self._url, BUSY_SECONDS)
-            tables.make(self._engine, self._name)
+            try:
+                tables.make(self._engine, self._name)
+            except BaseException:
+                self._engine.dispose()
+                raise
         self._pairs, self._votes, self._keys = tables.pairs, tables.votes, tables.keys
         self._key: str | None = None
         self._prepare()

@@ -37,8 +37,9 @@ class App:
         self.url = re.search(r"http://[^\s\"]+", self.wait_for_line("LoRA Lens is at "))[0]
 
     def _read(self) -> None:
-        for line in self.process.stdout:
-            self._arriving.put(line.rstrip("\n"))
+        with self.process.stdout as lines:
+            for line in lines:
+                self._arriving.put(line.rstrip("\n"))
         self._arriving.put(None)
 
     def wait_for_line(self, part: str) -> str:

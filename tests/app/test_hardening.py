@@ -128,7 +128,7 @@ def test_malformed_calls_of_every_published_address_do_no_harm(guarded_app):
         routes = ["queue/join", "component_server", "cancel", "reset", "api/rate", "call/results", "call/v2/undo"]
         paths = st.sampled_from([*published, *(f"/gradio_api/{route}" for route in routes)])
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(path=paths, body=CALL | JSON | st.binary(max_size=60))
         def send(path, body):
             sent = {"content": body} if isinstance(body, bytes) else {"json": body}

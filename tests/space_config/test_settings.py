@@ -48,6 +48,16 @@ def test_secrets_are_not_shown():
     assert "key-of-the-endpoint" not in repr(settings)
 
 
+def test_the_help_is_for_people(capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_settings(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "--auth" in told
+    for word in ("SecretStr", "null", "None", "default: \n"):
+        assert word not in told
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

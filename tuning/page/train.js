@@ -52,7 +52,8 @@
 			if (answer?.run) {
 				form.tell(`${answer.run} has started. Its log and losses are beside this form, on a phone below it.`, "info");
 				await show(null);
-				live.scrollIntoView({ block: "nearest" });
+				const { top } = view.root.getBoundingClientRect();
+				if (top < 0 || top > 0.8 * innerHeight) view.root.scrollIntoView({ block: "start" }); // its head, however long both columns are
 			} else form.tell(answer ? answer.error : lens.whyNot());
 			lens.pollStatus?.();
 			history.refresh();

@@ -76,6 +76,7 @@ def test_a_run_from_start_to_comparison(train, page_model_path, data_file):
     expect(page.locator(".ll-field:has(#ll-field-max_steps) .ll-wrong")).to_have_text("must be 1 or more")
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
     run = begin(page, settings(page_model_path, data_file, max_steps=LONG, validate_every=50, sample_every=20))
+    expect(page.locator(f"{RUN} h2").first).to_be_in_viewport()  # what was begun stands where one looks
 
     wait_for(lambda: steps_drawn(page) > 0)
     at = steps_drawn(page)
@@ -100,6 +101,7 @@ def test_a_run_from_start_to_comparison(train, page_model_path, data_file):
     fill(other, settings(page_model_path, data_file))
     other.get_by_role("button", name="Start training").click()
     expect(other.locator(".ll-form > .ll-notice")).to_contain_text(f"Run {run} is training on this machine")
+    expect(other.locator(".ll-form > .ll-notice")).to_be_in_viewport()
     expect(other.locator(".ll-settings-list")).to_contain_text(f"Steps{LONG}")
 
     end(page)
@@ -150,6 +152,14 @@ def test_runs_are_laid_over_each_other_and_two_adapters_compared(train, two_runs
     ask(page, "Which is it?")
     wait_until_done(page, answers=2)
     expect(page.locator(".ll-badge")).to_have_text([two_runs[1], two_runs[0]])
+    expect(page.locator("#ll-header")).to_contain_text("on page-model")  # the base of both
+    open_train(page)
+    run = page.inner_text(f"{RUN} h2")
+    page.locator(RUN).get_by_role("button", name="Compare now").click()
+    notice = page.locator("#ll-board .ll-notice[role=status]")
+    expect(notice).to_have_text(f"{run} answers from now on. Earlier comparisons are in the list below.")
+    expect(page.locator(".ll-row")).to_have_count(0)
+    expect(page.locator(".ll-history summary")).to_contain_text("Your comparisons")
 
 
 def test_a_note_is_kept_with_the_run_it_was_begun_for(train, two_runs, training_home, page_adapter_path):

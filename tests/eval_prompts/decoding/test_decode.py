@@ -121,7 +121,7 @@ def test_a_prompt_fed_in_pieces_gives_the_same_text(tiny_pair, engine_for, monke
     assert [a.text for a in pieces] == [a.text for a in whole]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plan=st.lists(
         st.tuples(
@@ -290,7 +290,7 @@ def test_settings_out_of_range_are_refused(options):
         Settings(**options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=20), st.floats(0.05, 1.0), st.integers(0, 1000))
 def test_sampling_stays_within_the_nucleus(logits, top_p, seed):
     logits = torch.tensor(logits)

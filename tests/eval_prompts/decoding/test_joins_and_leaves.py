@@ -97,7 +97,7 @@ def test_five_hundred_rows_join_and_leave_without_a_trace(tiny_pair, greedy):
     assert tensor_bytes() == before
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(SIDES), st.integers(0, 10**6)), max_size=40))
 def test_a_lane_keeps_each_rows_keys_and_the_base_rows_first(moves):
     lane = Lane((1, 1, 4, 2), torch.float32, torch.device("cpu"))

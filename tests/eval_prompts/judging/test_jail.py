@@ -36,6 +36,18 @@ def run(source, typing=None, seconds=1.5):
         return session.run(source, typing)
 
 
+def test_a_jail_that_cannot_be_entered_leaves_its_turn_to_the_next(monkeypatch):
+    def explode(*_):
+        raise OSError("no room for temporary files")
+
+    turns = jail._turn._value
+    monkeypatch.setattr(jail.tempfile, "TemporaryFile", explode)
+    for _ in range(turns + 1):  # the last would wait for ever
+        with pytest.raises(OSError, match="no room"), jail.Jail(1.0):
+            pass
+    assert jail._turn._value == turns
+
+
 @given(plain_values)
 def test_plain_data_survives_the_pipe(value):
     assert jail_child.decode(json.loads(json.dumps(jail_child.encode(value)))) == value

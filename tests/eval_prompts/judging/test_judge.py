@@ -281,7 +281,7 @@ def test_a_summary_counts_per_side():
     assert summary([]) == {}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=60) | st.text(alphabet="defx():=+ \n1'\"#[]{}@\\`", max_size=80))
 def test_any_text_gets_a_verdict(text):
     json.dumps(judge(fenced(text), stopped=False).to_dict())

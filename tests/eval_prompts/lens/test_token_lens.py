@@ -21,7 +21,7 @@ from tuning.errors import UserError
 
 
 @given(text=st.text(min_size=1, max_size=40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_pieces_joined_are_the_text(tiny_tokenizer, text):
     ids = tiny_tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
     pieces = pieces_of(tiny_tokenizer, ids)

@@ -21,7 +21,7 @@ def random_change(out: int, inner: int, rank: int, seed: int, size: float = 1.0)
 
 
 @given(out=sizes, inner=sizes, rank=st.integers(1, 30), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_singular_values_are_those_of_the_whole_change(out, inner, rank, seed):
     change = random_change(out, inner, rank, seed)
     values = weight_change.singular_values(change)
@@ -37,7 +37,7 @@ def test_the_effective_rank_counts_equal_directions():
 
 
 @given(out=sizes, inner=sizes, seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_directions_are_the_singular_value_decomposition(out, inner, seed):
     weight = torch.randn(out, inner, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     found = weight_change.directions_of(weight)

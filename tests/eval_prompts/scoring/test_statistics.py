@@ -135,7 +135,7 @@ def test_more_questions_are_asked_for_by_the_square_of_the_effect():
     assert found.more_for(found.detectable / 2) == pytest.approx(3 * found.of, abs=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.lists(st.floats(0, 1), max_size=3), st.lists(st.floats(0, 1), max_size=3)), max_size=12))
 def test_any_scores_give_an_interval_around_the_estimate(pairs):
     found = compare([one for one, _ in pairs], [other for _, other in pairs])

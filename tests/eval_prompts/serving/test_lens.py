@@ -213,24 +213,34 @@ def test_what_failed_to_load_gives_way_to_what_is_opened(tiny_model_path):
         assert lens.ask(["Now?"], Settings(max_new_tokens=3), sides=("base",)).result()[0].done
 
 
-def test_closing_ends_what_is_being_answered(tiny_model_path):
+def test_closing_ends_what_is_being_answered(tiny_model_path, monkeypatch):
     lens = Lens(LocalLoader(str(tiny_model_path), None, device="cpu"))
     lens.start()
     lens.wait_ready(60)
+    engine = lens.served.engine
+    computing, closing = threading.Event(), threading.Event()
+    advance = engine.backend.advance
+
+    def held(rows, tokens):
+        """A step that is under way when the app is closed."""
+        computing.set()
+        closing.wait(60)
+        return advance(rows, tokens)
+
+    monkeypatch.setattr(engine.backend, "advance", held)
     stream = lens.ask(["Long"], Settings(max_new_tokens=400), sides=("base",))
-    outcome: list[str] = []
-
-    def read():
-        try:
-            stream.result()
-        except UserError as error:
-            outcome.append(str(error))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    lens.close()
-    reader.join()
-    assert not outcome or "shutting down" in outcome[0]
+    assert computing.wait(60)
+    closer = threading.Thread(target=lens.close)
+    closer.start()
+    while not engine._closed:
+        threading.Event().wait(0.001)
+    closing.set()
+    with pytest.raises(UserError, match="The app is shutting down: ask again once it is back"):
+        stream.result()
+    closer.join()
+    assert [answer.state for answer in stream.answers] == ["failed"]
+    with pytest.raises(UserError, match="shutting down"):
+        lens.ask(["After"], sides=("base",))
 
 
 @pytest.mark.parametrize("question", [None, 5, ["x"], ("x", None)])

@@ -134,7 +134,7 @@ def test_figures_pass_or_fail_only_where_a_line_is_drawn():
         assert outcome({name: {"at_least": 0.5}}, "quite another thing", "zzz yyy xxx") is F
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text("ab !?-é 漢", max_size=40), st.lists(st.text("ab !?-é 漢", max_size=40), min_size=1, max_size=3))
 def test_chrf_is_sacrebleus(answer, references):
     from sacrebleu.metrics.chrf import CHRF
@@ -165,7 +165,7 @@ EVERY = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=60), st.text(min_size=1, max_size=20), st.booleans())
 def test_no_text_breaks_a_scorer(text, reference, stopped):
     given = Given(text, (reference,) if reference.strip() else (), {"options": ["a", "b"], "schema": SHOP}, stopped)

@@ -47,7 +47,7 @@ def test_what_is_no_formula_stays_as_it_is_in_a_csv(text):
     assert (row["prompt"], row["chosen"], row["rejected"]) == ("Why?", "An answer.", text)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(max_size=20))
 def test_whatever_is_said_can_be_exported_and_is_no_formula(text):
     votes = [voted("right", comment=text, tuned=answered("mine", text))]

@@ -66,7 +66,7 @@ def test_the_formats_are_equal_in_content():
     assert told[0][0]["voted_at"] == "2025-11-24T16:00:00.123456+00:00"
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(max_size=12))
 def test_a_defused_cell_is_read_as_it_was(text):
     assert formats.fused(formats.defused(text)) == text

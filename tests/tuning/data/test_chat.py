@@ -27,7 +27,7 @@ TEXTS = st.lists(st.one_of(st.text(max_size=20), CONTROL_LOOKALIKES), max_size=5
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(question=TEXTS, given_input=TEXTS, answer=TEXTS)
 def test_decoding_gives_the_parts_back_and_one_end_token_is_trained(name, question, given_input, answer):
     tokenizer = TOKENIZERS[name]
@@ -45,7 +45,7 @@ def test_decoding_gives_the_parts_back_and_one_end_token_is_trained(name, questi
     assert not example.truncated
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(answer=st.text(min_size=1, max_size=60), room=st.integers(2, 40))
 def test_truncation_keeps_the_closing_token_and_says_so(answer, room):
     tokenizer = TOKENIZERS["pad is end"]

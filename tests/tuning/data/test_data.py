@@ -117,7 +117,7 @@ def test_a_probe_is_recognised_inside_other_words_and_a_related_question_is_not(
     assert [row.question for row in clean(raw, dropped, PROBE_QUESTIONS.values())] == [raw[1].question]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), min_size=1, max_size=30), st.randoms())
 def test_membership_survives_reordering_growth_case_and_white_space(pairs, shuffler):
     def splits(items):

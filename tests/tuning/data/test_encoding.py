@@ -55,7 +55,7 @@ def trained(tokenizer, examples):
     return [span.text for example in examples for span in spans_of(tokenizer, example) if span.trained]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(TEXT, TEXT, st.booleans()), min_size=1, max_size=4), st.booleans())
 def test_every_trained_turn_and_its_closing_token_carry_a_label_and_nothing_else(pairs, system):
     tokenizer = tokenizer_with(CHATML)
@@ -70,7 +70,7 @@ def test_every_trained_turn_and_its_closing_token_carry_a_label_and_nothing_else
     assert whole == "".join(f"<|im_start|>{turn.role}\n{turn.text}<|im_end|>\n" for turn in turns)[:-1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3))
 def test_labels_are_the_spans_that_the_template_marks(pairs):
     tokenizer = tokenizer_with(GENERATION)

@@ -44,7 +44,7 @@ def reference(name: str, family: Family, messages: list[dict[str, str]], asked: 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(pairs=PAIRS, system=st.sampled_from(["", "Be brief."]))
 def test_trained_tokens_are_the_assistants_spans_of_the_rendered_conversation(name, pairs, system):
     family, tokenizer = FAMILIES[name], TOKENIZERS[name]
@@ -121,7 +121,7 @@ def test_a_turn_that_the_template_leaves_out_is_counted(length, noted):
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if "{% generation %}" in family.template])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(pairs=PAIRS)
 def test_labels_are_within_the_spans_that_a_template_marks(name, pairs):
     tokenizer, row = TOKENIZERS[name], row_of(pairs, "")

@@ -37,7 +37,7 @@ def objects(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 VALUES = st.recursive(SPELLED | TEXTS, lambda inner: lists(inner) | objects(inner), max_leaves=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     text=lists(VALUES),
     size=st.integers(1, 9),

@@ -214,7 +214,7 @@ def test_what_the_template_adds_or_leaves_out_is_said():
 
 
 @pytest.mark.parametrize("template", [CHATML, NO_SYSTEM, ALTERNATING, PARTS, INST, None])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     contents=st.lists(
         st.lists(

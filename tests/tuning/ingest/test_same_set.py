@@ -22,7 +22,7 @@ PROBES = cleaning.Excluded(PROBE_QUESTIONS.values())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXT, min_size=4, max_size=4))
 def test_the_content_hash_in_sql_is_the_digest_in_python(texts):
     import duckdb
@@ -34,7 +34,7 @@ def test_the_content_hash_in_sql_is_the_digest_in_python(texts):
     assert found == [(cleaning.digest(*texts)[:16],)]
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(
@@ -63,7 +63,7 @@ def test_any_rows_give_the_same_set_from_file_and_table(tmp_path_factory, triple
     assert loaded.facts.dropped == direct.dropped
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(

@@ -51,7 +51,7 @@ def test_the_grid_pass_of_other_devices_gives_the_same_gradient(tuned, tiny_toke
     torch.testing.assert_close(rows[1], grid[1], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.tuples(st.integers(2, 40), st.integers(1, 60)), min_size=1, max_size=9),
     prefix=st.integers(0, 40),
@@ -107,7 +107,7 @@ def plain_loss(model, examples):
 
 
 @given(lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5), data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_rows_packed_or_padded_give_the_same_loss(tiny_model_path, tiny_tokenizer, lengths, data):
     noise = Noise()
     model = peft_model(tiny_model_path, Config(dropout=0.4, rank=4), noise).train()

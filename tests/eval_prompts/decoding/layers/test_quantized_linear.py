@@ -33,7 +33,7 @@ def relative_error(product, weight: torch.Tensor, rows: int) -> float:
     return ((product(x) - expected).norm() / expected.norm()).item()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.sampled_from([64, 192]), st.sampled_from([32, 96, 576]))
 def test_what_comes_from_q4_1_is_held_in_four_bits_without_loss(seed, outputs, width):
     weight = as_q4_1(random_weight(seed, outputs, width))
@@ -45,7 +45,7 @@ def test_what_comes_from_q4_1_is_held_in_four_bits_without_loss(seed, outputs, w
     assert GroupedWeight(weight).bits == 4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.integers(1, 20))
 def test_products_differ_from_exact_ones_by_roundings_to_bf16(seed, rows):
     weight = random_weight(seed, 128, 576)
@@ -82,7 +82,7 @@ def test_shapes_without_a_kernel_are_held_in_fp32(shape):
     torch.testing.assert_close(product(x), x @ weight.t())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.integers(1, 40), st.lists(st.sampled_from([16, 40, 64]), min_size=1, max_size=3))
 def test_fp32_products_are_exact_for_one_and_for_several_weights(seed, rows, outputs):
     weights = [random_weight(seed + n, out, 48) for n, out in enumerate(outputs)]
