@@ -3,7 +3,8 @@
 Answers to one prompt share it, and prompts share how they begin: all of them are laid out as one tree of tokens, each
 of which stands once and sees those between it and the root alone. Whether a model takes such a tree is tried with its
 first pass, beside its own reading of whole texts; one that does not is read text by text. All figures are natural
-logarithms in float32, from the model's own logits over its whole vocabulary.
+logarithms in float32, from the model's own logits over its whole vocabulary. Options, of which only the likeliest
+matters, may be read by products in bf16.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tuning.upstream.transformers_parts import is_stateful
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from eval_prompts.lens.forward import RoundedWeights
     from eval_prompts.models.pair import Pair, Side
 
 PASS_TOKENS = 384
@@ -59,14 +61,22 @@ Known = Mapping[Continuation, Likelihood]
 """What has been read of the answers to one question."""
 
 
-def likelihoods(pair: Pair, side: Side, asked: Sequence[Choices]) -> Iterator[tuple[int, Known | UserError]]:
+def likelihoods(
+    pair: Pair, side: Side, asked: Sequence[Choices], rounded: bool = False
+) -> Iterator[tuple[int, Known | UserError]]:
     """The likelihoods of all continuations of ``asked`` under one side, each with its number, pass by pass in order.
 
+    ``rounded``: where all are options without an end, to be compared with one another, they are read in bf16 if the
+    processor computes so; the head stays in fp32.
     What cannot be read (it is empty, or longer than the context) comes as the reason. Raises UserError for a side that
     is not there, or a template that is broken.
     """
+    from eval_prompts.lens.forward import RoundedWeights, can_round
+
     model, tokenizer = pair.model(side), pair.tokenizers[side]
-    return _passes(model, (Encoded.of(tokenizer, choices) for choices in asked))
+    options = all(not text.ended for choices in asked for text in choices.texts)
+    weights = RoundedWeights(model) if rounded and options and can_round(model) else None
+    return _passes(model, (Encoded.of(tokenizer, choices) for choices in asked), weights)
 
 
 def text_likelihoods(pair: Pair, side: Side, texts: Sequence[str]) -> list[Likelihood | UserError]:
@@ -85,8 +95,10 @@ def text_likelihoods(pair: Pair, side: Side, texts: Sequence[str]) -> list[Likel
     return [known if isinstance(known, UserError) else known[text] for text, known in read]
 
 
-def _passes(model: PreTrainedModel, asked: Iterable[Encoded]) -> Iterator[tuple[int, Known | UserError]]:
-    current = Pass(model)
+def _passes(
+    model: PreTrainedModel, asked: Iterable[Encoded], weights: RoundedWeights | None = None
+) -> Iterator[tuple[int, Known | UserError]]:
+    current = Pass(model, weights)
     for number, encoded in enumerate(asked):
         problem = encoded.problem(model)
         if problem is not None:
@@ -95,15 +107,15 @@ def _passes(model: PreTrainedModel, asked: Iterable[Encoded]) -> Iterator[tuple[
         current.add(number, encoded)
         if current.full:
             yield from current.read()
-            current = Pass(model)
+            current = Pass(model, weights)
     yield from current.read()
 
 
 class Pass:
     """What one model reads at once."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
+    def __init__(self, model: PreTrainedModel, weights: RoundedWeights | None = None) -> None:
+        self._model, self._weights = model, weights
         self._numbers: list[int] = []
         self._encoded: list[Encoded] = []
         self._tree = Tree()
@@ -130,7 +142,7 @@ class Pass:
         if not self._encoded:
             return
         together = self._fits and takes_trees(self._model, self._encoded[0].prompt)
-        found = tree_sums(self._model, self._encoded) if together else None
+        found = tree_sums(self._model, self._encoded, self._weights) if together else None
         for at, (number, one) in enumerate(zip(self._numbers, self._encoded, strict=True)):
             sums = found[at] if found is not None else plain_sums(self._model, one)
             yield (
@@ -216,8 +228,11 @@ def _tries_a_tree(model: PreTrainedModel, prompt: Sequence[int]) -> bool:
     return True
 
 
-def tree_sums(model: PreTrainedModel, encoded: Sequence[Encoded]) -> list[list[float]]:
-    """The log-probabilities of all continuations, summed, from one pass over the tree of all of them."""
+def tree_sums(
+    model: PreTrainedModel, encoded: Sequence[Encoded], weights: RoundedWeights | None = None
+) -> list[list[float]]:
+    """The log-probabilities of all continuations, summed, from one pass over the tree of all of them; with ``weights``
+    by those."""
     import torch
 
     from eval_prompts.lens.forward import forward
@@ -236,6 +251,7 @@ def tree_sums(model: PreTrainedModel, encoded: Sequence[Encoded]) -> list[list[f
     with torch.inference_mode():
         output = forward(
             model,
+            weights,
             input_ids=torch.tensor([tree.ids], device=device),
             position_ids=torch.tensor([tree.depths], device=device),
             attention_mask=tree.mask(model.dtype).to(device),

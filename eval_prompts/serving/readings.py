@@ -138,12 +138,13 @@ def read_choices(lens: Lens, side: Side, asked: Sequence[Choices]) -> list[Known
     if pair is None:
         raise UserError(UNREADABLE)
     whole = [Choices(one.messages, tuple(text for text in one.texts if text.text)) for one in asked]
+    rounded = lens.status().rounds
     found: list[Known | UserError] = [{} for _ in whole]
     places = [at for at, one in enumerate(whole) if one.texts]
 
     def work() -> None:
         try:
-            for number, known in likelihoods(pair, side, [whole[at] for at in places]):
+            for number, known in likelihoods(pair, side, [whole[at] for at in places], rounded):
                 found[places[number]] = known
         finally:
             release_pages(pair.model(side).parameters())

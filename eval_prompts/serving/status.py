@@ -46,6 +46,11 @@ class Status:
     prompts: tuple[tuple[Side, str], ...] = ()
     """What each side is asked, by an example, where the two are asked differently; else empty."""
 
+    @property
+    def rounds(self) -> bool:
+        """Whether answers are computed in int8, with rounded inputs: then options are read so, too."""
+        return self.device.endswith(" int8")
+
     def notes_for(self, system: str | None) -> tuple[str, ...]:
         """What a user must know of questions that go out behind the system text ``system``, or none."""
         return self.notes if system else (*self.notes, *self.without_system)

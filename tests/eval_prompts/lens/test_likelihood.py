@@ -13,6 +13,7 @@ from eval_prompts.lens.token_tree import Choices, Continuation, Encoded, Tree
 from tests.conftest import CHAT_TEMPLATE
 from tuning.data.template import chat_template
 from tuning.errors import UserError
+from tuning.models.device import has_bf16
 
 
 def asked(question, *texts, ended=False):
@@ -129,3 +130,17 @@ def test_a_draft_that_the_prompt_opens_is_closed_before_an_answer(tiny_tokenizer
     encoded = Encoded.of(thinker, asked("What is red?", "a cherry"))
     assert thinker.decode(encoded.prompt).endswith("assistant\n<think>\n\n</think>\n\n")
     assert thinker.decode(encoded.texts[Continuation("a cherry")]) == "a cherry"
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor does not compute in bf16")
+def test_options_may_be_read_in_bf16_and_references_are_not(tiny_pair):
+    exact = dict(likelihoods(tiny_pair, "tuned", QUESTIONS[:2]))
+    rounded = dict(likelihoods(tiny_pair, "tuned", QUESTIONS[:2], rounded=True))
+    for number, known in exact.items():
+        assert rounded[number].keys() == known.keys()
+        assert rounded[number] != known
+        for text, one in known.items():
+            assert abs(rounded[number][text].logprob - one.logprob) < 0.1 * one.tokens
+    assert dict(likelihoods(tiny_pair, "tuned", QUESTIONS, rounded=True)) == dict(
+        likelihoods(tiny_pair, "tuned", QUESTIONS)
+    )
