@@ -244,19 +244,6 @@ def test_an_adapter_made_for_another_named_base_is_taken_and_marked(adapter_copy
     assert any("someone/another-model, not on owner/this-model" in note for note in pair.adapter.notes)
 
 
-@pytest.fixture(scope="module")
-def wide_model_path(tmp_path_factory, tiny_model_path, tiny_tokenizer):
-    """Wide enough for bitsandbytes' blocks of 64."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig.from_pretrained(tiny_model_path)
-    wide = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "num_key_value_heads": 4}
-    path = tmp_path_factory.mktemp("wide-llama")
-    LlamaForCausalLM(LlamaConfig(**(config.to_dict() | wide))).save_pretrained(path)
-    tiny_tokenizer.save_pretrained(path)
-    return path
-
-
 @pytest.mark.parametrize("quantize", ["4bit", "8bit"])
 def test_a_quantised_base_is_merged_in_high_precision(tmp_path, wide_model_path, cpu, quantize):
     """The tuned side is the decoded base plus the adapter, not rounded to 4 or 8 bits again."""

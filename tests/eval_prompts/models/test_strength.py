@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from eval_prompts.answers import Settings
@@ -19,6 +20,7 @@ from eval_prompts.stream import Stream
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.errors import UserError
 from tuning.exports.strength import export_at_strength
+from tuning.models.weights import resolve
 
 IDS = torch.tensor([[5, 9, 77, 130, 41, 8]])
 
@@ -199,3 +201,23 @@ def test_strengths_of_an_adapter_that_has_gone_are_not_answered_by_another(tiny_
         lens.reload(None)
         with pytest.raises(UserError, match="No adapter is loaded"):
             lens.ask(["Why?"], Settings(4), strengths=(0.5,))
+
+
+@pytest.mark.parametrize(("quantize", "tolerance"), [("4bit", 1e-5), ("8bit", 5e-3)])
+def test_strengths_of_an_adapter_on_a_quantised_base(wide_model_path, tmp_path, cpu, quantize, tolerance):
+    """The decoded base plus the scaled change; what is switched off is the base's very layer, in its bits."""
+    adapter = random_adapter(wide_model_path, tmp_path / "adapter", ["q_proj", "v_proj"])
+    pair = load_pair(resolve(str(wide_model_path)), cpu, str(adapter), quantize)
+    name = "model.layers.1.self_attn.q_proj"
+    with torch.inference_mode():
+        decoded = pair.base.get_submodule(name)(torch.eye(64)).T
+    factors = load_file(adapter / "adapter_model.safetensors")
+    up, down = (factors[f"base_model.model.{name}.lora_{factor}.weight"] for factor in "BA")
+    for strength in (0.5, 1.5):
+        weight = scaled(pair, Strength(strength)).tuned.get_submodule(name).weight
+        torch.testing.assert_close(weight, decoded + strength * 2.0 * up @ down, atol=tolerance, rtol=0)
+    assert logits(scaled(pair, Strength(0.0)).tuned).equal(logits(pair.base))
+    switched = scaled(pair, Strength(1.0, kinds_off=frozenset({"q_proj"}))).tuned
+    assert switched.get_submodule(name) is pair.base.get_submodule(name)
+    value = "model.layers.1.self_attn.v_proj"
+    assert switched.get_submodule(value).weight.equal(pair.tuned.get_submodule(value).weight)
