@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from eval_prompts.rows import Row
 
 FOLLOWED = ("repetition_penalty", "no_repeat_ngram_size", "top_k")
-SHOWN = (*FOLLOWED, "temperature", "top_p", "min_p", "typical_p", "min_new_tokens", "suppress_tokens")
+SHOWN = (
+    *FOLLOWED,
+    *("temperature", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_h", "min_new_tokens"),
+    *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias", "forced_bos_token_id"),
+    *("forced_eos_token_id", "exponential_decay_length_penalty", "guidance_scale", "num_beams", "penalty_alpha"),
+)
+LONG_LIST = 4
 NEUTRAL = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
@@ -24,7 +30,12 @@ NEUTRAL = {
     "top_p": 1.0,
     "min_p": 0.0,
     "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
     "min_new_tokens": 0,
+    "guidance_scale": 1.0,
+    "num_beams": 1,
+    "penalty_alpha": 0.0,
 }
 
 
@@ -49,7 +60,7 @@ class GenerationDefaults:
         """One sentence for the user; None if the model sets nothing of the kind."""
         if not self.values:
             return None
-        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.values.items())
+        words = ", ".join(f"{name.replace('_', ' ')} {in_short(value)}" for name, value in self.values.items())
         if not followed:
             return f"The model's own generation settings are not followed ({words}): --generation-defaults does."
         left = [name.replace("_", " ") for name in self.values if name not in FOLLOWED]
@@ -73,6 +84,12 @@ class GenerationDefaults:
                 scores = process(ids, scores)
             changed.append(scores)
         return torch.cat(changed)
+
+
+def in_short(value: object) -> str:
+    """A setting's value; of a long list only how long it is."""
+    long = isinstance(value, list | dict) and len(value) > LONG_LIST
+    return f"({len(value)} entries)" if long and isinstance(value, list | dict) else str(value)
 
 
 @dataclass(frozen=True)

@@ -43,3 +43,11 @@ def test_a_model_that_sets_nothing_is_not_spoken_of(tmp_path):
     assert GenerationDefaults.of(tmp_path).note(False) is None
     (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.0, "eos_token_id": 2}')
     assert GenerationDefaults.of(tmp_path).note(True) is None
+
+
+def test_what_generate_would_force_or_forbid_is_said(tmp_path):
+    settings = {"forced_eos_token_id": 2, "bad_words_ids": [[number] for number in range(7)], "num_beams": 1}
+    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    note = GenerationDefaults.of(tmp_path).note(followed=True)
+    assert "Not followed: bad words ids, forced eos token id" in note
+    assert "bad words ids (7 entries), forced eos token id 2)" in GenerationDefaults.of(tmp_path).note(followed=False)
