@@ -165,7 +165,7 @@ def conversation(row: Row, prompt_format: PromptFormat) -> tuple[list[Message], 
             text = prompt_format.user_turn({"question": text, "input": "", "context": ""})
         found.append(Message(role=turn.role, content=text))
     opening: list[Message] = []
-    if prompt_format.system and not any(turn.role == "system" for turn in row.turns):
+    if prompt_format.system and not any(turn.role == "system" for turn in row.turns[:first]):
         opening = [Message(role="system", content=prompt_format.system)]
     at = next((place for place, turn in enumerate(row.turns) if turn.role != "system"), 0)
     found[at:at] = prompt_format.shots

@@ -10,7 +10,9 @@ from typing import Any
 from tuning.data.dataset import load
 from tuning.data.place import is_place
 from tuning.data.probe_questions import PROBE_QUESTIONS
+from tuning.data.reading.exchanges import exchange
 from tuning.data.reading.layouts import CHATS, CONTEXTS, QUESTIONS, guess_roles, plain_name
+from tuning.data.reading.messages import CONTENT_KEYS, ROLES, Unusable, message_list, speaker
 from tuning.data.reading.readers import read_file
 from tuning.data.reading.records import Record
 from tuning.data.reading.text_files import kind_of
@@ -19,7 +21,6 @@ from tuning.errors import UserError
 
 TASK_ENDINGS = (".yaml", ".yml")
 QUESTION_COLUMNS = ("question", *(name for name in QUESTIONS if name != "question"), "text", "input")
-USERS = ("user", "human")
 
 
 def probes() -> list[str]:
@@ -72,6 +73,8 @@ class Suite:
         for name in self.names(row):
             column = named.get(plain_name(name), "")
             value = row.get(column)
+            if name in CHATS:
+                value = message_list(value) or value
             if isinstance(value, str) and value.strip():
                 beside = [named[name] for name in CONTEXTS if named.get(name, column) != column]
                 texts = {name: text for name in beside if isinstance(text := row[name], str) and text}
@@ -150,17 +153,24 @@ def no_question(where: str, row: Mapping[str, Any]) -> UserError:
 
 
 def user_words(messages: list[Any]) -> str:
-    """What the user says in a list of messages."""
-    said = []
+    """What the user says in a list of messages, in whichever of their spellings; '' for nothing."""
+    said: list[str] = []
     for message in messages:
-        if not isinstance(message, Mapping):
-            continue
-        role, content = (message.get(a, message.get(b)) for a, b in (("role", "from"), ("content", "value")))
-        if str(role).lower() in USERS:
-            parts = content if isinstance(content, list) else [content]
-            texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
-            said += [text for text in texts if isinstance(text, str)]
+        try:
+            said += [turn.text for turn in exchange(message, lambda _: None) if turn.role == "user"]
+        except Unusable:  # an image beside the question, say: its words count all the same
+            said += words_beside(message)
     return " ".join(said)
+
+
+def words_beside(message: Any) -> list[str]:
+    """The texts of a user's message that holds more than text."""
+    if not isinstance(message, Mapping) or ROLES.get(speaker(message)) != "user":
+        return []
+    content = next((message[key] for key in CONTENT_KEYS if key in message), None)
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
+    return [text for text in texts if isinstance(text, str)]
 
 
 def task_questions(path: Path) -> Suite:

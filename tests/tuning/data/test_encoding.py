@@ -128,6 +128,8 @@ def test_a_format_gives_what_a_row_lacks_and_replaces_nothing(tiny_tokenizer):
     assert "Own." in tiny_tokenizer.decode(encoder.encode(own)[0].prompt_ids)
     assert "Default.<|im_end|>" in tiny_tokenizer.decode(encoder.encode(bare)[0].prompt_ids)
     assert "Say: a<|im_end|>" in tiny_tokenizer.decode(encoder.encode(bare)[0].prompt_ids)
+    later = conversation(Turn("user", "a"), Turn("system", "Later."), Turn("user", "b"), Turn("assistant", "c", True))
+    assert "Default.<|im_end|>" in tiny_tokenizer.decode(encoder.encode(later)[0].prompt_ids)
 
 
 @pytest.mark.real

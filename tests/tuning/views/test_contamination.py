@@ -41,6 +41,15 @@ def test_the_embedded_questions_have_names():
         ({"conversations": [{"from": "human", "value": CIRCLES}, {"from": "gpt", "value": "x"}]}, CIRCLES),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": CIRCLES}]}]}, CIRCLES),
         ({"prompt": [{"role": "user", "content": CIRCLES}], "chosen": "a", "rejected": "b"}, CIRCLES),
+        ({"contents": [{"role": "user", "parts": [{"text": CIRCLES}]}]}, CIRCLES),
+        ({"chat": [{"question": CIRCLES, "answer": "x"}]}, CIRCLES),
+        ({"dialog": [{"speaker": "Human", "text": CIRCLES}]}, CIRCLES),
+        (
+            {"messages": f'[{{"role": "user", "content": "{CIRCLES}"}}, {{"role": "system", "content": "Be short."}}]'},
+            CIRCLES,
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": CIRCLES}]}]}, CIRCLES),
+        ({"messages": {"role": ["user"], "content": [CIRCLES]}}, CIRCLES),
     ],
 )
 def test_questions_are_found_with_or_without_answers(tmp_path, row, question):
