@@ -57,13 +57,23 @@ def dated_name(root: Path, name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+_made: dict[Path, tuple[tuple[int, int, int], float]] = {}
+"""When folders were made, by the file that tells it, with what tells that file from an earlier one."""
+
+
 def newest_first(root: Path, file: str, created: Callable[[Path], Any]) -> list[Path]:
     """The folders under ``root`` that hold ``file``, by when they were ``created`` (Unix seconds); those of which that
-    cannot be told are passed over."""
-    made = []
+    cannot be told are passed over. A file that has not changed is not read again."""
+    made = {}
     for path in root.glob(f"*/{file}"):
         try:
-            made.append((float(created(path.parent)), path.parent))
-        except (UserError, TypeError, ValueError, KeyError):
+            status = path.stat()
+            state = status.st_mtime_ns, status.st_size, status.st_ino
+            known = _made.get(path)
+            made[path] = known if known and known[0] == state else (state, float(created(path.parent)))
+        except (OSError, UserError, TypeError, ValueError, KeyError):
             continue
-    return [folder for _, folder in sorted(made, reverse=True)]
+    for gone in [path for path in list(_made) if path.parent.parent == root and path.name == file]:
+        _made.pop(gone, None)
+    _made.update(made)
+    return [folder for _, folder in sorted(((at, path.parent) for path, (_, at) in made.items()), reverse=True)]

@@ -17,6 +17,7 @@ from tuning import files, presets
 from tuning.__main__ import main
 from tuning.errors import UserError
 from tuning.runs import events, lock, process, run
+from tuning.runs.folder import newest_first
 
 ROOT = Path(__file__).parents[3]
 
@@ -280,6 +281,23 @@ def test_runs_are_listed_by_when_they_were_made_whatever_they_are_called(tmp_pat
         content = {"preset": "smoke", "created": created, "config": {}}
         (folder / "config.json").write_text(json.dumps(content))
     assert [found.name for found in run.all_runs()] == ["20260101-000000-smoke", "mine", "zebra"]
+
+
+def test_a_list_of_runs_reads_each_that_has_changed_and_no_other(tmp_path):
+    def made(folder):
+        asked.append(folder.name)
+        return (folder / "file").read_text()
+
+    asked = []
+    for name, at in (("a", "1"), ("b", "2"), ("c", "3")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(at)
+    assert [each.name for each in newest_first(tmp_path, "file", made)] == ["c", "b", "a"]
+    asked.clear()
+    (tmp_path / "a" / "file").write_text("40")
+    (tmp_path / "b" / "file").unlink()
+    assert [each.name for each in newest_first(tmp_path, "file", made)] == ["a", "c"]
+    assert asked == ["a"]
 
 
 def test_a_run_can_be_named(home):
