@@ -257,7 +257,8 @@ def test_scores_and_forgetting_stand_in_the_table(settings):
         own = TaskScore(0, "mbpp", "MBPP", share, 0.1, 0.9, 40, 0.2)
         scores.keep(one.path, [TaskScore(0, "mbpp", "MBPP", 0.9, 0, 1, 40), own])
         scores.keep(one.path, [TaskScore(0, "general", "General", 0.6, 0.5, 0.7, 40, 0.65, beside=True)])
-    (made[0].path / scores.FILE).open("a").write('{"event": "score", "step": "x"}\n{"torn')
+    with (made[0].path / scores.FILE).open("a") as file:
+        file.write('{"event": "score", "step": "x"}\n{"torn')
     rows, why = run_table.table(made)
     assert [row["score"] for row in rows] == ["50.0%", "25.0%"]
     assert [row["forgotten"] for row in rows] == ["+5.0", "+5.0"]
