@@ -116,7 +116,8 @@ def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_mode
     assert (tmp_path / "summary.md").read_text().startswith("# Cannot tell yet")
     assert (tmp_path / "score.csv").read_text().count("\nsuite.jsonl,") == 4
     figures = json.loads(out.read_text())
-    assert set(figures) >= {"suite", "n", "base", "tuned", "p_value"}
+    assert set(figures) >= {"suite", "n", "base", "tuned", "p_value", "model", "adapter", "settings", "created"}
+    assert len(figures["answers"]) == 4
     assert figures["n"] == 2
     assert figures["base"]["passed"] == figures["tuned"]["passed"] == 0
     assert figures["p_value"] == 1.0

@@ -43,6 +43,12 @@ def test_pupils_vote_blind_and_see_what_is_theirs(start_app, browser, page_model
     expect(blind).to_be_checked()
     expect(blind).to_be_disabled()
 
+    said = page.evaluate(
+        "[7, 11, 22].map((place) => LoraLens.boardParts.waitingWords({ ahead: 6, place, at_once: 4 }))"
+    )
+    assert said[0] == "You are 7th in line: 6 answers of others come first; the server writes 4 at a time."
+    assert [words.split()[2] for words in said] == ["7th", "11th", "22nd"]
+
     ask(page, "Write hello", tokens=16)
     row = page.locator(".ll-row").first
     expect(page.locator(".ll-tally")).to_contain_text("blind: your vote tells who is who", timeout=60_000)
