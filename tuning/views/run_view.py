@@ -100,13 +100,14 @@ class Watcher:
         since = known.get("log")
         lines = fold.log_after(since if isinstance(since, int) else 0)
         step = fold.newest.get("step", {})
-        view = {
+        begun = fold.newest.get("resumed", {}).get("step") or 0
+        view: dict[str, Any] = {
             "run": chosen.name,
             "state": "stopping" if stopping else state.state,
             "words": words(state, fold, stopping),
             "message": form.without_folders(outcome(state, fold)),
             "last_lines": [form.without_folders(line) for line in state.last_lines],
-            "step": step.get("step", fold.newest.get("resumed", {}).get("step") or 0),
+            "step": step.get("step", begun),
             "max_steps": config.max_steps,
             "eta": f"about {duration(step['eta_seconds'])} left" if left(state, step) else "",
             "figures": figures(fold, state),
