@@ -24,31 +24,36 @@ texts come in ever new lengths."""
 
 
 class RoundedWeights:
-    """A model's weights in bf16, each rounded when it is first used; the head's stay in fp32."""
+    """Weights in bf16, each rounded when it is first used, and kept with the weight it was made of."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        head = model.get_output_embeddings()
-        self._exact = getattr(head, "weight", None)
-        self._rounded: dict[int, torch.Tensor] = {}
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def of(self, weight: torch.Tensor) -> torch.Tensor | None:
-        """``weight`` in bf16; None where it stays as it is."""
-        if self._exact is not None and weight.data_ptr() == self._exact.data_ptr():
-            return None
-        found = self._rounded.get(weight.data_ptr())
-        if found is None:
-            found = self._rounded[weight.data_ptr()] = weight.bfloat16()
-        return found
+    def of(self, weight: torch.Tensor) -> torch.Tensor:
+        """``weight`` in bf16."""
+        _, rounded = self._kept.get(id(weight), (None, None))
+        if rounded is None:
+            rounded = weight.bfloat16()
+            self._kept[id(weight)] = weight, rounded  # while it is kept, no other weight has its identity
+        return rounded
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._kept.clear()
+
+
+ROUNDED = RoundedWeights()
 
 
 class OneDnnProducts(TorchFunctionMode):
     """While it is on, ``F.linear`` of this thread goes through oneDNN where all is in fp32 on the CPU: the same sums in
     another order. MKL, which torch takes by itself, leaves up to a quarter of an AMD processor's rate unused."""
 
-    def __init__(self, weights: RoundedWeights | None = None) -> None:
-        """With ``weights`` inputs, weights and outputs are rounded to bf16, and summed in fp32."""
+    def __init__(self, weights: RoundedWeights | None = None, exact: torch.Tensor | None = None) -> None:
+        """With ``weights`` inputs, weights and outputs are rounded to bf16, and summed in fp32; but for those of the
+        weight ``exact``."""
         super().__init__()
-        self._weights = weights
+        self._weights, self._exact = weights, exact
 
     def __torch_function__(
         self,
@@ -63,7 +68,7 @@ class OneDnnProducts(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        rounded = self._weights.of(weight) if self._weights is not None else None
+        rounded = self._weights.of(weight) if self._weights is not None and weight is not self._exact else None
         flat = x.reshape(-1, x.shape[-1])
         rows = len(flat)
         spare = -rows % ROWS
@@ -90,8 +95,9 @@ def can_round(model: PreTrainedModel) -> bool:
 
 
 def forward(model: PreTrainedModel, weights: RoundedWeights | None = None, **inputs: Any) -> Any:
-    """``model(**inputs)`` without gradients; with ``weights`` (see :func:`can_round`) by those."""
+    """``model(**inputs)`` without gradients; with ``weights`` (see :func:`can_round`) by those, the head's excepted."""
     fast = model.device.type == "cpu" and has_onednn()
-    products: AbstractContextManager[object] = OneDnnProducts(weights) if fast else nullcontext()
+    head = getattr(model.get_output_embeddings(), "weight", None)
+    products: AbstractContextManager[object] = OneDnnProducts(weights, head) if fast else nullcontext()
     with torch.inference_mode(), products:
         return model(**inputs)

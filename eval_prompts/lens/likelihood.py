@@ -71,11 +71,11 @@ def likelihoods(
     What cannot be read (it is empty, or longer than the context) comes as the reason. Raises UserError for a side that
     is not there, or a template that is broken.
     """
-    from eval_prompts.lens.forward import RoundedWeights, can_round
+    from eval_prompts.lens.forward import ROUNDED, can_round
 
     model, tokenizer = pair.model(side), pair.tokenizers[side]
     options = all(not text.ended for choices in asked for text in choices.texts)
-    weights = RoundedWeights(model) if rounded and options and can_round(model) else None
+    weights = ROUNDED if rounded and options and can_round(model) else None
     return _passes(model, (Encoded.of(tokenizer, choices) for choices in asked), weights)
 
 

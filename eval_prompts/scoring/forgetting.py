@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eval_prompts.lens.likelihood import Likelihood, text_likelihoods
 from eval_prompts.lens.token_lens import finite
 from eval_prompts.scoring.statistics import holm, permutation
-from eval_prompts.serving.local import in_a_thread_that_ends
-from eval_prompts.serving.readings import UNREADABLE
+from eval_prompts.serving.readings import UNREADABLE, read_by
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def measure(lens: Lens, before_each: Callable[[], bool]) -> list[Forgotten] | No
 
 
 def _read(pair: Pair, side: Side, texts: Sequence[str]) -> list[Likelihood | UserError]:
-    return in_a_thread_that_ends(lambda: text_likelihoods(pair, side, texts))
+    return read_by(pair, lambda: text_likelihoods(pair, side, texts))
 
 
 def _readable(base: Sequence[Likelihood | UserError], tuned: Sequence[Likelihood | UserError]) -> list[Both]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eval_prompts.lens.view import Written
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.strength import Strength, layer_groups
 from eval_prompts.serving.local import in_a_thread_that_ends
+from eval_prompts.serving.reading_thread import READING
 from eval_prompts.serving.status import same_models
 from tuning.errors import UserError
 from tuning.files import data_root
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from eval_prompts.lens.likelihood import Known
     from eval_prompts.lens.token_lens import Reading
     from eval_prompts.lens.token_tree import Choices
-    from eval_prompts.models.pair import Side
+    from eval_prompts.models.pair import Pair, Side
     from eval_prompts.serving.lens import Lens
     from eval_prompts.serving.status import Status
     from tuning.data.chat import Message
+
+T = TypeVar("T")
 
 MOST_WAITING = 8
 UNREADABLE = "likelihoods are read of models in this process alone: endpoints on other machines give none"
@@ -50,17 +53,13 @@ class Readings:
         pair = self._lens.pair
 
         def work() -> dict[str, Reading]:
-            try:
-                return {
-                    name: self._lens.read(messages, one.text, ended=one.ended, written=one.ids)
-                    for name, one in texts.items()
-                }
-            finally:
-                if pair is not None:
-                    release_pages(pair.base.parameters())
+            return {
+                name: self._lens.read(messages, one.text, ended=one.ended, written=one.ids)
+                for name, one in texts.items()
+            }
 
         with self._alone():
-            return in_a_thread_that_ends(work)
+            return read_by(pair, work)
 
     def likelihoods(self, status: Status, side: Side, choices: Choices) -> Known:
         """How likely a side finds some answers to one conversation. Raises UserError if they cannot be read, or where
@@ -143,11 +142,21 @@ def read_choices(lens: Lens, side: Side, asked: Sequence[Choices]) -> list[Known
     places = [at for at, one in enumerate(whole) if one.texts]
 
     def work() -> None:
-        try:
-            for number, known in likelihoods(pair, side, [whole[at] for at in places], rounded):
-                found[places[number]] = known
-        finally:
-            release_pages(pair.model(side).parameters())
+        for number, known in likelihoods(pair, side, [whole[at] for at in places], rounded):
+            found[places[number]] = known
 
-    in_a_thread_that_ends(work)
+    read_by(pair, work)
     return found
+
+
+def read_by(pair: Pair | None, work: Callable[[], T]) -> T:
+    """The result of ``work``, in which a pair's models read; when no more is read their memory is given back."""
+
+    def give_back() -> None:
+        from eval_prompts.lens.forward import ROUNDED
+
+        ROUNDED.clear()
+        if pair is not None:
+            release_pages([*pair.base.parameters(), *(pair.tuned.parameters() if pair.tuned is not None else ())])
+
+    return READING.run(work, give_back=give_back)
