@@ -122,7 +122,7 @@
 		function draw(told) {
 			const { problems = {} } = told;
 			const started = questions.given();
-			for (const [name, field] of Object.entries(fields)) field.tell(name === "name" && !field.input.value && !started ? "" : problems[name]);
+			for (const [name, field] of Object.entries(fields)) field.tell(name === "name" && !field.input.value ? "" : problems[name]); // that it is to be named, the last line says
 			setText(settingsWrong, problems.settings || "");
 			scorers.tell(problems.score);
 			shots.tell(problems.shots);

@@ -10,7 +10,7 @@
 		const list = el("div", { class: "ll-task-chosen" });
 		const wrong = el("small", { class: "ll-wrong", role: "alert" });
 		const add = el("select", { id: "ll-task-add-scorer", "data-own": "yes" }, el("option", { value: "" }, "Add a scorer\u2026"), ...kinds.map((kind) => el("option", { value: kind.name, title: kind.about }, `${kind.name}${kind.reference ? " (needs a reference)" : ""}`)));
-		const answer = el("textarea", { id: "ll-task-answer", rows: "2", spellcheck: "false", "data-own": "yes", placeholder: "An answer to the question shown above" });
+		const answer = el("textarea", { id: "ll-task-answer", rows: "3", spellcheck: "false", "data-own": "yes", placeholder: "An answer to the question shown above" });
 		const said = el("div", { class: "ll-task-said", role: "status" });
 		const judge = el("button", { type: "button", onclick: tryOut }, "Judge it");
 		const root = el(

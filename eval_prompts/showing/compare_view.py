@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eval_prompts.models.pair import Side
     from eval_prompts.serving.status import Status
     from eval_prompts.showing.views import LinesView, LineView, SideView, StatusView, ThinkingView
+    from eval_prompts.tasks.task import Task
 
 code_once = lru_cache(maxsize=256)(code)  # an answer is complete long before the last one of its request is
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 1.0, 8.0
@@ -46,6 +47,12 @@ def difference(left: SideView, right: SideView) -> tuple[bool, list[LinesView]]:
 def line_view(line: Line | None) -> LineView | None:
     """One line of the diff, where that side has one."""
     return None if line is None else {"number": line.number, "pieces": list(line.pieces)}
+
+
+def filled(task: Task, *given: float | None) -> tuple[Any, ...]:
+    """Token cap, temperature, top-p and seed, each the task's own where a script gave none."""
+    usual = (task.settings.max_new_tokens, task.settings.temperature, task.settings.top_p, task.settings.seed)
+    return tuple(own if value is None else value for own, value in zip(usual, given, strict=True))
 
 
 def settings_from(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any, confidence: Any = False) -> Settings:

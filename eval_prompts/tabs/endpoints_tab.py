@@ -10,7 +10,7 @@ import gradio as gr
 from eval_prompts.answer_facts import answer_dict
 from eval_prompts.showing.ask_pages import VERDICT_SECONDS, Asker, ask_both, ask_further
 from eval_prompts.showing.certainty import recorded
-from eval_prompts.showing.compare_view import settings_from
+from eval_prompts.showing.compare_view import filled, settings_from
 from eval_prompts.showing.follow_ups import prompt_after, turn_before
 from eval_prompts.showing.visitors import Visitors
 from eval_prompts.tabs.compare_tab import ASKING_AT_ONCE, address_of
@@ -86,10 +86,10 @@ def build(
     def ask(
         question: str,
         request: gr.Request,
-        max_new_tokens: int = 300,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
         task: str = "",
         messages: list[dict[str, Any]] | None = None,
     ) -> Iterator[tuple[str, str]]:
@@ -97,7 +97,7 @@ def build(
 
         Args:
             question: a question, at most 20,000 characters.
-            max_new_tokens: where an answer is cut off at the latest.
+            max_new_tokens: where an answer is cut off at the latest; this and the next three, left out, are the task's.
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
@@ -112,7 +112,7 @@ def build(
         refuse_names(request)
         named, who = tasks.named(task), asker(request, task)
         questions = [named.own_question(check_question(question))]
-        settings = settings_from(max_new_tokens, temperature, top_p, seed)
+        settings = settings_from(*filled(named, max_new_tokens, temperature, top_p, seed))
         stream = ask_both(lens, tasks, who, named, questions, settings, history_of(messages))
         for base, tuned in who.follow(stream, who.session):
             yield base.text, tuned.text
@@ -150,10 +150,10 @@ def build(
         request: gr.Request,
         question: str = "",
         blind: bool = True,
-        max_new_tokens: int = 300,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
         task: str = "",
         page: int = 1,
         confidence: bool = False,
@@ -164,7 +164,7 @@ def build(
         Args:
             question: a question; empty for those of the task.
             blind: whether to hide which model stands left and which right until the pair is voted on.
-            max_new_tokens: where an answer is cut off at the latest.
+            max_new_tokens: where an answer is cut off at the latest; this and the next three, left out, are the task's.
             temperature: 0 always takes the likeliest token; higher is more varied.
             top_p: the share of probability that stays in play when the temperature is above 0.
             seed: the same seed gives the same text twice.
@@ -184,7 +184,7 @@ def build(
         if history and not question:
             raise UserError("A conversation goes before a question of your own: give the question too.")
         questions = [named.own_question(check_question(question))] if question else page_of(named, page)
-        settings = (max_new_tokens, temperature, top_p, seed, confidence)
+        settings = (*filled(named, max_new_tokens, temperature, top_p, seed), confidence)
         yield from stream_rows(named, questions, settings, request, blind, _pair_rows, task, history)
 
     def follow_up(

@@ -90,6 +90,7 @@ def parse_task(text: str, source: str, file: Path | None = None) -> Task:
     format = PromptFormat(text_of("system").strip() or None, text_of("user").strip() or None, shots_of(values, fail))
     scorers = scorers_of(values.get("score"), folder, lambda words: fail("score", words))
     columns = values.get("columns") or {}
+    columns = {part: name or "" for part, name in columns.items()} if isinstance(columns, dict) else columns
     if not isinstance(columns, dict) or not all(isinstance(column, str) for column in columns.values()):
         raise fail("columns", "it names a column for each part of a question: {question: Frage, answer: Antwort}.")
     battery = values.get("battery") or []
@@ -211,11 +212,18 @@ def shots_of(values: Mapping[str, Any], fail: Any) -> tuple[Message, ...]:
     for shot in shots:
         if is_message(shot) and shot["role"] in ("user", "assistant"):
             turns.append(Message(role=shot["role"], content=shot["content"]))
-        elif isinstance(shot, dict) and set(shot) == {"user", "assistant"}:
+        elif is_exchange(shot):
             turns += [Message(role=role, content=str(shot[role])) for role in ("user", "assistant")]
         else:
             raise fail("shots", "each is {user: …, assistant: …}.")
     return tuple(turns)
+
+
+def is_exchange(shot: object) -> bool:
+    """Whether an example is a question with its answer; a number is a text there, a list is none."""
+    if not isinstance(shot, dict) or set(shot) != {"user", "assistant"}:
+        return False
+    return all(isinstance(text, str | int | float) and not isinstance(text, bool) for text in shot.values())
 
 
 def scorers_of(value: Any, folder: Path | None, fail: Any) -> tuple[Scorer, ...]:

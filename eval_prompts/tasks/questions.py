@@ -12,7 +12,16 @@ from typing import Any
 from eval_prompts.tasks.scorers.base import Scorer
 from eval_prompts.tasks.scorers.names import make, nearest
 from eval_prompts.tasks.task import Question, as_text
-from eval_prompts.tasks.turns import Turn, Turns, divided, read_messages, read_turns, references_by_turn, with_turns
+from eval_prompts.tasks.turns import (
+    NONE,
+    Turn,
+    Turns,
+    divided,
+    read_messages,
+    read_turns,
+    references_by_turn,
+    with_turns,
+)
 from tuning.data.chat import PromptFormat, check_question
 from tuning.errors import UserError
 
@@ -179,8 +188,9 @@ def _question(
     messages = turn.messages
     columns = {str(name): value for name, value in row.items() if value is not None and name != parts.get("turns")}
     columns |= {name: columns[column] for name, column in parts.items() if column in columns and name not in columns}
-    like = named_like(columns)
-    columns |= {name: columns[like[name]] for name in format.fields if name not in columns and name in like}
+    if lacking := [name for name in format.fields if name not in columns]:
+        like = named_like(columns)
+        columns |= {name: columns[like[name]] for name in lacking if name in like}
     text = as_text(part("question")).strip()
     if not text and messages:
         text = turn.text
@@ -222,6 +232,7 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 def _checks(value: Any, where: str, folder: Path | None) -> tuple[Scorer, ...]:
     """A question's own scorers: a list as under ``score``, in a table as JSON."""
+    is_cell = isinstance(value, str)
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
@@ -232,4 +243,4 @@ def _checks(value: Any, where: str, folder: Path | None) -> tuple[Scorer, ...]:
     try:
         return tuple(make(spec, folder) for spec in (value if isinstance(value, list) else [value]))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}{NONE.format(part='checks') if is_cell else ''}") from None

@@ -250,4 +250,6 @@ def as_text(value: Any, name: str = "") -> str:
         return "\n".join(as_text(item) for item in value)
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON and YAML write it
     return "" if value is None else str(value)

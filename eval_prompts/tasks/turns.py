@@ -21,6 +21,9 @@ TESTED = ("tests", "setup")
 """Columns that are for the last turn's answer alone."""
 
 
+NONE = " (if this column means something else, choose none for {part})"
+
+
 @dataclass
 class Turn:
     """What is said up to a turn that is asked, that turn included, and the answers that are good."""
@@ -41,7 +44,9 @@ def read_messages(value: Any, where: str) -> list[Message]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise UserError(f"{where}: a conversation is a list of turns in JSON.") from None
+            raise UserError(
+                f"{where}: a conversation is a list of turns in JSON{NONE.format(part='messages')}."
+            ) from None
     if not value:
         return []
     if not isinstance(value, list) or not all(is_message(turn) and turn["role"] in ROLES for turn in value):
@@ -78,7 +83,7 @@ def read_turns(value: Any, where: str) -> list[Turn]:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, list):
-            raise UserError(f"{where}: turns are a list of texts in JSON.")
+            raise UserError(f"{where}: turns are a list of texts in JSON{NONE.format(part='turns')}.")
     found = []
     for item in value if isinstance(value, list) else [value] if value else []:
         known = item if isinstance(item, Mapping) else {"question": item}

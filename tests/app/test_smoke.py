@@ -153,10 +153,10 @@ def test_the_endpoints_explain_themselves(client):
     assert parameters["question"]["python_type"]["type"] == "str"
     assert not parameters["question"]["parameter_has_default"]
     assert {name: each["parameter_default"] for name, each in parameters.items() if name != "question"} == {
-        "max_new_tokens": 300,
-        "temperature": 0.0,
-        "top_p": 1.0,
-        "seed": 0,
+        "max_new_tokens": None,
+        "temperature": None,
+        "top_p": None,
+        "seed": None,
         "task": "",
         "messages": None,
     }

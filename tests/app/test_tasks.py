@@ -36,6 +36,8 @@ def test_the_apps_task_is_asked_and_judged_and_another_can_be_named(client):
     assert badges == ["does not contain it"] * 2
     own = client.predict(question="Why?", blind=False, max_new_tokens=4, api_name="/ask_pairs")
     assert own[0]["left"]["verdict"]["badges"] == []
+    least = client.predict(question="", blind=False, api_name="/ask_pairs")
+    assert all(row["left"]["tokens"] <= 4 for row in least), "the task's own cap where a script gives none"
     named = client.predict(question="", blind=False, max_new_tokens=4, task="python", api_name="/ask_pairs")
     assert len(named) == 5
     with pytest.raises(Exception, match="did you mean python"):

@@ -155,7 +155,9 @@ def compiled(source: str, flags: int) -> regex.Pattern[str]:
     """A pattern. Raises UserError for one that is none."""
     try:
         return regex.compile(source, flags)
-    except (regex.error, OverflowError, RecursionError) as error:
+    except RecursionError:
+        raise UserError("pattern is not a regular expression (it is nested too deeply)") from None
+    except (regex.error, OverflowError) as error:
         raise UserError(f"pattern is not a regular expression ({error})") from None
 
 

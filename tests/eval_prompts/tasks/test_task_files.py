@@ -206,6 +206,10 @@ def test_a_column_whose_name_is_several_words_is_named_with_underscores_and_a_pa
         (("In {continent}: {question}", "Well?"), "user names no column, so that all questions would be the same"),
         (("name: capitals", "name: !include a"), "line 1: the tag !include is not taken"),
         (("name: capitals", "name: !!python/name:os.system x"), "line 1: the tag .*os.system is not taken"),
+        (
+            ("settings:", "shots: [{user: a, assistant: [b]}]\nsettings:"),
+            "line 6, shots: each is {user: …, assistant: …}",
+        ),
         (("settings:", "\tsettings:"), "line 6: a tab cannot indent a line"),
     ],
 )
