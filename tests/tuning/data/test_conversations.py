@@ -8,7 +8,7 @@ import pytest
 
 from tuning.data.dataset import load
 from tuning.data.options import Reading, column_roles
-from tuning.data.reading.conversations import AFTERWARDS, GREETING, TWO_SYSTEMS, UNANSWERED, UNTRAINED
+from tuning.data.reading.conversations import AFTERWARDS, GREETING, NOTHING_TRAINED, TWO_SYSTEMS, UNANSWERED, UNTRAINED
 
 GOOD = {"question": "fine?", "answer": "yes"}
 
@@ -248,8 +248,10 @@ def test_nothing_is_taken_for_a_message_that_has_a_text_beside_one_name(tmp_path
 @pytest.mark.parametrize(("key", "value", "bad"), [("label", False, 1), ("KTO_tag", "no", 1), ("label", 0, 0)])
 def test_a_message_may_call_its_answer_bad(tmp_path, message, key, value, bad):
     data = read_rows(tmp_path, {"messages": [*PROMPT, message | {key: value}]}, GOOD)
-    assert data.dropped == ({f"the {key.lower()} of a message is false: a bad answer": 1} if bad else {})
+    assert data.dropped == ({NOTHING_TRAINED: 1} if bad else {})
     assert data.unused == ("messages.label",) * (1 - bad)
+    earlier = read_rows(tmp_path, {"messages": [*PROMPT, message | {key: value}, *SAID]})
+    assert earlier.dropped == ({UNTRAINED: 1} if bad else {})
     good = read_rows(tmp_path, {"messages": [*PROMPT, message | {"kto_tag": True, "label": True}]})
     assert (len(good), good.unused) == (1, ())
 
@@ -260,7 +262,7 @@ def test_a_row_uses_the_first_of_several_system_columns_that_it_fills(tmp_path):
     data = read(tmp_path, "\n".join(lines), "two.csv", table=True)
     expected = [["S", "Q", "a"], ["S", "Q2", "a"], ["S", "H", "r", "Q3", "a"]]
     assert [told(row) for row in data.rows()] == expected
-    assert data.dropped == {"the column 'system_prompt' beside 'system' (which is used)": 1}
+    assert data.dropped == {"the column 'system_prompt' beside a question and its answer (not used in those rows)": 1}
 
 
 def test_an_object_of_nulls_is_no_image_and_no_call(tmp_path):

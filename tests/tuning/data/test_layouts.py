@@ -96,7 +96,9 @@ def test_a_conversation_keeps_every_turn_and_what_is_not_to_be_trained_is_not(tm
         ("assistant", "good", True),
     ]
     assert [reason for reason in data.dropped if "closing question" in reason]
-    assert data.dropped["an answer with weight 0 or train false (kept before the next, not trained)"] == 1
+    assert (
+        data.dropped["an answer with weight 0, train false or a false label (kept before the next, not trained)"] == 1
+    )
     assert data.unused == ("tools",)
 
 

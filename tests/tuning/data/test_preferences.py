@@ -122,7 +122,7 @@ OTHER_SYSTEM = {"role": "system", "content": "other"}
             ["Q?\nC", "good"],
             [],
         ),
-        ({"prompt": "Q?", "chosen": [dict(ASSISTANT, weight=0)], "rejected": "bad"}, [], ["weight 0 or train false"]),
+        ({"prompt": "Q?", "chosen": [dict(ASSISTANT, weight=0)], "rejected": "bad"}, [], ["weight 0, train false"]),
     ],
 )
 def test_what_stands_beside_a_pair_is_used_or_counted(tmp_path, row, told, reasons):
@@ -255,3 +255,20 @@ def test_a_prompt_may_be_a_chat_and_an_answer_one_message(tmp_path, row, told, c
     assert ([turn.text for turn in found.turns] or [found.question, found.answer])[: len(told)] == told
     assert (found.answer, found.rejected) == ("good", "bad")
     assert sum(data.dropped.values()) == counted
+
+
+def test_each_row_uses_the_first_prompt_that_it_fills_and_what_others_use_in_vain_is_counted(tmp_path):
+    answers = {"chosen": "good", "rejected": dict(WORSE, label=False)}
+    rows = [
+        {"instruction": None, "prompt": "a", "messages": None} | answers,
+        {"instruction": "", "prompt": None, "messages": [{"user": "b"}]} | answers,
+        {"instruction": None, "prompt": "c", "messages": [USER]} | answers,
+        {"prompt": "d", "question": "other"} | answers,
+    ]
+    data = load(tmp_path, *rows)
+    assert [row.question for row in data.rows()] == ["a", "b", "c", "d"]
+    assert data.dropped == {"the column 'messages' beside a better and a worse answer (not used in those rows)": 1}
+    assert data.unused == ("question",)
+    bad = load(tmp_path, rows[0], rows[3] | {"chosen": dict(ASSISTANT, label=False)})
+    assert len(bad) == 1
+    assert sum(bad.dropped.values()) == 1

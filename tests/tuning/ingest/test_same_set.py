@@ -145,8 +145,8 @@ def test_what_messages_say_of_themselves_gives_the_same_set_and_the_same_account
     assert loaded.facts.unused == list(direct.unused)
     beside = {"the column 'context' beside one message a row (not used in those rows)": 2}
     assert direct.dropped == {
-        "no turn of the assistant is to be trained (weight 0 or train false)": 1,
-        "an answer with weight 0 or train false (kept before the next, not trained)": 1,
+        "no turn of the assistant is to be trained (weight 0, train false or a false label)": 1,
+        "an answer with weight 0, train false or a false label (kept before the next, not trained)": 1,
         "an image, sound or film (the column 'image')": 1,
         "weight is neither 0 nor 1 (the rows are trained)": 1,
     } | (beside if kind == "jsonl" else {})

@@ -21,8 +21,8 @@ TWO_SYSTEMS = "a system column beside a conversation's own system message (which
 ROWLESS = "no question followed by an answer"
 UNANSWERED = "a closing question without an answer (the rest of the conversation is used)"
 GREETING = "a greeting before the first question (kept before it, not trained)"
-NOTHING_TRAINED = "no turn of the assistant is to be trained (weight 0 or train false)"
-UNTRAINED = "an answer with weight 0 or train false (kept before the next, not trained)"
+NOTHING_TRAINED = "no turn of the assistant is to be trained (weight 0, train false or a false label)"
+UNTRAINED = "an answer with weight 0, train false or a false label (kept before the next, not trained)"
 AFTERWARDS = "turns after the last trained one (the rest of the conversation is used)"
 
 

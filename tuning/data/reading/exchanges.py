@@ -14,7 +14,6 @@ from tuning.data.reading.messages import (
     ROLE_KEYS,
     Note,
     Unusable,
-    check_rating,
     content_text,
     filled_key,
     is_trained,
@@ -79,11 +78,9 @@ def exchange(message: Any, note: Note) -> list[Turn]:
         raise Unusable("a tool call")
     given = [key for key in CONTEXTS if key in named and key != asked] if asked else []
     for key, value in named.items():
-        if key not in (asked, answered, "system", *given, *TRAINED, *CALL_KEYS) and is_filled(value):
-            if rates(key, value) and answered:
-                check_rating(key, value)
-            else:
-                note(text_key(key))
+        known = key in (asked, answered, "system", *given, *TRAINED, *CALL_KEYS) or (answered and rates(key, value))
+        if not known and is_filled(value):
+            note(text_key(key))
     system = content_text(named.get("system", ""), note)
     turns = [Turn("system", system)] if system.strip() else []
     if asked:

@@ -166,9 +166,8 @@ def preference_layouts(columns: tuple[str, ...], asked: Mapping[str, str]) -> li
     if not named.keys() >= set(PREFERENCE):
         return []
     roles = {named[name]: name for name in PREFERENCE}
-    asks = next((named[name] for name in (*QUESTIONS, "input", *CHATS) if name in named), None)
-    if asks is not None:
-        roles[asks] = "question"
+    asks = all_of((*QUESTIONS, *CHATS), named, "question")
+    roles |= asks if any(name in named for name in QUESTIONS) else all_of(("input", *CHATS), named, "question")
     roles |= {named[name]: "context" for name in CONTEXTS if name in named and named[name] not in roles}
     roles |= all_of(SYSTEMS, named, "system") | all_of(HISTORIES, named, "history")
     roles |= {named[name]: "trained" for name in TRAINED if name in named}

@@ -130,11 +130,9 @@ def turn_of(message: Any, note: Note) -> Turn:
     if content_key is None:
         raise Unusable("a message has no content")
     for key, value in message.items():
-        if key not in (role_key, content_key, *TRAINED, *CALL_KEYS) and is_filled(value):
-            if rates(key, value) and role == "assistant":
-                check_rating(key, value)
-            else:
-                note(text_key(key))
+        known = key in (role_key, content_key, *TRAINED, *CALL_KEYS) or (role == "assistant" and rates(key, value))
+        if not known and is_filled(value):
+            note(text_key(key))
     text = content_text(message[content_key], lambda key: note(f"{content_key}.{key}"))
     return Turn(role, text, role == "assistant" and is_trained(message))
 
@@ -159,7 +157,8 @@ def role_of(value: Any) -> Role:
 
 
 def is_trained(message: Mapping[str, Any]) -> bool:
-    """Whether an assistant's turn is to be learned: not with weight 0 or train false. Raises Unusable for others."""
+    """Whether an assistant's turn is to be learned: not with weight 0, train false or a rating that is false. Raises
+    Unusable for other weights."""
     for key in TRAINED:
         value = message.get(key)
         if is_missing(value):
@@ -169,19 +168,13 @@ def is_trained(message: Mapping[str, Any]) -> bool:
             raise Unusable(f"{key} is {str(value)[:20]!r}, neither 0 nor 1")
         if not found:
             return False
-    return True
+    return all(truth(message[key]) for key in LABELS if key in message and rates(key, message[key]))
 
 
 def rates(key: str, value: Any) -> bool:
     """Whether a key of a message says whether its answer is good; a number as a label may be a class."""
     is_word = isinstance(value, bool) or str(value).strip().isalpha()
     return key in LABELS and truth(value) is not None and (key in RATINGS or is_word)
-
-
-def check_rating(key: str, value: Any) -> None:
-    """Raise Unusable for an answer that its own message calls bad."""
-    if not truth(value):
-        raise Unusable(f"the {key} of a message is false: a bad answer")
 
 
 def truth(value: Any) -> bool | None:

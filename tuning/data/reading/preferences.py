@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.reading.conversations import after_history, behind_system, history_of, system_of, with_context
+from tuning.data.reading.exchanges import exchange
 from tuning.data.reading.layouts import CHATS, PREFERENCE, Layout, plain_name
 from tuning.data.reading.messages import Unusable, has_role, is_messages, message_list, only_answers, role_of, turn_of
 from tuning.data.reading.values import is_filled, trimmed
@@ -98,14 +99,14 @@ def asked_turns(
 ) -> list[Turn]:
     """What the prompt's own column says, none of it trained; nothing where that is a chat's beside whole conversations,
     which is counted."""
-    column = layout.column("question")
-    if column is None or not is_filled(row[column]):
+    column = maker.filled(line, row, layout, "question")
+    if column is None:
         return []
     is_chat = plain_name(column) in CHATS
     if is_chat and said(opening):
         maker.left_out.add(f"the column {column!r} beside whole conversations (which are used)", line)
         return []
-    if (found := listed_turns(maker, row, column, in_text or is_chat)) is not None:
+    if (found := listed_turns(maker, row, column, in_text)) is not None:
         return spoken(found)
     return spoken([Turn("user", maker.text(row, column))])
 
@@ -115,9 +116,12 @@ def listed_turns(maker: RowMaker, row: Mapping[str, Any], column: str, in_text: 
     else None."""
     value = row[column]
     listed = [value] if isinstance(value, Mapping) and has_role(value) and not message_list(value) else value
+    note = partial(maker.note_key, column)
+    if plain_name(column) in CHATS:
+        return [turn for each in message_list(listed) or [] for turn in exchange(each, note)] or None
     if not is_messages(listed) or (isinstance(listed, str) and not in_text):
         return None
-    return [turn_of(each, partial(maker.note_key, column)) for each in message_list(listed) or []]
+    return [turn_of(each, note) for each in message_list(listed) or []]
 
 
 def messages_in_text(row: Mapping[str, Any], layout: Layout) -> bool:
@@ -126,7 +130,7 @@ def messages_in_text(row: Mapping[str, Any], layout: Layout) -> bool:
     better, worse = (row[layout.column(role) or ""] for role in PREFERENCE)
     if not (isinstance(better, str) and isinstance(worse, str) and is_messages(better) and is_messages(worse)):
         return False
-    prompt = row.get(layout.column("question") or "")
+    prompt = next((row[column] for column in layout.named("question") if is_filled(row[column])), None)
     if not is_filled(prompt):
         return True
     if isinstance(prompt, str) and is_messages(prompt):
@@ -147,7 +151,7 @@ def told(maker: RowMaker, row: Mapping[str, Any], column: str, role: str, in_tex
     """A column's conversation up to its answer, or the answer alone, none of it marked as trained."""
     if (turns := listed_turns(maker, row, column, in_text)) is not None:
         if role == "chosen" and turns[-1].role == "assistant" and not turns[-1].trained:
-            raise Unusable("the chosen answer has weight 0 or train false")
+            raise Unusable("the chosen answer has weight 0, train false or a false label")
     else:
         text = maker.text(row, column)
         marks = list(SPOKEN.finditer(text))

@@ -27,6 +27,8 @@ BESIDE = {
     "turn": "one message a row",
     "preference": "a better and a worse answer",
 }
+ALONE = ("system", "history", "question")
+"""Roles of which a row uses one column, the first that it fills."""
 Message = tuple[int, str, str, bool]
 """Line, kind and text of a message that is a row, and whether it may be trained; a kind after an exclamation mark says
 why it is none."""
@@ -129,7 +131,7 @@ class RowMaker:
         if layout not in self._noted:
             self._noted.append(layout)
             for name, role in layout.roles.items():
-                if role != "label" and (role not in ("system", "history") or layout.column(role) == name):
+                if role != "label" and (role not in ALONE or layout.column(role) == name):
                     self.used.setdefault(name, role)
 
     def note_beside(self, line: int, row: Mapping[str, Any], layout: Layout) -> None:
@@ -165,11 +167,11 @@ class RowMaker:
         self._beside.clear()
 
     def filled(self, line: int, row: Mapping[str, Any], layout: Layout, role: str) -> str | None:
-        """The first column of a role that a row fills; another that it fills with something else is counted."""
+        """The first column of a role that a row fills; another that it fills with something else is noted."""
         found = [column for column in layout.named(role) if is_filled(row[column])]
         for column in found[1:]:
             if row[column] != row[found[0]]:
-                self.left_out.add(f"the column {column!r} beside {found[0]!r} (which is used)", line)
+                self.note_idle(column, layout, line)
         if not found:
             return None
         self.used.setdefault(found[0], role)
