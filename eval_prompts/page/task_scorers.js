@@ -59,7 +59,7 @@
 			said.replaceChildren(el("p", {}, "judging\u2026"));
 			const told = (await server.score({ draft: form, number: form.number, answer: answer.value })) || { error: lens.whyNot() };
 			if (told.error) return said.replaceChildren(el("p", { class: "ll-wrong" }, told.error));
-			const lines = told.scores.map((each) => el("p", { "data-state": STATES[each.verdict] || "neutral" }, el("b", {}, `${SIGNS[each.verdict] || ""} ${each.scorer}${each.side ? `, ${each.side} side` : ""}: ${each.verdict}`), each.score === null ? "" : ` (${each.score})`, each.reason ? ` \u2013 ${each.reason}` : ""));
+			const lines = told.scores.map((each) => el("p", { "data-state": STATES[each.verdict] || "neutral" }, el("b", {}, `${SIGNS[each.verdict] || ""} ${each.scorer}${each.side ? `, ${each.side} side` : ""}: ${each.verdict}`), each.score === null ? "" : ` (${Number(each.score.toFixed(2))})`, each.reason ? ` \u2013 ${each.reason}` : ""));
 			said.replaceChildren(...(lines.length ? lines : [el("p", {}, "No scorer says anything of it: add one that does.")]));
 		}
 

@@ -173,11 +173,13 @@ def new_task(page: Page) -> None:
     drawer.get_by_label("Questions", exact=True).fill(pirate_table(ASKED))
     drawer.get_by_label("System prompt", exact=True).fill(PIRATE)
     drawer.locator("#ll-task-add-scorer").select_option("chrf")
-    drawer.get_by_label("Try them on an answer").fill("Where be me parrot?")
+    drawer.locator(".ll-prompt .ll-token").first.wait_for(timeout=WAIT)
+    drawer.get_by_label("Try them on an answer").fill("Where be me harbor?")
     drawer.get_by_role("button", name="Judge it").click()
     drawer.locator(".ll-task-said", has_text="chrf").wait_for()
-    drawer.locator(".ll-prompt .ll-token").first.wait_for(timeout=WAIT)
-    keep(page, "task-new")
+    page.set_viewport_size({"width": WIDTH, "height": 2 * HEIGHT})
+    keep(page, "task-new", ".ll-drawer")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     drawer.get_by_role("button", name="Close").click()
 
 
