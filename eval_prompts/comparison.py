@@ -88,7 +88,7 @@ class Comparison:
                 "name": self.task.name,
                 "title": self.task.words,
                 "prompt_format": self.task.format.to_dict(),
-                "score": [scorer.spec for scorer in self.task.scorers],
+                "score": [scorer.public for scorer in self.task.scorers],
             },
             "table": tally(judgements),
             "changes": dict(self.changes),

@@ -103,7 +103,7 @@ class Subject:
             "system": self.task.format.system,
             "user": self.task.format.user,
             "shots": [dict(shot) for shot in self.task.format.shots],
-            "score": [scorer.spec for scorer in self.task.scorers],
+            "score": [scorer.public for scorer in self.task.scorers],
             "show": self.task.show,
             "fingerprints": self.fingerprints(),
         }

@@ -228,7 +228,7 @@ def summary(task: Task) -> dict[str, Any]:
         "questions": len(task.questions),
         "system": task.format.system,
         "user": task.format.user,
-        "score": [scorer.spec for scorer in task.scorers],
+        "score": [scorer.public for scorer in task.scorers],
         "settings": task.settings.to_dict(),
         "notes": list(task.notes),
         "adapter": called(task.adapter),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 from eval_prompts.models.adapter_source import STARTERS
 from eval_prompts.tasks.catalogue import called
@@ -19,7 +18,7 @@ OWN = "The scorer own needs {file} beside this file."
 def dump_task(task: Task) -> str:
     """A task as the text of a file. What cannot be taken along stands in remarks at its head."""
     text, remarks = taken_away(task)
-    return "".join(f"# {remark}\n" for remark in remarks) + text
+    return "".join(f"# {' '.join(remark.split())}\n" for remark in remarks) + text
 
 
 def taken_away(task: Task) -> tuple[str, list[str]]:
@@ -40,8 +39,9 @@ def taken_away(task: Task) -> tuple[str, list[str]]:
             many = len(lost) > 1
             lie, them = ("lie", "them") if many else ("lies", "it")
             remarks.append(BATTERY.format(names=", ".join(lost), lie=lie, them=them))
-    if "score" in told:
-        told["score"] = [without_folder(spec, remarks) for spec in told["score"]]
+    if task.scorers:
+        told["score"] = [scorer.public for scorer in task.scorers]
+        remarks += [OWN.format(file=called(str(one.options["file"]))) for one in task.scorers if "file" in one.options]
     return dump_dict({name: value for name, value in told.items() if value != []}), remarks
 
 
@@ -61,12 +61,3 @@ def elsewhere(name: str, folder: Path | None) -> str:
 def is_path(name: str) -> bool:
     """Whether a name says where something lies on this machine."""
     return name.startswith((".", "~")) or Path(name).is_absolute() or PureWindowsPath(name).is_absolute()
-
-
-def without_folder(spec: Any, remarks: list[str]) -> Any:
-    """A scorer whose code lies in a file, by the file's name alone."""
-    if not isinstance(spec, dict) or "own" not in spec:
-        return spec
-    name = called(str(spec["own"]["file"]))
-    remarks.append(OWN.format(file=name))
-    return {"own": spec["own"] | {"file": name}}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from eval_prompts.lens.likelihood import Known
@@ -92,6 +93,12 @@ class Scorer:
     def spec(self) -> str | dict[str, Any]:
         """As it stands in a task file."""
         return {self.name: dict(self.options)} if self.options else self.name
+
+    @property
+    def public(self) -> str | dict[str, Any]:
+        """As it is told to others: a file by its name, and not by where it lies on this machine."""
+        told = {name: PurePath(str(value)).name if name == "file" else value for name, value in self.options.items()}
+        return {self.name: told} if told else self.name
 
 
 def said(name: str, passed: bool, reason: str = "", score: float | None = None, short: str = "") -> Score:

@@ -146,6 +146,7 @@ def test_what_is_taken_away_says_nothing_of_this_machine(tmp_path, monkeypatch):
     file.write_text("\n".join(lines), encoding="utf-8")
     text = dump_task(find_task(str(file)))
     assert str(tmp_path) not in text
+    assert str(tmp_path) not in str(summary(find_task(str(file))))
     assert text.startswith("# The adapter that was made for it, pirate, lies in a folder of the machine")
     assert "# Of the battery, other.yaml lies in a folder" in text
     assert "# The scorer own needs score.py beside this file." in text
