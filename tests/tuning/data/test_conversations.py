@@ -275,3 +275,14 @@ def test_json_that_was_said_is_text_in_a_table_too(tmp_path):
     said = json.dumps(ANSWER)
     (row,) = read_rows(tmp_path, {"messages": talk(("user", said), ("assistant", said))}, table=True).rows()
     assert (row.question, row.answer) == (said, said)
+
+
+@pytest.mark.parametrize(("name", "value"), [("chat", "general"), ("contents", "a page"), ("dialog", {"id": 1})])
+def test_a_column_called_as_a_chat_that_holds_none_hides_no_question(tmp_path, name, value):
+    data = read_rows(tmp_path, GOOD | {name: value}, {"question": "q2", "answer": "a2", name: ""}, table=True)
+    assert len(data) == 2
+    assert data.unused == (name,)
+    data = read_rows(tmp_path, GOOD | {name: value}, {name: SAID}, {"question": None, "answer": "a", name: value})
+    assert len(data) == 2
+    assert data.dropped[f"the column {name!r} is no list of messages"] == 1
+    assert data.dropped[f"the column {name!r} beside a question and its answer (not used in those rows)"] == 1

@@ -78,6 +78,13 @@ def message_list(value: Any) -> list[Any] | None:
     return list(value) if isinstance(value, list | tuple) else None
 
 
+def may_be_messages(value: Any) -> bool:
+    """Whether a cell has the form of a list of messages, whatever stands in it."""
+    if isinstance(value, str):
+        return value.lstrip().startswith("[")
+    return isinstance(value, list | tuple) or (isinstance(value, Mapping) and has_role(value))
+
+
 def has_role(message: Mapping[str, Any]) -> bool:
     """Whether an object has a key for who speaks."""
     return any(plain_name(str(key)) in ROLE_KEYS for key in message)

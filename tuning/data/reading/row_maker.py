@@ -15,7 +15,7 @@ from tuning.data.reading.conversations import (
     row_of,
 )
 from tuning.data.reading.layouts import Layout, check_named, layouts, no_columns
-from tuning.data.reading.messages import ROLES, Unusable, content_text, role_of
+from tuning.data.reading.messages import ROLES, Unusable, content_text, may_be_messages, role_of
 from tuning.data.reading.row_kinds import KINDS, check_labels, check_media, check_wanted, unwanted
 from tuning.data.reading.values import NotText, Spelled, is_broken, is_filled, is_missing, text_of
 from tuning.data.rows import LeftOut, RawRow, Turn
@@ -39,6 +39,13 @@ def identity_of(value: Any) -> str:
     """A conversation's id as it tells conversations apart: the number 1 and the text "1" are two."""
     is_text = isinstance(value, str) and not isinstance(value, Spelled)
     return f"{'text' if is_text else 'other'} {value}"
+
+
+def fills(row: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether a row fills what a layout needs, a chat with what may be messages rather than a text or a name."""
+    if layout.kind == "chat" and not may_be_messages(row[layout.needed[0]]):
+        return False
+    return all(is_filled(row[name]) for name in layout.needed)
 
 
 @dataclass
@@ -75,7 +82,7 @@ class RowMaker:
         found = self.candidates(row)
         if len(found) < 2:
             return found[0] if found else None
-        return next((one for one in found if all(is_filled(row[name]) for name in one.needed)), found[0])
+        return next((one for one in found if fills(row, one)), found[0])
 
     def rows(self, records: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[RawRow]:
         """The usable rows of ``records``. Raises UserError if none of them has columns that are understood."""
