@@ -21,6 +21,7 @@ from eval_prompts.tasks.scorers.likelihood import UNREAD
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.data.chat import Message
 from tuning.data.place import EMBEDDED_SETS
+from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 from tuning.ingest import tables
 from tuning.runs.run import Run, all_runs, runs_root
@@ -125,7 +126,7 @@ def writing(lens: Lens) -> list[Work]:
         wrong = [words for name, words in draft.problems.items() if name != "name"]
         if draft.shown is None or wrong:
             raise UserError(wrong[0])
-        answer = text(sent, "answer")[:LONGEST_ANSWER]
+        answer = without_thinking(text(sent, "answer")[:LONGEST_ANSWER])
         question = draft.shown.questions[place_of(draft.shown, sent.get("number"))]
         found = judge_answer(draft.shown, question, answer, True)
         found = replace(found, scores=tuple(score for score in found.scores if score.reason != UNREAD))

@@ -25,14 +25,15 @@ OTHER_MARK = {".": re.compile(r"(?<![\d,])\d+,\d{1,2}(?![\d,])"), ",": re.compil
 """A number whose decimal mark is not the one that was named: no groups of three digits follow it."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SAID = re.compile(
-    r"(?i:\b(?:answer|option|choice)\b(?:\s+(?:is|would be|should be))?\s*:?)\s*[(\[*\"']*([A-Z])\b(?![’'])"
+    r"(?i:\b(?:answer|option|choice)\b(?:\s+(?:is|would be|should be))?\s*:?)\s*[(\[*\"']*"
+    r"(?:([A-Z])\b(?![’'])|([a-z])(?=[)\].*\"'!]|\s*$))"
     r"|\\boxed\{\s*([A-Z])\s*\}"
 )
 LED = re.compile(r"\s*[(\[*\"'#]*([A-Z])\b([)\]*\"'.:,]*)(?:\s|$)")
 SMALL = re.compile(r"\s*[(\[*\"']*([a-z])(?:[)\]*\"'.:]+(?=\s|$)|\s*$)")
 """A small letter is one where it is all there is, or a mark follows it."""
 MARKED = re.compile(r"(?<![\w’'])([A-Z])[)\]:.]")
-ALONE = re.compile(r"(?<![\w’'])([B-HJ-Z]|A(?=[).:*\]]|\s*$)|I(?=[).:*\]]|\s*$))(?![\w’'])")
+ALONE = re.compile(r"(?<![\w’'])(?<!not )(?<!Not )([B-HJ-Z]|A(?=[).:*\]]|\s*$)|I(?=[).:*\]]|\s*$))(?![\w’'])")
 
 
 def numbers_in(text: str, decimal: str = ".") -> list[float]:
@@ -103,7 +104,7 @@ def letter_of(text: str, options: Sequence[str]) -> str | None:
     alone, the only option whose words are in it.
     """
     letters = LETTERS[: len(options)]
-    claims = [one or other for one, other in SAID.findall(text) if (one or other) in letters]
+    claims = [letter for found in SAID.findall(text) if (letter := "".join(found).upper()) in letters]
     if claims:
         return str(claims[-1])
     led = LED.match(text)

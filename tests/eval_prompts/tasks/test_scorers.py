@@ -109,6 +109,10 @@ OPTIONS = ["Oxygen", "Nitrogen", "Nitrogen oxide"]
         ("a) Oxygen b) Nitrogen", None),
         ("a big one: nitrogen", "B"),
         ("B. Since A is wrong", "B"),
+        ("The correct option is (c).", "C"),
+        ("The answer is b", "B"),
+        ("The answer is a gas: nitrogen", "B"),
+        ("Not C", None),
         ("A) Oxygen B) Nitrogen", None),
     ],
 )
