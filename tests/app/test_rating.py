@@ -162,7 +162,8 @@ def events(url, name, data):
     """All that the server sends for one request, as it is sent."""
     body = json.dumps({"data": data}).encode()
     request = urllib.request.Request(f"{url}gradio_api/call{name}", body, {"Content-Type": "application/json"})
-    event = json.load(urllib.request.urlopen(request))["event_id"]
+    with urllib.request.urlopen(request) as told:
+        event = json.load(told)["event_id"]
     with urllib.request.urlopen(f"{url}gradio_api/call{name}/{event}") as stream:
         return [
             json.loads(line[6:])

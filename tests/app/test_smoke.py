@@ -42,7 +42,8 @@ def test_the_page_is_up_before_torch_is_imported():
 
 
 def test_the_page_names_nobody_elses_address(app):
-    page = urllib.request.urlopen(app.url).read().decode()
+    with urllib.request.urlopen(app.url) as told:
+        page = told.read().decode()
     assert "LoRA Lens" in page
     assert "fonts.googleapis.com" not in page
 

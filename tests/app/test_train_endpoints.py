@@ -99,6 +99,7 @@ def test_an_upload_beyond_the_limit_is_refused(training_app):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == 413
+    refused.value.close()
 
 
 @pytest.fixture
