@@ -6,12 +6,13 @@ from pathlib import Path, PureWindowsPath
 
 from eval_prompts.models.adapter_source import STARTERS
 from eval_prompts.tasks.catalogue import called
-from eval_prompts.tasks.files import dump_dict
+from eval_prompts.tasks.files import MOST_CHARACTERS, dump_dict
 from eval_prompts.tasks.task import Task
 from tuning.runs.run import runs_root
 
 ADAPTER = "The adapter that was made for it, {name}, lies in a folder of the machine this comes from: name it here."
 BATTERY = "Of the battery, {names} {lie} in a folder of the machine this comes from: name {them} here."
+LONG = "It is longer than the {most:,} characters that are read as one task: move its questions to a file of their own."
 OWN = "The scorer own needs {file} beside this file."
 
 
@@ -42,7 +43,10 @@ def taken_away(task: Task) -> tuple[str, list[str]]:
     if task.scorers:
         told["score"] = [scorer.public for scorer in task.scorers]
         remarks += [OWN.format(file=called(str(one.options["file"]))) for one in task.scorers if "file" in one.options]
-    return dump_dict({name: value for name, value in told.items() if value != []}), remarks
+    text = dump_dict({name: value for name, value in told.items() if value != []})
+    if len(text) > MOST_CHARACTERS:
+        remarks.append(LONG.format(most=MOST_CHARACTERS))
+    return text, remarks
 
 
 def elsewhere(name: str, folder: Path | None) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from eval_prompts.models.adapter_source import RECORD_FILE, STARTERS, WEIGHTS_FILE
 from eval_prompts.models.adapters import read_card
+from eval_prompts.tasks import export
 from eval_prompts.tasks.catalogue import called, find_task, summary
 from eval_prompts.tasks.command import refused
 from eval_prompts.tasks.export import dump_task, elsewhere
@@ -157,6 +158,11 @@ def test_what_is_taken_away_says_nothing_of_this_machine(tmp_path, monkeypatch):
     task = find_task(str(away / "t.yaml"))
     assert (task.adapter, task.battery) == ("", ("json",))
     assert task.scorers[1].options == {"schema": {"required": ["age"]}}
+
+
+def test_a_task_too_long_to_be_brought_back_says_so(monkeypatch):
+    monkeypatch.setattr(export, "MOST_CHARACTERS", 1000)
+    assert dump_task(find_task("sql")).startswith("# It is longer than the 1,000 characters")
 
 
 @pytest.mark.parametrize(
