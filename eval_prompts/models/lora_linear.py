@@ -59,6 +59,12 @@ class AdaptedLinear(nn.Linear):
         """What merging gives, [out, in]; computed anew."""
         return self.weight + self.up @ self.down
 
+    def merged(self) -> nn.Linear:
+        """A plain layer with a merged weight of its own."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        linear.weight, linear.bias = nn.Parameter(self.merged_weight, requires_grad=False), self.bias
+        return linear
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Outputs [..., out] for inputs [..., in]."""
         return super().forward(input) + F.linear(F.linear(input, self.down), self.up)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from eval_prompts.models.adapter_files import AdapterFiles
-from eval_prompts.models.adapter_names import aligned, expected_modules, half_missing
+from eval_prompts.models.adapter_names import aligned, half_missing, meant_by
 from eval_prompts.models.adapter_tokenizer import tokenizer_of
 from eval_prompts.models.adapters import AdapterCard, base_notes, check_shapes, open_adapter
 from eval_prompts.models.mmap_pages import release_pages
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 Side = Literal["base", "tuned"]
 SIDES: tuple[Side, Side] = ("base", "tuned")
 
+CALLED_TOKENS = 4
+PROMPT_TOKENS = 128
+"""What even a model with few positions can read."""
 NO_CHANGE = "It changes nothing: every weight of the merged model is the base's, so both sides answer the same."
 FUSED_GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
@@ -167,8 +170,9 @@ def merged_side(pair: Pair, weights: Weights, adapter: str) -> MergedSide:
 def merge(base: PreTrainedModel, files: AdapterFiles, name: str) -> tuple[PreTrainedModel, list[str]]:
     """A model equal to peft's merge of an adapter into ``base``, which is not touched; and what is to be said of it.
 
-    Plain LoRA over fp32 keeps its two factors and shares the weights too; what other adapters touch gets weights of its
-    own, merged by peft in fp32. All else is shared with ``base``. A head or embedding whose weight the base uses twice
+    Plain LoRA over fp32 keeps its two factors and shares the weights too, except for layers that the model does not
+    call: Mamba multiplies with the weight of one itself. What other adapters touch gets weights of its own, merged by
+    peft in fp32. All else is shared with ``base``. A head or embedding whose weight the base uses twice
     changes where the adapter is alone, as in training: peft's ``merge_and_unload`` would write into both. Raises
     UserError if the adapter cannot be merged.
     """
@@ -189,13 +193,17 @@ def merge(base: PreTrainedModel, files: AdapterFiles, name: str) -> tuple[PreTra
             with torch.no_grad():
                 fuse_projections(merged, only=own)
         return merged, notes
+    called = called_modules(base)
     for path, change in factors.items():
         linear: Any = base.get_submodule(path)
-        adapted = AdaptedLinear(linear, change)
+        adapted: Any = AdaptedLinear(linear, change)
+        if path not in called:
+            adapted = adapted.merged()
         tuned.set_submodule(path, adapted.eval().requires_grad_(False))
+    share_equal(tuned, base)
     head = next((path for path, module in modules.items() if module is base.get_output_embeddings()), None)
     linears = [path for path, module in modules.items() if hasattr(module, "in_features")]
-    lacking = set(expected_modules(files.config, linears, head)) - set(factors)
+    lacking = set(filter(meant_by(files.config, head), linears)) - set(factors)
     return tuned, [half_missing(len(lacking), len(lacking | set(factors)))] if lacking else []
 
 
@@ -257,6 +265,25 @@ def is_plain(module: object) -> TypeGuard[nn.Linear]:
     return type(module) is nn.Linear and module.bias is None
 
 
+def called_modules(model: PreTrainedModel) -> set[str]:
+    """The dotted names of the modules that a model calls for a short text; it may read the weights of others itself,
+    or choose among experts."""
+    import torch
+
+    called: set[str] = set()
+    handles = [
+        module.register_forward_pre_hook(lambda _module, _inputs, name=name: called.add(name))
+        for name, module in model.named_modules()
+    ]
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.arange(CALLED_TOKENS, device=model.device)[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called
+
+
 def fingerprint_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """Logits at the last position of a fixed prompt, [vocabulary], to see whether a model has changed at all."""
     import torch
@@ -264,6 +291,6 @@ def fingerprint_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     from tuning.data.chat import encode_prompt
 
     with torch.inference_mode():
-        ids = torch.tensor([encode_prompt(tokenizer, "Reverse a string.")], device=model.device)
+        ids = torch.tensor([encode_prompt(tokenizer, "Reverse a string.")[:PROMPT_TOKENS]], device=model.device)
         logits: torch.Tensor = model(input_ids=ids, logits_to_keep=1).logits
         return logits[0, -1].clone()

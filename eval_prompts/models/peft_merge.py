@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.models.adapter_files import PEFT_PREFIX, AdapterFiles
-from eval_prompts.models.adapter_names import half_missing
+from eval_prompts.models.adapter_names import missing_notes
 from eval_prompts.models.owned import own_module
 from tuning.errors import UserError
 from tuning.quiet import quiet
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 ADAPTER = "default"
 RANDOM_STARTS = ("pissa_niter_", "corda", "lora_ga")
 """Initialisations that change the base's weights by something that is not in the adapter's files."""
-SHARED_PARTS = ("vblora_vector_bank", "prompt_encoder", ".tinylora_v.", ".unilora_theta_d.")
-"""Parameters that layers hold a second time, which peft does not save."""
 HARMLESS = (".rotary_emb.inv_freq", ".num_batches_tracked")
 
 
@@ -274,24 +272,8 @@ def load_and_merge(
             f"The adapter {name} is for another base: {len(unexpected)} of its {len(tensors)} tensors fit nothing in "
             f"this one, such as {first}."
         )
-    notes = missing_notes(model, config, result.missing_keys)
+    notes = missing_notes(model, config, result.missing_keys, tensors)
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
     if hasattr(merged, "peft_config"):
         del merged.peft_config
     return merged, notes
-
-
-def missing_notes(model: nn.Module, config: PeftConfig, missing: Iterable[str]) -> list[str]:
-    """A note on the layers that the configuration names and the file has nothing for."""
-    from peft import PeftType
-    from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(PeftType(config.peft_type), "")
-    lacking = {
-        key.partition(f".{prefix}")[0]
-        for key in missing
-        if prefix and f".{prefix}" in key and not any(part in key for part in SHARED_PARTS)
-    }
-    layers = sum(isinstance(module, BaseTunerLayer) for module in model.modules())
-    return [half_missing(len(lacking), layers)] if lacking else []

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eval_prompts.models.pair import NO_CHANGE, fingerprint_logits, with_adapter
+from tests.eval_prompts.models.random_adapter import peft_merged
 from tuning.errors import UserError
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -74,6 +75,7 @@ def test_what_can_be_put_right_gives_the_same_model(
         (lambda folder: edit(folder, peft_type="NONESUCH"), "does not know|fits no layer"),
         (lambda folder: edit(folder, init_lora_weights="pissa_niter_4"), "path_initial_model_for_weight_conversion"),
         (lambda folder: edit(folder, task_type="SEQ_CLS"), "SEQ_CLS"),
+        (lambda folder: edit(folder, target_modules="("), "a pattern that is none"),
         (lambda folder: retensor(folder, lambda name, tensor: tensor[:0]), "ZeRO-3"),
         (lambda folder: rename(folder, lambda name: name.replace("q_proj", "query")), "for another base"),
     ],
@@ -89,6 +91,45 @@ def test_a_half_missing_adapter_is_loaded_and_counted(mine, tiny_pair, tiny_weig
     save_file({name: part for name, part in load_file(mine / WEIGHTS).items() if "layers.0" in name}, mine / WEIGHTS)
     notes = with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
     assert any("4 of the 8 layers" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"target_modules": ["q_proj"]}, 6),
+        ({"target_modules": r".*\.1\..*(q|v)_proj"}, 6),
+        ({"layers_to_transform": 0}, 4),
+        ({"layers_to_transform": [1], "layers_pattern": "layers"}, 4),
+        ({"exclude_modules": ["model.layers.0.self_attn.v_proj"]}, 1),
+        ({"target_modules": ["q_proj"], "alpha_pattern": {"q_proj": 3}}, 6),
+    ],
+)
+def test_layers_that_its_settings_do_not_name_are_left_out_as_peft_does(
+    mine, tiny_pair, tiny_weights, tiny_model_path, changes, left
+):
+    edit(mine, **changes)
+    pair = with_adapter(tiny_pair, tiny_weights, str(mine))
+    assert any(f"does not name {left} of the 8 layers" in note for note in pair.adapter.notes)
+    expected = fingerprint_logits(peft_merged(tiny_model_path, mine), pair.tokenizer)
+    torch.testing.assert_close(fingerprint_logits(pair.tuned, pair.tokenizer), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_names_of_another_model_as_a_whole_leave_nothing_out(mine, tiny_pair, tiny_weights):
+    edit(mine, target_modules=r"language_model\..*_proj")
+    pair = with_adapter(tiny_pair, tiny_weights, str(mine))
+    expected = fingerprint_logits(tiny_pair.tuned, tiny_pair.tokenizer)
+    assert torch.equal(fingerprint_logits(pair.tuned, pair.tokenizer), expected)
+
+
+def test_what_dora_lacks_is_named_and_random_numbers_are_refused(mine, tiny_pair, tiny_weights):
+    edit(mine, use_dora=True)
+    notes = with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
+    assert any("lacks a part (lora_magnitude_vector) of 8 layers" in note for note in notes)
+    assert not any("stay the base's" in note for note in notes)
+    edit(mine, use_dora=False, peft_type="LOHA", alpha=8)
+    rename(mine, lambda name: name.replace("lora_A.weight", "hada_w1_b").replace("lora_B.weight", "hada_w1_a"))
+    with pytest.raises(UserError, match=r"lacks 16 of its tensors, such as .*hada_w2"):
+        with_adapter(tiny_pair, tiny_weights, str(mine))
 
 
 def test_an_adapter_that_changes_nothing_is_said_to(mine, tiny_pair, tiny_weights):

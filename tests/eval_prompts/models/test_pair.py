@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from eval_prompts.models.lora_linear import AdaptedLinear
 from eval_prompts.models.pair import fingerprint_logits, load_pair, with_adapter
+from eval_prompts.models.strength import Strength, scaled
+from tests.eval_prompts.decoding.tiny_families import ONE_BY_ONE, write_model
 from tests.eval_prompts.models.random_adapter import peft_merged, random_adapter
 from tuning.errors import UserError
 from tuning.models.weights import resolve
@@ -261,3 +263,13 @@ def test_a_quantised_base_is_merged_in_high_precision(tmp_path, wide_model_path,
     mlp = "model.layers.1.mlp.down_proj.weight"
     assert pair.tuned.get_parameter(mlp).data_ptr() == pair.base.get_parameter(mlp).data_ptr()
     assert pair.base_is_base
+
+
+def test_a_layer_whose_weight_the_model_reads_itself_is_merged(tmp_path, tiny_tokenizer, cpu):
+    base = write_model(ONE_BY_ONE["mamba"], tmp_path / "mamba", tiny_tokenizer)
+    random_adapter(base, tmp_path / "adapter", ["x_proj", "dt_proj"])
+    pair = load_pair(resolve(str(base)), cpu, str(tmp_path / "adapter"))
+    expected = fingerprint_logits(peft_merged(base, tmp_path / "adapter"), pair.tokenizer)
+    torch.testing.assert_close(fingerprint_logits(pair.tuned, pair.tokenizer), expected, rtol=1e-4, atol=1e-4)
+    without = fingerprint_logits(scaled(pair, Strength.of(0.0)).tuned, pair.tokenizer)
+    torch.testing.assert_close(without, fingerprint_logits(pair.base, pair.tokenizer), rtol=1e-4, atol=1e-4)
