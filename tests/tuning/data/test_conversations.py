@@ -91,6 +91,8 @@ def test_an_input_within_an_exchange_follows_its_question(tmp_path):
 def test_a_history_of_exchanges_is_no_table_of_its_own(tmp_path, history):
     data = read(tmp_path, json.dumps({"question": "q", "answer": "a", "history": history}), "one.json", table=True)
     assert [told(row) for row in data.rows()] == [["H", "r", "Q", "a"]]
+    text = read(tmp_path, json.dumps({"messages": json.dumps(SAID), "history": history}), "text.json")
+    assert [told(row) for row in text.rows()] == [["H", "r", "Q", "a"]]
     beside = read(tmp_path, json.dumps({"messages": SAID, "history": history, "tools": [{"name": "f"}]}), "two.json")
     assert [told(row) for row in beside.rows()] == [["H", "r", "Q", "a"]]
     assert beside.unused == ("tools",)
@@ -286,3 +288,10 @@ def test_a_column_called_as_a_chat_that_holds_none_hides_no_question(tmp_path, n
     assert len(data) == 2
     assert data.dropped[f"the column {name!r} is no list of messages"] == 1
     assert data.dropped[f"the column {name!r} beside a question and its answer (not used in those rows)"] == 1
+
+
+def test_several_answers_in_an_exchange_are_no_text_and_an_empty_weight_says_nothing(tmp_path):
+    blank = {"user": "q", "assistant": "a", "weight": "", "label": ""}
+    data = read_rows(tmp_path, {"messages": [{"user": "q", "assistant": ["a", "b"]}]}, {"messages": [blank]})
+    assert [told(row) for row in data.rows()] == [["Q", "a"]]
+    assert data.dropped == {"the assistant of a message holds a list, not text": 1}

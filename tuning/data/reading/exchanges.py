@@ -84,10 +84,19 @@ def exchange(message: Any, note: Note) -> list[Turn]:
     system = content_text(named.get("system", ""), note)
     turns = [Turn("system", system)] if system.strip() else []
     if asked:
-        texts = [trimmed(content_text(named[key], note)) for key in given]
-        question = content_text(named[asked], note)
+        texts = [trimmed(text_under(named, key, note)) for key in given]
+        question = text_under(named, asked, note)
         texts = [text for text in (trimmed(question), *texts) if text] if any(texts) else [question]
         turns.append(Turn("user", "\n".join(texts)))
     if answered:
-        turns.append(Turn("assistant", content_text(named[answered], note), is_trained(named)))
+        turns.append(Turn("assistant", text_under(named, answered, note), is_trained(named)))
     return turns
+
+
+def text_under(message: Mapping[str, Any], key: str, note: Note) -> str:
+    """The text under a speaker's name, or that of its parts. Raises Unusable for a list of texts, which may be several
+    answers."""
+    value = message[key]
+    if isinstance(value, list | tuple) and any(isinstance(part, str) for part in value):
+        raise Unusable(f"the {key} of a message holds a list, not text")
+    return content_text(value, note)

@@ -11,7 +11,7 @@ from tuning.data.options import Reading
 from tuning.data.reading.exchanges import says
 from tuning.data.reading.json_window import Places, Spool, Window
 from tuning.data.reading.layouts import CHATS, HISTORIES, layouts, plain_name, understood
-from tuning.data.reading.messages import is_message
+from tuning.data.reading.messages import is_message, is_messages
 from tuning.data.reading.records import Record, Records
 from tuning.data.rows import Role
 from tuning.errors import UserError
@@ -90,6 +90,8 @@ def member_of(window: Window, key: str) -> Member:
             hashed.update(f"{len(inner)}:{inner}".encode("utf-8", "surrogatepass"))
         found.keys = hashed.hexdigest()
         return found
+    if first == '"':
+        return Member("single", talk=is_messages(window.value()))
     window.skip()
     return Member("single")
 

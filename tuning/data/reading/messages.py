@@ -168,7 +168,7 @@ def is_trained(message: Mapping[str, Any]) -> bool:
     Unusable for other weights."""
     for key in TRAINED:
         value = message.get(key)
-        if is_missing(value):
+        if not is_filled(value):
             continue
         found = truth(value)
         if found is None:
