@@ -57,8 +57,9 @@ def query_in(text: str, is_sql: Callable[[str], bool] | None = None) -> str:
     found = [
         _statement(source[start:], is_code) for source, is_code in sources for start in beginnings(source)[:PLACES]
     ]
-    written = (query for query in found if is_sql is None or is_sql(query))
-    return next(written, found[0] if found else "")
+    if is_sql is None or len(found) < 2:
+        return found[0] if found else ""
+    return next(filter(is_sql, found), found[0])
 
 
 def _body_in(tag: str, body: str) -> str:
