@@ -15,6 +15,8 @@ from typing import Any
 
 DATA_VARIABLE = "LORA_LENS_DATA"
 REPLACE_ATTEMPTS = 5
+LFS_MARK = b"version https://git-lfs"
+"""How a pointer of Git LFS begins, which lies where the file itself was not fetched."""
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
@@ -114,9 +116,10 @@ def remove(path: Path) -> None:
 
 
 def first_line(error: BaseException | str) -> str:
-    """The first line of an error's text that says something, or the error's name."""
+    """The first line of an error's text that says something, and the next where it announces one, or the error's
+    name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
 
 
 def named_line(error: BaseException) -> str:

@@ -125,6 +125,8 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
     name = type(pair.base).__name__
     try:
         references = reference_logits(pair)
+    except UserError:
+        raise
     except Exception as error:
         log.error("A full pass of %s failed", name, exc_info=error)
         raise UserError(f"Models of the kind {name} cannot be asked here: their forward pass failed.") from error

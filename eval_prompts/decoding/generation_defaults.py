@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,16 @@ class GenerationDefaults:
         named = {name: settings[name] for name in SHOWN if settings.get(name) not in (None, [], NEUTRAL.get(name))}
         return cls(named)
 
+    @property
+    def usable(self) -> dict[str, int | float]:
+        """Those that are followed, but for values that transformers' processors do not take."""
+        numbers = {name: self.values[name] for name in FOLLOWED if type(self.values.get(name)) in (int, float)}
+        return {
+            name: value
+            for name, value in numbers.items()
+            if 0 < value < math.inf and (name == "repetition_penalty" or value == int(value))
+        }
+
     def note(self, followed: bool) -> str | None:
         """One sentence for the user; None if the model sets nothing of the kind."""
         if not self.values:
@@ -63,9 +74,12 @@ class GenerationDefaults:
         words = ", ".join(f"{name.replace('_', ' ')} {in_short(value)}" for name, value in self.values.items())
         if not followed:
             return f"The model's own generation settings are not followed ({words}): --generation-defaults does."
+        usable = self.usable
         left = [name.replace("_", " ") for name in self.values if name not in FOLLOWED]
         rest = f" Not followed: {', '.join(left)}, for which the page's settings hold." if left else ""
-        used = ", ".join(f"{name.replace('_', ' ')} {self.values[name]}" for name in FOLLOWED if name in self.values)
+        wrong = [name for name in FOLLOWED if name in self.values and name not in usable]
+        rest += "".join(f" Left out: its {name.replace('_', ' ')} makes no sense." for name in wrong)
+        used = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in usable.items())
         return f"The model's own generation settings are followed ({used or 'none of those it has'}).{rest}"
 
     def applied(self, rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
@@ -73,7 +87,7 @@ class GenerationDefaults:
         import torch
         from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor, TopKLogitsWarper
 
-        penalty, size, top = (self.values.get(name) for name in FOLLOWED)
+        penalty, size, top = (self.usable.get(name) for name in FOLLOWED)
         always: list[Any] = [RepetitionPenaltyLogitsProcessor(float(penalty))] if penalty else []
         always += [NoRepeatNGramLogitsProcessor(int(size))] if size else []
         sampled = [TopKLogitsWarper(int(top))] if top else []

@@ -16,6 +16,7 @@ from eval_prompts.models.pair import SIDES
 from eval_prompts.rows import Row
 from eval_prompts.stream import Stream
 from tuning.data.chat import encode_prompt
+from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from eval_prompts.decoding.backend import Backend
@@ -33,7 +34,8 @@ PIECE = 7
 
 
 def reference_logits(pair: Pair) -> dict[Side, tuple[list[int], torch.Tensor]]:
-    """For each side the tokens of the check and the logits after each of them, [tokens, vocabulary], in one pass."""
+    """For each side the tokens of the check and the logits after each of them, [tokens, vocabulary], in one pass.
+    Raises UserError where they are no numbers."""
     found: dict[Side, tuple[list[int], torch.Tensor]] = {}
     with torch.inference_mode():
         for side in SIDES[:1] if pair.tuned is None else SIDES:
@@ -41,6 +43,13 @@ def reference_logits(pair: Pair) -> dict[Side, tuple[list[int], torch.Tensor]]:
             output = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
             found[side] = ids, output.logits[0].float()
     release_pages(pair.base.parameters())
+    broken = [side for side, (_, logits) in found.items() if bool(logits.isnan().any())]
+    if broken:
+        whose = "tuned" if "base" not in broken else "base"
+        raise UserError(
+            f"What the {whose} model computes is not a number (NaN): its weights are damaged or too large for "
+            f"{str(pair.base.dtype).removeprefix('torch.')}. Copy them again, or choose others."
+        )
     return found
 
 

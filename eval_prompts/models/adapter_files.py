@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.models.adapter_source import CONFIG_FILE, WEIGHTS_FILE
 from tuning.errors import UserError
+from tuning.files import LFS_MARK
 
 if TYPE_CHECKING:
     import torch
 
 PEFT_PREFIX = "base_model.model."
-LFS_MARK = b"version https://git-lfs"
 WRAPPERS = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
 NAMED_FACTOR = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.(?!weight$|bias$)[^.]+(?=\.(?:weight|bias)$)")
 NAMED_EMBEDDING = re.compile(r"(\.lora_embedding_[AB])\.[^.]+$")
@@ -27,6 +27,8 @@ DEFAULT_NAME = re.compile(r"\.default(?=\.|$)")
 LORA_KINDS = frozenset({"LORA", "ADALORA"})
 TASKS_OF_TEXT = frozenset({"CAUSAL_LM", "FEATURE_EXTRACTION"})
 NUMBERS = ("r", "lora_alpha", "alpha", "lora_dropout")
+NAMES = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save")
+LISTED = ("modules_to_save",)
 PATTERNS = ("rank_pattern", "alpha_pattern")
 PROMPT_KINDS = {
     "PREFIX_TUNING": "prefix tuning",
@@ -176,7 +178,24 @@ def tidy_config(raw: dict[str, Any], name: str) -> tuple[dict[str, Any], list[st
         raise UserError(f"The adapter {name} was trained for the task {task}, not to write text: choose another one.")
     config |= {"peft_type": kind, "task_type": "CAUSAL_LM"}
     check_numbers(config)
+    check_names(config)
     return config, notes
+
+
+def check_names(config: dict[str, Any]) -> None:
+    """Raise UserError for settings that name layers in a way that is neither a list of names nor a pattern."""
+    for name in NAMES:
+        value = config.get(name)
+        whole = name == "layers_to_transform"
+        kind, noun = (int, "numbers") if whole else (str, "names")
+        listed = isinstance(value, list) and all(type(each) is kind for each in value)
+        if value is not None and not listed and not (isinstance(value, kind) and name not in LISTED):
+            raise UserError(f"The adapter's {CONFIG_FILE} lacks a usable {name!r}: {value!r} is no list of {noun}.")
+        patterns = [value] if isinstance(value, str) else value if name == "layers_pattern" and listed else []
+        try:
+            any(map(re.compile, patterns or []))
+        except re.error as error:
+            raise UserError(f"The adapter's {CONFIG_FILE} has in {name!r} a pattern that is none ({error}).") from error
 
 
 def check_numbers(config: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ def aligned(files: AdapterFiles, modules: Sequence[str]) -> AdapterFiles:
     stands before: 'layers.0.mlp' or 'model.language_model.layers.0.mlp' for 'model.layers.0.mlp'.
 
     Names that fit no module, or several, stay as they are: peft may know how to convert them. Layers that the
-    configuration does not name are left out. Raises UserError for a configuration whose pattern is none.
+    configuration does not name are left out.
     """
     known = set(modules)
     ends: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def meant_by(config: dict[str, Any], head: str | None = None) -> Callable[[str],
     """Whether a LoRA configuration means a layer, by its dotted name; ``head`` is the vocabulary head.
 
     As peft matches them (``check_target_module_exists``): a list names last parts or whole names, a text is a pattern
-    for whole names, 'all-linear' leaves the head out. Raises UserError for a pattern that is none.
+    for whole names, 'all-linear' leaves the head out.
     """
     targets = config.get("target_modules")
     excluded, only = config.get("exclude_modules") or (), config.get("layers_to_transform")
@@ -92,10 +92,6 @@ def meant_by(config: dict[str, Any], head: str | None = None) -> Callable[[str],
             return named(targets or (), name)
         return named(targets or (), name) and layer_of(name, patterns) in layers
 
-    try:
-        means("")
-    except re.error as error:
-        raise UserError(f"The adapter's {CONFIG_FILE} names its layers by a pattern that is none ({error}).") from error
     return means
 
 

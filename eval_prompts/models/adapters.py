@@ -138,15 +138,20 @@ def open_adapter(adapter: str) -> tuple[AdapterCard, AdapterFiles]:
 def recorded_facts(record: dict[str, Any]) -> dict[str, Any]:
     """What a card takes from a run record, which may be empty or of an earlier version."""
     return {
-        "steps": record.get("steps"),
-        "loss_before": record.get("loss_before"),
-        "loss_after": record.get("loss_after"),
-        "data": record.get("data"),
-        "base_fingerprint": record.get("base_fingerprint"),
+        "steps": of_kind(record.get("steps"), int),
+        "loss_before": of_kind(record.get("loss_before"), (int, float)),
+        "loss_after": of_kind(record.get("loss_after"), (int, float)),
+        "data": of_kind(record.get("data"), str),
+        "base_fingerprint": of_kind(record.get("base_fingerprint"), str),
         "recorded": bool(record),
-        "prompt_format": format if isinstance(format := record.get("prompt_format"), dict) else None,
-        "task": record.get("task") if isinstance(record.get("task"), str) else None,
+        "prompt_format": of_kind(record.get("prompt_format"), dict),
+        "task": of_kind(record.get("task"), str),
     }
+
+
+def of_kind(value: Any, kind: type | tuple[type, ...]) -> Any:
+    """``value`` if it is of that kind, else None: a record may have been written by hand."""
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 def read_files(folder: Path) -> AdapterFiles:

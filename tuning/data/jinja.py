@@ -89,9 +89,9 @@ def undeclared(text: str) -> frozenset[str]:
 
     try:
         tree = Environment(extensions=[Generation, "jinja2.ext.loopcontrols"], autoescape=False).parse(text)
-    except TemplateSyntaxError as error:
+        return frozenset(meta.find_undeclared_variables(tree))
+    except TemplateSyntaxError as error:  # of a filter or test that there is not, too
         raise UserError(sentence(error)) from error
-    return frozenset(meta.find_undeclared_variables(tree))
 
 
 def fixed_date(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuning.data.template import choose, list_ends
 from tuning.errors import UserError
-from tuning.files import first_line, is_hub_name
+from tuning.files import LFS_MARK, first_line, is_hub_name
 from tuning.models import causal, embedded, gguf
 from tuning.models.hub import fetch
 from tuning.models.known import PRESETS
@@ -131,8 +131,9 @@ def local(name: str, folder: Path) -> Weights:
     """A folder that holds a model in transformers' layout. Raises UserError if it does not."""
     if not (folder / "config.json").is_file():
         raise UserError(f"The folder {name} holds no model: it has no config.json.")
+    refuse_pointers(name, folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(f"The config.json in {name} cannot be read ({error}): copy the model again.") from error
     if not isinstance(config, dict) or "model_type" not in config:
@@ -142,6 +143,22 @@ def local(name: str, folder: Path) -> Weights:
         reason = "only pickles, which can run code when loaded" if pickled else "no weights"
         raise UserError(f"The folder {name} holds {reason}: save the model as safetensors.")
     return Weights(name, folder, f"{folder.resolve().name} from a local folder", fingerprint(folder))
+
+
+def refuse_pointers(name: str, folder: Path) -> None:
+    """Raise UserError if files of a model are Git LFS pointers instead of their content."""
+    pointers = []
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            with path.open("rb") as file:
+                if file.read(len(LFS_MARK)) == LFS_MARK:
+                    pointers.append(path.name)
+        except OSError:  # what needs it says so
+            continue
+    if pointers:
+        more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
+        are = "are Git LFS pointers, not the files" if more else "is a Git LFS pointer, not the file"
+        raise UserError(f"{pointers[0]}{more} in {name} {are}: run git lfs pull there.")
 
 
 def from_hub(name: str, place: str, report: Progress, with_code: bool = False) -> Weights:

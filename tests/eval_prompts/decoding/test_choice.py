@@ -54,6 +54,15 @@ def test_a_model_whose_steps_differ_from_its_pass_is_refused_by_name(own_pair, m
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_weights_that_are_no_numbers_are_told_from_a_decoder_that_is_off(own_pair, monkeypatch, known):
+    if not known:
+        monkeypatch.setattr("eval_prompts.decoding.layers.families.FAMILIES", {})
+    own_pair.base.model.norm.weight[3] = float("nan")
+    with pytest.raises(UserError, match=r"the base model computes is not a number .*too large for float32"):
+        make_backend(own_pair)
+
+
 def test_a_part_that_is_not_understood_is_named(own_pair):
     own_pair.base.model.layers[0].self_attn.sinks = nn.Parameter(torch.zeros(4))
     with pytest.raises(NotUnderstood, match="sinks"):

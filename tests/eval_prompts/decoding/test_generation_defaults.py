@@ -39,6 +39,17 @@ def test_what_a_model_sets_is_read_and_said(tmp_path):
     assert "followed (repetition penalty 1.05, top k 20). Not followed: temperature" in defaults.note(True)
 
 
+@pytest.mark.parametrize("value", [-1, "a lot", float("inf"), [1.1]])
+def test_a_setting_that_makes_no_sense_is_left_out_and_told(tmp_path, value):
+    settings = {"repetition_penalty": value, "no_repeat_ngram_size": 2.5, "top_k": 20}
+    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    defaults = GenerationDefaults.of(tmp_path)
+    assert defaults.usable == {"top_k": 20}
+    note = defaults.note(followed=True)
+    assert "followed (top k 20)" in note
+    assert "Left out: its repetition penalty makes no sense." in note
+
+
 def test_a_model_that_sets_nothing_is_not_spoken_of(tmp_path):
     assert GenerationDefaults.of(tmp_path).note(False) is None
     (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.0, "eos_token_id": 2}')

@@ -75,7 +75,12 @@ def test_what_can_be_put_right_gives_the_same_model(
         (lambda folder: edit(folder, peft_type="NONESUCH"), "does not know|fits no layer"),
         (lambda folder: edit(folder, init_lora_weights="pissa_niter_4"), "path_initial_model_for_weight_conversion"),
         (lambda folder: edit(folder, task_type="SEQ_CLS"), "SEQ_CLS"),
-        (lambda folder: edit(folder, target_modules="("), "a pattern that is none"),
+        (lambda folder: edit(folder, target_modules="("), "'target_modules' a pattern that is none"),
+        (lambda folder: edit(folder, target_modules=5), "'target_modules': 5 is no list of names"),
+        (lambda folder: edit(folder, exclude_modules=[7]), "'exclude_modules'"),
+        (lambda folder: edit(folder, layers_to_transform="all"), "'all' is no list of numbers"),
+        (lambda folder: edit(folder, layers_to_transform=[1], layers_pattern="("), "'layers_pattern' a pattern"),
+        (lambda folder: edit(folder, modules_to_save="lm_head"), "'modules_to_save'"),
         (lambda folder: retensor(folder, lambda name, tensor: tensor[:0]), "ZeRO-3"),
         (lambda folder: rename(folder, lambda name: name.replace("q_proj", "query")), "for another base"),
     ],
@@ -135,6 +140,14 @@ def test_what_dora_lacks_is_named_and_random_numbers_are_refused(mine, tiny_pair
 def test_an_adapter_that_changes_nothing_is_said_to(mine, tiny_pair, tiny_weights):
     retensor(mine, lambda name, tensor: torch.zeros_like(tensor))
     assert NO_CHANGE in with_adapter(tiny_pair, tiny_weights, str(mine)).adapter.notes
+
+
+def test_a_record_written_by_hand_is_not_believed(mine, tiny_pair, tiny_weights):
+    facts = {"name": "by hand", "steps": "many", "loss_before": "x", "loss_after": [], "prompt_format": 5, "data": 3}
+    (mine / "run_record.json").write_text(json.dumps(facts))
+    card = with_adapter(tiny_pair, tiny_weights, str(mine)).adapter
+    assert (card.steps, card.loss_before, card.loss_after, card.prompt_format, card.data) == (None,) * 5
+    assert card.summary == "adapter by hand · r4"
 
 
 def test_settings_that_peft_does_not_know_are_named(mine, tiny_pair, tiny_weights):

@@ -131,6 +131,7 @@ def test_a_choice_holds_for_every_later_use_of_the_tokenizer(tmp_path):
     [
         ("{% for m in messages %}\n{{ m['content'] {% endfor %}", "broken in line 2"),
         ("{{ messages[0]['content'] }}\n\n{{ 1 + 'a' }}", "fails in line 3"),
+        ("{{ messages[0]['content'] }}\n{{ 1 | nonesuch }}", "broken in line 2 (No filter named 'nonesuch'"),
         ("{{ raise_exception('not today') }}", "not today"),
         ("hello", "leaves the question out"),
         ("{{ ''.__class__ }}{{ messages[0].content }}", "--chat-template"),

@@ -51,6 +51,10 @@ def pickled(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def pointer(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -58,6 +62,7 @@ def pickled(folder):
         (damaged_config, "cannot be read"),
         (typeless_config, "model_type"),
         (pickled, "pickles"),
+        (pointer, "model.safetensors in .* is a Git LFS pointer, not the file: run git lfs pull"),
     ],
 )
 def test_a_folder_that_is_no_model_is_refused(tmp_path, tiny_model_path, spoil, message):
