@@ -61,7 +61,10 @@
 			timer = setTimeout(() => {
 				if (paste.value.trim()) return keep(new File([paste.value], "pasted.txt", { type: "text/plain" }), PASTED);
 				questions = null;
+				columns = {};
+				origin = "";
 				sending += 1;
+				field.tell("");
 				changed();
 			}, PASTE_MS);
 		});
@@ -69,6 +72,7 @@
 			const [picked] = file.files;
 			file.value = "";
 			if (!picked) return;
+			if (!TYPES.split(",").some((ending) => picked.name.toLowerCase().endsWith(ending))) return field.tell(`${picked.name} is not a file of questions: use one of ${TYPES.replaceAll(",", ", ")}.`);
 			paste.value = "";
 			keep(picked, picked.name);
 		});

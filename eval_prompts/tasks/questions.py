@@ -55,7 +55,12 @@ def mapping_of(columns: Sequence[str], named: Mapping[str, str], where: str) -> 
             raise UserError(f"{where}: the column {column!r} for {part} is not there{nearest(column, columns)}")
     lowered = {column.lower(): column for column in reversed(columns)}
     found = {part: next((lowered[name] for name in names if name in lowered), "") for part, names in NAMES.items()}
-    return {part: column for part, column in (found | dict(named)).items() if column}
+    parts = {part: column for part, column in (found | dict(named)).items() if column}
+    if "question" in parts and parts["question"] == parts.get("answer"):
+        raise UserError(
+            f"{where}: the column {parts['question']!r} cannot be both question and answer: choose another."
+        )
+    return parts
 
 
 def needed(format: PromptFormat) -> list[str]:

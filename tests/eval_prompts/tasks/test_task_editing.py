@@ -112,6 +112,7 @@ def test_what_is_asked_is_shown_before_all_else_is_right(upload):
         ({"settings": {"max_new_tokens": "many"}}, "settings", "settings: The token cap"),
         ({"settings": {"beam": 3}}, "settings", "there is no setting 'beam'"),
         ({"stop": "a" * 300}, "stop", "A stop text must have 1 to 200"),
+        ({"columns": {"answer": "question"}}, "questions", "the column 'question' is both question and answer"),
         ({"columns": {"question": "frage"}}, "questions", "q.csv: the column 'frage' for question is not there"),
         ({"questions": {"file": "0123456789abcdef/q.csv"}}, "questions", "no longer there"),
         ({"questions": {"file": "../../etc/passwd"}}, "questions", "no longer there"),
