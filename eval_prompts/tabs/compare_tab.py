@@ -44,7 +44,7 @@ EXAMPLES = (
     "Write a function that checks whether a number is prime.",
     "Sort a list of dictionaries by the key 'age'.",
 )
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 MOST_PAGES = 1_000_000
 SETTINGS = ("max_new_tokens", "temperature", "top_p", "seed")
 ASKING_AT_ONCE = 72
@@ -217,10 +217,12 @@ def ask_all_words(task: Task, page: int = 1, through: bool = True) -> str:
     """What the button says that asks a task's questions, from ``page`` on or, unless ``through``, that page alone."""
     count = len(task.questions)
     first, last = begin_of(task, page) + 1, begin_of(task, page + 1)
+    if count <= 1:
+        return "Ask its question" if count else "No questions"
     if pages_of(task) == 1:
-        return f"Ask all {NUMBERS.get(count, count)}" if count else "No questions"
+        return f"Ask all {NUMBERS.get(count, count)} questions"
     if through:
-        return f"Ask all {count:,}" if page == 1 else f"Ask {first:,} to {count:,}"
+        return f"Ask all {count:,} questions" if page == 1 else f"Ask {first:,} to {count:,}"
     return f"Ask {first:,} to {last:,} of {count:,}"
 
 

@@ -44,7 +44,7 @@ def add_scorer(drawer, name):
 
 
 def test_thirty_questions_of_ones_own_tell_better_same_or_worse_without_a_shell(page, drawer, questions):
-    expect(page.locator(ASK_ALL)).to_have_text("Ask all five")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all five questions")
     expect(page.locator(".ll-probe")).to_have_count(5)
     page.get_by_role("button", name="New task…").click()
     file = drawer.locator("input[type=file]")
@@ -93,7 +93,7 @@ def test_thirty_questions_of_ones_own_tell_better_same_or_worse_without_a_shell(
 
     expect(page.locator(CHOICE)).to_have_value("pirate")
     expect(page.locator(".ll-task-about")).to_contain_text("30 questions · system prompt “Answer like a pirate.”")
-    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30 questions")
     expect(page.locator(".ll-probe")).to_have_count(30)
     screenshot(page, "task-chosen")
     page.click(ASK_ALL)
@@ -125,7 +125,7 @@ def test_thirty_questions_of_ones_own_tell_better_same_or_worse_without_a_shell(
 
     page.reload()
     expect(page.locator(CHOICE)).to_have_value("pirate")
-    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all 30 questions")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Export").click()
     exported = saved.value.path()
@@ -133,7 +133,7 @@ def test_thirty_questions_of_ones_own_tell_better_same_or_worse_without_a_shell(
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.locator(CHOICE)).to_have_value("")
-    expect(page.locator(ASK_ALL)).to_have_text("Ask all five")
+    expect(page.locator(ASK_ALL)).to_have_text("Ask all five questions")
     page.locator(
         "#ll-tasks > .ll-task-row input[type=file], #ll-tasks .ll-task-tools input[type=file]"
     ).first.set_input_files({"name": "pirate.yaml", "mimeType": "text/yaml", "buffer": exported.read_bytes()})
@@ -154,7 +154,7 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     expect(drawer.get_by_role("button", name="Save task")).to_be_enabled()
     drawer.get_by_role("button", name="Save task").click()
     expect(page.locator(CHOICE)).to_have_value("python_qa-held-out")
-    expect(page.locator(ASK_ALL)).to_have_text(re.compile(r"Ask all 1\d\d"))
+    expect(page.locator(ASK_ALL)).to_have_text(re.compile(r"Ask all 1\d\d questions"))
     page.click(ASK_ALL)
     page.wait_for_function("document.documentElement.dataset.lensBusy === 'true'")
     page.wait_for_function("document.documentElement.dataset.lensBusy === 'false'", timeout=180_000)
