@@ -72,9 +72,7 @@ class AdapterFiles:
             raise UserError(damaged(self.file, error)) from error
         tensors = {ours: stored[theirs] for ours, theirs in self.names.items()}
         if self.transposed:
-            tensors = {
-                name: tensor.t().contiguous() if tensor.dim() == 2 else tensor for name, tensor in tensors.items()
-            }
+            tensors = {name: turned(tensor) for name, tensor in tensors.items()}
         bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not finite(tensor)]
         if bad:
             raise UserError(

@@ -31,6 +31,8 @@ TOKENIZER_FILES = (
 )
 HUB_PATTERNS = (CONFIG_FILE, WEIGHTS_FILE, MLX_FILE, RECORD_FILE, "README.md", *TOKENIZER_FILES)
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
+ZIP_LEVELS = 8
+"""A zip holds an adapter and what people packed around it; a folder may be anything."""
 MOST_ENTRIES = 10_000
 LARGEST_ZIP = 64 * 2**30
 HUB_NAME = re.compile(
@@ -112,11 +114,12 @@ def is_adapter(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE, MLX_FILE))
 
 
-def within(folder: Path) -> Path:
-    """The adapter that ``folder`` is, or the only one below it. Raises UserError naming those there are, if several."""
+def within(folder: Path, levels: int = 2) -> Path:
+    """The adapter that ``folder`` is, or the only one up to so many levels below it. Raises UserError naming those
+    there are, if several."""
     if is_adapter(folder):
         return folder
-    below = sorted(path for path in candidates(folder) if is_adapter(path))
+    below = sorted(path for path in candidates(folder, levels) if is_adapter(path))
     run = folder / "adapter"
     if run in below and (folder / "config.json").is_file():
         return run
@@ -133,11 +136,12 @@ def within(folder: Path) -> Path:
     raise UserError(f"{folder.name} is not an adapter: it has no {CONFIG_FILE}.")
 
 
-def candidates(folder: Path) -> list[Path]:
-    """Folders up to two levels below ``folder``, hidden ones left out."""
+def candidates(folder: Path, levels: int) -> list[Path]:
+    """Folders up to so many levels below ``folder``, hidden ones left out."""
+    if levels == 0:
+        return []
     first = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    second = [below for path in first for below in path.iterdir() if below.is_dir() and not below.name.startswith(".")]
-    return first + second
+    return first + [below for path in first for below in candidates(path, levels - 1)]
 
 
 def pickled(name: str) -> str:
@@ -151,7 +155,7 @@ def pickled(name: str) -> str:
 def from_file(path: Path) -> Path:
     """The folder of an adapter that is named by one of its files, or that a zip holds. Raises UserError if neither."""
     if path.suffix.lower() == ".zip":
-        return within(unpacked(path))
+        return within(unpacked(path), ZIP_LEVELS)
     if path.suffix.lower() in PICKLES:
         raise UserError(pickled(path.name))
     if path.name in (CONFIG_FILE, WEIGHTS_FILE, MLX_FILE):

@@ -32,6 +32,7 @@ Quantization = Literal["4bit", "8bit"]
 EMBEDDED = "smollm2-135m"
 HUB_REVISION = re.compile(r"\w[\w.-]*/\w[\w.-]*@\w[\w./-]*", re.ASCII)
 """A model on the Hub with a revision: a branch, a tag or a commit."""
+VOCABULARIES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken")
 SAMPLED_BYTES = 1 << 16
 
 
@@ -133,7 +134,7 @@ def local(name: str, folder: Path) -> Weights:
         raise UserError(f"The folder {name} holds no model: it has no config.json.")
     refuse_pointers(name, folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"The config.json in {name} cannot be read ({error}): copy the model again.") from error
     if not isinstance(config, dict) or "model_type" not in config:
@@ -200,6 +201,10 @@ def load_tokenizer(weights: Weights | Path) -> PreTrainedTokenizerBase:
                 path, local_files_only=True, trust_remote_code=choices.trust_remote_code
             )
     except Exception as error:
+        if not any(any(path.glob(pattern)) for pattern in VOCABULARIES):
+            raise UserError(
+                f"{path.name} holds no tokenizer (tokenizer.json, tokenizer.model): copy the model's own there."
+            ) from error
         raise UserError(
             f"The tokenizer of {path.name} cannot be loaded ({first_line(error)}): copy it again."
         ) from error
@@ -269,7 +274,10 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
             )
     except Exception as error:
         instead = f" It is quantised ({method}): choose its unquantised weights." if method is not None else ""
-        raise UserError(f"The model {path.name} cannot be loaded: {first_line(error)}.{instead}") from error
+        reason = first_line(error).rstrip(".")
+        if isinstance(error, KeyError):
+            reason = f"its config.json names {reason}, which transformers does not know"
+        raise UserError(f"The model {path.name} cannot be loaded: {reason}.{instead}") from error
     found, report = loaded
     causal.check_complete(path.name, report)
     weighed = [place for place, module in found.named_modules() if hasattr(module, "weight")]

@@ -35,7 +35,8 @@ def edit(folder, **changes):
 
 
 def to_zip(folder):
-    return shutil.make_archive(str(folder.parent / "packed"), "zip", folder.parent, folder.name)
+    deep = shutil.copytree(folder, folder.parent / "outer/some/where/further/in/mine")
+    return shutil.make_archive(str(folder.parent / "packed"), "zip", deep.parents[4])
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,18 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path, tiny_model_path, spoil, 
         resolve(str(folder))
 
 
+def test_a_folder_without_a_tokenizer_and_an_unknown_part_are_said(tmp_path, tiny_model_path):
+    folder = shutil.copytree(tiny_model_path, tmp_path / "model")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(UserError, match="model holds no tokenizer"):
+        load_tokenizer(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "wobble"}))
+    with pytest.raises(UserError, match="names 'wobble', which transformers does not know"):
+        load_model(resolve(str(folder)), pick_device("cpu"))
+
+
 def test_damaged_weights_are_one_clear_line(tmp_path, tiny_model_path):
     folder = shutil.copytree(tiny_model_path, tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"damaged")
