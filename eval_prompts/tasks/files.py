@@ -157,7 +157,7 @@ def compose(text: str, source: str) -> yaml.MappingNode:
         reason = error.problem or error.context
         if reason and "nesting depth" in reason:
             raise UserError(f"{source}{place}: it is nested more than {DEEPEST} deep.") from None
-        if mark and "\t" in text.split("\n")[mark.line][: mark.column + 1]:
+        if mark and "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])[: mark.column + 1]:
             raise UserError(f"{source}{place}: a tab cannot indent a line: use spaces.") from None
         raise UserError(f"{source}{place}: it is not valid YAML ({reason}): put texts in quotes.") from None
     except yaml.YAMLError as error:

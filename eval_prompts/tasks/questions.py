@@ -57,9 +57,7 @@ def mapping_of(columns: Sequence[str], named: Mapping[str, str], where: str) -> 
     found = {part: next((lowered[name] for name in names if name in lowered), "") for part, names in NAMES.items()}
     parts = {part: column for part, column in (found | dict(named)).items() if column}
     if "question" in parts and parts["question"] == parts.get("answer"):
-        raise UserError(
-            f"{where}: the column {parts['question']!r} cannot be both question and answer: choose another."
-        )
+        raise UserError(f"{where}: the column {parts['question']!r} is both question and answer: choose another.")
     return parts
 
 
