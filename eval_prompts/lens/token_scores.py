@@ -86,6 +86,8 @@ def score(
     """
     import torch
 
+    from eval_prompts.lens.side_by_side import side_by_side
+
     entries = shared_entries(base, tuned)
     check(prompt_ids, text_ids, min(room(model, len(prompt_ids)) for model in (base, tuned)))
     if max((*prompt_ids, *text_ids)) >= entries:
@@ -93,12 +95,9 @@ def score(
     found: list[TokenScore] = []
     with torch.inference_mode():
         rows = min(chunk_rows(model) for model in (base, tuned))
-        pairs = zip(
-            predictions(base, prompt_ids, text_ids, rows, entries),
-            predictions(tuned, prompt_ids, text_ids, rows, entries),
-            strict=True,
-        )
-        for ours, theirs in pairs:
+        sides = (predictions(model, prompt_ids, text_ids, rows, entries) for model in (base, tuned))
+        on_cpu = base.device.type == tuned.device.type == "cpu"
+        for ours, theirs in side_by_side(*sides) if on_cpu else zip(*sides, strict=True):
             tokens = torch.tensor(text_ids[len(found) : len(found) + len(ours)], device=ours.device)
             found += both(ours, theirs, tokens, [end for end in ends if end < entries])
     return found

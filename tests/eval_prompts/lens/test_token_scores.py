@@ -143,6 +143,7 @@ def test_a_long_text_over_a_real_vocabulary_never_takes_more_than_a_chunk_at_onc
         vocab_size=entries, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
     model = model_of(config, 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # what is made is seen in this thread alone
     with Largest(entries) as seen:
         assert len(score(model, model, [1] * 300, [2] * 300)) == 300
     assert 8 << 20 < seen.size <= token_scores.CHUNK_BYTES
