@@ -14,6 +14,7 @@ from eval_prompts.decoding.load_check import ALLOWED, largest_error, reference_l
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.decoding.sides_apart import SidesApart, built_differently, own_pair
 from tuning.errors import UserError
+from tuning.models.device import has_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from eval_prompts.models.pair import Pair, Side
 
 log = logging.getLogger(__name__)
+
+OPTIONS_ROUNDED = "Options of multiple choice by likelihood are read in bf16 (--precision fp32 reads them in fp32)."
 
 Wish = Literal["auto", "bf16", "fp32", "int8"]
 
@@ -97,10 +100,11 @@ def choose_precision(pair: Pair, wish: Wish, notes: list[str]) -> Precision:
             raise UserError(f"Precision int8 is not possible: {reason}. Choose auto or fp32.")
         if not passed:
             notes.append("int8 was not tested for fidelity on this family and size: answers may differ from fp32.")
+    if reason is None and (wish == "int8" or (wish == "auto" and passed)):
+        if has_bf16("cpu"):
+            notes.append(OPTIONS_ROUNDED)
         return "int8"
     if wish == "auto" and reason is None:
-        if passed:
-            return "int8"
         notes.append("fp32: int8 is used only for families and sizes that passed the fidelity test.")
     return "fp32"
 

@@ -96,11 +96,18 @@ def score(
     with torch.inference_mode():
         rows = min(chunk_rows(model) for model in (base, tuned))
         sides = (predictions(model, prompt_ids, text_ids, rows, entries) for model in (base, tuned))
-        on_cpu = base.device.type == tuned.device.type == "cpu"
-        for ours, theirs in side_by_side(*sides) if on_cpu else zip(*sides, strict=True):
+        for ours, theirs in side_by_side(*sides) if can_read_at_once(base, tuned) else zip(*sides, strict=True):
             tokens = torch.tensor(text_ids[len(found) : len(found) + len(ours)], device=ours.device)
             found += both(ours, theirs, tokens, [end for end in ends if end < entries])
     return found
+
+
+def can_read_at_once(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
+    """Whether two threads may read by these models at the same time, and gain by it: on the CPU, and where no layer of
+    one keeps a state that the other's shares, as bitsandbytes' do."""
+    models = (base, tuned)
+    held = any(getattr(model, "is_quantized", False) for model in models)
+    return base is not tuned and not held and all(model.device.type == "cpu" for model in models)
 
 
 def score_alone(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eval_prompts.answers import Settings
-from eval_prompts.decoding.choice import make_backend
+from eval_prompts.decoding.choice import OPTIONS_ROUNDED, make_backend
 from eval_prompts.decoding.layers.quantized_linear import processor_can_group
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import load_pair
@@ -18,7 +18,7 @@ from tests.benchmarks.fidelity import compare, gap_change, held_out, scores
 from tests.eval_prompts.models.random_adapter import random_adapter
 from tuning.data.chat import encode_example
 from tuning.errors import UserError
-from tuning.models.device import pick_device
+from tuning.models.device import has_bf16, pick_device
 from tuning.models.weights import resolve
 
 SIDES = ("base", "tuned")
@@ -52,7 +52,8 @@ def test_auto_takes_int8_only_where_the_fidelity_test_passed(blocky_pair, monkey
     assert precisions["fp32"].notes == []
     monkeypatch.setattr("eval_prompts.decoding.choice.FIDELITY_PASSED", {("llama", 64, 2): "this"})
     tested = make_backend(blocky_pair)
-    assert (tested.precision, tested.notes) == ("int8", [])
+    said = [OPTIONS_ROUNDED] if has_bf16("cpu") else []
+    assert (tested.precision, tested.notes) == ("int8", said)
 
 
 def test_int8_is_refused_where_no_matrix_can_be_held_so(tiny_pair):

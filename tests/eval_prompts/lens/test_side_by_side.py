@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from eval_prompts.lens.side_by_side import side_by_side
+from eval_prompts.lens.token_scores import can_read_at_once
 
 
 @pytest.fixture
@@ -74,3 +75,11 @@ def test_one_may_stop_early(threads: int) -> None:
     next(taken)
     taken.close()
     assert threading.active_count() == before
+
+
+def test_models_that_share_a_state_are_read_in_turns(tiny_pair, monkeypatch) -> None:
+    base, tuned = tiny_pair.base, tiny_pair.tuned
+    assert can_read_at_once(base, tuned)
+    assert not can_read_at_once(base, base)
+    monkeypatch.setattr(tuned, "is_quantized", True, raising=False)
+    assert not can_read_at_once(base, tuned)
