@@ -15,6 +15,8 @@ from tests.tiny_llama import save_llama
 settings.register_profile("lora-lens", deadline=timedelta(seconds=20))
 settings.load_profile("lora-lens")
 
+# Tiny models gain nothing by a second thread, and threads of several workers wait for each other at work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
