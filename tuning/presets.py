@@ -243,6 +243,16 @@ PRESETS: dict[str, Config] = {
         sample_tokens=12,
     ),
     "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
+    "starter": Config(
+        epochs=3,
+        warmup_steps=20,
+        alpha=32.0,
+        target_modules=("all-linear",),
+        precision="bf16",
+        validate_every=50,
+        save_every=50,
+        sample_every=100,
+    ),
     "json": Config(data=BOOKINGS, sample_question=BOOKING, **BRIEF),
     "sql": Config(data=QUERIES, sample_question=QUERY, **BRIEF | {"max_steps": 40}),
     "python-300": Config(
@@ -276,7 +286,8 @@ FORMER_NAMES = {"original-small": "python-300", "original": "python-3000"}
 
 DESCRIPTIONS: dict[str, str] = {
     "smoke": "seconds: a tiny random model, to see that everything works",
-    "quick": "minutes on two cores: the embedded questions on the 135M model, the starter adapter's recipe",
+    "quick": "minutes on two cores: the embedded questions on the 135M model",
+    "starter": "an hour on two cores: the same questions, three times over and on all layers: the starter adapter",
     "json": "minutes on two cores: messages to JSON on the 135M model, the adapter of the task json",
     "sql": "minutes on two cores: questions to SQL on the 135M model, the adapter of the task sql",
     "python-300": "4 minutes: 300 examples, 20 steps: the small test of the experiment LoRA Lens began with",

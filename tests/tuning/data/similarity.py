@@ -29,10 +29,15 @@ def jaccard(one: set, other: set) -> float:
 def near_duplicates(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
     """Pairs of instructions whose rows share more than 60% of their word 5-grams."""
     grams = [ngrams(words(f"{row['instruction']} {row['input']} {row['output']}")) for row in rows]
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for at, found in enumerate(grams):
+        for gram in found:
+            holders.setdefault(gram, []).append(at)
+    sharing = {pair for held in holders.values() for pair in combinations(held, 2)}
     return [
-        (rows[a]["instruction"], rows[b]["instruction"])
-        for a, b in combinations(range(len(rows)), 2)
-        if jaccard(grams[a], grams[b]) > NEAR_DUPLICATE
+        (rows[one]["instruction"], rows[other]["instruction"])
+        for one, other in sorted(sharing)
+        if jaccard(grams[one], grams[other]) > NEAR_DUPLICATE
     ]
 
 
