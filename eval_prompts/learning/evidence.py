@@ -22,6 +22,7 @@ from tuning.files import write_json
 
 RECORD = "run_record.json"
 KEY = "evidence"
+PROMPT = ("system", "user", "shots")
 KINDS = {Outcome.GAINED: "gain", Outcome.BOTH: "tie", Outcome.LOST: "loss"}
 LONGEST_QUESTION = 2000
 DIGITS = 6
@@ -42,6 +43,8 @@ def of_table(table: Table) -> dict[str, Any] | None:
     first = plan["tasks"][0]
     settings = first["settings"]
     hidden = not first.get("show", True)
+    at = 0 if hidden else examples_place(plan["tasks"])
+    shown = figures.tasks[at]
     return {
         "task": own.title,
         "questions": own.difference.of,
@@ -56,7 +59,8 @@ def of_table(table: Table) -> dict[str, Any] | None:
             if task.difference is not None
         ],
         "hidden": hidden,
-        "examples": [] if hidden else examples_of(own, table.tasks[own.name].questions),
+        "examples": [] if hidden else examples_of(shown, table.tasks[shown.name].questions),
+        "examples_of": shown.title,
         "how": {
             "date": date(plan)[:10],
             "model": plan["model"],
@@ -67,6 +71,19 @@ def of_table(table: Table) -> dict[str, Any] | None:
             "version": plan["version"],
         },
     }
+
+
+def examples_place(tasks: Sequence[Mapping[str, Any]]) -> int:
+    """Which of a scoring's tasks gives the examples: the first, but of a suite's file, whose questions are another's
+    to hand on, the first task scored beside it that is open and asked in the same prompt, if there is one."""
+    first = tasks[0]
+    if "suite" not in first.get("source", {}):
+        return 0
+    prompt = [first.get(part) for part in PROMPT]
+    for at, task in enumerate(tasks):
+        if "suite" not in task.get("source", {}) and task.get("show", True) and prompt == [task.get(p) for p in PROMPT]:
+            return at
+    return 0
 
 
 def compared_means(task: TaskTable) -> dict[str, float]:
@@ -173,7 +190,11 @@ def how(evidence: Mapping[str, Any]) -> list[str]:
             f"If there were no difference, one as large would come about by chance with p = {float(p_value):.2g}."
         )
     if evidence.get("examples"):
-        told.append("The examples are the first of these questions that were gained, tied and lost.")
+        source = evidence.get("examples_of", evidence["task"])
+        these = (
+            "these questions" if source == evidence["task"] else f"the questions of {source}, asked in the same way,"
+        )
+        told.append(f"The examples are the first of {these} that were gained, tied and lost.")
     if evidence.get("withheld"):
         told.append(evidence["withheld"])
     return told

@@ -44,6 +44,19 @@ def test_a_scoring_becomes_one_line_with_its_examples(tmp_path):
     assert "p = " in told["how"][1]
 
 
+def test_examples_are_not_taken_from_the_file_of_another_where_there_are_own_ones(tmp_path):
+    table = table_of({"mbpp": PASSES, "general": PASSES, "own": PASSES[2:]})
+    own = table.plan["tasks"]
+    own[0] |= {"source": {"suite": "mbpp.jsonl", "task": "python"}, "system": "Code!"}
+    own[1] |= {"source": {"task": "general"}, "system": None}
+    own[2] |= {"source": {"task": "own"}, "system": "Code!"}
+    told = kept(tmp_path, evidence.of_table(table))
+    assert [one["kind"] for one in told["examples"]] == ["tie", "loss"]
+    assert told["how"][-1].startswith("The examples are the first of the questions of Own, asked in the same way, that")
+    own[2]["show"] = False
+    assert evidence.of_table(table)["examples_of"] == "Mbpp"
+
+
 def test_scores_without_passing_are_told_as_scores(tmp_path):
     told = kept(tmp_path, evidence.of_table(table_of({"chrf": [(0.25, 0.5), (0.25, 0.5)]})))
     assert told["line"].startswith("On 2 questions of Chrf: score 25.0 \u2192 50.0;")

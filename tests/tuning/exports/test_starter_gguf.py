@@ -20,7 +20,7 @@ def test_the_starter_as_q8_0_is_the_starter(smollm_path, tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "GOLD_TOKENS", 12)
     found = subject.find(str(STARTER))
     asked, where = questions.held_out(found, 2)
-    assert where == "2 of 104 test rows of python_qa"
+    assert where == "2 of 293 test rows of python_qa"
     made = formats.export(found, tmp_path / "out", "gguf", "Q8_0", questions=asked)
     proof = made.certificate
     assert proof.colour == "green", proof.lines()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.ingest.tables import TOKEN, content, file_place, query, questions, write_jsonl
+from tuning.data.dataset import load
 from tuning.data.place import EMBEDDED_SETS
 from tuning.data.probe_questions import PROBE_QUESTIONS
 from tuning.errors import UserError
@@ -232,7 +233,7 @@ def test_the_token_is_in_no_event_and_in_no_run_config(tmp_path, instance, cloud
 def test_the_command_works_as_it_is_and_as_the_environment_says(tmp_path):
     plain = subprocess.run(EXECUTE, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert plain.returncode == 0, plain.stderr
-    assert query(tmp_path / "lora_lens.duckdb", "SELECT count(*) FROM questions") == [(1142,)]
+    assert query(tmp_path / "lora_lens.duckdb", "SELECT count(*) FROM questions") == [(len(load()),)]
     chosen = {f"LORA_LENS_INGEST_{name}": value for name, value in (("SOURCE", "nonsense"), ("TABLE", "other"))}
     bad = subprocess.run(
         EXECUTE, cwd=ROOT, env=environment(tmp_path, **chosen), capture_output=True, text=True, check=False
