@@ -25,7 +25,7 @@ def build(actions: Actions) -> None:
         """Starts a training run in a process of its own, which goes on whoever comes and goes.
 
         Args:
-            preset: 'smoke', 'quick', 'python-300' or 'python-3000'.
+            preset: 'smoke', 'quick', 'starter', 'json', 'sql', 'python-300' or 'python-3000'.
             overrides: settings that replace the preset's, by the names of the command line's options with
                 underscores, such as {"max_steps": 20, "data": "python_qa"}.
 

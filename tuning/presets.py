@@ -244,14 +244,7 @@ PRESETS: dict[str, Config] = {
     ),
     "quick": Config(max_steps=80, warmup_steps=8, alpha=32.0, sample_every=20),
     "starter": Config(
-        epochs=3,
-        warmup_steps=20,
-        alpha=32.0,
-        target_modules=("all-linear",),
-        precision="bf16",
-        validate_every=50,
-        save_every=50,
-        sample_every=100,
+        epochs=3, warmup_steps=20, alpha=32.0, target_modules=("all-linear",), precision="bf16", validate_every=50
     ),
     "json": Config(data=BOOKINGS, sample_question=BOOKING, **BRIEF),
     "sql": Config(data=QUERIES, sample_question=QUERY, **BRIEF | {"max_steps": 40}),

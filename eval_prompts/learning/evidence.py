@@ -23,7 +23,8 @@ from tuning.files import write_json
 RECORD = "run_record.json"
 KEY = "evidence"
 PROMPT = ("system", "user", "shots")
-KINDS = {Outcome.GAINED: "gain", Outcome.BOTH: "tie", Outcome.LOST: "loss"}
+KINDS = {"gain": (Outcome.GAINED,), "tie": (Outcome.BOTH, Outcome.NEITHER), "loss": (Outcome.LOST,)}
+"""Examples, and the outcomes that they may have: solved by neither side is a tie where none is solved by both."""
 LONGEST_QUESTION = 2000
 DIGITS = 6
 """To which a share is rounded."""
@@ -98,9 +99,10 @@ def examples_of(task: TaskFigures, questions: Sequence[Mapping[str, Any]]) -> li
     """The first question of the task on which the tuned side gained, tied and lost, as far as there are such."""
     by_id = {str(question["id"] or number): question for number, question in enumerate(questions, start=1)}
     found = []
-    for outcome, kind in KINDS.items():
+    for kind, outcomes in KINDS.items():
         texts = [
             f"{question['question']}\n{question.get('input') or ''}".strip()
+            for outcome in outcomes
             for id in task.outcomes[outcome]
             if (question := by_id.get(id))
         ]
@@ -194,7 +196,7 @@ def how(evidence: Mapping[str, Any]) -> list[str]:
         these = (
             "these questions" if source == evidence["task"] else f"the questions of {source}, asked in the same way,"
         )
-        told.append(f"The examples are the first of {these} that were gained, tied and lost.")
+        told.append(f"The examples are the first of {these} that were gained, tied and lost, as far as there are such.")
     if evidence.get("withheld"):
         told.append(evidence["withheld"])
     return told
