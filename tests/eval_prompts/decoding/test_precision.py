@@ -129,7 +129,7 @@ def forward_scores(model, examples) -> Scores:
 def test_int8_is_within_its_limits_on_held_out_answers(smollm_path, cpu):
     """What makes it the default: log-probabilities and the adapter's advantage stay what they are in fp32."""
     pair = load_pair(resolve("smollm2-135m"), cpu, "starter")
-    examples = held_out(pair, 12)
+    examples = held_out(pair, 24)
     exact = {side: forward_scores(pair.model(side), examples) for side in SIDES}
     low = scores(PairDecoder(pair, "int8"), examples)
     for side in SIDES:
