@@ -64,7 +64,8 @@ def verify(
     from tuning.exports.certify.certificate import certify, refused
     from tuning.exports.certify.reference import TwoModels
     from tuning.models.device import pick_device
-    from tuning.models.weights import reporting, resolve
+    from tuning.models.weights import resolve
+    from tuning.progress import reporting
 
     kind, place = kind_of(artefact)
     with reporting(None) as report:

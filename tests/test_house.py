@@ -11,9 +11,9 @@ MOST_FILES = 20
 MOST_LINES = 330
 PARTS = ("tuning", "eval_prompts", "space_config", "tests")
 ROOMS = (
-    "tuning.errors", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.data",
-    "tuning.setting_values", "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels", "tuning.ingest",
-    "tuning.data.dataset", "tuning.training", "tuning.exports", "tuning.views", "tuning.shared_tab",
+    "tuning.errors", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.progress",
+    "tuning.data", "tuning.setting_values", "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels",
+    "tuning.ingest", "tuning.data.dataset", "tuning.training", "tuning.exports", "tuning.views", "tuning.shared_tab",
     "tuning.endpoints_tab", "tuning.tab", "tuning.__main__",
     "eval_prompts.models", "eval_prompts.rows", "eval_prompts.answers", "eval_prompts.stream", "eval_prompts.decoding",
     "eval_prompts.lens", "eval_prompts.judging",

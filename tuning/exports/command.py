@@ -74,7 +74,7 @@ def run_export(options: argparse.Namespace) -> int:
 def export_checked(options: argparse.Namespace) -> Exported:
     """Write an export with its certificate, telling how far it is."""
     from tuning.exports import formats, subject
-    from tuning.models.weights import reporting
+    from tuning.progress import reporting
 
     def tell(text: str, fraction: float | None) -> None:
         print(json.dumps({"text": text, "fraction": fraction}), flush=True)

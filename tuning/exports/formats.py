@@ -28,7 +28,7 @@ from tuning.exports.merged import write_merged
 from tuning.exports.questions import Asked, held_out
 from tuning.exports.subject import Subject
 from tuning.files import first_line, replacing
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.exports.subject import Subject
 from tuning.exports.tensors import InMemory, Tensors, merged_tensors
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 if TYPE_CHECKING:
     import torch

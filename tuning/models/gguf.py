@@ -13,6 +13,7 @@ from filelock import FileLock
 from tuning.errors import UserError
 from tuning.files import first_line
 from tuning.models import embedded
+from tuning.progress import Progress
 
 SAMPLED_BYTES = 1 << 20
 MAGIC = b"GGUF"
@@ -49,7 +50,7 @@ def check_magic(file: Path) -> None:
             raise UserError(f"{file.name} is no GGUF file (it does not begin with GGUF): download it again.")
 
 
-def converted(file: Path, on_progress: embedded.Progress) -> Path:
+def converted(file: Path, on_progress: Progress) -> Path:
     """The folder of ``file``'s weights in fp32, made now if need be, by one process at a time.
 
     Raises UserError if it is no GGUF, of an architecture that transformers cannot decode, or does not fit on the disk.
@@ -68,7 +69,7 @@ def converted(file: Path, on_progress: embedded.Progress) -> Path:
     return target
 
 
-def make(file: Path, target: Path, on_progress: embedded.Progress) -> None:
+def make(file: Path, target: Path, on_progress: Progress) -> None:
     """Decode beside the place, then move there in one step."""
     for leftover in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(leftover, ignore_errors=True)  # of an interrupted conversion: the lock is held, nobody uses it

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tuning.errors import UserError
 from tuning.models import embedded
+from tuning.progress import Progress
 from tuning.quiet import quiet
 
 PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
@@ -76,7 +77,7 @@ def size(repo_id: str, revision: str | None) -> Size | None:
     return Size(info.safetensors.total, sum(size or 0 for size in files), quantised, in_bf16)
 
 
-def fetch(repo_id: str, revision: str | None, report: embedded.Progress, instead: str, with_code: bool = False) -> Path:
+def fetch(repo_id: str, revision: str | None, report: Progress, instead: str, with_code: bool = False) -> Path:
     """The folder of a repository's safetensors, tokenizer and configuration; ``with_code`` fetches its code, too.
 
     ``revision`` is a branch, a tag or a commit; ``instead`` says what to do where there is nothing to be had. Raises

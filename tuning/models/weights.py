@@ -6,9 +6,6 @@ import difflib
 import hashlib
 import json
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +16,7 @@ from tuning.files import LFS_MARK, first_line, is_hub_name
 from tuning.models import causal, embedded, gguf
 from tuning.models.hub import fetch
 from tuning.models.known import PRESETS
+from tuning.progress import Progress, reporting
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
     from tuning.models.device import Device
 
-Progress = embedded.Progress
 Quantization = Literal["4bit", "8bit"]
 
 EMBEDDED = "smollm2-135m"
@@ -284,21 +281,3 @@ def load_model(weights: Weights | Path, device: Device, quantize: Quantization |
     causal.check_used(path.name, method, report["unexpected_keys"], weighed)
     model: PreTrainedModel = found.eval().requires_grad_(False)
     return model
-
-
-@contextmanager
-def reporting(on_progress: Progress | None) -> Iterator[Progress]:
-    """The given callback, or one that shows the long steps on a terminal."""
-    if on_progress is not None:
-        yield on_progress
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=100, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n:.0f}%") as bar:
-
-        def show(text: str, fraction: float | None) -> None:
-            bar.set_description_str(text, refresh=False)
-            bar.n = round(100 * (fraction or 0))
-            bar.refresh()
-
-        yield show

@@ -14,7 +14,7 @@ from tuning.exports.certify.measure import Read, Scorer, compare
 from tuning.exports.certify.reference import Reference
 from tuning.exports.questions import Asked
 from tuning.files import write_json
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 FILE = "certificate.json"
 Colour = Literal["green", "yellow", "red"]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import encode_messages
 from tuning.data.template import chat_template
-from tuning.exports.certify.engine import Answer, Engine, Place
-from tuning.exports.certify.reference import Reference
+from tuning.exports.certify.engine import Engine, Place
+from tuning.exports.certify.reference import Reference, Side
 from tuning.exports.questions import Asked
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -66,16 +66,16 @@ def compare(
 ) -> list[Read]:
     """Put every question to the artefact and have the reference read the answers of at most ``most`` tokens."""
     found = []
-    for number, asked in enumerate(questions):
+    prompts = [encode_messages(reference.tokenizer, asked.messages) for asked in questions]
+    for number, (asked, prompt) in enumerate(zip(questions, prompts, strict=True)):
         report(f"checking question {number + 1} of {len(questions)}", number / len(questions))
-        found.append(compare_one(engine, reference, asked, scorer, most or ANSWER_TOKENS))
-    return found
+        found.append(compare_one(engine, reference, asked, prompt, most or ANSWER_TOKENS))
+    return scored(found, reference, questions, prompts, scorer, most or ANSWER_TOKENS, report) if scorer else found
 
 
-def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scorer | None, most: int) -> Read:
+def compare_one(engine: Engine, reference: Reference, asked: Asked, prompt: list[int], most: int) -> Read:
     """Figures of one question."""
     tokenizer = reference.tokenizer
-    prompt = encode_messages(tokenizer, asked.messages)
     theirs = engine.prompt_ids(asked.messages)
     parted = first_difference(prompt, theirs)
     answer = engine.answer(prompt, most)
@@ -116,27 +116,45 @@ def compare_one(engine: Engine, reference: Reference, asked: Asked, scorer: Scor
         figures.shift,
         nats,
         len(gold),
-        scored(reference, asked, prompt, answer, at, text, scorer, most) if scorer else {},
     )
 
 
 def scored(
+    reads: Sequence[Read],
     reference: Reference,
-    asked: Asked,
-    prompt: Sequence[int],
-    answer: Answer,
-    parted: int | None,
-    text: str,
+    questions: Sequence[Asked],
+    prompts: Sequence[list[int]],
     scorer: Scorer,
     most: int,
-) -> dict[str, float]:
-    """The scores of the answers of artefact, tuned side and base; empty where one of them has none."""
-    decode, texts = reference.tokenizer.decode, {"artefact": text, "tuned": text}
-    if parted is not None:
-        texts["tuned"] = str(decode(reference.answer("tuned", prompt, most), skip_special_tokens=True))
-    texts["base"] = str(decode(reference.answer("base", prompt, most), skip_special_tokens=True))
-    scores = {side: scorer(asked, written) for side, written in texts.items()}
-    return {side: score for side, score in scores.items() if score is not None} if None not in scores.values() else {}
+    report: Progress,
+) -> list[Read]:
+    """The same with the scores of the answers of artefact, tuned side and base; none where one of them has none.
+
+    The tuned side's answer is written only where it is another than the artefact's.
+    """
+    parted = [at for at, read in enumerate(reads) if read.parted_at is not None]
+    others = written("tuned", parted, reference, prompts, most, report)
+    base = written("base", range(len(reads)), reference, prompts, most, report)
+    found = []
+    for at, (read, asked) in enumerate(zip(reads, questions, strict=True)):
+        texts = {"artefact": read.answer, "tuned": others.get(at, read.answer), "base": base[at]}
+        scores = {side: score for side, text in texts.items() if (score := scorer(asked, text)) is not None}
+        found.append(replace(read, scores=scores if len(scores) == len(texts) else {}))
+    return found
+
+
+def written(
+    side: Side, places: Sequence[int], reference: Reference, prompts: Sequence[list[int]], most: int, report: Progress
+) -> dict[int, str]:
+    """A side's own answers to the prompts at some places."""
+    words = {"tuned": "the tuned model", "base": "the base"}[side]
+
+    def told(done: int) -> None:
+        report(f"{words} answers for the score, {done} of {len(places)} questions done", done / len(places))
+
+    answers = reference.answers(side, [prompts[at] for at in places], most, told)
+    decode = reference.tokenizer.decode
+    return {at: str(decode(tokens, skip_special_tokens=True)) for at, tokens in zip(places, answers, strict=True)}
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Side = Literal["tuned", "base"]
 
+BATCH = 16
+"""Answers that are written at once: a step costs about the same for one as for several."""
+
 
 class Reference(Protocol):
     """Both sides of a comparison, and the tokenizer that the tuned one is asked with."""
@@ -27,8 +30,10 @@ class Reference(Protocol):
     def both(self, prompt: Sequence[int], text: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probabilities in fp32 before every token of ``text``, [tokens, vocabulary], of tuned and base side."""
 
-    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
-        """A side's greedy answer, its end token included."""
+    def answers(
+        self, side: Side, prompts: Sequence[Sequence[int]], most: int, told: Callable[[int], None]
+    ) -> list[list[int]]:
+        """A side's greedy answers, the end token included; ``told`` hears how many prompts are done with."""
 
 
 class Reader:
@@ -90,6 +95,51 @@ def greedy(
         ids = torch.tensor([[token]], device=model.device)
 
 
+def greedy_answers(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    most: int,
+    told: Callable[[int], None],
+) -> list[list[int]]:
+    """Greedy answers to many prompts, :data:`BATCH` at a time, each with its end token.
+
+    Prompts of about one length are read together, padded on the left; a model that carries a state from token to token
+    would take the padding in, so it gets them one by one.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    ends = chat_template(tokenizer).end_ids(getattr(inner, "generation_config", None))
+    rule = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=most,
+        eos_token_id=sorted(ends) or None,
+        pad_token_id=min(ends, default=0),
+        repetition_penalty=1.0,  # what a model's own settings would put in its place
+        no_repeat_ngram_size=0,
+    )
+    order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
+    size = 1 if is_stateful(inner) else BATCH
+    found: list[list[int]] = [[] for _ in prompts]
+    for start in range(0, len(order), size):
+        told(start)
+        rows = order[start : start + size]
+        longest = max(len(prompts[row]) for row in rows)
+        gaps = [longest - len(prompts[row]) for row in rows]
+        ids = torch.tensor([[0] * gap + list(prompts[row]) for gap, row in zip(gaps, rows, strict=True)])
+        mask = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps])
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=rule
+            )
+        for row, tokens in zip(rows, written[:, longest:].tolist(), strict=True):
+            end = next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
+            found[row] = tokens[:end]
+    return found
+
+
 class TwoModels:
     """Two models in memory, such as those of a page's pair."""
 
@@ -101,9 +151,11 @@ class TwoModels:
         """As :class:`Reference` says."""
         return self._tuned.logprobs(prompt, text), self._base.logprobs(prompt, text)
 
-    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
+    def answers(
+        self, side: Side, prompts: Sequence[Sequence[int]], most: int, told: Callable[[int], None]
+    ) -> list[list[int]]:
         """As :class:`Reference` says."""
-        return [token for token, _ in greedy(self._models[side], self.tokenizer, prompt, most)]
+        return greedy_answers(self._models[side], self.tokenizer, prompts, most, told)
 
 
 class Unmerged:
@@ -119,10 +171,12 @@ class Unmerged:
         with self.model.disable_adapter():
             return tuned, self._base.logprobs(prompt, text)
 
-    def answer(self, side: Side, prompt: Sequence[int], most: int) -> list[int]:
+    def answers(
+        self, side: Side, prompts: Sequence[Sequence[int]], most: int, told: Callable[[int], None]
+    ) -> list[list[int]]:
         """As :class:`Reference` says."""
         with self.model.disable_adapter() if side == "base" else nullcontext():
-            return [token for token, _ in greedy(self.model, self.tokenizer, prompt, most)]
+            return greedy_answers(self.model, self.tokenizer, prompts, most, told)
 
 
 def load_reference(subject: Subject) -> Unmerged:

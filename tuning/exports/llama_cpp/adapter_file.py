@@ -8,7 +8,7 @@ from tuning.errors import UserError
 from tuning.exports.llama_cpp import families
 from tuning.exports.subject import Subject
 from tuning.exports.tensors import plain_changes
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 ALPHA = "adapter.lora.alpha"
 

@@ -13,7 +13,7 @@ from tuning.exports.llama_cpp.quantisation import FILE_TYPES, Quantiser, Type
 from tuning.exports.merged import check_space
 from tuning.exports.subject import Subject
 from tuning.exports.tensors import HEAD, Tensors, merged_tensors
-from tuning.models.weights import Progress
+from tuning.progress import Progress
 
 if TYPE_CHECKING:
     import gguf
