@@ -1,11 +1,13 @@
-"""A scored suite as a picture: ``python -m tests.pictures.scored SUITE``.
+"""A scoring as a picture: ``python -m tests.pictures.scored --suite FILE`` or ``--task NAME``.
 
-The starter on ``SUITE`` (questions with tests, in the format of MBPP), beside the general battery and what was
-forgotten, scored by the project's own command into a data folder of its own, as the Score tab shows it afterwards.
+An adapter (the starter unless ``--adapter`` names another) on a suite of questions with tests, or on a task, beside the
+general battery and what was forgotten: scored by the project's own command into a data folder of its own, as the Score
+tab shows it afterwards. ``--data DIR`` shows the latest scoring that lies in a data folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -26,11 +28,13 @@ def main() -> int:
     if browser_path is None:
         print("error: there is no chromium on the PATH: install it first.", file=sys.stderr)
         return 2
-    (suite,) = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
-        os.environ[DATA_VARIABLE] = data
-        command = ["score", "--also", "general", "--forgetting", "--suite", suite]
-        subprocess.run([sys.executable, "-m", "eval_prompts", *command], check=True)
+    options = parsed()
+    with tempfile.TemporaryDirectory() as fresh, sync_playwright() as playwright:
+        data = os.environ[DATA_VARIABLE] = str(options.data or fresh)
+        if options.data is None:
+            asked = ["--task", options.task] if options.task else ["--suite", options.suite]
+            command = ["score", *asked, "--also", "general", "--forgetting", "--adapter", options.adapter]
+            subprocess.run([sys.executable, "-m", "eval_prompts", *command], check=True)
         app = App(Path(data))
         try:
             browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
@@ -41,11 +45,23 @@ def main() -> int:
             page.locator(".ll-score-history tbody button").first.click(timeout=WAIT)
             page.locator(".ll-score-card").wait_for(timeout=WAIT)
             page.evaluate("scrollTo(0, 0)")
-            keep(page, "score-suite")
+            keep(page, options.name)
             browser.close()
         finally:
             app.stop()
     return 0
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.pictures.scored")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--suite", metavar="FILE")
+    what.add_argument("--task")
+    what.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--adapter", default="starter")
+    parser.add_argument("--name", default="score-suite", help="of the picture")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

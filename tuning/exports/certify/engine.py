@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tuning.data.chat import Message
 
+if TYPE_CHECKING:
+    import torch
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Place:
-    """What a model thought of the next token at one place: the log-probabilities (natural) of some tokens, or of all,
-    likeliest first."""
+    """What a model thought of the next token at one place: some tokens [n], or all, likeliest first, and their
+    log-probabilities (natural) in fp64 [n]."""
 
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    tokens: torch.Tensor
+    logprobs: torch.Tensor
 
     @property
     def first(self) -> int:
         """The likeliest token."""
-        return self.tokens[0]
+        return int(self.tokens[0])
 
     def of(self, token: int) -> float | None:
         """The log-probability of a token; None if it is not among those that are told."""
-        try:
-            return self.logprobs[self.tokens.index(token)]
-        except ValueError:
-            return None
+        found = (self.tokens == token).nonzero()
+        return float(self.logprobs[found[0, 0]]) if len(found) else None
 
 
 @dataclass(frozen=True)

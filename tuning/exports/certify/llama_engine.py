@@ -168,8 +168,11 @@ class LlamaCpp:
 
 def place_of(entry: dict[str, Any]) -> Place:
     """One entry of the server's ``completion_probabilities``."""
+    import torch
+
     top = entry["top_logprobs"]
-    return Place(tuple(int(one["id"]) for one in top), tuple(max(float(one["logprob"]), -1e4) for one in top))
+    values = torch.tensor([float(one["logprob"]) for one in top], dtype=torch.float64)
+    return Place(torch.tensor([int(one["id"]) for one in top]), values.clamp(min=-1e4))
 
 
 def said(error: urllib.error.HTTPError) -> str:

@@ -169,17 +169,14 @@ class Figures:
 
     def add(self, places: Sequence[Place], tuned: torch.Tensor, base: torch.Tensor) -> None:
         """Take in places with the reference's log-probabilities [places, vocabulary]."""
-        import torch
-
         width = min(tuned.shape[1], base.shape[1])
         for place, ours, untuned in zip(places, tuned, base, strict=True):
             self.same_top.append(int(ours.argmax()) == place.first)
             self.kl.append(divergence(ours, place))
             part = ours[:width]
             self.kl_base.append(max(0.0, float((part.exp() * (part - untuned[:width])).nan_to_num().sum())))
-            kept = [at for at, token in enumerate(place.tokens) if token < width][:128]
-            tokens = torch.tensor([place.tokens[at] for at in kept])
-            theirs = torch.tensor([place.logprobs[at] for at in kept])
+            kept = (place.tokens < width).nonzero()[:128, 0]
+            tokens, theirs = place.tokens[kept], place.logprobs[kept]
             change = ours[tokens] - untuned[tokens]
             weight = ours[tokens].exp()
             self.weight += float((weight * change * change).sum())
@@ -189,12 +186,9 @@ class Figures:
 def divergence(ours: torch.Tensor, place: Place) -> float:
     """KL(reference || artefact) in nats at one place, from the reference's log-probabilities [vocabulary]; the tokens
     that the artefact tells nothing of count as one."""
-    import torch
-
-    told = [at for at, token in enumerate(place.tokens) if token < ours.shape[0]]
-    tokens = torch.tensor([place.tokens[at] for at in told])
-    theirs = torch.tensor([place.logprobs[at] for at in told], dtype=torch.float64)
-    mine = ours[tokens].double()
+    told = place.tokens < ours.shape[0]
+    theirs = place.logprobs[told]
+    mine = ours[place.tokens[told]].double()
     total = float((mine.exp() * (mine - theirs)).sum())
     rest, their_rest = 1 - float(mine.exp().sum()), 1 - float(theirs.exp().sum())
     if len(place.tokens) < ours.shape[0] and rest > TINY:

@@ -55,7 +55,7 @@ class Transformers:
 def place_of(scores: Any) -> Place:
     """A row of log-probabilities [vocabulary], likeliest first."""
     values, tokens = scores.sort(descending=True)
-    return Place(tuple(tokens.tolist()), tuple(values.tolist()))
+    return Place(tokens.cpu(), values.double().cpu())
 
 
 def open_merged(folder: Path) -> Transformers:
