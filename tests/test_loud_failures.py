@@ -13,6 +13,7 @@ import pytest
 
 from eval_prompts.answers import Answer, Settings
 from eval_prompts.decoding.engine import BROKEN, FAULT, NO_MEMORY
+from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.judging.assignment import Assignment
 from eval_prompts.judging.process import JudgingProcess
 from eval_prompts.scoring import plans
@@ -114,6 +115,23 @@ def test_the_loader_of_endpoints(monkeypatch, caplog, place):
     assert refusal(early.result) == said
     assert lens.status().state == "failed"
     logged(caplog, "Loading failed")
+
+
+def test_the_fast_decoder_when_it_is_tried(lens, monkeypatch, caplog):
+    monkeypatch.setattr(PairDecoder, "advance", explode)
+    assert any("Answered by the general decoder" in note for note in loaded(lens).status().notes)
+    logged(caplog, "The decoder cannot compute this model")
+
+
+def test_a_merge_by_peft(lens, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("eval_prompts.models.lora_linear.plain_factors", lambda _: None)
+    monkeypatch.setattr("eval_prompts.models.peft_merge.load_and_merge", explode)
+    lens.start()
+    with pytest.raises(UserError, match=r"^The adapter .* cannot be merged: "):
+        lens.wait_ready(60)
+    assert lens.status().state == "failed"
+    logged(caplog, "peft refused")
 
 
 @pytest.mark.parametrize("place", ["enter", "advance"])

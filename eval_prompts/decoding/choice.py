@@ -143,7 +143,7 @@ def checked_general(pair: Pair, notes: list[str]) -> Backend:
             continue
         if (together and not backend.together) or (batches and not backend.batches):
             continue
-        off = largest_error(backend, references)
+        off = largest_error(backend, references, logging.INFO)  # some models take only the last of these ways
         if off <= allowance(pair, backend.precision):
             if not backend.batches:
                 notes.append("Its answers are computed one by one: this family's state cannot be batched.")

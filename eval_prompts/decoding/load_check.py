@@ -61,8 +61,11 @@ def check_tokens(pair: Pair, side: Side) -> list[int]:
     return (prompt * (1 + length // max(1, len(prompt))))[:length]
 
 
-def largest_error(backend: Backend, references: dict[Side, tuple[list[int], torch.Tensor]]) -> float:
-    """How far the decoder's logits are off at worst, as :data:`ALLOWED` counts it; infinity if it cannot compute them.
+def largest_error(
+    backend: Backend, references: dict[Side, tuple[list[int], torch.Tensor]], level: int = logging.ERROR
+) -> float:
+    """How far the decoder's logits are off at worst, as :data:`ALLOWED` counts it; infinity if it cannot compute them,
+    which is logged at ``level``.
 
     Two rows of each side are led along the same text, of which the shorter knows less.
     """
@@ -87,8 +90,9 @@ def largest_error(backend: Backend, references: dict[Side, tuple[list[int], torc
                     else:
                         row.ids.append(ids[len(row.ids)])
     except Exception as failure:
-        log.info("The decoder cannot compute this model", exc_info=failure)
-        forget(backend, stream.rows)
+        log.log(level, "The decoder cannot compute this model", exc_info=failure)
+        with torch.inference_mode():  # letting go moves what the rows have in the cache
+            forget(backend, stream.rows)
         return float("inf")
     return worst
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tuning.errors import UserError
 from tuning.files import data_root
+from tuning.hub_errors import hub_errors
 from tuning.quiet import quiet
 from tuning.runs.run import runs_root
 
@@ -226,7 +227,7 @@ def download(name: HubName) -> Path:
     try:
         with quiet():
             root = Path(snapshot_download(name.repo, revision=name.revision, allow_patterns=patterns))
-    except Exception as error:
+    except hub_errors() as error:
         raise UserError(
             f"The adapter {name.words} is no folder here and could not be had from the Hub "
             f"({type(error).__name__}): check the name and the network."
@@ -265,5 +266,5 @@ def files_on_hub(name: HubName) -> list[str]:
     try:
         with quiet():
             return list(HfApi().list_repo_files(name.repo, revision=name.revision))
-    except Exception:  # a cached repository is used without the Hub, and then lists nothing
+    except hub_errors():  # a cached repository is used without the Hub, and then lists nothing
         return []

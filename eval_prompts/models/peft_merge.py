@@ -50,7 +50,8 @@ def merge_with_peft(tuned: PreTrainedModel, files: AdapterFiles, name: str) -> t
         except UserError:
             raise
         except Exception as error:
-            log.info("peft refused %s", name, exc_info=True)
+            foreseen = isinstance(error, (ValueError, KeyError, RuntimeError, TypeError, AttributeError))
+            log.log(logging.INFO if foreseen else logging.ERROR, "peft refused %s", name, exc_info=error)
             raise UserError(f"The adapter {name} cannot be merged: {reason_of(error)}") from error
     for path in touched:
         merged.get_submodule(path).to(dtype=dtypes[path])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from space_config.space import card
 from tuning.errors import UserError
+from tuning.files import first_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -250,7 +251,7 @@ def smoke_test(url: str, token: str | None, say: Callable[[str], None] = print, 
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"The live app at {url} does not answer ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"The live app at {url} does not answer ({first_line(error)}).") from None
     if not (base.strip() and tuned.strip()):
         raise UserError(f"The live app at {url} gave an empty answer.")
     say(f"{url} is ready, and both sides answer")

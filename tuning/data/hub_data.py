@@ -12,6 +12,7 @@ from tuning.data.reading.readers import rows_per_chunk
 from tuning.data.reading.records import Record
 from tuning.data.sources import REVISION_DIGITS
 from tuning.errors import UserError
+from tuning.hub_errors import hub_errors
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def revision_of(name: str) -> str:
 
     try:
         return (HfApi().dataset_info(parse(name).data, timeout=10).sha or "")[:REVISION_DIGITS]
-    except Exception:
+    except hub_errors():
         return ""
 
 

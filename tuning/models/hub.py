@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.hub_errors import hub_errors
 from tuning.models import embedded
 from tuning.progress import Progress
 from tuning.quiet import quiet
@@ -36,7 +37,7 @@ def cached(repo_id: str, revision: str | None) -> Path | None:
     try:
         with quiet():
             found = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
-    except Exception:  # whatever stands against it, there is nothing here
+    except hub_errors():
         return None
     return found if any(found.glob("*.safetensors")) and (found / "config.json").is_file() else None
 
@@ -63,7 +64,7 @@ def size(repo_id: str, revision: str | None) -> Size | None:
         raise UserError(f"{repo_id} has no revision {revision!r} on the Hub: check its name.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"The Hub knows no model {repo_id} (or it is private): check the name.") from error
-    except Exception as error:
+    except hub_errors() as error:
         log.info("the Hub does not tell how large %s is", repo_id, exc_info=error)
         return None
     names = [(each.rfilename, each.size) for each in info.siblings or ()]
