@@ -25,6 +25,9 @@ SESSIONS = 128
 """How many visitors' sessions gradio keeps: some 80 KB each, and nothing in them that it cannot make again."""
 SESSIONS_WITH_CALLS = 2000
 """For how many sessions gradio keeps the calls that are not over: as many as those whose messages it keeps."""
+QUEUE_SECONDS = 0.01
+"""How often gradio's queue is looked at: who calls does not notice it, and a server that nobody calls sleeps."""
+PROGRESS_SECONDS = 0.1
 MALFORMED = "The call failed: check the number and the kinds of its values."
 FAULT = "Something went wrong on the server, and its log says what."
 
@@ -41,6 +44,7 @@ def apply(page: gr.Blocks) -> None:
     send_shorter_lists_whole()
     keep_few_sessions(page)
     forget_the_calls_of_old_sessions(page)
+    look_at_the_queue_less_often(page)
 
 
 def send_shorter_lists_whole() -> None:
@@ -62,6 +66,17 @@ def forget_the_calls_of_old_sessions(page: gr.Blocks) -> None:
     held = getattr(getattr(page, "_queue", None), "pending_event_ids_session", None)
     expect(isinstance(held, dict) and not held, what="Queue.pending_event_ids_session")
     page._queue.pending_event_ids_session = LRUCache(SESSIONS_WITH_CALLS)
+
+
+def look_at_the_queue_less_often(page: gr.Blocks) -> None:
+    """Gradio looks whether its queue holds a call a thousand times a second, which takes a sixteenth of a core from
+    whatever else the machine does, as training, while nobody asks anything; and a hundred times for a kind of progress
+    that this page does not show."""
+    queue = getattr(page, "_queue", None)
+    for name, seconds in (("sleep_when_free", QUEUE_SECONDS), ("progress_update_sleep_when_free", PROGRESS_SECONDS)):
+        now = getattr(queue, name, None)
+        expect(isinstance(now, float), what=f"Queue.{name}")
+        setattr(queue, name, max(now or 0.0, seconds))
 
 
 class GuardedBlocks(gr.Blocks):

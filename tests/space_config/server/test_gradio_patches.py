@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from space_config.server import gradio_import, gradio_patches, roles
-from space_config.server.gradio_patches import SESSIONS, SESSIONS_WITH_CALLS, diff, gradios_own_diff, with_defaults
+from space_config.server.gradio_patches import (
+    PROGRESS_SECONDS,
+    QUEUE_SECONDS,
+    SESSIONS,
+    SESSIONS_WITH_CALLS,
+    diff,
+    gradios_own_diff,
+    with_defaults,
+)
 from tuning.errors import UserError
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, "", "a", "ab", "abc", "b"])
@@ -69,6 +77,12 @@ def test_gradio_keeps_the_calls_of_every_session_still():
     assert type(page()._queue.pending_event_ids_session) is dict, NEEDED
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="gradio looks less often on Windows itself")
+def test_gradio_looks_at_its_queue_a_thousand_times_a_second_still():
+    assert page()._queue.sleep_when_free < QUEUE_SECONDS, NEEDED
+    assert page()._queue.progress_update_sleep_when_free < PROGRESS_SECONDS, NEEDED
+
+
 def test_gradio_takes_no_number_of_sessions_still():
     assert "state_session_capacity" not in gradio_patches.parameters(gr.Blocks.__init__), NEEDED
     assert page().state_session_capacity > SESSIONS, NEEDED
@@ -80,6 +94,8 @@ def test_a_page_is_patched(monkeypatch):
     gradio_patches.apply(patched)
     assert gr.utils.diff is diff
     assert patched.state_session_capacity == SESSIONS
+    assert patched._queue.sleep_when_free >= QUEUE_SECONDS
+    assert patched._queue.progress_update_sleep_when_free >= PROGRESS_SECONDS
     held = patched._queue.pending_event_ids_session
     for number in range(SESSIONS_WITH_CALLS + 5):
         held[str(number)] = set()
@@ -91,6 +107,7 @@ def test_a_page_is_patched(monkeypatch):
     [
         (lambda page: delattr(page._queue, "pending_event_ids_session"), "pending_event_ids_session"),
         (lambda page: setattr(page, "state_session_capacity", None), "state_session_capacity"),
+        (lambda page: delattr(page._queue, "sleep_when_free"), "sleep_when_free"),
     ],
 )
 def test_another_gradio_is_refused_in_one_line(change, what):
