@@ -1,4 +1,4 @@
-"""``python -m eval_prompts`` as a user runs it, in a process of its own."""
+"""``python -m eval_prompts`` as a user runs it, in a process of its own where that tells more."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_the_base_alone_needs_no_adapter(tiny_model_path):
         ("ask", "x", "--adapter", "/no/such/adapter"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_two(tiny_model_path, tiny_adapter_path, arguments):
-    defaults = ["--model", tiny_model_path, "--adapter", tiny_adapter_path]
-    done = run(arguments[0], *defaults, *arguments[1:])
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert "Traceback" not in done.stderr
+def test_mistakes_are_one_line_and_exit_code_two(tiny_model_path, tiny_adapter_path, arguments, capsys):
+    defaults = ["--model", str(tiny_model_path), "--adapter", str(tiny_adapter_path)]
+    assert main([arguments[0], *defaults, *arguments[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in said
 
 
 def test_a_whole_model_is_asked_as_the_tuned_side(tiny_model_path, tmp_path, capsys):
@@ -123,7 +123,6 @@ def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_mode
     assert figures["p_value"] == 1.0
 
 
-def test_a_suite_that_is_missing_is_one_line(tmp_path, tiny_model_path):
-    done = run("score", "--model", tiny_model_path, "--suite", tmp_path / "none.jsonl")
-    assert done.returncode == 2
-    assert "There is no suite file" in done.stderr
+def test_a_suite_that_is_missing_is_one_line(tmp_path, tiny_model_path, capsys):
+    assert main(["score", "--model", str(tiny_model_path), "--suite", str(tmp_path / "none.jsonl")]) == 2
+    assert "There is no suite file" in capsys.readouterr().err

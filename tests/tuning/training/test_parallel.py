@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,18 @@ ACCELERATE = (
 )
 
 
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
+def settings_in(folder, environment):
     """Of a run of the tiny model in an empty home, where the processes have to make that model first."""
-    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
-    data = tmp_path / "rows.csv"
+    environment.setenv("LORA_LENS_DATA", str(folder / "home"))
+    data = folder / "rows.csv"
     rows = [f'"question {"x" * (index % 7)} {index}","answer {"y" * (index % 11)}"' for index in range(60)]
     data.write_text("prompt,completion\n" + "\n".join(rows) + "\n")
     return {"data": str(data), "max_steps": 5, "batch_size": 5, "threads": 1, "device": "cpu", "sample_every": 0}
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    return settings_in(tmp_path, monkeypatch)
 
 
 def launch(launcher, *arguments):
@@ -61,37 +66,62 @@ def figures(found):
     return [(event["loss"], event["grad_norm"]) for event in found.history() if event["event"] == "step"]
 
 
-def test_two_processes_give_the_losses_of_one(settings):
-    started = train(ACCELERATE, run.runs_root() / "both", settings)
-    printed, complaints = started.communicate(timeout=300)
-    assert started.returncode == 0, complaints
-    assert printed.count("run /") == 1, "one process talks"
-    both, one = run.find("both"), alone(settings)
-    for two, expected in zip(figures(both), figures(one), strict=True):
+@dataclass(frozen=True)
+class Pair:
+    """A run of two processes that was stopped and went on, and the same run in one process; what the two processes
+    printed up to the stop, and how that left the run."""
+
+    both: run.Run
+    one: run.Run
+    printed: str
+    stopped: run.RunState
+    checkpoints: list[str]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Started by one launcher, and resumed by the other."""
+    folder = tmp_path_factory.mktemp("parallel")
+    with pytest.MonkeyPatch.context() as environment:
+        settings = settings_in(folder, environment) | {"max_steps": 60, "validate_every": 20, "save_every": 0}
+        place = run.runs_root() / "both"
+        started = train(TORCHRUN, place, settings)
+        told = []
+        for line in started.stdout:
+            told.append(line)
+            if line.startswith("step 2/"):
+                break
+        else:
+            pytest.fail(started.stderr.read())
+        started.terminate()
+        rest, _ = started.communicate(timeout=300)
+        both = run.find("both")
+        left = both.state(), [path.name for path in found(place / "checkpoints")]
+        resumed = launch(ACCELERATE, "resume", place)
+        _, complaints = resumed.communicate(timeout=300)
+        assert resumed.returncode == 0, complaints
+        yield Pair(both, alone(settings), "".join(told) + rest, *left)
+
+
+def test_two_processes_give_the_losses_of_one(pair):
+    assert pair.printed.count("run /") == 1, "one process talks"
+    assert len(figures(pair.one)) == 60
+    for two, expected in zip(figures(pair.both), figures(pair.one), strict=True):
         assert two == pytest.approx(expected, rel=1e-4)
     for kind in ("validation_loss", "test_loss_after"):
-        expected = [event[kind] for event in one.history() if kind in event]
-        assert [event[kind] for event in both.history() if kind in event] == pytest.approx(expected, rel=1e-4)
-    start = next(event for event in both.history() if event["event"] == "start")
+        expected = [event[kind] for event in pair.one.history() if kind in event]
+        assert expected
+        assert [event[kind] for event in pair.both.history() if kind in event] == pytest.approx(expected, rel=1e-4)
+    start = next(event for event in pair.both.history() if event["event"] == "start")
     assert start["processes"] == 2
     assert start["device"].endswith("x 2")
 
 
-def test_two_processes_stop_and_go_on_together(settings):
-    settings |= {"max_steps": 60, "validate_every": 0, "save_every": 0}
-    folder = run.runs_root() / "both"
-    started = train(TORCHRUN, folder, settings)
-    assert any(told.startswith("step 2/") for told in started.stdout), started.stderr.read()
-    started.terminate()
-    started.communicate(timeout=300)
-    both = run.find("both")
-    assert both.state().state == "stopped"
-    assert [path.name for path in found(folder / "checkpoints")] == [f"step-{both.state().step:06d}"]
-    resumed = launch(TORCHRUN, "resume", folder)
-    _, complaints = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, complaints
-    for two, expected in zip(figures(both), figures(alone(settings)), strict=True):
-        assert two == pytest.approx(expected, rel=1e-3)
+def test_two_processes_stop_and_go_on_together(pair):
+    assert pair.stopped.state == "stopped"
+    assert pair.stopped.step < 60
+    assert pair.checkpoints == [f"step-{pair.stopped.step:06d}"]
+    assert pair.both.state().state == "finished"
 
 
 def test_the_weights_are_found_before_the_processes_meet(settings, monkeypatch, capsys):
