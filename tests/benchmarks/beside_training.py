@@ -24,7 +24,7 @@ from typing import Any
 from gradio_client import Client
 from playwright.sync_api import sync_playwright
 
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.spread import ratios, spread
 from tests.benchmarks.startup import PROJECT, free_port, wait_for_page
 
 QUESTION = "Write a function in Python to print the Fibonacci series."

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from eval_prompts.tasks.probes import PROBES
-from tests.benchmarks.decode_contender import CUDA_WAYS, WAYS
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.contenders.decode import CUDA_WAYS, WAYS
+from tests.benchmarks.measures.spread import ratios, spread
 
 WARM_UP_TOKENS = 8
 VISITORS = (1, 2, 4, 8, 16)
@@ -42,10 +42,16 @@ class Contender:
     def __init__(self, name: str, model: str, adapter: str, former: Path | None = None) -> None:
         """``former`` is the worktree of an earlier commit, whose general decoder then answers."""
         self.name = name
-        command = [sys.executable, "-m", "tests.benchmarks.decode_contender", name, model, adapter]
+        command = [sys.executable, "-m", "tests.benchmarks.contenders.decode", name, model, adapter]
         environment = None
         if former is not None:
-            command = [sys.executable, "-P", str(Path(__file__).with_name("former_decoder.py")), model, adapter]
+            command = [
+                sys.executable,
+                "-P",
+                str(Path(__file__).with_name("contenders") / "former_decoder.py"),
+                model,
+                adapter,
+            ]
             environment = os.environ | {"PYTHONPATH": str(former)}
         self._process = subprocess.Popen(
             command,

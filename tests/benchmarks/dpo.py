@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.spread import ratios, spread
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Contender:
 
 def command(python: str, kind: str, steps: int, device: str, model: str) -> list[str]:
     """What starts one contender."""
-    return [python, "-m", "tests.benchmarks.dpo_contender", kind, str(steps), device, model]
+    return [python, "-m", "tests.benchmarks.contenders.dpo", kind, str(steps), device, model]
 
 
 def equal(peer: str, device: str, model: str) -> None:

@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.memory import memory
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.memory import memory
+from tests.benchmarks.measures.spread import ratios, spread
 
 PROJECT = Path(__file__).parents[2]
 CHUNK_ROWS = 20_000

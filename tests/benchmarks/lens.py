@@ -17,7 +17,7 @@ from eval_prompts.serving.local import LocalLoader
 from eval_prompts.serving.readings import Readings
 from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.probes import PROBES
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.spread import ratios, spread
 
 TEXT_TOKENS = 300
 

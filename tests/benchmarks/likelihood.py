@@ -17,7 +17,7 @@ from eval_prompts.scoring.reading import portions, read
 from eval_prompts.scoring.subject import named_subject
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
-from tests.benchmarks.spread import spread
+from tests.benchmarks.measures.spread import spread
 
 PLAIN = 12
 """Questions that are read text by text."""

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from eval_prompts.decoding.layers.matmul import OneDnnWeight, stacked
 from eval_prompts.decoding.layers.quantized_linear import GroupedWeight
 from eval_prompts.models.pair import fuse_projections
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.spread import ratios, spread
 from tuning.models.device import pick_device
 from tuning.models.weights import load_model, resolve
 

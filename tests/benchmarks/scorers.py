@@ -18,7 +18,7 @@ from typing import Any
 
 from eval_prompts.tasks.scorers.base import Given
 from eval_prompts.tasks.scorers.names import KINDS, make
-from tests.benchmarks.spread import spread
+from tests.benchmarks.measures.spread import spread
 
 TARGET = 2_500
 """Half of the 5,000 a second that two cores are to give."""

@@ -33,7 +33,7 @@ from eval_prompts.tasks.catalogue import python_task
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.tasks.scorers.names import make
 from eval_prompts.tasks.task import Question
-from tests.benchmarks.spread import spread
+from tests.benchmarks.measures.spread import spread
 from tests.benchmarks.startup import PROJECT, free_port, wait_for_page
 
 LOOK_SECONDS = 0.05

@@ -27,7 +27,7 @@ from eval_prompts.models.pair import SIDES, load_pair
 from eval_prompts.rows import Row
 from eval_prompts.stream import Stream
 from eval_prompts.tasks.probes import PROBES
-from tests.benchmarks.spread import spread
+from tests.benchmarks.measures.spread import spread
 from tuning.data.dataset import load
 from tuning.models.device import pick_device
 from tuning.models.weights import resolve

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.benchmarks.spread import spread
+from tests.benchmarks.measures.spread import spread
 
 PROJECT = Path(__file__).parents[2]
 LIMIT_SECONDS = 120

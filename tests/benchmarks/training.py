@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.spread import ratios, spread
+from tests.benchmarks.measures.spread import ratios, spread
 
 OURS = "this loop"
 CONTENDERS = {
@@ -74,7 +74,7 @@ class Contender:
 
 def start(name: str, kind: str, steps: int, device: str, model: str) -> Contender:
     """Start one contender, which loads while others do."""
-    command = [sys.executable, "-m", "tests.benchmarks.training_contender", kind, str(steps), device, model]
+    command = [sys.executable, "-m", "tests.benchmarks.contenders.training", kind, str(steps), device, model]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return Contender(name, process)
 

@@ -27,7 +27,7 @@ import httpx
 from eval_prompts.showing.shown_pairs import anonymous
 from eval_prompts.votes.records import Answered, ShownPair
 from eval_prompts.votes.store import Ratings
-from tests.benchmarks.voters import PAIRS, Confirmed, read_book, vote_by_http
+from tests.benchmarks.contenders.voters import PAIRS, Confirmed, read_book, vote_by_http
 from tests.eval_prompts.votes.postgresql import Unavailable, server
 
 PROJECT = Path(__file__).parents[2]
@@ -81,7 +81,14 @@ def from_store(url: str, folder: Path, processes: int, seconds: float) -> tuple[
         voters = []
         for number in range(processes):
             books.append(folder / f"{half}{number}")
-            command = [sys.executable, "-m", "tests.benchmarks.voters", url, books[-1].name, str(CLIENTS // processes)]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.contenders.voters",
+                url,
+                books[-1].name,
+                str(CLIENTS // processes),
+            ]
             command.append(str(books[-1]))
             voters.append(
                 subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""One way to answer, in a process of its own: ``python -m tests.benchmarks.decode_contender NAME MODEL ADAPTER``.
+"""One way to answer, in a process of its own: ``python -m tests.benchmarks.contenders.decode NAME MODEL ADAPTER``.
 
 Reads one job per line from stdin, ``{"questions": [...], "tokens": N, "visitors": N}``, and writes one result per line:
 ``seconds`` for all answers of both sides, and ``first``, the seconds until each visitor's first token where the way can
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.memory import memory
+from tests.benchmarks.measures.memory import memory
 
 Run = Callable[[list[str], int, int], list[float]]
 
@@ -146,7 +146,7 @@ def llama_cpp(slots: int, with_adapter: bool) -> Run:
     import xllamacpp
 
     from eval_prompts.models.adapter_source import STARTER
-    from tests.benchmarks.lora_gguf import write_lora_gguf
+    from tests.benchmarks.contenders.lora_gguf import write_lora_gguf
     from tuning.data.chat import encode_prompt
     from tuning.models import embedded
     from tuning.models.weights import load_tokenizer, resolve

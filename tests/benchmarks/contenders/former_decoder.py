@@ -1,7 +1,7 @@
 """The general decoder of an earlier commit, row by row, as a way to answer for :mod:`tests.benchmarks.decode`.
 
 This file alone is of now: it runs in a git worktree of that commit (by its path, with that folder on PYTHONPATH), takes
-jobs and gives results as :mod:`tests.benchmarks.decode_contender` does. Known to fit d9536c3.
+jobs and gives results as :mod:`tests.benchmarks.contenders.decode` does. Known to fit d9536c3.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     from eval_prompts.decoding.hf_decoder import PlainPair  # type: ignore[import-not-found]  # of that commit
     from eval_prompts.models.pair import load_pair
     from eval_prompts.stream import Stream
-    from tests.benchmarks.memory import memory
+    from tests.benchmarks.measures.memory import memory
     from tuning.models.device import pick_device
     from tuning.models.weights import resolve
 

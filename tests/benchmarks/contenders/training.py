@@ -1,6 +1,6 @@
 """One contender of the training benchmark, in a process of its own: trains N steps for each line 'N' it reads.
 
-``python -m tests.benchmarks.training_contender KIND STEPS DEVICE MODEL``.
+``python -m tests.benchmarks.contenders.training KIND STEPS DEVICE MODEL``.
 """
 
 from __future__ import annotations

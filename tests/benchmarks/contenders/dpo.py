@@ -1,6 +1,6 @@
 """One contender of the DPO benchmark, in a process of its own.
 
-``python -m tests.benchmarks.dpo_contender KIND STEPS DEVICE MODEL`` trains N steps for each line 'N' it reads;
+``python -m tests.benchmarks.contenders.dpo KIND STEPS DEVICE MODEL`` trains N steps for each line 'N' it reads;
 ``KIND:OBJECTIVE ... FILE`` writes loss and gradients of the first batch to a file instead.
 """
 
@@ -16,7 +16,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from tests.benchmarks.training_contender import Turns, peak_mb, say
+from tests.benchmarks.contenders.training import Turns, peak_mb, say
 
 PAIRS_PER_STEP = 16
 BETA = 0.1
