@@ -136,8 +136,8 @@ def complaints():
 
 
 @pytest.fixture
-def visit(browser, app, start_app, complaints):
-    """Opens the page as a new visitor."""
+def visit(request, browser, start_app, complaints):
+    """Opens the page as a new visitor, of ``app`` where no other is named."""
     contexts, documents, cut_off, ended = [], [], [], []
 
     def complain(text, page):
@@ -151,7 +151,7 @@ def visit(browser, app, start_app, complaints):
                 cut_off.append(page)
 
     def open_page(url=None, width=1280, height=900, theme="light", stored=None):
-        url = url or app.url
+        url = url or request.getfixturevalue("app").url
         context = browser.new_context(viewport={"width": width, "height": height}, permissions=["clipboard-read"])
         contexts.append(context)
         if stored:
@@ -176,29 +176,54 @@ def visit(browser, app, start_app, complaints):
         context.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def guarded_app(page_model_path, page_adapter_path, tmp_path_factory):
-    """An app with an owner, and a data folder with a run and a database."""
+    """An app with an owner who shows one task of 120 questions and keeps another; a run and a database lie in its data
+    folder. Nothing limits how often tests may call it."""
     data = tmp_path_factory.mktemp("data")
+    (data / "tasks").mkdir()
+    questions = "\n".join(f"- {{question: 'Q{n}?', answer: A{n}}}" for n in range(120))
+    (data / "tasks" / "shown.yaml").write_text(
+        f"name: shown\nscore: [contains]\nsettings: {{max_new_tokens: 2}}\nquestions:\n{questions}\n"
+    )
+    (data / "tasks" / "secret.yaml").write_text("name: secret\nshow: false\nquestions: ['Q?']\n")
     run = data / "runs" / "first"
     run.mkdir(parents=True)
     (run / "config.json").write_text("the run's config")
     (data / "ratings.sqlite").write_bytes(b"")
     model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    running = App(data, *model, "--auth", PASSWORD, "--requests-per-minute", "0")
+    free = ("--asks-per-minute", "0", "--writes-per-minute", "0", "--requests-per-minute", "0")
+    running = App(data, *model, "--auth", PASSWORD, *free)
     running.data = data
-    running.wait_for_line("is ready on")
-    yield running
-    if running.process.poll() is None:
+    try:
+        running.wait_for_line("is ready on")
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def fresh(page_model_path, page_adapter_path, tmp_path_factory):
+    """An app of which one test counts all votes; others leave tasks of their own there, and no vote."""
+    running = App(tmp_path_factory.mktemp("data"), "--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    try:
+        running.wait_for_line("is ready on")
+        yield running
+    finally:
         running.stop()
 
 
-@pytest.fixture
-def fresh(start_app, page_model_path, page_adapter_path):
-    """An app with no votes yet."""
-    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    app.wait_for_line("is ready on")
-    return app
+@pytest.fixture(scope="session")
+def real_app(tmp_path_factory):
+    """An app with the real 135M model and the adapter that comes with it."""
+    running = App(tmp_path_factory.mktemp("data"))
+    try:
+        running.wait_for_line("is ready on")
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0
 
 
 @pytest.fixture

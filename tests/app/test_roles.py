@@ -11,32 +11,21 @@ import pytest
 
 from space_config.server import roles
 from space_config.server.roles import ENDPOINTS, Kind, Role, rule
-from tests.app.running import App
+from tests.app.running import PASSWORD
 
 PROJECT = Path(__file__).parents[2]
-PASSWORD = "a long enough password"
 API = "/gradio_api"
 
 
-@pytest.fixture(scope="module")
-def public_app(page_model_path, page_adapter_path, tmp_path_factory):
-    """An app with an owner's password, without limits on how often tests may call it."""
-    free = ("--asks-per-minute", "0", "--writes-per-minute", "0", "--requests-per-minute", "0")
-    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    running = App(tmp_path_factory.mktemp("data"), *model, "--auth", PASSWORD, *free)
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-def visitor(public_app):
-    with httpx.Client(base_url=public_app.url, timeout=30) as client:
+def visitor(guarded_app):
+    with httpx.Client(base_url=guarded_app.url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-def owner(public_app):
-    with httpx.Client(base_url=public_app.url, timeout=30) as client:
+def owner(guarded_app):
+    with httpx.Client(base_url=guarded_app.url, timeout=30) as client:
         assert client.post("/owner", data={"password": PASSWORD}).status_code == 303
         yield client
 
@@ -101,7 +90,7 @@ def test_a_name_in_the_path_does_not_cover_another_function(visitor):
         assert status == 403, (number, allowed)
 
 
-def test_the_owner_is_let_in_until_he_signs_out(owner, public_app):
+def test_the_owner_is_let_in_until_he_signs_out(owner, guarded_app):
     _, by_component = functions(owner)
     number = next(number for (number, _), name in by_component.items() if name == "ll-results/export_votes")
     body = {"component_id": number, "fn_name": "export_votes", "session_hash": "s", "data": {"format": "csv"}}
@@ -113,11 +102,11 @@ def test_the_owner_is_let_in_until_he_signs_out(owner, public_app):
     assert owner.post(f"{API}/component_server", json=body).status_code == 403
 
 
-def test_the_password_stands_nowhere(public_app, visitor):
+def test_the_password_stands_nowhere(guarded_app, visitor):
     wrong = visitor.post("/owner", data={"password": "not the password at all"})
     assert wrong.status_code == 403
     texts = [visitor.get(path).text for path in ("/", "/config", "/status", "/owner", f"{API}/info", "/nowhere")]
-    assert PASSWORD not in "\n".join([*texts, wrong.text, *public_app.lines])
+    assert PASSWORD not in "\n".join([*texts, wrong.text, *guarded_app.lines])
 
 
 def test_an_app_on_this_machine_alone_is_open_and_says_so(app):

@@ -271,13 +271,10 @@ def test_a_client_that_leaves_frees_the_compute(client):
 
 
 @pytest.mark.real
-def test_the_real_model_answers_and_the_adapter_shows(start_app):
-    app = start_app()
-    app.wait_for_line("is ready on")
-    client = Client(app.url, verbose=False, analytics_enabled=False)
+def test_the_real_model_answers_and_the_adapter_shows(real_app):
+    client = Client(real_app.url, verbose=False, analytics_enabled=False)
     base, tuned = client.predict(PROBES[1].question, max_new_tokens=60, api_name="/ask")
     client.close()
     assert "def " in base
     assert "def " in tuned
     assert base != tuned
-    assert app.stop() == 0

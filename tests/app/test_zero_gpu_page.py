@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from space_config.space.hardware import NO_TRAINING
 from tests.app.running import App
-from tests.app.training import RUN, open_train
+from tests.app.training import RUN, open_train, preview_once
 from tests.app.visiting import overflow, screenshot
 from tuning import presets
 
@@ -61,6 +61,12 @@ def zero_gpu_app(home, page_model_path, page_adapter_path, tmp_path_factory):
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def previews():
+    """What the server has told of data, for :func:`preview_once`."""
+    return {}
+
+
 @pytest.fixture
 def client(zero_gpu_app):
     client = Client(zero_gpu_app.url, verbose=False, analytics_enabled=False)
@@ -95,8 +101,9 @@ def test_a_run_that_was_brought_is_listed_and_its_adapter_answers(client):
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_the_tab_says_why_and_gives_the_command_and_the_rest_works(visit, zero_gpu_app, width, height):
+def test_the_tab_says_why_and_gives_the_command_and_the_rest_works(visit, previews, zero_gpu_app, width, height):
     page = visit(zero_gpu_app.url, width=width, height=height)
+    preview_once(page, previews)
     open_train(page)
     form = page.locator(".ll-form")
     expect(form.get_by_text(NO_TRAINING)).to_be_visible()

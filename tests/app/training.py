@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 
 from playwright.sync_api import expect
@@ -75,3 +77,19 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < until, "it never happened"
         time.sleep(0.02)
+
+
+def preview_once(page, told):
+    """Has the server look at data once: a page that shows the same settings another way is told what it said before.
+    ``told`` holds that by what was asked."""
+
+    def tell(route):
+        asked = route.request.post_data_json
+        if asked["fn_name"] != "preview":
+            return route.continue_()
+        key = json.dumps(asked["data"], sort_keys=True)
+        if key not in told:
+            told[key] = route.fetch(timeout=60_000).text()
+        return route.fulfill(body=told[key], content_type="application/json")
+
+    page.route(re.compile("component_server"), tell)

@@ -295,10 +295,8 @@ def test_the_keyboard_alone_is_enough(visit):
 
 
 @pytest.mark.real
-def test_the_real_model_on_the_page(visit, start_app):
-    app = start_app()
-    app.wait_for_line("is ready on")
-    page = visit(app.url)
+def test_the_real_model_on_the_page(visit, real_app):
+    page = visit(real_app.url)
     page.click(ASK_ALL)
     page.wait_for_selector(".ll-side[data-side=base][data-state=streaming] .ll-body > *")
     page.wait_for_selector(".ll-side[data-side=tuned][data-state=streaming] .ll-body > *")
@@ -308,7 +306,7 @@ def test_the_real_model_on_the_page(visit, start_app):
     screenshot(page, "real-answered", full_page=True)
     stored = page.evaluate("JSON.parse(localStorage.getItem('lora-lens.comparisons.2'))")
     for name, options in {"dark": {"theme": "dark"}, "phone": {"width": 400, "height": 800}}.items():
-        other = visit(app.url, stored=stored, **options)
+        other = visit(real_app.url, stored=stored, **options)
         other.wait_for_selector(".ll-row")
         screenshot(other, f"real-{name}", full_page=name == "phone")
     page.locator(DIFF).nth(1).click()

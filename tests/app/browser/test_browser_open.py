@@ -11,7 +11,6 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import expect
 
-from tests.app.running import PASSWORD
 from tests.app.visiting import ask, overflow, screenshot, wait_until_done
 
 pytestmark = pytest.mark.browser
@@ -126,16 +125,14 @@ def test_the_owner_opens_models_and_adapters_without_a_restart(
     screenshot(page, "open-phone", full_page=True)
 
 
-def test_visitors_neither_see_nor_open_anything(start_app, browser, page_model_path, page_adapter_path):
-    app = start_app("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--auth", PASSWORD)
-    app.wait_for_line("is ready on")
+def test_visitors_neither_see_nor_open_anything(guarded_app, browser, page_model_path):
     page = browser.new_page()
-    page.goto(app.url, wait_until="domcontentloaded")
+    page.goto(guarded_app.url, wait_until="domcontentloaded")
     page.wait_for_selector("#ll-header [data-side=base] >> text=page-model")
     expect(page.locator(f"{PANEL} summary").first).to_be_hidden()
     assert page.locator(PANEL).evaluate("block => block.getBoundingClientRect().height") == 0
     page.close()
-    client = Client(app.url, verbose=False, download_files=False)
+    client = Client(guarded_app.url, verbose=False, download_files=False)
     with pytest.raises(httpx.HTTPStatusError, match="403"):
         client.predict(str(page_model_path), api_name="/open")
     client.close()

@@ -9,7 +9,6 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.running import PASSWORD, App
 from tests.app.visiting import ASK_ALL, CONTRAST, HELD, choose_longest_answer, overflow, screenshot, wait_until_done
 
 pytestmark = pytest.mark.browser
@@ -174,27 +173,9 @@ def test_held_out_rows_are_asked_in_pages_and_stop_stops(page, drawer):
     expect(page.locator(".ll-progress")).to_contain_text("stopped")
 
 
-@pytest.fixture(scope="module")
-def shown_app(page_model_path, page_adapter_path, tmp_path_factory):
-    """An app with an owner who shows one task and keeps another; visitors write nothing there."""
-    home = tmp_path_factory.mktemp("data")
-    (home / "tasks").mkdir()
-    lines = "\n".join(f"- {{question: 'Q{n}?', answer: A{n}}}" for n in range(120))
-    (home / "tasks" / "shown.yaml").write_text(
-        f"name: shown\nscore: [contains]\nsettings: {{max_new_tokens: 2}}\nquestions:\n{lines}\n"
-    )
-    (home / "tasks" / "secret.yaml").write_text("name: secret\nshow: false\nquestions: ['Q?']\n")
-    running = App(home, "--model", str(page_model_path), "--adapter", str(page_adapter_path), "--auth", PASSWORD)
-    try:
-        running.wait_for_line("is ready on")
-        yield running
-    finally:
-        running.stop()
-
-
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
-def test_a_visitor_chooses_among_what_the_owner_shows_and_writes_nothing(visit, shown_app, theme, width):
-    page = visit(shown_app.url, theme=theme, width=width)
+def test_a_visitor_chooses_among_what_the_owner_shows_and_writes_nothing(visit, guarded_app, theme, width):
+    page = visit(guarded_app.url, theme=theme, width=width)
     expect(page.locator(f"{CHOICE} option[value=shown]")).to_have_count(1)
     assert not page.locator(f"{CHOICE} option[value=secret]").count()
     assert not page.get_by_role("button", name="New task…").is_visible()

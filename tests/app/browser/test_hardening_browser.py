@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.app.running import PASSWORD
+from tests.app.running import PASSWORD, App
 from tests.app.visiting import ASK, ASK_ALL, ask, wait_until_done
 
 pytestmark = pytest.mark.browser
@@ -50,33 +50,40 @@ def test_the_policy_stops_a_script_that_someone_slipped_in(browser, guarded_app)
     context.close()
 
 
-def test_a_refusal_is_said_on_the_page_in_words(browser, start_app, page_model_path, page_adapter_path):
+@pytest.fixture(scope="module")
+def asked_once(browser, page_model_path, page_adapter_path, tmp_path_factory):
+    """An app with an owner that takes one question and one vote a minute, and a page on which the question is asked."""
     model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    app = start_app(*model, "--auth", PASSWORD, "--asks-per-minute", "1")
-    app.wait_for_line("is ready on")
-    page = browser.new_page()
-    page.goto(app.url, wait_until="domcontentloaded")
-    page.wait_for_selector(ASK_ALL)
-    ask(page, "First?")
-    wait_until_done(page, 2)
+    limits = ("--asks-per-minute", "1", "--writes-per-minute", "1")
+    app = App(tmp_path_factory.mktemp("data"), *model, "--auth", PASSWORD, *limits)
+    try:
+        app.wait_for_line("is ready on")
+        page = browser.new_page()
+        page.goto(app.url, wait_until="domcontentloaded")
+        page.wait_for_selector(ASK_ALL)
+        ask(page, "First?")
+        wait_until_done(page, 2)
+        yield app, page
+        page.close()
+    finally:
+        app.stop()
+
+
+def test_a_refusal_is_said_on_the_page_in_words(asked_once):
+    _, page = asked_once
     ask(page, "Second?")
     page.get_by_text("That is too fast: try again in").first.wait_for(timeout=10_000)
-    page.close()
 
 
-def test_a_refused_vote_says_why_and_an_owner_is_greeted(browser, start_app, page_model_path, page_adapter_path):
-    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    app = start_app(*model, "--auth", PASSWORD, "--writes-per-minute", "1")
-    app.wait_for_line("is ready on")
-    page = browser.new_page()
-    page.goto(app.url, wait_until="domcontentloaded")
+def test_a_refused_vote_says_why_and_an_owner_is_greeted(browser, asked_once):
+    app, page = asked_once
     page.get_by_text("signs in to train").wait_for()
-    ask(page, "First?")
-    wait_until_done(page, 2)
-    page.locator(".ll-choice").nth(0).click()
+    first = page.locator(".ll-row", has_text="First?").locator(".ll-choice")
+    first.nth(0).click()
     page.wait_for_selector(".ll-choice[aria-pressed=true]")
-    page.locator(".ll-choice").nth(1).click()
+    first.nth(1).click()
     page.get_by_text("Not saved. That is too fast: try again in").wait_for(timeout=10_000)
+    page = browser.new_page()
     page.goto(f"{app.url}owner")
     page.fill("input[type=password]", PASSWORD)
     page.get_by_role("button", name="Sign in").click()

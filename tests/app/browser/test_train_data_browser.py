@@ -9,7 +9,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.training import RUN, fill, settings, wait_state
+from tests.app.training import RUN, fill, preview_once, settings, wait_state
 from tests.app.visiting import CONTRAST, overflow, screenshot
 
 pytestmark = pytest.mark.browser
@@ -44,6 +44,12 @@ def test_data_is_uploaded_and_shown_as_the_model_sees_it(train, page_model_path,
 
 
 @pytest.fixture(scope="module")
+def previews():
+    """What the server has told of data, for :func:`preview_once`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def loaded_table(training_home):
     """A table in the app's own DuckDB file, of which every third row has an input."""
     pytest.importorskip("duckdb", reason="duckdb is not installed (tuning/ingest/requirements.txt)")
@@ -57,8 +63,9 @@ def loaded_table(training_home):
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 400)])
-def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, loaded_table, theme, width):
+def test_a_table_is_chosen_and_its_rows_by_a_condition(train, previews, page_model_path, loaded_table, theme, width):
     page = train(theme=theme, width=width)
+    preview_once(page, previews)
     fill(page, settings(page_model_path, "python_qa"))
     page.get_by_role("button", name="Choose…").click()
     page.get_by_role("button", name="asked table, 90 rows").click()
@@ -109,11 +116,12 @@ def test_a_table_is_chosen_and_its_rows_by_a_condition(train, page_model_path, l
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)])
-def test_roles_of_columns_are_corrected_in_the_preview(train, page_model_path, tmp_path, theme, width):
+def test_roles_of_columns_are_corrected_in_the_preview(train, previews, page_model_path, tmp_path, theme, width):
     file = tmp_path / "mapped.csv"
     rows = "".join(f"{at},Frage Nummer {at} nach dem Inhalt?,Antwort {at},Text {at}\n" for at in range(40))
     file.write_text("Nr,Frage,Antwort,a column with a very long name that says what stands in it\n" + rows)
     page = train(theme=theme, width=width)
+    preview_once(page, previews)
     fill(page, settings(page_model_path, "python_qa"))
     page.set_input_files(".ll-data input[type=file]", file)
     wrong = page.locator(".ll-data .ll-wrong")
