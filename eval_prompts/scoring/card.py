@@ -63,8 +63,8 @@ def card_of(figures: Figures) -> Card:
     kept += [str(figure["sentence"]) for figure in figures.other if not figure.get("worse")]
     missing = [line for task in figures.tasks if (line := evidence(task))]
     head = HEADS[own.standing]
-    if own.standing is Standing.BETTER and worse:
-        head = "Better, at a cost"
+    if own.standing in (Standing.BETTER, Standing.NOT_BETTER, Standing.CANNOT_TELL) and worse:
+        head += ", at a cost"
     if own.standing is not Standing.ONE_SIDE and not others and not figures.other:
         missing.append("nothing but this task was scored: what got worse elsewhere is not known")
     return Card(own.standing, head, f"{sentence[:1].upper()}{sentence[1:]}.", worse, kept, missing, notes_of(figures))

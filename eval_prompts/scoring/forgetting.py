@@ -35,6 +35,10 @@ MARGIN = 0.05
 SIGNIFICANT = 0.05
 AT_ONCE = 6
 """Passages that are read between two looks at who else waits."""
+FEW_TIMES = 10
+"""Below so many times a rise is told in percent."""
+MOST_NATS = 20.0
+"""Beyond it no number of times says more."""
 Unit = Literal["token", "byte"]
 Both = tuple[Likelihood, Likelihood]
 """One passage under the base side and under the tuned one."""
@@ -88,7 +92,7 @@ class Forgotten:
         if self.passages < self.whole:
             figures += f", {self.whole - self.passages} of {self.whole} passages left out, which do not fit"
         if self.worse:
-            return f"forgets {title}, which has become {self._change:.0%} less expected: {figures}"
+            return f"forgets {title}, which has become {self._change} less expected: {figures}"
         if self.high < 0 and self.p_value < SIGNIFICANT:
             return f"{title} has become more expected: {figures}"
         if self.high <= MARGIN:
@@ -96,9 +100,12 @@ class Forgotten:
         return f"{title}: {figures}, too close to tell whether it is forgotten"
 
     @property
-    def _change(self) -> float:
-        """By how much the perplexity rose; as far as it can be told."""
-        return math.exp(min(self.difference, 20.0)) - 1
+    def _change(self) -> str:
+        """By how much the perplexity rose, in words."""
+        times = math.exp(min(self.difference, MOST_NATS))
+        if times < FEW_TIMES:
+            return f"{times - 1:.0%}"
+        return f"over {times:,.0f} times" if self.difference > MOST_NATS else f"{times:,.0f} times"
 
     def to_dict(self) -> dict[str, Any]:
         """As an event tells it."""

@@ -38,6 +38,15 @@ def test_a_gain_with_a_loss_elsewhere_says_both():
     assert "ruled out" in card.kept[0]
 
 
+def test_a_loss_elsewhere_stands_in_the_head_whatever_one_s_own_task_shows():
+    _, card = verdict({"mine": EVEN, "general": LOST})
+    assert (card.standing, card.head) == (Standing.NOT_BETTER, "Not better, at a cost")
+    _, card = verdict({"mine": EVEN[45:55], "general": LOST})
+    assert (card.standing, card.head) == (Standing.CANNOT_TELL, "Cannot tell yet, at a cost")
+    _, card = verdict({"mine": LOST, "general": LOST})
+    assert card.head == "Worse"
+
+
 def test_little_evidence_is_no_verdict_and_says_how_much_is_missing():
     figures, card = verdict({"mine": [(False, True), (True, True), (False, False), (True, False), (False, True)]})
     assert card.standing is Standing.CANNOT_TELL

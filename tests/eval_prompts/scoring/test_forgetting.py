@@ -69,6 +69,9 @@ def test_what_is_clearly_forgotten_is_worse_and_little_is_not():
     assert lost.difference == pytest.approx(0.405)
     assert "forgets neutral prose" in lost.sentence
     assert "50% less expected" in lost.sentence
+    gone = compared("prose", both(before, [nats + 80 + 0.1 * (at % 2) for at, nats in enumerate(before)]), "token", 20)
+    assert f"{math.exp(gone.difference):,.0f} times less expected" in gone.sentence
+    assert gone.difference == pytest.approx(8.005)
     kept = compared("prose", both(before, [nats + 0.1 for nats in before]), "token", 20)
     assert not kept.worse
     assert "is not forgotten" in kept.sentence
