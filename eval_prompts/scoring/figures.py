@@ -235,9 +235,16 @@ def samples_left_out(task: TaskTable) -> int:
     return sum(bool(values[side][number]) for number, side, _ in task.unasked)
 
 
+def compared_values(task: TaskTable, side: str) -> list[list[float]]:
+    """The values of one side by question and sample, of the questions that all sides have values of: scores of other
+    questions, or of more of them, would not be the ones that the difference is of."""
+    known = zip(*(task.values(name) for name in task.sides), strict=True)
+    return [own if all(every) else [] for own, every in zip(task.values(side), known, strict=True)]
+
+
 def side_figures(task: TaskTable, side: str) -> SideFigures:
     """One side's figures on a task."""
-    values, answers = task.values(side), task.all_of(side)
+    values, answers = compared_values(task, side), task.all_of(side)
     written = task.written(side)
     by_question = [task.of(number, side) for number in range(len(task.questions))]
     samples = min((len(scores) for scores in values if scores), default=0)

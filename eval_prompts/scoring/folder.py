@@ -118,6 +118,7 @@ def kept_question(question: Question) -> dict[str, Any]:
     """A question as it was asked; ``behind`` counts the turns of a conversation that it follows: those that its file
     gives, and its own earlier ones."""
     given = sum(turn["role"] != "system" for turn in question.messages[:-1])
+    cluster = question.columns.get("cluster")
     return {
         "id": question.id,
         "title": question.title,
@@ -125,7 +126,7 @@ def kept_question(question: Question) -> dict[str, Any]:
         "references": list(question.references),
         "tags": list(question.tags),
         "behind": given + question.turn - 1,
-        "cluster": str(question.columns.get("cluster") or question.thread),
+        "cluster": question.thread if cluster in (None, "") else str(cluster),  # 0 is a cluster, too
         "input": str(question.columns.get("input") or ""),
     }
 

@@ -40,7 +40,7 @@ def checks(figures: Figures, card: Card, worse_by: float | None, must_be_better:
     found = []
     if worse_by is not None:
         for task in figures.tasks:
-            lost = -task.difference.value * 100 if task.difference else 0.0
+            lost = round(-task.difference.value * 100, 9) if task.difference else 0.0  # 29.0, not 28.999999999999996
             shown = task.standing is Standing.WORSE and lost >= worse_by
             found.append(Check("not worse", task.title, describe(task) if shown else ""))
         for habit in figures.habits:

@@ -114,7 +114,7 @@ def _flags(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], Mapping[s
         return len(answer["text"].split()) > FAR * words if words >= FEWEST_WORDS else None
 
     def short(question: Mapping[str, Any], answer: Mapping[str, Any]) -> bool | None:
-        words = question.get("words", 0)
+        words = question.get("fewest_words", question.get("words", 0))
         return len(answer["text"].split()) < words / FAR if words >= FEWEST_WORDS else None
 
     looks = {"capped": capped, "repeats": repeated, "empty": empty, "language": foreign, "long": long, "short": short}

@@ -20,6 +20,8 @@ POWER = 0.8
 Z_LEVEL, Z_POWER = 1.959964, 0.841621
 """Quantiles of the normal distribution for a two-sided test at 5% and for 80% power."""
 PERMUTATIONS = 9999
+NOISE = 1e-12
+"""A standard error below it is what rounding leaves of none at all."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def mean_interval(scores: Sequence[Sequence[float]], clusters: Sequence[Hashable
     groups = _clusters([at for at, samples in enumerate(scores) if samples], clusters)
     single = all(mean in (0.0, 1.0) for mean in means) and len(set(groups)) == len(means)
     variance = _mean_variance(means, groups)
-    effective = float(len(set(groups))) if single or not variance else value * (1 - value) / variance
+    alike = variance < NOISE**2
+    effective = float(len(set(groups))) if single or alike else value * (1 - value) / variance
     low, high = wilson(value * effective, effective)
     return Interval(value, min(low, value), max(high, value), len(means))
 
@@ -140,8 +143,9 @@ def compare(
     if binary and len(set(groups)) == len(groups):
         return _paired_proportions(len(differences), gained, lost)
     value, error = _mean(differences), math.sqrt(_mean_variance(differences, groups))
-    if error < 1e-12:  # nothing differs, or all alike: that is not certainty
-        safe = _paired_proportions(len(set(groups)), round(max(0.0, value)), round(max(0.0, -value)))
+    if error < NOISE:  # nothing differs, or all alike: that is not certainty
+        whole = len(set(groups))
+        safe = _paired_proportions(whole, round(max(0.0, value) * whole), round(max(0.0, -value) * whole))
         low, high, error = min(safe.low, value), max(safe.high, value), safe.error
     else:
         reach = _t_quantile(len(set(groups)) - 1) * error

@@ -171,12 +171,17 @@ class Table:
 
 
 def measured(question: Mapping[str, Any], in_prose: bool = True) -> dict[str, Any]:
-    """What habits are measured by: the words of the reference, and the language that is expected, where answers are
-    ``in_prose``."""
+    """What habits are measured by: the words of the longest reference and of the shortest (an answer that is as long as
+    any of them is neither too long nor too short), and the language that is expected, where answers are ``in_prose``.
+    """
     references = [str(reference) for reference in question.get("references", ())]
     expected = next((text for text in references if letters(text) >= LETTERS_FOR_LANGUAGE), str(question["question"]))
     lengths = [len(text.split()) for text in references]
-    return {"words": max(lengths, default=0), "language": language_of(expected) if in_prose else ""}
+    return {
+        "words": max(lengths, default=0),
+        "fewest_words": min(lengths, default=0),
+        "language": language_of(expected) if in_prose else "",
+    }
 
 
 def letters(text: str) -> int:

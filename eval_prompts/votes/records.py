@@ -171,3 +171,16 @@ def check_vote(choice: Any, reasons: Any, comment: Any) -> tuple[Choice, tuple[s
     if not is_text(comment):
         raise UserError("The comment holds a character that is no text: remove it.")
     return choice, tuple(reason for reason in REASONS if reason in reasons), comment
+
+
+def check_same(kept: ShownPair, given: ShownPair) -> None:
+    """Raise UserError unless two pairs of one id are of the same question and sides in the same places."""
+
+    def shown(pair: ShownPair) -> Any:
+        return storable([pair.left, pair.question, pair.base.fingerprint, pair.tuned.fingerprint])
+
+    if shown(kept) != shown(given):
+        raise UserError(
+            f"The pair {given.id} is kept with another question, other models, or its sides in other places: nothing "
+            "was taken in. Import votes as they were exported."
+        )

@@ -15,7 +15,7 @@ from eval_prompts.answers import ending_words
 from eval_prompts.tasks.probes import PROBES
 from eval_prompts.votes.bradley_terry import bradley_terry
 from eval_prompts.votes.names import contest_titles, find_contest, side_names, side_titles
-from eval_prompts.votes.vote_statistics import by_kind, summarise
+from eval_prompts.votes.vote_statistics import by_kind, once_each, summarise
 from eval_prompts.votes.words import chance, headline, notes, of_whom, share
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def results_view(ratings: Ratings, adapter: str | None = None, own: str | None =
         "headline": headline(statistics, sides),
         "groups": [{"name": groups[name], **_group(each, sides)} for name, each in statistics.items()],
         "notes": [*notes(statistics["all"], sides), *_whole_words(data.whole, sides)],
-        "strengths": [_strength(each, titles) for each in bradley_terry(data.everyone)],
+        "strengths": [_strength(each, titles) for each in bradley_terry(blind_once(data.everyone))],
         "probes": [_in_words(probe) for probe in found["probes"]],
         "history_title": f"{'Comparisons' if own is None else 'Your comparisons'} with {found['adapter']}",
         "history": [_past(pair, votes, sides) for pair in pairs[:HISTORY]],
@@ -127,6 +127,11 @@ def _whole_words(whole: Sequence[VotedPair], sides: dict[str, str]) -> list[str]
     many = f"{counts['total']} votes on whole conversations"
     one = "1 vote on a whole conversation" if counts["total"] == 1 else many
     return [f"{one}: {', '.join(told)}. They are told apart: the figures above are of single turns."]
+
+
+def blind_once(votes: Sequence[VotedPair]) -> list[VotedPair]:
+    """The blind votes, those of one person on the same answers once."""
+    return once_each(voted for voted in votes if voted.vote.blind)
 
 
 def own_pairs(data: Read, session: str) -> tuple[list[ShownPair], list[VotedPair]]:

@@ -27,6 +27,7 @@ from eval_prompts.votes.records import (
     ShownPair,
     Vote,
     VotedPair,
+    check_same,
     check_vote,
     is_name,
     storable,
@@ -183,12 +184,17 @@ class Ratings:
 
     def put_back(self, votes: Sequence[VotedPair]) -> tuple[int, int]:
         """Keep votes of elsewhere with their pairs, in one transaction: how many were new, and how many were newer than
-        the one kept, which they replace. One that was taken back here is not put back."""
+        the one kept, which they replace. One that was taken back here is not put back.
+
+        Raises UserError where a pair of that id was shown otherwise: what a click means depends on it.
+        """
         new = newer = 0
         with self._write() as connection:
             for voted in votes:
                 pair = storable(asdict(voted.pair) | {"adapter": voted.pair.tuned.fingerprint})
                 connection.execute(self._insert(self._pairs).values(pair).on_conflict_do_nothing())
+                kept = connection.execute(self._pairs.select().where(self._pairs.c.id == voted.pair.id)).one()
+                check_same(_pair(kept), voted.pair)
                 names = {"pair_id": voted.pair.id, "session": voted.vote.session}
                 old = connection.execute(self._one_vote, names).first()
                 if old is not None and voted.vote.changed <= old.changed + SAME_SECONDS:

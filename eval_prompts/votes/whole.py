@@ -3,6 +3,7 @@ settings, ISO times. From such rows the votes can be put back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -111,6 +112,9 @@ def _voted(row: Mapping[str, Any]) -> VotedPair:
         raise ValueError(f"conversation is a name of at most {MAX_NAME} characters, or empty")
     if not 0 <= row["turn"] < 2**31:
         raise ValueError(f"turn is {row['turn']}, and no turn's number")
+    for side in get_args(SideName):
+        if not 0 <= row[f"{side}_tokens"] < 2**31 or not 0 <= row[f"{side}_seconds"] < math.inf:
+            raise ValueError(f"{side}_tokens and {side}_seconds are no measures of an answer")
     if row["left"] not in get_args(SideName):
         raise ValueError("left is 'base' or 'tuned'")
     sides = {

@@ -11,11 +11,13 @@ import pytest
 
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import Standing, figures_of
+from eval_prompts.scoring.folder import kept_question
 from eval_prompts.scoring.gate import Exit, checks, exit_code, junit
 from eval_prompts.scoring.habits import language_of
 from eval_prompts.scoring.pages import markdown, page
 from eval_prompts.scoring.result import as_csv, score_data
 from eval_prompts.scoring.table import Outcome
+from eval_prompts.tasks.task import Question
 from tests.eval_prompts.scoring.tables import answer, table_of
 
 GAINED = [(False, True)] * 30 + [(True, False)] * 5 + [(True, True)] * 30 + [(False, False)] * 35
@@ -211,3 +213,37 @@ def test_a_line_of_another_file_does_not_matter():
     table = table_of({"mine": [(True, True)]})
     table.add([{"event": "answer", "task": "gone"}, {"event": "start"}, answer("mine", 99, "base", True)])
     assert figures_of(table).tasks[0].questions == 1
+
+
+def test_scores_are_of_the_questions_that_both_sides_are_compared_on():
+    """Ten questions that the tuned side cannot be asked would make its score look better than the base's."""
+    table = table_of({"mine": [(True, False)] * 10 + [(False, True)] * 10})
+    for number in range(10):
+        table.tasks["mine"].answers.pop((number, "tuned"))
+        table.add([{"event": "unasked", "task": "mine", "number": number, "side": "tuned", "sample": 0, "reason": "x"}])
+    task = figures_of(table).tasks[0]
+    scores = {side: figures.score for side, figures in task.sides.items()}
+    assert (scores["base"].value, scores["base"].of) == (0.0, 10)
+    assert scores["tuned"].value - scores["base"].value == task.difference.value == 1.0
+    assert task.left_out == {"could not be asked": 10}
+
+
+def test_an_answer_as_short_as_one_of_its_references_is_not_too_short():
+    references = [
+        "It is Paris, the town.",
+        "The capital of all of France is Paris, a town on the river Seine, as ever.",
+    ]
+    figures, card = verdict({"mine": [(True, True)] * 20}, changes={"text": "Paris is it then."}, references=references)
+    assert next(habit for habit in figures.habits if habit.name == "short").tuned == 0
+    assert not card.worse
+
+
+def test_the_gate_counts_a_loss_of_exactly_as_many_points():
+    figures, card = verdict({"mine": [(True, False)] * 29 + [(True, True)] * 71})
+    assert exit_code(checks(figures, card, 29.0, False)) is Exit.WORSE
+    assert exit_code(checks(figures, card, 29.1, False)) is Exit.PASSED
+
+
+def test_a_cluster_may_be_called_0():
+    kept = [kept_question(Question("a", "Why?", columns={"cluster": name})) for name in (0, "0", "", None)]
+    assert [one["cluster"] for one in kept] == ["0", "0", "", ""]

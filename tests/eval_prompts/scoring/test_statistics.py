@@ -187,3 +187,19 @@ def test_a_mean_of_samples_is_covered_by_its_interval():
     rng = numpy.random.default_rng(9)
     covered = [(one := mean_interval(graded(rng, 50)[0])).low <= 0.5 <= one.high for _ in range(400)]
     assert sum(covered) >= 400 * 0.95 - 2 * math.sqrt(400 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_differences_that_are_all_alike_are_as_sure_as_one_sample_of_as_many_questions(sign):
+    sides = (0, 1)[::sign]
+    once = compare(*(single([side] * 20) for side in sides))
+    found = compare(*([[side] * 3] * 20 for side in sides))
+    assert (found.low, found.high, found.error) == (once.low, once.high, once.error)
+    assert found.low > 0 or found.high < 0
+
+
+@pytest.mark.parametrize(("samples", "questions"), [([1, 1, 0], 25), ([1, 0, 0], 50), ([2 / 97], 25), ([0.3], 10)])
+def test_the_interval_of_equal_scores_is_not_empty_whatever_rounding_leaves_of_their_spread(samples, questions):
+    found = mean_interval([samples] * questions)
+    value = sum(samples) / len(samples)
+    assert (found.low, found.high) == pytest.approx(wilson(value * questions, questions))

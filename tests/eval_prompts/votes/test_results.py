@@ -80,6 +80,19 @@ def test_results_keep_adapters_probes_blind_and_open_apart(ratings):
     assert results_view(ratings, "no such adapter")["empty"] is True
 
 
+def test_strengths_count_the_votes_of_one_person_on_the_same_answers_once(ratings):
+    for label in ("weak", "strong"):
+        for number in range(11):
+            ratings.add_pair(shown(f"{label}{number}", blind=True, label=label))
+            ratings.vote(f"{label}{number}", "me", "left" if number % 2 else "right")
+    assert results_view(ratings)["strengths"] == []
+    for label in ("weak", "strong"):
+        for number in range(11):
+            ratings.vote(f"{label}{number}", f"s{number}", "left" if number % 2 else "right")
+    words = [each["words"] for each in results_view(ratings)["strengths"]]
+    assert [told.endswith(", 12 decided votes)") for told in words] == [True, True]
+
+
 def test_results_tell_namesakes_apart_and_name_two_adapters_that_met(ratings):
     for created, (ident, fingerprint) in enumerate((("a", "base+1111111111"), ("b", "base+2222222222"))):
         ratings.add_pair(shown(ident, tuned=answered("mine", fingerprint=fingerprint), created=float(created)))

@@ -116,6 +116,15 @@ def test_the_later_of_two_votes_stays_and_one_taken_back_stays_away(ratings):
     assert ratings.votes() == []
 
 
+@pytest.mark.parametrize("change", [{"left": "tuned"}, {"question": "How?"}, {"tuned": answered("other")}])
+def test_a_vote_on_a_pair_that_was_shown_otherwise_is_refused(ratings, change):
+    """Its click would be counted for the other side, or for models that it is not of."""
+    ratings.add_pair(shown("p"))
+    with pytest.raises(UserError, match="The pair p is kept with another question"):
+        merge(ratings, [voted(session="me", ident="q"), voted("left", session="you", ident="p", **change)])
+    assert ratings.votes() == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -125,6 +134,8 @@ def test_the_later_of_two_votes_stays_and_one_taken_back_stays_away(ratings):
         ({"voted_at": "2026-01-01T00:00:00"}, "Row 2 .*no zone"),
         ({"base_tokens": "many"}, "Row 2 .*base_tokens is str"),
         ({"base_tokens": True}, "Row 2 .*base_tokens"),
+        ({"base_tokens": -1}, "Row 2 .*no measures"),
+        ({"tuned_seconds": float("nan")}, "Row 2 .*no measures"),
         ({"settings": []}, "Row 2 .*settings"),
         ({"session": "x" * 65}, "Row 2 .*names of at most 64"),
         ({"left": "middle"}, "Row 2 .*left"),
