@@ -46,6 +46,7 @@ from space_config.server.server import Server, address, listen
 from space_config.settings import Settings, read_settings
 from space_config.space import hardware
 from space_config.space.mirror import begin_mirror
+from space_config.variables import unread
 from tuning import endpoints_tab as training_endpoints
 from tuning import tab as train_tab
 from tuning.errors import UserError
@@ -256,6 +257,8 @@ def main(arguments: list[str] | None = None) -> int:
         hardware.apply(profile, os.environ)
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         logs.set_up(settings.log_format, settings.log_level)
+        for told in filter(None, (*unread(os.environ, Settings.model_fields), settings.without_effect())):
+            log.warning("%s", told)
         task = settings.chosen_task()
         lens = settings.lens(task)
         always_blind = settings.blind == "always"

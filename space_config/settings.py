@@ -28,6 +28,11 @@ from tuning.errors import UserError
 from tuning.models.weights import Choices
 
 SHORTEST_PASSWORD = 8
+OF_LOADED_MODELS = (
+    *("model", "adapter", "precision", "load_in_4bit", "load_in_8bit", "chat_template", "thinking"),
+    *("generation_defaults", "trust_remote_code"),
+)
+"""Settings that an answer from an endpoint does not heed."""
 
 
 class Settings(BaseSettings):
@@ -127,6 +132,12 @@ class Settings(BaseSettings):
     def _loader(self, task: Task | None) -> Loader:
         if self.base_url or self.tuned_url:
             return self._remote_loader()
+        if self.base_model_name or self.tuned_model_name:
+            name = "tuned" if self.tuned_model_name else "base"
+            raise UserError(
+                f"--{name}-model-name is a name on an endpoint: give --base-url too, or "
+                f"{'--tuned-model' if name == 'tuned' else '--model'} for a model that is loaded here."
+            )
         starter_left_out = bool(self.tuned_model) and "adapter" not in self.model_fields_set
         own = task.adapter if task is not None and "adapter" not in self.model_fields_set else ""
         local = LocalLoader(
@@ -162,6 +173,16 @@ class Settings(BaseSettings):
         key = self.api_key.get_secret_value() if self.api_key else ""
         names = (self.base_model_name, self.tuned_model_name)
         return RemoteLoader(self.base_url, self.tuned_url or self.base_url, *names, key)
+
+    def without_effect(self) -> str:
+        """A sentence that names the given settings that do nothing beside the endpoints; '' where there are none."""
+        fields = type(self).model_fields
+        given = [
+            f"--{name.replace('_', '-')}" for name in OF_LOADED_MODELS if getattr(self, name) != fields[name].default
+        ]
+        if not given or not self.base_url:
+            return ""
+        return f"Both models are on endpoints, where {', '.join(given)} can change nothing: set it there."
 
     def jail_allowed(self) -> bool:
         """Whether answers' code may run in the jail. Raises UserError where that was asked for and cannot be."""

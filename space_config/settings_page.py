@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from space_config.settings import Settings
+from space_config.variables import VARIABLES
 from tuning import presets
 from tuning.files import write_whole
 
@@ -24,17 +25,6 @@ SECTIONS = {
     "mirror_votes": "Copies, logs and the end",
 }
 """The first setting of each section; a new one lands in the section in which it stands."""
-VARIABLES = {
-    "ADMIN_PASSWORD": "the owner's password, where `--auth` is not given",
-    "DATABASE_URL": "where votes are kept, where `--ratings` is not given",
-    "LORA_LENS_CACHE": "the folder of the converted model; without it the user's cache folder",
-    "LORA_LENS_DATA": "the folder of runs, votes and uploads; without it the user's data folder",
-    "HF_TOKEN": "the Hub's token: for gated models, pushing adapters, the votes' mirror and deploying",
-    "MOTHERDUCK_TOKEN": "MotherDuck's token, for tables in its databases",
-    "LORA_LENS_INGEST_SOURCE": "the Dagster job's data source",
-    "LORA_LENS_INGEST_TARGET": "the Dagster job's database",
-    "LORA_LENS_INGEST_TABLE": "the Dagster job's table",
-}
 INTRODUCTION = """# Settings
 
 Made by `python -m space_config.settings_page`; a test fails when it lags behind the code.

@@ -275,7 +275,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: list[str] | None = None, api: Any = None) -> int:
+def main(arguments: list[str] | None = None, api: Any = None, look_seconds: float = LOOK_SECONDS) -> int:
     """The command. Returns the exit code: 0, or 2 where something has to be mended."""
     options = parser().parse_args(arguments)
     try:
@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None, api: Any = None) -> int:
             return 0
         from huggingface_hub import HfApi, get_token
 
-        url = deploy(plan, api or HfApi(), look_seconds=float(os.environ.get("LORA_LENS_LOOK_SECONDS", LOOK_SECONDS)))
+        url = deploy(plan, api or HfApi(), look_seconds=look_seconds)
         smoke_test(url, get_token())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

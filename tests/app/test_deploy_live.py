@@ -12,11 +12,10 @@ from tuning.errors import UserError
 def test_a_deployment_ends_with_answers_from_the_live_app(app, monkeypatch, capsys):
     hub = Hub(host=app.url)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("LORA_LENS_LOOK_SECONDS", "0")
     from huggingface_hub import HfApi
 
     try:
-        assert deploy.main(["--repo-id", "ann/lens"], api=HfApi(endpoint=hub.url)) == 0
+        assert deploy.main(["--repo-id", "ann/lens"], api=HfApi(endpoint=hub.url), look_seconds=0) == 0
     finally:
         hub.close()
     told = capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 from eval_prompts.judging.sandbox import jail
 from space_config import settings_page
 from space_config.settings import Settings, read_settings
+from space_config.variables import unread
 from tuning.errors import UserError
 
 
@@ -64,11 +65,38 @@ def test_the_help_is_for_people(capsys):
         (["--base-url", "http://h/v1"], "the same model"),
         (["--tuned-url", "http://h/v1"], "--base-url too"),
         (["--load-in-4bit", "--load-in-8bit"], "choose one"),
+        (["--tuned-model-name", "mine"], "--tuned-model for a model that is loaded here"),
+        (["--base-model-name", "mine"], "--base-url too, or --model"),
     ],
 )
 def test_settings_at_odds_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         read_settings(options).lens()
+
+
+def test_what_does_nothing_beside_endpoints_is_named(monkeypatch):
+    served = ["--base-url", "http://h/v1", "--tuned-model-name", "mine"]
+    assert read_settings(served).without_effect() == ""
+    assert read_settings(["--adapter", "mine", "--thinking", "on"]).without_effect() == ""
+    monkeypatch.setenv("LORA_LENS_ADAPTER", "mine")
+    assert (
+        "--adapter, --precision can change nothing" in read_settings([*served, "--precision", "fp32"]).without_effect()
+    )
+
+
+def test_variables_that_nothing_reads_are_named():
+    given = [
+        "LORA_LENS_ASK_PER_MINUTE",
+        "LORA_LENS_PORT",
+        "lora_lens_host",
+        "LORA_LENS_JUDGE_KEY",
+        "LORA_LENS_X",
+        "HOME",
+    ]
+    assert unread(given, Settings.model_fields) == [
+        "Nothing reads the variable LORA_LENS_ASK_PER_MINUTE: did you mean LORA_LENS_ASKS_PER_MINUTE?",
+        "Nothing reads the variable LORA_LENS_X: docs/settings.md has all.",
+    ]
 
 
 def test_a_whole_model_takes_the_starters_place_and_no_others():
