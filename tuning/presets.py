@@ -51,7 +51,9 @@ class Config:
     Raises UserError on construction if a value cannot work, so that a Config that exists can be run.
     """
 
-    model: str = option("smollm2-135m", "base model: smollm2-135m, smollm2-360m, tiny (random, for tests) or a folder")
+    model: str = option(
+        "smollm2-135m", "base model: a preset, a Hub id[@REVISION], a folder, a GGUF file, or tiny (random, for tests)"
+    )
     data: str = option(
         "python_qa",
         "data set: python_qa, bookings_json or tables_sql (embedded), a local file, a Hub id, or duckdb:FILE?table=T, "
