@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tuning.models.weights import generation_config
 
 if TYPE_CHECKING:
     import torch
@@ -48,12 +49,8 @@ class GenerationDefaults:
 
     @classmethod
     def of(cls, folder: Path) -> GenerationDefaults:
-        """Read ``generation_config.json``; nothing where there is none."""
-        try:
-            content = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = {}
-        settings = content if isinstance(content, dict) else {}
+        """Read ``generation_config.json``; nothing where there is none. Raises UserError for a damaged one."""
+        settings = generation_config(folder) or {}
         named = {name: settings[name] for name in SHOWN if settings.get(name) not in (None, [], NEUTRAL.get(name))}
         return cls(named)
 

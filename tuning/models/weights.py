@@ -45,6 +45,7 @@ class Choices:
     generation_defaults: bool = False
 
 
+GENERATION_CONFIG = "generation_config.json"
 UNCHOSEN = Choices()
 
 
@@ -223,15 +224,32 @@ def processor_template(folder: Path) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def generation_config(folder: Path) -> dict[str, Any] | None:
+    """What ``generation_config.json`` holds; None where there is none. Raises UserError if it is damaged: an answer
+    would not end where the model says so."""
+    try:
+        content = json.loads((folder / GENERATION_CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{GENERATION_CONFIG} of {folder.name} cannot be read ({first_line(error)}): copy it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{GENERATION_CONFIG} of {folder.name} is no JSON object: copy it again.")
+    return content
+
+
 def listed_ends(folder: Path) -> object:
-    """The end tokens by which ``generate`` ends: of generation_config.json, or of config.json where there is none."""
-    for name in ("generation_config.json", "config.json"):
+    """The end tokens by which ``generate`` ends: of generation_config.json, or of config.json where there is none.
+    Raises UserError if the first is damaged."""
+    content: object = generation_config(folder)
+    if content is None:
         try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return content.get("eos_token_id") if isinstance(content, dict) else None
-    return None
+            content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # loading the model says what is wrong with it
+            return None
+    return content.get("eos_token_id") if isinstance(content, dict) else None
 
 
 def load_model(weights: Weights | Path, device: Device, quantize: Quantization | None = None) -> PreTrainedModel:

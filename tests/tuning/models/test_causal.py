@@ -159,6 +159,13 @@ def test_a_chosen_template_comes_with_the_tokenizer(tiny_model_path):
     assert "### Answer:" in chat_template(load_tokenizer(weights)).text
 
 
+@pytest.mark.parametrize(("text", "words"), [("{", "cannot be read"), ("[]", "is no JSON object"), ("\ufeff{}", "BOM")])
+def test_a_damaged_list_of_end_tokens_is_refused(copy, text, words):
+    (copy / "generation_config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        load_tokenizer(copy)
+
+
 def test_end_tokens_come_from_the_models_own_list(copy):
     (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 3, 7]}))
     from tuning.data.template import chat_template
