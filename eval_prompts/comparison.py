@@ -254,14 +254,6 @@ class Comparison:
         return ["", *(self.titles[side] for side in sides)], rows
 
     @property
-    def table_lines(self) -> list[str]:
-        """The first table for a terminal, and what it comes to."""
-        head, rows = self.table
-        widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-        return [f"{self.task.name}: {len(self.groups)} questions", *lines, *filter(None, [self.changes_line])]
-
-    @property
     def subtitle(self) -> str:
         """Model, adapter, device and settings in one line."""
         cards = [card.summary for card in (self.status.adapter, self.status.against) if card]

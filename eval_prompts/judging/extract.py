@@ -132,12 +132,6 @@ def does_something(source: str) -> bool:
     return tree is not None and not all(map(idle, tree.body))
 
 
-def cut_off(text: str) -> bool:
-    """Whether the answer ends inside a fence that was never closed."""
-    found = blocks(text)
-    return bool(found) and not found[-1].closed
-
-
 def _without_wrong_ways(candidates: list[Block], notes: list[str]) -> list[Block]:
     """The blocks less those that their lead or first comment calls wrong, if others follow."""
     kept = []

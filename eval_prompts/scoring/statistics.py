@@ -3,8 +3,8 @@
 Sources: Q. McNemar (1947), the exact form, for one sample of passes and fails; E. Miller, "Adding Error Bars to Evals"
 (arXiv 2411.00640, 2024), for paired differences with standard errors clustered by question, and for what a suite of
 a size can see; D. Bonett and R. Price (2012), the adjusted Wald interval of a difference of paired proportions;
-E. B. Wilson (1927) and C. Clopper, E. Pearson (1934), through SciPy; M. Chen et al., "Evaluating Large Language Models
-Trained on Code" (2021), for pass@k; S. Holm (1979). Intervals are of 95%, tests two-sided.
+E. B. Wilson (1927); M. Chen et al., "Evaluating Large Language Models Trained on Code" (2021), for pass@k; S. Holm
+(1979). Intervals are of 95%, tests two-sided.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 LEVEL = 0.95
-POWER = 0.8
 Z_LEVEL, Z_POWER = 1.959964, 0.841621
 """Quantiles of the normal distribution for a two-sided test at 5% and for 80% power."""
 PERMUTATIONS = 9999
@@ -80,16 +79,6 @@ def wilson(successes: float, of: float) -> tuple[float, float]:
     middle = (share + z * z / (2 * of)) / (1 + z * z / of)
     reach = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
-def clopper_pearson(successes: int, of: int) -> tuple[float, float]:
-    """The exact interval of a proportion, which covers at least 95% whatever the true one; 0 to 1 of nothing."""
-    from scipy.stats import binomtest
-
-    if not of:
-        return 0.0, 1.0
-    interval = binomtest(successes, of).proportion_ci(method="exact")
-    return float(interval.low), float(interval.high)
 
 
 def mcnemar(only_base: int, only_tuned: int) -> float:

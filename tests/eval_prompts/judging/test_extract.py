@@ -85,8 +85,6 @@ def test_blocks_name_language_and_end():
         ("bash", "ls", True),
         ("python", "x = 1", False),
     ]
-    assert extract.cut_off("```python\nx = 1")
-    assert not extract.cut_off("```python\nx = 1\n```")
 
 
 def test_a_longer_fence_holds_a_shorter_one():

@@ -16,8 +16,6 @@ from tuning.training.step import accumulate, measured, open_session, run_steps, 
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
-MIB = 2**20
-
 
 @pytest.fixture(scope="module")
 def wide_model_path(tmp_path_factory, tiny_tokenizer):
