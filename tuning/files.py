@@ -115,6 +115,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether what failed found no room left on the disk, or in its user's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def first_line(error: BaseException | str) -> str:
     """The first line of an error's text that says something, and the next where it announces one, or the error's
     name."""

@@ -21,7 +21,7 @@ from eval_prompts.scoring.subject import Subject
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.tasks.task import Question
 from tuning.errors import UserError
-from tuning.files import data_root, write_whole
+from tuning.files import data_root, is_full, write_whole
 from tuning.runs import events, process
 from tuning.runs.folder import ENDINGS, WORKER_FILE, WorkFolder, dated_name, newest_first
 
@@ -162,7 +162,7 @@ def translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in events.FULL:
+        if is_full(error):
             raise UserError(
                 f"The disk that holds {folder.name} is full: free some space, then resume the scoring. "
                 "All answers so far are kept."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from tuning.exports.merged import PRECISIONS as MERGED
 from tuning.exports.merged import write_merged
 from tuning.exports.questions import Asked, held_out
 from tuning.exports.subject import Subject
-from tuning.files import first_line, replacing
+from tuning.files import first_line, is_full, replacing
 from tuning.progress import Progress
 
 
@@ -94,7 +93,7 @@ def export(
                 certificate.write(fresh)
             write_card(subject, fresh, kind, written.use, certificate, notes)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise UserError(f"The disk is full: free some space for {out}, and export again.") from error
         raise UserError(
             f"{out} cannot be written ({error.strerror or first_line(error)}): choose another place."

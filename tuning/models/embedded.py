@@ -21,6 +21,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from tuning.errors import UserError
+from tuning.files import is_full
 from tuning.progress import Progress
 from tuning.quiet import quiet
 from tuning.upstream.transformers_parts import gguf_progress
@@ -65,7 +66,7 @@ def as_user_errors(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise UserError(
                 f"The disk is full: free 2 GB in {cache}, or set LORA_LENS_CACHE to another folder."
             ) from error

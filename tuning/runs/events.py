@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
+from tuning.files import is_full
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 1 << 16
 TAIL_BYTES = 1 << 16
 Event = dict[str, Any]
@@ -61,7 +61,7 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.exists():
             raise UserError(f"The run folder {folder} was removed while it was in use: start a new run.") from error
-        if error.errno in FULL:
+        if is_full(error):
             raise UserError(
                 f"The disk that holds {folder} is full: free some space, then resume the run. "
                 "The last checkpoint and the best adapter are kept."

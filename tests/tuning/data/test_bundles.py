@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -93,6 +95,16 @@ def test_a_damaged_archive_is_refused_in_one_line(tmp_path):
             assert rows == [(f"q{n}", "a") for n in range(50)]
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"s\.zip is damaged"):
+        load(str(path))
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_archive(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = packed(tmp_path / "s.zip", {"a.jsonl": line(PAIR[0])})
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(UserError, match=r"The disk is full: free some space in .*, where a\.jsonl in the archive is"):
         load(str(path))
 
 

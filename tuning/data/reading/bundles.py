@@ -9,11 +9,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from tuning.data.reading.records import Record, Records
 from tuning.data.reading.text_files import endings, kind_of
 from tuning.errors import UserError
+from tuning.files import is_full
 
 MOST_ENTRIES = 10_000
 MOST_UNPACKED = 8 << 30
@@ -54,10 +55,15 @@ def zip_rows(path: Path, records: Records, read: Reader) -> Iterator[Record]:
 
 @contextmanager
 def intact(name: str) -> Iterator[None]:
-    """Raise UserError for an archive that is damaged, which shows itself in many ways, or that cannot be unpacked."""
+    """Raise UserError for an archive that is damaged, which shows itself in many ways, or that cannot be unpacked, and
+    where the disk is full."""
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise UserError(
+                f"The disk is full: free some space in {gettempdir()}, where {name} is unpacked."
+            ) from error
         raise UserError(f"{name} is damaged ({type(error).__name__}): copy or pack it again, or unpack it.") from error
 
 
