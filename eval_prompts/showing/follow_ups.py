@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from eval_prompts.rows import Prompt
-from eval_prompts.showing.live_pair import LivePair, Place, Thread, other
+from eval_prompts.showing.live_pair import STILL_WRITTEN, LivePair, Place, Thread, other
 from eval_prompts.votes.export import conversations
 from tuning.data.chat import Message, check_question
 from tuning.data.thinking import without_thinking
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Basis = Literal["own", "left", "right"]
 """What both sides go on from: each from its own answer, or both from the one that stands there."""
-STILL_WRITTEN = "The answers are still being written: wait for their end, or stop them."
 SAYS_NOTHING = "The {place} answer says nothing to go on from: let both go on from the other one."
 FAILED = "The {place} answer failed, so nothing can go on from it: ask again."
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eval_prompts.votes.store import Ratings
 
 STOP_SECONDS = 20.0
+STILL_WRITTEN = "The answers are still being written: wait for their end, or stop them."
 Place = Literal["left", "right"]
 
 log = logging.getLogger(__name__)

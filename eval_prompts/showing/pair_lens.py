@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.lens.token_lens import FROM_TEXT
 from eval_prompts.lens.view import Written, first_choices, parting, reading_view
-from eval_prompts.showing.live_pair import other
+from eval_prompts.showing.live_pair import STILL_WRITTEN, other
 from eval_prompts.votes.export import conversations, kept
 from tuning.data.chat import Message
 from tuning.errors import UserError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from eval_prompts.votes.records import Answered, ShownPair
 
 STILL_BLIND = "Who wrote these answers is hidden until your vote, and the lens would tell: vote first."
-STILL_WRITTEN = "The answers are still being written: wait for their end, or stop them."
 OTHER_MODELS = "These answers were written by {then}; they are read by what is loaded now, {now}."
 NO_PROMPT = "How this question was put to the models was not kept: ask it again."
 APART = "Each answer is read behind the conversation that it goes on from: the two had parted before."

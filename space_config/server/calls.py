@@ -20,6 +20,7 @@ BOUNDARY = re.compile(r"boundary=(?:\"([^\"]+)\"|([^;\s]+))", re.IGNORECASE)
 DIRECT = "predict"
 """What gradio's page writes in place of a name where it calls a function by its number and past the queue."""
 UNKNOWN = "(unknown)"
+FAULT = "Something went wrong on the server, and its log says what."
 DEEPEST = 32
 """Levels of a call's JSON. The page's own calls have six; gradio fails beyond a few hundred."""
 

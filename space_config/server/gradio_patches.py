@@ -17,6 +17,7 @@ import gradio.utils
 from gradio.utils import LRUCache
 
 from space_config.server import gradio_import, roles
+from space_config.server.calls import FAULT
 from tuning.upstream import expected
 from tuning.upstream.expected import parameters
 
@@ -29,7 +30,6 @@ QUEUE_SECONDS = 0.01
 """How often gradio's queue is looked at: who calls does not notice it, and a server that nobody calls sleeps."""
 PROGRESS_SECONDS = 0.1
 MALFORMED = "The call failed: check the number and the kinds of its values."
-FAULT = "Something went wrong on the server, and its log says what."
 
 log = logging.getLogger(__name__)
 gradios_own_diff = gradio.utils.diff

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from space_config.server import calls
 from space_config.server.admission import Admission, Limits
 from space_config.server.bodies import Arriving, read_body
-from space_config.server.calls import Refused
+from space_config.server.calls import FAULT, Refused
 from space_config.server.headers import Policy
 from space_config.server.logs import new_request_id
 from space_config.server.owner import SIGN_IN_BYTES, Owner
@@ -31,8 +31,6 @@ from space_config.server.visit import Visit
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("space_config.access")
-
-FAULT = "Something went wrong on the server, and its log says what."
 
 
 class Guard:

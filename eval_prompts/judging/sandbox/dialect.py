@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from eval_prompts.judging.known_libraries import READABLE_MODULES, is_exported
-from eval_prompts.judging.sandbox.other_meanings import other_meanings
+from eval_prompts.judging.sandbox.other_meanings import is_lazy, other_meanings
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 STAND_IN_NAMES = frozenset(path.stem for path in STAND_INS.glob("[a-z]*.py"))
@@ -52,7 +52,6 @@ SPECIAL_METHODS = frozenset(
         "xor",
     ]
 )
-LAZY_CALLS = frozenset({"map", "filter", "zip", "enumerate", "reversed"})
 GENERICS = frozenset({"List", "Dict", "Set", "FrozenSet", "Tuple", "Type"})
 NUMBERED_GROUP = re.compile(r"\\([1-9])(?![0-9])")
 ROUND = """
@@ -266,22 +265,16 @@ def _lazy_functions(tree: ast.Module) -> frozenset[str]:
             lazy_names = {
                 target.id
                 for assign in ast.walk(node)
-                if isinstance(assign, ast.Assign) and _is_lazy(assign.value)
+                if isinstance(assign, ast.Assign) and is_lazy(assign.value)
                 for target in assign.targets
                 if isinstance(target, ast.Name)
             }
             returned = [item.value for item in ast.walk(node) if isinstance(item, ast.Return)]
-            if any(_is_lazy(value) or (isinstance(value, ast.Name) and value.id in lazy_names) for value in returned):
+            if any(is_lazy(value) or (isinstance(value, ast.Name) and value.id in lazy_names) for value in returned):
                 found.add(node.name)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and _is_lazy(node.value.body):
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and is_lazy(node.value.body):
             found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return frozenset(found)
-
-
-def _is_lazy(node: ast.AST | None) -> bool:
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id in LAZY_CALLS
-    return isinstance(node, ast.GeneratorExp)
 
 
 def _is_name(node: ast.AST, name: str) -> bool:

@@ -25,7 +25,7 @@ def _draws_twice(tree: ast.Module) -> bool:
     made = {
         target.id: node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and _is_lazy(node.value)
+        if isinstance(node, ast.Assign) and is_lazy(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
@@ -49,7 +49,8 @@ def _repeated(loop: ast.AST) -> list[ast.AST]:
     return [loop.elt, *loop.generators[1:]] if isinstance(loop, ast.ListComp | ast.SetComp | ast.GeneratorExp) else []
 
 
-def _is_lazy(node: ast.AST) -> bool:
+def is_lazy(node: ast.AST | None) -> bool:
+    """Whether an expression makes an iterator that is used up by being read."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in LAZY_CALLS
     return isinstance(node, ast.GeneratorExp)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from space_config.server.admission import Limits
-from space_config.server.guard import FAULT, Guard
+from space_config.server.calls import FAULT
+from space_config.server.guard import Guard
 from space_config.server.headers import Policy, script_hashes
 from space_config.server.owner import Owner
 from space_config.server.rate_limits import Buckets
