@@ -1,4 +1,4 @@
-"""Command line: ``python -m eval_prompts ask|compare|score|judge|tasks|tokens|lens|strength|adapter|verify|votes``."""
+"""``python -m eval_prompts``: ask, compare, score, judge, tasks, tokens, lens, strength, adapter, verify, votes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--trust-remote-code", action="store_true", help="run code that the model brings")
 
-    parser = Parser(prog=program("python -m eval_prompts"), description=__doc__)
+    words = "Ask a base model and its tuned one, and say what tuning changed."
+    parser = Parser(prog=program("python -m eval_prompts"), description=words)
     add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     judge_command.add(commands)
