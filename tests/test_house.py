@@ -11,8 +11,8 @@ MOST_FILES = 20
 MOST_LINES = 330
 PARTS = ("tuning", "eval_prompts", "space_config", "tests")
 ROOMS = (
-    "tuning.errors", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet", "tuning.progress",
-    "tuning.hub_errors",
+    "tuning.errors", "tuning.file_names", "tuning.upstream", "tuning.command_line", "tuning.files", "tuning.quiet",
+    "tuning.progress", "tuning.hub_errors",
     "tuning.data", "tuning.setting_values", "tuning.presets", "tuning.runs", "tuning.models", "tuning.kernels",
     "tuning.ingest", "tuning.data.dataset", "tuning.training", "tuning.exports", "tuning.views", "tuning.shared_tab",
     "tuning.endpoints_tab", "tuning.tab", "tuning.__main__",

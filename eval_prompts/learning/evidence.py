@@ -18,9 +18,9 @@ from eval_prompts.scoring.folder import Scoring
 from eval_prompts.scoring.result import date, table_of
 from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
 from eval_prompts.tasks.catalogue import all_tasks
+from tuning.file_names import RECORD_FILE
 from tuning.files import write_json
 
-RECORD = "run_record.json"
 KEY = "evidence"
 PROMPT = ("system", "user", "shots")
 KINDS = {"gain": (Outcome.GAINED,), "tie": (Outcome.BOTH, Outcome.NEITHER), "loss": (Outcome.LOST,)}
@@ -114,7 +114,7 @@ def examples_of(task: TaskFigures, questions: Sequence[Mapping[str, Any]]) -> li
 
 def keep(scoring: Scoring, adapter: Path) -> None:
     """Write a scoring into the record that lies with an adapter, in place of an earlier one."""
-    path = adapter / RECORD
+    path = adapter / RECORD_FILE
     try:
         found = of_table(table_of(scoring))
         if found is not None:
@@ -129,7 +129,7 @@ def read(adapter: Path | None) -> dict[str, Any]:
     if adapter is None:
         return {}
     try:
-        content = json.loads((adapter / RECORD).read_text(encoding="utf-8"))
+        content = json.loads((adapter / RECORD_FILE).read_text(encoding="utf-8"))
         evidence = content.get(KEY) if isinstance(content, dict) else None
         if not isinstance(evidence, dict):
             return {}

@@ -10,6 +10,7 @@ from eval_prompts.tasks.catalogue import BUILT_IN
 from eval_prompts.tasks.task import Task
 from tuning import presets
 from tuning.errors import UserError
+from tuning.file_names import RECORD_FILE
 
 if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
@@ -31,7 +32,7 @@ def passing_settings(task: Task, card: AdapterCard | None, model: str) -> dict[s
     if card is None or card.is_model:
         raise UserError("Training goes on from an adapter: put one on the tuned side first.")
     try:
-        config = json.loads((card.path / "run_record.json").read_text(encoding="utf-8"))["config"]
+        config = json.loads((card.path / RECORD_FILE).read_text(encoding="utf-8"))["config"]
         known = {name: config[name] for name in DATA if name in config}
         known["data"]
     except (OSError, ValueError, KeyError, TypeError):

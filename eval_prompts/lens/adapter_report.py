@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.lens import report_words, weight_change
 from eval_prompts.models.adapter_files import PEFT_PREFIX, read_json
-from eval_prompts.models.adapter_source import CONFIG_FILE, WEIGHTS_FILE
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.models.adapter_source import CONFIG_FILE, WEIGHTS_FILE
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, WEIGHTS_FILE
 from tuning.files import LFS_MARK
 
 if TYPE_CHECKING:

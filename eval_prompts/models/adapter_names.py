@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.models.adapter_files import LORA_KINDS, PEFT_PREFIX, AdapterFiles
-from eval_prompts.models.adapter_source import CONFIG_FILE
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, MLX_FILE, RECORD_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.files import data_root
 from tuning.hub_errors import hub_errors
 from tuning.quiet import quiet
@@ -22,13 +23,9 @@ STARTERS = {
     **{f"starter-{path.name}": path for path in sorted((Path(__file__).parents[1] / "starters").glob("*"))},
 }
 """Adapters that come with LoRA Lens, for the Python task and for others that are built in."""
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-MLX_FILE = "adapters.safetensors"
-RECORD_FILE = "run_record.json"
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-    *("vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json", "*.model"),
+    *("vocab.txt", "merges.txt", TEMPLATE_FILE, "chat_template.json", "*.model"),
 )
 HUB_PATTERNS = (CONFIG_FILE, WEIGHTS_FILE, MLX_FILE, RECORD_FILE, "README.md", *TOKENIZER_FILES)
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt"})

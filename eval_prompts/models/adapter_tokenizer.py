@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from eval_prompts.models.adapter_files import read_text
 from tuning.data.template import CHOICE, LISTED_ENDS
 from tuning.errors import UserError
+from tuning.file_names import TEMPLATE_FILE
 from tuning.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-TEMPLATE_FILE = "chat_template.jinja"
 CHOSEN = "It brings a chat template of its own, but is asked with the one that was chosen with --chat-template."
 FOREIGN_SHARE = 0.01
 """Up to this share of the base's tokens may mean something else: people put their own on reserved ids."""

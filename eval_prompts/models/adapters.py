@@ -15,17 +15,14 @@ from eval_prompts.models.adapter_files import (
     tidy_config,
 )
 from eval_prompts.models.adapter_source import (
-    CONFIG_FILE,
-    MLX_FILE,
     PICKLES,
-    RECORD_FILE,
-    WEIGHTS_FILE,
     find,
     looks_like_hub_id,
     pickled,
 )
 from eval_prompts.models.mlx_adapter import read_mlx
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, MLX_FILE, RECORD_FILE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from eval_prompts.models.adapter_files import PEFT_PREFIX, AdapterFiles, checked_number, read_json, stored_shapes
-from eval_prompts.models.adapter_source import CONFIG_FILE, MLX_FILE
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, MLX_FILE
 
 ENDINGS = {".lora_a": ".lora_A.weight", ".lora_b": ".lora_B.weight", ".m": ".lora_magnitude_vector"}
 

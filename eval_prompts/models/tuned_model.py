@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eval_prompts.models.adapter_files import read_json
-from eval_prompts.models.adapter_source import RECORD_FILE
 from eval_prompts.models.adapter_tokenizer import VOCABULARIES
 from eval_prompts.models.adapters import WHOLE_MODEL, AdapterCard, public_name, recorded_facts
 from eval_prompts.models.mmap_pages import release_pages
 from eval_prompts.models.owned import share_equal
 from eval_prompts.models.pair import Pair, fuse_projections, storages_of
 from tuning.errors import UserError
+from tuning.file_names import RECORD_FILE
 from tuning.models.causal import GIGABYTE, free_bytes, needed_bytes
 from tuning.upstream.bitsandbytes_parts import keep_weight_layout
 

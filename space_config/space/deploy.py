@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from space_config.space import card
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from tuning.files import first_line
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ HALTED = frozenset({"STOPPED", "PAUSED", "DELETING"})
 """Whatever commit it is of: no build comes after it by itself."""
 WAIT_SECONDS, LOOK_SECONDS = 3600.0, 5.0
 STALE_LOOKS = 12
-ADAPTER_VARIABLE, ADAPTER_FOLDER, ADAPTER_CONFIG = "LORA_LENS_ADAPTER", "own_adapter", "adapter_config.json"
-ADAPTER_NAMES = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin", "run_record.json", "README.md")
+ADAPTER_VARIABLE, ADAPTER_FOLDER, ADAPTER_CONFIG = "LORA_LENS_ADAPTER", "own_adapter", CONFIG_FILE
+ADAPTER_NAMES = (ADAPTER_CONFIG, WEIGHTS_FILE, "adapter_model.bin", RECORD_FILE, "README.md")
 SMOKE_QUESTION = "How do I reverse a string?"
 
 

@@ -7,12 +7,13 @@ import json
 import pytest
 
 from eval_prompts.answers import Settings
-from eval_prompts.models.adapter_source import RECORD_FILE, STARTER, WEIGHTS_FILE
+from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.adapters import read_card
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tasks.probes import PROBES
 from tuning.data.place import EMBEDDED
+from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
 
 
 @pytest.fixture(scope="module")

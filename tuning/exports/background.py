@@ -16,6 +16,7 @@ from typing import Any, get_args
 from tuning.errors import UserError
 from tuning.exports import hub
 from tuning.exports.kinds import PRECISIONS, Kind
+from tuning.file_names import CERTIFICATE_FILE
 from tuning.files import data_root
 from tuning.runs import helper_process
 from tuning.runs.run import Run
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 FAILED = "The export failed, and the server's log says why: try again."
 STOPPED = "The export was stopped; nothing of it is left."
 PART_BYTES = 3 << 20
-CERTIFICATE = "certificate.json"
 
 
 def exports() -> Path:
@@ -209,7 +209,7 @@ def kind_of(run: Run, name: str) -> Kind | None:
 def certificate_of(folder: Path) -> dict[str, str]:
     """Colour and sentence of an export's certificate; '' where it has none."""
     try:
-        content = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
+        content = json.loads((folder / CERTIFICATE_FILE).read_text(encoding="utf-8"))
         return {"colour": str(content["colour"]), "sentence": str(content["sentence"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {"colour": "", "sentence": ""}

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from tuning.errors import UserError
+from tuning.file_names import WEIGHTS_FILE
 from tuning.files import recover_folder, replacing
 from tuning.runs.run import Run, is_trained
 
@@ -17,7 +18,6 @@ log = logging.getLogger(__name__)
 
 COPY_ATTEMPTS = 5
 REPLACING_SECONDS = 2.0
-WEIGHTS_FILE, RECORD_FILE = "adapter_model.safetensors", "run_record.json"
 
 
 def export_adapter(run: Run, out: Path, *, half: bool = False) -> Path:

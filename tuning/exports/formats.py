@@ -17,7 +17,7 @@ from tuning.exports.certify.llama_engine import MISSING, LlamaCpp, installed
 from tuning.exports.certify.measure import Scorer
 from tuning.exports.certify.reference import Reference, load_reference
 from tuning.exports.certify.transformers_engine import open_adapter, open_merged
-from tuning.exports.export import RECORD_FILE, copy_adapter, refuse_existing
+from tuning.exports.export import copy_adapter, refuse_existing
 from tuning.exports.kinds import PRECISIONS, QUESTIONS, Kind
 from tuning.exports.llama_cpp import adapter_file
 from tuning.exports.llama_cpp.model_file import write_model
@@ -26,6 +26,7 @@ from tuning.exports.merged import PRECISIONS as MERGED
 from tuning.exports.merged import write_merged
 from tuning.exports.questions import Asked, held_out
 from tuning.exports.subject import Subject
+from tuning.file_names import RECORD_FILE
 from tuning.files import first_line, is_full, replacing
 from tuning.progress import Progress
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tuning.errors import UserError
-from tuning.exports.export import WEIGHTS_FILE, copy_adapter
-from tuning.exports.subject import CONFIG_FILE, Subject
+from tuning.exports.export import copy_adapter
+from tuning.exports.subject import Subject
 from tuning.exports.tensors import PREFIX, plain_changes
+from tuning.file_names import CONFIG_FILE, MLX_FILE, WEIGHTS_FILE
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
-MLX_FILE = "adapters.safetensors"
 
 
 def write_served(subject: Subject, folder: Path, name: str) -> tuple[list[str], list[str]]:

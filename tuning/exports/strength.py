@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import UserError
-from tuning.exports.export import WEIGHTS_FILE, refuse_existing
+from tuning.exports.export import refuse_existing
+from tuning.file_names import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from tuning.files import replacing, write_json
-from tuning.training.adapter.lora import RECORD_FILE
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG_FILE = "adapter_config.json"
 WHOLE = ("modules_to_save", "trainable_token_indices", "use_dora", "lora_bias")
 MEASURED = ("loss_before", "loss_after", "losses")
 

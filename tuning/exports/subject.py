@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import PLAIN_FORMAT, PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
-from tuning.exports.export import WEIGHTS_FILE, best_adapter
+from tuning.exports.export import best_adapter
+from tuning.file_names import CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.models.weights import Weights, resolve
 from tuning.progress import Progress
 from tuning.runs.run import Run, is_run, record_of, runs_root
@@ -19,8 +20,6 @@ from tuning.runs.run import find as find_run
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CONFIG_FILE = "adapter_config.json"
-TEMPLATE_FILE = "chat_template.jinja"
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 

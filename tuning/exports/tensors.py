@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuning.errors import UserError
-from tuning.exports.export import WEIGHTS_FILE
 from tuning.exports.subject import Subject
+from tuning.file_names import WEIGHTS_FILE
 from tuning.files import first_line
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tuning import presets
 from tuning.data.place import EMBEDDED_SETS, is_place, parse
 from tuning.errors import UserError
+from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
 from tuning.files import data_root, write_json
 from tuning.presets import Config
 from tuning.runs import events, process, start_adapter
@@ -195,7 +196,7 @@ def record_of(adapter: Path) -> dict[str, Any]:
     """The record that lies with an adapter: ``steps`` it was trained for, ``loss_after`` (its validation loss) and
     more. Empty if there is none."""
     try:
-        found = json.loads((adapter / "run_record.json").read_text(encoding="utf-8"))
+        found = json.loads((adapter / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -204,7 +205,7 @@ def record_of(adapter: Path) -> dict[str, Any]:
 def is_trained(adapter: Path) -> bool:
     """Whether a run's adapter folder holds one that differs from the base: before the first better validation it does
     not."""
-    return (adapter / "adapter_model.safetensors").is_file() and record_of(adapter).get("steps") != 0
+    return (adapter / WEIGHTS_FILE).is_file() and record_of(adapter).get("steps") != 0
 
 
 def create(preset: str, config: Config, folder: Path | None = None, notes: str = "") -> Run:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from tuning.presets import Config
 
 FOLDER = "start"
-FILES = ("adapter_config.json", "adapter_model.safetensors", "run_record.json")
+FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE)
 PLAIN = {
     "use_dora": (None, False),
     "bias": (None, "none"),

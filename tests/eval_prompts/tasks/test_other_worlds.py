@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eval_prompts.models.adapter_source import RECORD_FILE, STARTERS, WEIGHTS_FILE
+from eval_prompts.models.adapter_source import STARTERS
 from eval_prompts.models.adapters import read_card
 from eval_prompts.tasks import export
 from eval_prompts.tasks.catalogue import called, find_task, summary
@@ -21,6 +21,7 @@ from eval_prompts.tasks.of_adapter import format_of, is_made_for, take_adapter_o
 from eval_prompts.tasks.verdicts import judge_answer
 from tuning.data.dataset import load
 from tuning.data.place import BOOKINGS, EMBEDDED_SETS, QUERIES
+from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
 from tuning.presets import PRESETS
 
 TABLE = re.compile(r"CREATE TABLE (\w+)")

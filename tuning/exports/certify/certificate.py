@@ -13,10 +13,10 @@ from tuning.exports.certify.engine import Engine
 from tuning.exports.certify.measure import Read, Scorer, compare
 from tuning.exports.certify.reference import Reference
 from tuning.exports.questions import Asked
+from tuning.file_names import CERTIFICATE_FILE
 from tuning.files import write_json
 from tuning.progress import Progress
 
-FILE = "certificate.json"
 Colour = Literal["green", "yellow", "red"]
 WORST: tuple[Colour, ...] = ("green", "yellow", "red")
 
@@ -63,8 +63,8 @@ class Certificate:
 
     def write(self, folder: Path) -> Path:
         """Write certificate.json to a folder. Raises OSError."""
-        write_json(folder / FILE, self.to_dict(), indent=2)
-        return folder / FILE
+        write_json(folder / CERTIFICATE_FILE, self.to_dict(), indent=2)
+        return folder / CERTIFICATE_FILE
 
     def lines(self) -> list[str]:
         """For a terminal: the colour with its sentence, the figures, what else is to be said."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from tuning.errors import UserError
+from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
 from tuning.files import replacing_folder
 from tuning.runs import start_adapter
 from tuning.runs.run import Run
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 FOLDER = "adapter"
-FACTORS = "adapter_model.safetensors"
-RECORD = "run_record.json"
 OF_BEST = ("score", "scored_on", "evidence")
 """What a record tells of the adapter that the run kept, beside its test figures."""
 
@@ -41,7 +40,7 @@ def write(run: Run, step: int) -> Path:
     Raises UserError if the run has no such checkpoint, it is damaged, or the run has kept no adapter to go by.
     """
     target = place(run, step)
-    if (target / FACTORS).is_file():
+    if (target / WEIGHTS_FILE).is_file():
         return target
     with FileLock(run.path / "checkpoints" / ".adapter.lock"):
         return _written(run, step, target)
@@ -50,12 +49,12 @@ def write(run: Run, step: int) -> Path:
 def _written(run: Run, step: int, target: Path) -> Path:
     from tuning.training import checkpoint  # with torch
 
-    if (target / FACTORS).is_file():  # another process was faster
+    if (target / WEIGHTS_FILE).is_file():  # another process was faster
         return target
     if not target.parent.is_dir():
         kept = ", ".join(map(str, steps(run))) or "none"
         raise UserError(f"Run {run.name} has no checkpoint of step {step}: it has kept {kept}.")
-    if not (run.adapter / FACTORS).is_file():
+    if not (run.adapter / WEIGHTS_FILE).is_file():
         raise UserError(f"Run {run.name} has no adapter yet: let it validate once.")
     state = checkpoint.load(target.parent)
     if isinstance(state, str):
@@ -63,11 +62,11 @@ def _written(run: Run, step: int, target: Path) -> Path:
     with replacing_folder(target) as fresh:
         shutil.copytree(run.adapter, fresh)
         write_factors(run, state["adapter"], fresh)
-        record = json.loads((fresh / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((fresh / RECORD_FILE).read_text(encoding="utf-8"))
         losses = {event["step"]: event["validation_loss"] for event in run.history() if event["event"] == "validation"}
         record = {name: value for name, value in record.items() if not name.startswith("test_") and name not in OF_BEST}
         record |= {"name": f"{run.name} step {step}", "steps": step, "loss_after": losses.get(step)}
-        (fresh / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (fresh / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (fresh / "README.md").unlink(missing_ok=True)  # it tells of the best adapter
     return target
 
@@ -82,7 +81,7 @@ def write_factors(run: Run, factors: dict[str, torch.Tensor], folder: Path) -> N
 
     from tuning.training.adapter import pissa
 
-    names = set(load_file(folder / FACTORS))
+    names = set(load_file(folder / WEIGHTS_FILE))
     named = {}
     for name, factor in factors.items():
         plain = name.replace(".default", "")
@@ -95,4 +94,4 @@ def write_factors(run: Run, factors: dict[str, torch.Tensor], folder: Path) -> N
             layer, _, letter = name.rpartition(".")
             key = f"{layer}.lora_{letter}.weight"
             named[key] = torch.cat([named[key], begun if letter == "A" else -begun], 0 if letter == "A" else 1)
-    save_file(named, folder / FACTORS, metadata={"format": "pt"})
+    save_file(named, folder / WEIGHTS_FILE, metadata={"format": "pt"})

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from tuning import presets
 from tuning.data.template import chat_template
+from tuning.file_names import TEMPLATE_FILE
 from tuning.training.adapter import lora
 
 if TYPE_CHECKING:
     from tuning.training.setup import Job
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets")
-TEMPLATE_FILE = "chat_template.jinja"
 
 
 def write_adapter(job: Job, folder: Path, steps: int, **tested: float) -> None:

@@ -14,6 +14,7 @@ from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.data.own_sets import OWN_SETS
 from tuning.data.place import is_place, parse
 from tuning.errors import UserError
+from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
 from tuning.files import replacing_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "default"
-RECORD_FILE = "run_record.json"
 LOSSES = {
     "sft": "The loss is the mean of -log p over answer tokens, the closing token included.",
     "dpo": "The loss is that of direct preference optimisation (Rafailov et al. 2023), a mean over pairs.",
@@ -262,7 +262,7 @@ def load_factors(model: PeftModel, folder: Path) -> None:
 
     from tuning.training.adapter import pissa
 
-    factors = load_file(folder / "adapter_model.safetensors")
+    factors = load_file(folder / WEIGHTS_FILE)
     if pissa.initial_of(model):
         factors = pissa.own_half(factors, int(model.peft_config[ADAPTER].r))  # type: ignore[attr-defined]
     set_peft_model_state_dict(model, factors)
@@ -276,7 +276,7 @@ def begin_with(model: PeftModel, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    found = load_file(folder / "adapter_model.safetensors")
+    found = load_file(folder / WEIGHTS_FILE)
     wanted = {name.replace(f".{ADAPTER}.", "."): factor for name, factor in trainable(model).items()}
     strange = [name for name in found if name not in wanted]
     missing = [name for name in wanted if name not in found]

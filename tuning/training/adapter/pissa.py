@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tuning.errors import UserError
+from tuning.file_names import CONFIG_FILE, WEIGHTS_FILE
 from tuning.files import replacing
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def put_initial(model: PeftModel) -> None:
 def as_plain(model: PeftModel, folder: Path) -> None:
     """Turn the adapter that peft has written to ``folder`` into one on the base as it is."""
     initial = initial_of(model)
-    path = folder / "adapter_model.safetensors"
+    path = folder / WEIGHTS_FILE
     factors = load_file(path)
     for name in initial:
         layer, _, factor = name.rpartition(".")
@@ -108,10 +109,10 @@ def as_plain(model: PeftModel, folder: Path) -> None:
         both = [factors[key], initial[name] if factor == "A" else -initial[name]]
         factors[key] = torch.cat(both, dim=0 if factor == "A" else 1).contiguous()
     save_file(factors, path, metadata={"format": "pt"})
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     grown = math.sqrt(2) if settings["use_rslora"] else 2
     settings |= {"r": settings["r"] * 2, "lora_alpha": settings["lora_alpha"] * grown, "init_lora_weights": True}
-    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def own_half(factors: Factors, rank: int) -> Factors:

@@ -1,0 +1,10 @@
+"""What the files in an adapter's folder are called: by peft, by MLX, by transformers, and here."""
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+MLX_FILE = "adapters.safetensors"
+TEMPLATE_FILE = "chat_template.jinja"
+RECORD_FILE = "run_record.json"
+"""What a run says of the adapter that it made."""
+CERTIFICATE_FILE = "certificate.json"
+"""What came of reading an export back."""
