@@ -5,12 +5,12 @@ Memory is 16 bytes for a number and step; what is told to a page is bounded, wha
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from array import array
 from bisect import bisect_right
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ SERIES = {
     "learning_rate": ("step", "learning_rate"),
 }
 Bucket = tuple[int, float, float, float]
+
+log = logging.getLogger(__name__)
 
 
 class Series:
@@ -69,7 +71,7 @@ class Fold:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.warned = path, False
         self._begin()
 
     def _begin(self) -> None:
@@ -98,8 +100,12 @@ class Fold:
                 return
             self.offset = offset
             for event in news:
-                with suppress(KeyError, TypeError, ValueError):  # an event of another version says nothing here
+                try:
                     self._take(event)
+                except (KeyError, TypeError, ValueError):  # such as one of another version
+                    level = logging.DEBUG if self.warned else logging.WARNING
+                    log.log(level, "Events of %s are not shown in full: %s", self.path, event["event"], exc_info=True)
+                    self.warned = True
 
     def _take(self, event: events.Event) -> None:
         kind, step = event["event"], event.get("step")

@@ -16,6 +16,7 @@ from tuning.errors import UserError
 from tuning.exports.background import PART_BYTES, Exports
 from tuning.runs import helper_process, process, run
 from tuning.views import estimate, preview, uploads
+from tuning.views.run_fold import Fold
 from tuning.views.run_view import Watcher
 
 
@@ -189,3 +190,14 @@ def test_an_adapter_is_taken_as_a_zip_in_parts(home):
     assert not list((home / "exports").iterdir())
     with pytest.raises(UserError, match="no longer exists"):
         exports.part(made, 5)
+
+
+def test_events_that_cannot_be_read_are_told_once_and_hide_no_others(tmp_path, caplog):
+    lines = [{"event": "step", "step": 1}] * 3 + [{"event": "step", "step": 2, "time": 1.0, "loss": "?"}]
+    good = {"event": "finished", "time": 2.0, "message": "done"}
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*lines, good]))
+    fold = Fold(tmp_path / "events.jsonl")
+    fold.update()
+    assert fold.last == "finished"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.records[0].exc_info
