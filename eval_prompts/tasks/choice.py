@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.tasks.catalogue import BUILT_IN, DEFAULT, all_tasks, find_task, own_files, python_task, summary
+from eval_prompts.tasks.catalogue import (
+    BUILT_IN,
+    DEFAULT,
+    all_tasks,
+    find_task,
+    own_files,
+    plain_task,
+    python_task,
+    summary,
+)
 from eval_prompts.tasks.of_adapter import default_task, format_of, is_made_for, prompts_by_adapter
 from eval_prompts.tasks.scorers.names import nearest
 from eval_prompts.tasks.task import Question, Task
@@ -23,6 +33,8 @@ ONE_PROMPT = (
     "Both sides are asked in the prompt of the adapter {name}; {other} was trained in another one, or does not say in "
     "which."
 )
+
+log = logging.getLogger(__name__)
 
 
 class TaskChoice:
@@ -49,11 +61,13 @@ class TaskChoice:
         return task
 
     def remembered(self, name: str, owner: bool = False) -> Task:
-        """The task of that name, '' being the default; the one in use where it is no longer there."""
+        """The task of that name, '' being the default; where it is no longer there, the plain one: another task's
+        scorers would judge what was never theirs, and votes would count for it."""
         try:
             return self.named(name or DEFAULT, owner)
-        except UserError:
-            return self.task
+        except UserError as error:
+            log.info("A conversation goes on without a verdict: %s", error)
+            return plain_task()
 
     def use(self, name: str) -> dict[str, Any]:
         """Use the task of that name, or in that file, from now on. For the owner alone. Raises UserError for none."""

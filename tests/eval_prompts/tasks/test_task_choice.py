@@ -12,7 +12,7 @@ from eval_prompts.answers import Settings
 from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from eval_prompts.tabs.task_tab import choosing
-from eval_prompts.tasks.catalogue import python_task
+from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.choice import TaskChoice, page_of
 from eval_prompts.tasks.of_adapter import UNKNOWN
 from tests.conftest import WITH_OWN_SYSTEM_TEXT
@@ -162,3 +162,11 @@ def test_the_probes_are_asked_in_a_format_whose_columns_they_lack(tiny_model_pat
             assert stream.questions[0].messages[-1]["content"] == expected
             assert len(stream.result()) == 10
             assert "for which the questions here have nothing" in tasks.noted(lens.status()).notes[-1]
+
+
+def test_what_follows_a_task_that_is_gone_is_not_judged_by_the_one_in_use():
+    tasks = TaskChoice(find_task("json"))
+    assert tasks.remembered("json").name == "json"
+    assert tasks.remembered("").name == "python"
+    gone = tasks.remembered("capitals")
+    assert (gone.name, gone.scorers) == ("plain", ())
