@@ -63,6 +63,7 @@ def verify(
     from eval_prompts.models.pair import load_pair
     from tuning.exports.certify.certificate import certify, refused
     from tuning.exports.certify.reference import TwoModels
+    from tuning.exports.certify.transformers_engine import odd_settings
     from tuning.models.device import pick_device
     from tuning.models.weights import resolve
     from tuning.progress import reporting
@@ -89,6 +90,7 @@ def verify(
                 precision=precision,
                 about=about,
                 notes=notes,
+                settings=odd_settings(place, weights.path) if kind == "merged" else [],
                 scorer=scorer,
                 most=tokens,
             )

@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuning.data.template import chat_template
+from tuning.data.template import chat_template, ids_of
 from tuning.errors import UserError
 from tuning.exports.subject import Subject
 from tuning.exports.tensors import InMemory, Tensors, merged_tensors
+from tuning.files import write_json
+from tuning.models.weights import GENERATION_CONFIG, listed_ends
 from tuning.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
@@ -49,7 +52,22 @@ def write_merged(
     tokenizer = subject.tokenizer()
     tokenizer.chat_template = chat_template(tokenizer).text
     tokenizer.save_pretrained(folder)
-    return tensors.notes
+    return [*tensors.notes, *write_ends(tokenizer, folder)]
+
+
+def write_ends(tokenizer: PreTrainedTokenizerBase, folder: Path) -> list[str]:
+    """Have a model's generation_config.json list every token that ended an answer in training, as ``generate`` ends at
+    no others; returns what is to be said."""
+    path = folder / GENERATION_CONFIG
+    listed, ends = ids_of(listed_ends(folder)), chat_template(tokenizer).end_ids()
+    if ends <= listed:
+        return []
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    content = {name: config[name] for name in ("bos_token_id", "pad_token_id") if config.get(name) is not None}
+    write_json(path, content | given | {"eos_token_id": sorted(listed | ends)}, indent=2)
+    names = ", ".join(str(tokenizer.convert_ids_to_tokens(token)) for token in sorted(ends - listed))
+    return [f"{GENERATION_CONFIG} lists {names} as an end, too, as training did."]
 
 
 def needed_bytes(tensors: Tensors, size: float) -> int:
@@ -163,5 +181,5 @@ def write_settings(subject: Subject, folder: Path, precision: Precision, untied:
         if untied:
             part["tie_word_embeddings"] = False
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for path in sorted([*base.glob("generation_config.json"), *base.glob("*.py"), *base.glob("preprocessor*.json")]):
+    for path in sorted([*base.glob(GENERATION_CONFIG), *base.glob("*.py"), *base.glob("preprocessor*.json")]):
         shutil.copy(path, folder / path.name)

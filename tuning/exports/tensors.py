@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."
+UNCHANGING = ("gaussian", "eva", "orthogonal")
+"""Named initialisations that leave the base as it is."""
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 UNDERSTOOD = {
     *("peft_type", "peft_version", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "bias"),
@@ -274,7 +276,8 @@ def with_adapter(base: PreTrainedModel, subject: Subject) -> Any:
     try:
         config = PeftConfig.from_pretrained(str(subject.adapter))
         config.inference_mode = True
-        if isinstance(getattr(config, "init_lora_weights", None), str):
+        start = getattr(config, "init_lora_weights", None)
+        if isinstance(start, str):
             config.init_lora_weights = True
         tuned = get_peft_model(base, config)
         tensors = load_file(subject.adapter / WEIGHTS_FILE)
@@ -283,6 +286,11 @@ def with_adapter(base: PreTrainedModel, subject: Subject) -> Any:
         mismatch = re.search(r"size mismatch for (\S+?):", str(error))
         reason = f"{mismatch[1].removeprefix(PREFIX)} has another shape there" if mismatch else first_line(error)
         raise UserError(f"The adapter {subject.name} does not fit this base: {reason}.") from error
+    if isinstance(start, str) and start not in UNCHANGING:
+        raise UserError(
+            f"The adapter {subject.name} was initialised with {start!r}, which changed the base's own weights: save it "
+            "with path_initial_model_for_weight_conversion, which makes it plain LoRA."
+        )
     if result.unexpected_keys:
         raise UserError(
             f"The adapter {subject.name} is for another base: {len(result.unexpected_keys)} of its {len(tensors)} "

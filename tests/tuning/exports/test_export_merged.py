@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
+from tests.tuning.exports.gguf_models import QUESTIONS, build_tokenizer, make_subject
+from tuning.errors import UserError
 from tuning.exports import formats, subject
 
 
@@ -34,3 +38,23 @@ def test_a_merged_model_has_the_logits_of_the_adapter_over_the_base(whole, tiny_
         torch.testing.assert_close(merged(ids).logits, again(ids).logits, rtol=1e-4, atol=1e-4)
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert ("lm_head.weight" in file.keys()) == apart  # noqa: SIM118
+
+
+def test_a_merged_model_ends_its_answers_by_itself_where_its_base_would_not(short, tmp_path):
+    """A base's settings often list its own end and not that of the chat it was tuned to; ``generate`` goes by them."""
+    made = make_subject(tmp_path, tokenizer=build_tokenizer("<|fin|>"))
+    settings = made.weights.path / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"eos_token_id": 0}))
+    exported = formats.export(made, tmp_path / "merged", "merged", "fp32", questions=QUESTIONS)
+    assert exported.certificate.colour == "green"
+    assert json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"] == [0, 2]
+    assert "generation_config.json lists <|fin|> as an end, too, as training did." in exported.notes
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_that_changed_its_base_s_own_weights_is_refused(tmp_path, start):
+    """Over the plain base it is another model: its certificate would be green, for the wrong one."""
+    made = make_subject(tmp_path, init_lora_weights=start)
+    with pytest.raises(UserError, match="path_initial_model_for_weight_conversion"):
+        formats.export(made, tmp_path / "merged", "merged", "fp32", check=False)
+    assert not (tmp_path / "merged").exists()

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tuning.data.template import chat_template
 from tuning.errors import UserError
 from tuning.exports.certify.engine import Engine
-from tuning.exports.certify.measure import Read, Scorer, compare
+from tuning.exports.certify.faults import (
+    FAINT,
+    WORST,
+    Colour,
+    early_faults,
+    end_faults,
+    number_faults,
+    prompt_faults,
+    text_faults,
+    vocabulary_faults,
+    weight_faults,
+)
+from tuning.exports.certify.measure import Read, Scorer, compare, tokens_by_number
 from tuning.exports.certify.reference import Reference
 from tuning.exports.questions import Asked
 from tuning.file_names import CERTIFICATE_FILE
 from tuning.files import write_json
 from tuning.progress import Progress
-
-Colour = Literal["green", "yellow", "red"]
-WORST: tuple[Colour, ...] = ("green", "yellow", "red")
-
-GREEN_TOP, YELLOW_TOP = 0.97, 0.85
-"""Share of places with the same first choice. Eight bits and more keep 98% and more of them even in a model of 135M
-parameters, four bits some 90%; a wrong weight keeps less than three quarters."""
-GREEN_KEPT, YELLOW_KEPT = 0.9, 0.6
-"""Share of the adapter's change that the artefact keeps, 1 - KL(tuned || artefact) / KL(tuned || base): 0 is the base
-itself. Rounding to eight bits takes 1 to 2% of it; below six tenths the file is as near to the base as to the tune."""
-GREEN_STRENGTH, YELLOW_STRENGTH = 0.1, 0.25
-"""How far the strength of the change may be from 1. Rounding moves log-probabilities to both sides and leaves it at 1;
-an adapter of which a part is missing is weaker by that part, however finely the rest is stored."""
-FAINT = 1e-3
-"""Nats by which the adapter changes the base at least for shares of that change to mean anything."""
-EXACT = frozenset({"F32", "F16", "fp32", "fp16"})
-EXACT_TOP, EXACT_KEPT, EXACT_STRENGTH = 0.99, 0.97, 0.03
-"""Asked of formats with eleven bits of precision and more: rounding to those moves near ties alone. BF16 has eight."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +94,13 @@ def certify(
     precision: str,
     about: dict[str, Any],
     notes: Sequence[str] = (),
+    settings: Sequence[str] = (),
     scorer: Scorer | None = None,
     most: int | None = None,
 ) -> Certificate:
     """Put the questions to an artefact, compare it with the reference, and judge.
 
+    ``settings`` are what is wrong with how the artefact is asked by itself: the certificate is no better than yellow.
     Raises UserError if there are no questions. An engine that gives up in the middle makes the certificate red.
     """
     if not questions:
@@ -111,16 +108,20 @@ def certify(
     about = {"engine": engine.name, "precision": precision, **about}
     try:
         lost = lost_ends(engine, reference)
+        odd = vocabulary_faults(engine.vocabulary(), tokens_by_number(reference.tokenizer))
         reads = compare(engine, reference, questions, report, scorer, most)
     except UserError as error:
         return refused(str(error), about)
     figures = summary(reads)
-    found = [*prompt_faults(reads), *end_faults(lost), *weight_faults(figures, precision)]
+    found = [*prompt_faults(reads), *end_faults(lost), *early_faults(reads), *text_faults(reads)]
+    found += odd
+    found += number_faults(reads) or weight_faults(figures, precision)
+    found += [("yellow", words) for words in settings]
     found.sort(key=lambda fault: -WORST.index(fault[0]))
     if not found:
         found = [("green", good_words(figures))]
     sentences = tuple(sentence for _, sentence in found)
-    kept = tuple(asdict(read) | {"kl": None, "kl_base": None, "same_top": None} for read in reads)
+    kept = tuple(numbers(asdict(read) | {"kl": None, "kl_base": None, "same_top": None}) for read in reads)
     return Certificate(found[0][0], sentences[0], sentences, figures, kept, tuple(notes), about)
 
 
@@ -135,23 +136,25 @@ def lost_ends(engine: Engine, reference: Reference) -> list[str]:
 
 def summary(reads: Sequence[Read]) -> dict[str, Any]:
     """The figures of all questions together."""
-    kl = sorted(value for read in reads for value in read.kl)
-    kl_base = [value for read in reads for value in read.kl_base]
+    known = [pair for read in reads for pair in zip(read.kl, read.kl_base, strict=True) if not math.isnan(pair[0])]
+    kl = sorted(value for value, _ in known)
+    kl_base = [value for _, value in known]
     same = [value for read in reads for value in read.same_top]
     places = max(1, len(kl))
+    whole = len(known) == len(same)
     change = sum(kl_base) / places
     weight = sum(read.weight for read in reads)
     figures: dict[str, Any] = {
         "questions": len(reads),
-        "places": len(kl),
+        "places": len(same),
         "prompts_equal": sum(read.prompt_parted_at is None for read in reads),
         "answers_equal": sum(read.parted_at is None for read in reads),
-        "same_top": sum(same) / places,
+        "same_top": sum(same) / max(1, len(same)),
         "mean_kl": sum(kl) / places,
         "p99_kl": kl[min(len(kl) - 1, int(0.99 * len(kl)))] if kl else 0.0,
         "kl_tuned_base": change,
-        "kept": 1 - sum(kl) / sum(kl_base) if change >= FAINT else None,
-        "strength": sum(read.shift for read in reads) / weight if change >= FAINT and weight > 0 else None,
+        "kept": 1 - sum(kl) / sum(kl_base) if whole and change >= FAINT else None,
+        "strength": sum(read.shift for read in reads) / weight if whole and change >= FAINT and weight > 0 else None,
     }
     gold = [read for read in reads if read.gold_nats]
     if gold:
@@ -165,54 +168,18 @@ def summary(reads: Sequence[Read]) -> dict[str, Any]:
         figures["scored"] = len(scored)
         for side in ("base", "tuned", "artefact"):
             figures[f"score_{side}"] = sum(scores[side] for scores in scored) / len(scored)
-    return figures
+    return numbers(figures)
 
 
-Fault = tuple[Colour, str]
+def numbers(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with None for whatever is no number, which JSON does not have."""
 
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(part) for name, part in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
-def prompt_faults(reads: Sequence[Read]) -> list[Fault]:
-    """What is wrong with the prompts as the engine reads them."""
-    wrong = [read for read in reads if read.prompt_parted_at is not None]
-    if not wrong:
-        return []
-    words = f"{len(wrong)} of {len(reads)} prompts are read in other tokens than in training, {wrong[0].prompt_words}"
-    return [("red", f"{words}: template, begin token or tokenizer is wrong.")]
-
-
-def end_faults(lost: Sequence[str]) -> list[Fault]:
-    """What is wrong with the ends of answers."""
-    if not lost:
-        return []
-    return [("red", f"Answers do not end at {', '.join(lost)}, as they did in training: they will go on and on.")]
-
-
-def weight_faults(figures: dict[str, Any], precision: str) -> list[Fault]:
-    """What is wrong with the weights, from the figures."""
-    exact = precision in EXACT
-    good_top, good_kept, good_off = (
-        (EXACT_TOP, EXACT_KEPT, EXACT_STRENGTH) if exact else (GREEN_TOP, GREEN_KEPT, GREEN_STRENGTH)
-    )
-    bad_top, bad_kept, bad_off = (GREEN_TOP, GREEN_KEPT, GREEN_STRENGTH) if exact else (
-        YELLOW_TOP, YELLOW_KEPT, YELLOW_STRENGTH)  # fmt: skip
-    found: list[Fault] = []
-    kept, strength, top = figures["kept"], figures["strength"], figures["same_top"]
-    if kept is None:
-        found.append(("yellow", "The adapter changes hardly anything here, so it cannot be told whether it is in."))
-    elif kept < good_kept:
-        what = "it is nearer to the base than to the tuned side" if kept < 0.5 else "the rest is lost"
-        found.append((worse(kept, bad_kept), f"The file keeps {max(0.0, kept):.0%} of the adapter's change: {what}."))
-    if strength is not None and abs(strength - 1) > good_off:
-        off = abs(strength - 1)
-        found.append((worse(-off, -bad_off), f"The adapter's change has {strength:.0%} of its strength in the file."))
-    if top < good_top:
-        found.append((worse(top, bad_top), f"Its first choice is the tuned side's at {top:.1%} of the places alone."))
-    return found
-
-
-def worse(value: float, limit: float) -> Colour:
-    """Yellow down to a limit, red below it."""
-    return "red" if value < limit else "yellow"
+    return {name: known(value) for name, value in content.items()}
 
 
 def good_words(figures: dict[str, Any]) -> str:
@@ -229,7 +196,7 @@ def figures_line(figures: dict[str, Any]) -> str:
         f"same first choice {figures['same_top']:.1%} of {figures['places']:,} places",
         f"KL mean {figures['mean_kl']:.4f}, 99th percentile {figures['p99_kl']:.4f} nats",
     ]
-    if "nats_artefact" in figures:
+    if figures.get("nats_artefact") is not None:
         parts.append(
             "nats a token on the data's answers: "
             + ", ".join(f"{side} {figures[f'nats_{side}']:.3f}" for side in ("base", "tuned", "artefact"))

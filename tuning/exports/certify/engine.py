@@ -58,5 +58,11 @@ class Engine(Protocol):
     def ends_at(self, token: int) -> bool:
         """Whether an answer is over with this token."""
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """What it writes for some tokens of an answer."""
+
+    def vocabulary(self) -> list[str]:
+        """Its tokens by their numbers; none where they are not told."""
+
     def close(self) -> None:
         """Let go of the model."""

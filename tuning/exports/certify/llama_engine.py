@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import select
 import subprocess
 import sys
@@ -148,6 +149,14 @@ class LlamaCpp:
         )
         return reply.get("stop_type") == "eos"
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """As :class:`Engine` says."""
+        return str(self._post("/detokenize", {"tokens": list(tokens)})["content"])
+
+    def vocabulary(self) -> list[str]:
+        """As :class:`Engine` says: the server tells none."""
+        return []
+
     def _complete(self, prompt: Sequence[int], options: dict[str, Any]) -> dict[str, Any]:
         content = {
             **{"prompt": list(prompt), "temperature": 0, "n_probs": LIKELIEST, "cache_prompt": True},
@@ -171,7 +180,7 @@ def place_of(entry: dict[str, Any]) -> Place:
     import torch
 
     top = entry["top_logprobs"]
-    values = torch.tensor([float(one["logprob"]) for one in top], dtype=torch.float64)
+    values = torch.tensor([math.nan if (told := one["logprob"]) is None else told for one in top], dtype=torch.float64)
     return Place(torch.tensor([int(one["id"]) for one in top]), values.clamp(min=-1e4))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.data.chat import encode_messages
 from tuning.data.template import chat_template
-from tuning.exports.certify.engine import Engine, Place
+from tuning.exports.certify.engine import Answer, Engine, Place
 from tuning.exports.certify.reference import Reference, Side
 from tuning.exports.questions import Asked
 from tuning.progress import Progress
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ANSWER_TOKENS = 48
 GOLD_TOKENS = 32
 TINY = 1e-12
+BROKEN = "\ufffd"
+"""What stands for bytes that are no character."""
 Scorer = Callable[[Asked, str], float | None]
 """A question and an answer's text → its score from 0 to 1, None where there is none."""
 
@@ -52,6 +54,10 @@ class Read:
     change and the one from base to artefact: their quotient is the strength."""
     gold_nats: dict[str, float] = field(default_factory=dict)
     gold_tokens: int = 0
+    end_words: str = ""
+    """The token at which the artefact ends its answer, and the tuned side would not; '' where there is none."""
+    text_words: str = ""
+    """What the artefact writes for the tokens of an answer and what the tuned side does, where these differ."""
     scores: dict[str, float] = field(default_factory=dict)
     """The task's score of the answers of artefact, tuned side and base, where all three have one."""
 
@@ -116,7 +122,53 @@ def compare_one(engine: Engine, reference: Reference, asked: Asked, prompt: list
         figures.shift,
         nats,
         len(gold),
+        early_end(tokenizer, answer),
+        other_text(engine, tokenizer, answer.tokens) or other_text(engine, tokenizer, gold),
     )
+
+
+def early_end(tokenizer: Any, answer: Answer) -> str:
+    """The token with which an answer ended and which ends none of the tuned side's; '' for none, and for control
+    tokens, of which a program may take more for an end than the model's own settings do."""
+    if not answer.ended or not answer.tokens:
+        return ""
+    last = answer.tokens[-1]
+    if last in chat_template(tokenizer).end_ids() or last in controls(tokenizer):
+        return ""
+    return repr(str(tokenizer.decode([last])))
+
+
+def other_text(engine: Engine, tokenizer: Any, tokens: Sequence[int]) -> str:
+    """In words, how an engine's text of some tokens differs from the tuned side's, spaces aside; '' where it does not.
+
+    Control tokens are left out, and so are those that are a part of a character alone.
+    """
+    marks, whole = controls(tokenizer), []
+    for token in tokens:
+        if token < len(tokenizer) and token not in marks and BROKEN not in str(tokenizer.decode([token])):
+            whole.append(token)
+    if not whole:
+        return ""
+    ours = str(tokenizer.decode(whole, clean_up_tokenization_spaces=False))
+    theirs = engine.text_of(whole)
+    if letters_of(ours) == letters_of(theirs):
+        return ""
+    return f"{theirs[:40]!r} in place of {ours[:40]!r}"
+
+
+def tokens_by_number(tokenizer: Any) -> list[str]:
+    """The tokens of a tokenizer by their numbers."""
+    return [str(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+
+
+def letters_of(text: str) -> str:
+    """A text without spaces, in whichever way a vocabulary writes those."""
+    return "".join(text.replace("\u2581", " ").split())
+
+
+def controls(tokenizer: Any) -> set[int]:
+    """The control tokens of a tokenizer."""
+    return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def scored(
@@ -193,7 +245,7 @@ def divergence(ours: torch.Tensor, place: Place) -> float:
     rest, their_rest = 1 - float(mine.exp().sum()), 1 - float(theirs.exp().sum())
     if len(place.tokens) < ours.shape[0] and rest > TINY:
         total += rest * math.log(rest / max(their_rest, TINY))
-    return max(0.0, total)
+    return total if math.isnan(total) else max(0.0, total)
 
 
 def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -74,15 +74,13 @@ class Reader:
             return logits[0, -len(text) :].float().log_softmax(-1)
 
 
-def greedy(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], most: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """The tokens of a greedy answer with the log-probabilities [vocabulary] before each; the end token comes last."""
+def greedy(model: Any, ends: Set[int], prompt: Sequence[int], most: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """The tokens of a greedy answer with the log-probabilities [vocabulary] before each; the one of ``ends`` that ends
+    it comes last."""
     import torch
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     word = "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
-    ends = chat_template(tokenizer).end_ids(getattr(inner, "generation_config", None))
     ids, cache = torch.tensor([list(prompt)], device=model.device), None
     for _ in range(most):
         with torch.inference_mode():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from tests.tuning.exports.gguf_models import QUESTIONS, build_tokenizer, make_subject
+from tuning.data.chat import encode_messages
 from tuning.exports import tensors
 from tuning.exports.certify.certificate import certify
 from tuning.exports.certify.llama_engine import LlamaCpp
@@ -149,3 +152,45 @@ def test_an_added_token_that_is_missing(prove, monkeypatch):
     proof = prove()
     assert proof.colour == "red"
     assert "prompts are read in other tokens" in proof.sentence
+
+
+def test_tokens_of_answers_that_are_written_otherwise(prove, monkeypatch, subject):
+    """Entries of the vocabulary that no prompt holds change places: only what is written shows it."""
+    listed = vocabulary.listed
+    held = {token for asked in QUESTIONS for token in encode_messages(subject.tokenizer(), asked.messages)}
+
+    def swapped(spec, entries):
+        tokens, types = listed(spec, entries)
+        free = [number for number in range(3, 300) if number not in held]
+        for one, other in zip(free[::2], free[1::2], strict=False):
+            tokens[one], tokens[other] = tokens[other], tokens[one]
+        return tokens, types
+
+    monkeypatch.setattr(vocabulary, "listed", swapped)
+    proof = prove()
+    assert proof.colour == "red"
+    assert "answers are written as" in proof.sentence
+    assert proof.figures["prompts_equal"] == len(QUESTIONS)
+
+
+def test_weights_that_are_no_numbers(prove, monkeypatch):
+    fair = Quantiser.round
+
+    def broken(self, name, tensor):
+        return fair(self, name, np.where(tensor == tensor.flat[0], np.nan, tensor) if "ffn_down" in name else tensor)
+
+    monkeypatch.setattr(Quantiser, "round", broken)
+    proof = prove()
+    assert proof.colour == "red"
+    json.dumps(proof.to_dict(), allow_nan=False)
+
+
+def test_a_word_that_ends_answers(prove, monkeypatch, subject, reference):
+    """An answer that stops early has no other token than the tuned side's: its end is what is wrong."""
+    prompts = [encode_messages(subject.tokenizer(), asked.messages) for asked in QUESTIONS]
+    word = reference.answers("tuned", prompts, 3, lambda done: None)[0][2]
+    ends = vocabulary.ends_of
+    monkeypatch.setattr(vocabulary, "ends_of", lambda tokenizer: [*ends(tokenizer), word])
+    proof = prove()
+    assert proof.colour == "red"
+    assert "which ended none in training" in proof.sentence

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import pytest
 
 from tests.tuning.exports.gguf_models import make_subject
+from tuning.data.template import chat_template
 from tuning.exports.certify import reference
 from tuning.exports.certify.reference import greedy, load_reference
 
@@ -27,21 +28,26 @@ def test_answers_of_a_batch_are_those_of_one_prompt_at_a_time(unmerged, monkeypa
     heard = []
     found = unmerged.answers(side, prompts, MOST, heard.append)
     with unmerged.model.disable_adapter() if side == "base" else nullcontext():
-        alone = [[token for token, _ in greedy(unmerged.model, tokenizer, prompt, MOST)] for prompt in prompts]
+        alone = alone_of(unmerged, prompts)
     assert found == alone
     assert heard == [0, 3]
     assert len({tuple(tokens) for tokens in found}) > 1  # prompts of which all are answered alike would prove nothing
     assert max(map(len, found)) == MOST
 
 
+def alone_of(unmerged, prompts):
+    ends = chat_template(unmerged.tokenizer).end_ids()
+    return [[token for token, _ in greedy(unmerged.model, ends, prompt, MOST)] for prompt in prompts]
+
+
 def test_an_answer_ends_with_its_end_token_whatever_the_others_do(unmerged):
     tokenizer = unmerged.tokenizer
     prompts = [tokenizer(TEXT[:length], add_special_tokens=False).input_ids for length in (16, 44)]
-    alone = [[token for token, _ in greedy(unmerged.model, tokenizer, prompt, MOST)] for prompt in prompts]
+    alone = alone_of(unmerged, prompts)
     tokenizer.eos_token_id, before = alone[0][4], tokenizer.eos_token_id
     try:
         found = unmerged.answers("tuned", prompts, MOST, lambda done: None)
-        again = [[token for token, _ in greedy(unmerged.model, tokenizer, prompt, MOST)] for prompt in prompts]
+        again = alone_of(unmerged, prompts)
     finally:
         tokenizer.eos_token_id = before
     assert found == again
