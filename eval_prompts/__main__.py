@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from eval_prompts.tasks.task import Task
 
 SIDES = scoring_command.SIDES
+NOBODY_READS = 141
+"""As of a program that SIGPIPE ended; not 0, which would be a gate that is passed."""
 HISTORY = "turns before the question, of both sides: a JSON list of messages, or one a line"
 
 
@@ -291,8 +294,9 @@ def run_score(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted, and
-    what ``score`` has a gate end with (:class:`eval_prompts.scoring.gate.Exit`)."""
+    """Run a command; 0 for success, 2 for what the user can mend (said in one line on stderr), 130 if interrupted, 141
+    if whoever read its output has gone, and what ``score`` has a gate end with
+    (:class:`eval_prompts.scoring.gate.Exit`)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         options = build_parser().parse_args(arguments)
@@ -300,6 +304,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # What is left to print goes nowhere, or Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

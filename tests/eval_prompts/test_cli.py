@@ -126,3 +126,10 @@ def test_score_asks_both_sides_and_writes_the_agreed_figures(tmp_path, tiny_mode
 def test_a_suite_that_is_missing_is_one_line(tmp_path, tiny_model_path, capsys):
     assert main(["score", "--model", str(tiny_model_path), "--suite", str(tmp_path / "none.jsonl")]) == 2
     assert "There is no suite file" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_fault_and_no_success():
+    command = [sys.executable, "-m", "eval_prompts", "tasks", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (141, b"")
