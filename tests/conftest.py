@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,14 +23,17 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` a file's tests share a process, and so do all that visit running apps: those share the
-    apps, which are slow to start."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            file = item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group("app" if file.startswith("tests/app/") else file))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n`` a file's tests share a process, and so do all that visit running apps: those share the apps, which
+    are slow to start. Marks of groups would do the same, were xdist 3.8 able to name groups under pytest 9.2."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedApps(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "tests/app" if file.startswith("tests/app/") else file
+
+    return SharedApps(config, log)
 
 
 CHAT_TEMPLATE = (

@@ -113,7 +113,7 @@ def exports(page: Page) -> None:
     page.locator(".ll-run-history").get_by_role("button", name="short").click(timeout=WAIT)
     page.click(".ll-take summary")
     made = page.get_by_label("Exports of this run")
-    for kind, precision in (("merged", "fp32"), ("gguf", "Q4_0")):
+    for kind, precision in (("merged", "bf16"), ("gguf", "Q4_0")):
         page.get_by_label("What to export").select_option(kind)
         page.get_by_label("Precision of the export").select_option(precision)
         page.get_by_role("button", name="Export and check").click()
