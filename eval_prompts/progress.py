@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-EVERY_SECONDS = 5.0
+from tuning.progress import EVERY_SECONDS
 
 
 class Progress:

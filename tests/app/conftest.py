@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,17 +90,22 @@ def training_home(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("training")
 
 
-@pytest.fixture(scope="session")
-def training_app(page_model_path, page_adapter_path, training_home):
-    """One app for all tests that train; each leaves no run working. It takes uploads of 1 MB."""
-    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
-    running = App(training_home, *model, "--upload-mb", "1")
+def until_stopped(running: App) -> Iterator[App]:
+    """An app once it is ready, which is stopped at the end unless a test has done so."""
     try:
         running.wait_for_line("is ready on")
         yield running
     finally:
         if running.process.poll() is None:
             running.stop()
+
+
+@pytest.fixture(scope="session")
+def training_app(page_model_path, page_adapter_path, training_home):
+    """One app for all tests that train; each leaves no run working. It takes uploads of 1 MB."""
+    model = ("--model", str(page_model_path), "--adapter", str(page_adapter_path))
+    running = App(training_home, *model, "--upload-mb", "1")
+    yield from until_stopped(running)
 
 
 @pytest.fixture(scope="session")
@@ -107,12 +113,7 @@ def app(page_model_path, page_adapter_path, tmp_path_factory):
     """One app for all tests that only ask and vote; it is ready to answer, in fp32 so that texts depend on no batch."""
     options = ("--model", str(page_model_path), "--adapter", str(page_adapter_path), "--precision", "fp32")
     running = App(tmp_path_factory.mktemp("data"), *options)
-    try:
-        running.wait_for_line("is ready on")
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.stop()
+    yield from until_stopped(running)
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +196,7 @@ def guarded_app(page_model_path, page_adapter_path, tmp_path_factory):
     free = ("--asks-per-minute", "0", "--writes-per-minute", "0", "--requests-per-minute", "0")
     running = App(data, *model, "--auth", PASSWORD, *free)
     running.data = data
-    try:
-        running.wait_for_line("is ready on")
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.stop()
+    yield from until_stopped(running)
 
 
 @pytest.fixture(scope="session")
