@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from os import PathLike
 from typing import Any, Literal
 
 from tuning.errors import UserError
@@ -18,19 +19,24 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         return value
     if typing.get_origin(kind) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(str(part).strip() for part in parts if str(part).strip())
+        if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+            raise UserError(f"{option_name} is {value!r}, but must be names, such as q_proj,v_proj.")
+        return tuple(part.strip() for part in parts if part.strip())
     if type(None) in arguments:
         if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
             return None
         kind = arguments[0]
     if kind is bool:
         return to_bool(option_name, value)
+    wanted = {"int": "a whole number", "float": "a number"}.get(kind.__name__, "text")
+    # What YAML makes of yes, off or a list is no text, and true is no 1.
+    if isinstance(value, bool) or not isinstance(value, str | int | float | PathLike):
+        raise UserError(f"{option_name} is {value!r}, but must be {wanted}.")
     try:
-        if kind is int and not isinstance(value, str) and float(value) != int(value):
+        if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
         return kind(value)
     except (TypeError, ValueError, OverflowError):
-        wanted = {"int": "a whole number", "float": "a number"}.get(kind.__name__, "text")
         raise UserError(f"{option_name} is {value!r}, but must be {wanted}.") from None
 
 

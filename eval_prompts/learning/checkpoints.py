@@ -23,9 +23,10 @@ from eval_prompts.scoring.folder import PLAN, Scoring, State
 from eval_prompts.scoring.pages import text_table
 from eval_prompts.scoring.result import table_of
 from eval_prompts.scoring.statistics import Interval
-from eval_prompts.scoring.subject import Subject, changed_parts
+from eval_prompts.scoring.subject import Subject
 from tuning.errors import UserError
 from tuning.models import tiny
+from tuning.models.weights import fingerprint
 from tuning.runs import scores
 from tuning.runs.run import Run, find, is_run, record_of
 from tuning.runs.scores import TaskScore
@@ -58,11 +59,12 @@ def score_checkpoints(
     with new_lens(options) as lens:
         load(lens)
         base = scored(run, "base", subjects, lens, ("base",), options)
+        plan = plans.of_subjects(subjects, options.samples, options.jail)
         for step, adapter in adapters:
             lens.reload(str(adapter))
             told = scored(run, f"step-{step:06d}", subjects, lens, ("tuned",), options)
             try:
-                scores.keep(run.path, as_scores(step, subjects, told, base))
+                scores.keep(run.path, as_scores(step, subjects, told, base, plan))
             except OSError as error:
                 raise UserError(f"The scores cannot be kept ({error.strerror}): make room and try again.") from error
     print_table(run, steps, subjects)
@@ -75,6 +77,10 @@ def models_of_run(options: argparse.Namespace) -> None:
     model = run.config().model
     options.model = str(tiny.build()) if model == tiny.NAME else model
     options.adapter, options.tuned_model = str(run.adapter), None
+    if options.chat_template is None:
+        options.chat_template = run.config().chat_template
+    if options.thinking is None and run.config().thinking != "template":
+        options.thinking = run.config().thinking
     options.sides = "both"
 
 
@@ -84,7 +90,9 @@ def scored(
     """The scores of one side, asked as far as they are not there yet. Raises UserError where it does not end well."""
     folder = run.path / FOLDER / subjects[0].name / name
     found = Scoring(folder) if (folder / PLAN).is_file() else None
-    if found is not None and not same_plan(found.plan(), subjects, options, lens):
+    if found is not None and not plans.same(
+        found.plan(), subjects, lens.status(), options.samples, options.limit, options.jail
+    ):
         shutil.rmtree(folder)
         found = None
     if found is None:
@@ -106,22 +114,7 @@ def scored(
     return {task.name: task_figures(task).sides[side].score for task in table_of(found).tasks.values()}
 
 
-def same_plan(plan: dict[str, Any], subjects: Sequence[Subject], options: argparse.Namespace, lens: Lens) -> bool:
-    """Whether a scoring asked just what is asked now, of the same models."""
-    recorded = {task["name"]: task for task in plan["tasks"]}
-    prints = plans.fingerprints(lens.status())
-    names = ("model",) if plan["sides"] == ["base"] else ("model", "adapter")
-    return (
-        list(recorded) == [subject.name for subject in subjects]
-        and (plan["samples"], plan["limit"], plan["jail"]) == (options.samples, options.limit, options.jail)
-        and plan["device"] == lens.status().device
-        and all(plan["fingerprints"][name] == prints[name] for name in names)
-        and all(not changed_parts(one, recorded[one.name]["fingerprints"]) for one in subjects)
-        and all(one.settings.to_dict() == recorded[one.name]["settings"] for one in subjects)
-    )
-
-
-def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told) -> list[TaskScore]:
+def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told, plan: dict[str, Any]) -> list[TaskScore]:
     """What is kept with the run: the first task is its own, the others are scored beside it."""
     return [
         TaskScore(
@@ -134,6 +127,7 @@ def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told) ->
             questions=told[subject.name].of,
             base=base[subject.name].value,
             beside=at > 0,
+            asked=scores.asked_of(plan, subject.name),
         )
         for at, subject in enumerate(subjects)
     ]
@@ -142,8 +136,9 @@ def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told) ->
 def print_table(run: Run, steps: Sequence[int], subjects: Sequence[Subject]) -> None:
     """Print losses, scores and what was forgotten by step, and where the best one lies."""
     losses = {event["step"]: event["validation_loss"] for event in run.history() if event["event"] == "validation"}
-    own = subjects[0].name
-    found = [one for one in scores.read(run.path) if one.step in steps]
+    own, tasks = subjects[0].name, {subject.name for subject in subjects}
+    # What else a step was scored on before would be another sum of what was forgotten.
+    found = [one for one in scores.read(run.path) if one.step in steps and one.task in tasks]
     rows = [["step", "validation loss", subjects[0].title, "95%", *(["forgot, points"] if len(subjects) > 1 else [])]]
     for one in (one for one in found if one.task == own):
         loss, lost = losses.get(one.step), scores.forgotten(found, one.step)
@@ -165,10 +160,14 @@ def print_table(run: Run, steps: Sequence[int], subjects: Sequence[Subject]) -> 
 
 def keep_with_run(scoring: Scoring, adapter: Path | None) -> None:
     """Keep a finished scoring of both sides with the run whose best adapter answered; nothing is done for other
-    adapters, nor where another adapter stood in for the base."""
+    adapters, where another adapter stood in for the base, the adapter was stronger or weaker than it was trained, or
+    another one lies there by now."""
     plan = scoring.plan()
     run = run_of(adapter) if adapter is not None else None
     if run is None or set(plan["sides"]) != {"base", "tuned"} or plan["against"]:
+        return
+    if plan["fingerprints"]["adapter"] != fingerprint(run.adapter):
+        log.warning("The scoring %s is not kept with the run %s: it is of another adapter", scoring.name, run.name)
         return
     step = int(record_of(run.adapter).get("steps") or 0)
     found = []
@@ -176,8 +175,11 @@ def keep_with_run(scoring: Scoring, adapter: Path | None) -> None:
         sides = task_figures(task).sides
         tuned, base = sides["tuned"].score, sides["base"].score
         found.append(
-            TaskScore(step, task.name, task.title, tuned.value, tuned.low, tuned.high, tuned.of, base.value, at > 0)
-        )
+            TaskScore(
+                step, task.name, task.title, tuned.value, tuned.low, tuned.high, tuned.of, base.value, at > 0,
+                asked=scores.asked_of(plan, task.name),
+            )
+        )  # fmt: skip
     evidence.keep(scoring, run.adapter)
     try:
         scores.keep(run.path, found)

@@ -6,6 +6,7 @@ adapter. Where a record holds nothing of the kind, nothing is said.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -18,8 +19,9 @@ from eval_prompts.scoring.folder import Scoring
 from eval_prompts.scoring.result import date, table_of
 from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
 from eval_prompts.tasks.catalogue import all_tasks
-from tuning.file_names import RECORD_FILE
+from tuning.file_names import CONFIG_FILE, RECORD_FILE
 from tuning.files import write_json
+from tuning.models.weights import fingerprint
 
 KEY = "evidence"
 PROMPT = ("system", "user", "shots")
@@ -28,6 +30,10 @@ KINDS = {"gain": (Outcome.GAINED,), "tie": (Outcome.BOTH, Outcome.NEITHER), "los
 LONGEST_QUESTION = 2000
 DIGITS = 6
 """To which a share is rounded."""
+SCALE = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Settings that say what an adapter's factors come to."""
+ALTERED = "What its record was measured to be is of other weights than these: score it anew."
+OTHER_BASE = "What its record was measured to be is of another base than this one: score it anew."
 HIDDEN = "Its questions are not open to visitors, so none is shown."
 UNKNOWN = "Its questions are not known to be open to visitors, so none is shown."
 
@@ -118,14 +124,27 @@ def keep(scoring: Scoring, adapter: Path) -> None:
     try:
         found = of_table(table_of(scoring))
         if found is not None:
+            of = {"model": scoring.plan()["fingerprints"]["model"], "adapter": mark(adapter)}
             record = json.loads(path.read_text(encoding="utf-8"))
-            write_json(path, record | {KEY: found}, indent=2)
+            write_json(path, record | {KEY: found | {"of": of}}, indent=2)
     except (OSError, ValueError):
         log.exception("What was scored could not be written into the adapter's record")
 
 
-def read(adapter: Path | None) -> dict[str, Any]:
-    """What the page shows of an adapter's record: ``line``, ``how`` in sentences, and ``examples``; empty for none."""
+def mark(adapter: Path) -> str:
+    """Tells an adapter's weights, and what its settings make of them, from all others."""
+    settings = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8-sig"))
+    scale = json.dumps([settings.get(name) for name in SCALE], sort_keys=True)
+    return f"{fingerprint(adapter)}-{hashlib.sha256(scale.encode()).hexdigest()[:8]}"
+
+
+def read(adapter: Path | None, model: str = "", device: str = "") -> dict[str, Any]:
+    """What the page shows of an adapter's record: ``line``, ``how`` in sentences, and ``examples``; empty for none.
+
+    ``model`` is the fingerprint of the base that answers, and ``device`` what it is computed on: where base or weights
+    are others than were measured, that is the line. Older records say of the weights nothing, and of the base what the
+    adapter was trained on.
+    """
     if adapter is None:
         return {}
     try:
@@ -133,8 +152,16 @@ def read(adapter: Path | None) -> dict[str, Any]:
         evidence = content.get(KEY) if isinstance(content, dict) else None
         if not isinstance(evidence, dict):
             return {}
+        of = evidence.get("of") or {}
+        if of and of["adapter"] != mark(adapter):
+            return {"line": ALTERED, "how": [], "examples": []}
+        if model and (of.get("model") or content.get("base_fingerprint") or model) != model:
+            return {"line": OTHER_BASE, "how": [], "examples": []}
         evidence = shown_to_all(evidence)
-        return {"line": line(evidence), "how": how(evidence), "examples": list(evidence.get("examples") or ())}
+        told = how(evidence)
+        if device and device != evidence["how"]["device"]:
+            told.append(f"Here it answers on {device}, where an answer may differ.")
+        return {"line": line(evidence), "how": told, "examples": list(evidence.get("examples") or ())}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

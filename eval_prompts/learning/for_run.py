@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -157,9 +158,13 @@ def work(request: Request) -> tuple[State, str]:
     with Lens(loader_of(config, request.adapter)) as lens:
         lens.start()
         lens.wait_ready()
-        if (folder / PLAN).is_file():
-            scoring = Scoring(folder)
-        else:
+        scoring = Scoring(folder) if (folder / PLAN).is_file() else None
+        if scoring is not None and not plans.same(
+            scoring.plan(), [subject], lens.status(), request.samples, request.limit
+        ):
+            shutil.rmtree(folder)  # begun with a task, data or models that have changed since: nothing of it counts
+            scoring = None
+        if scoring is None:
             scoring = plans.new_scoring(
                 [subject], lens.status(), sides=(side,), samples=request.samples, limit=request.limit, folder=folder
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval_prompts.learning import evidence
@@ -10,6 +11,7 @@ from eval_prompts.learning.passing import passing_settings
 from eval_prompts.tasks.catalogue import find_task
 from eval_prompts.votes.lesson import Lesson, run_settings, write
 from tuning.errors import UserError
+from tuning.models.weights import Choices
 from tuning.runs import start_adapter
 
 if TYPE_CHECKING:
@@ -23,13 +25,33 @@ if TYPE_CHECKING:
 def train_on_votes(found: Lesson, lens: Lens, training: Actions) -> str:
     """Starts a run that learns from votes, going on from the adapter they are about, and returns its name.
 
-    Raises UserError if that adapter does not answer here now, or if the run cannot start.
+    Raises UserError if that adapter does not answer here now, or only stronger or weaker than it was trained, or if the
+    run cannot start.
     """
     status = lens.status()
     card = status.adapter
     if card is None or f"{status.fingerprint}+{card.fingerprint}" != found.fingerprint:
         raise UserError(f"These votes are about {found.adapter}, which does not answer now: compare it again first.")
-    return training.start("quick", run_settings(found, write(found), status.model, card.path)).name
+    if card.strength is not None:
+        raise UserError(
+            f"These votes are about {found.adapter}, and a run goes on from it as it was trained: put the strength "
+            "back to 1, and vote on that."
+        )
+    settings = run_settings(found, write(found), status.model, card.path) | as_asked(lens)
+    return training.start("quick", settings).name
+
+
+def as_asked(lens: Lens) -> dict[str, Any]:
+    """The chat template and the thinking that were chosen for the models that answer, for a run that learns from their
+    answers; what the adapter brings of its own, the run finds there."""
+    choices = getattr(lens.loader, "choices", None) or Choices()
+    found: dict[str, Any] = {}
+    if choices.chat_template is not None:
+        file = Path(choices.chat_template).expanduser()
+        found["chat_template"] = str(file.absolute()) if file.is_file() else choices.chat_template
+    if choices.thinking is not None:
+        found["thinking"] = "on" if choices.thinking else "off"
+    return found
 
 
 def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Actions) -> str:
@@ -37,7 +59,8 @@ def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Act
     answers now, and returns its name. Raises UserError if it cannot start."""
     status = lens.status()
     plan = scorings.board(scoring).plan
-    settings = passing_settings(find_task(plan["tasks"][0]["source"]["task"]), status.adapter, status.model)
+    task = find_task(plan["tasks"][0]["source"]["task"])
+    settings = passing_settings(task, status.adapter, status.model) | as_asked(lens)
     return training.start("quick", settings).name
 
 
@@ -46,7 +69,7 @@ def preferred_after(run: Run, lens: Lens, pairs: ShownPairs) -> str:
     do not answer now, or nobody has voted."""
     status = lens.status()
     card, against = status.adapter, status.against
-    if card is None or against is None or card.path.resolve() != run.adapter.resolve():
+    if card is None or against is None or card.path.resolve() != run.adapter.resolve() or card.strength is not None:
         return ""
     if against.path.resolve() != (run.path / start_adapter.FOLDER).resolve():
         return ""
@@ -54,11 +77,15 @@ def preferred_after(run: Run, lens: Lens, pairs: ShownPairs) -> str:
 
 
 def evidence_of(lens: Lens) -> Callable[[Any], dict[str, Any]]:
-    """What the page's script calls for the evidence of the adapter that answers, from its own record."""
+    """What the page's script calls for the evidence of the adapter that answers, from its own record; there is none of
+    one that is stronger or weaker than it was trained."""
 
     def evidence_now(_: Any) -> dict[str, Any]:
         status = lens.status()
-        return evidence.read(status.adapter.path) if status.adapter and status.against is None else {}
+        card = status.adapter
+        if card is None or card.strength is not None or status.against is not None:
+            return {}
+        return evidence.read(card.path, status.fingerprint, status.device)
 
     evidence_now.__name__ = "evidence"
     return evidence_now

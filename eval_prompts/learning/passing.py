@@ -10,7 +10,7 @@ from eval_prompts.tasks.catalogue import BUILT_IN
 from eval_prompts.tasks.task import Task
 from tuning import presets
 from tuning.errors import UserError
-from tuning.file_names import RECORD_FILE
+from tuning.file_names import RECORD_FILE, TEMPLATE_FILE
 
 if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
@@ -43,6 +43,8 @@ def passing_settings(task: Task, card: AdapterCard | None, model: str) -> dict[s
     kinds = presets.field_types()
     usual = presets.to_dict(presets.preset("quick"))
     changed = {name: value for name, value in known.items() if name in kinds and value != usual[name]}
+    if (card.path / TEMPLATE_FILE).is_file():  # the run finds it with the adapter, wherever it was trained
+        changed.pop("chat_template", None)
     place = task.name if task.name in BUILT_IN or task.file is None else str(Path(task.file).absolute())
     return {
         **changed,

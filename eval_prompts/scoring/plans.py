@@ -59,16 +59,19 @@ def new_scoring(
     plan = {
         "created": round(time.time(), 3),
         "version": __version__,
-        "tasks": [planned(subject, samples) for subject in subjects],
+        **of_subjects(subjects, samples, jail),
         "figures": list(figures) if set(sides) == {"base", "tuned"} else [],
         "sides": list(sides),
-        "samples": samples,
         "limit": limit,
-        "jail": jail,
         "command": dict(command or {}),
         **whose(status),
     }
     return create(plan, subjects, folder)
+
+
+def of_subjects(subjects: Sequence[Subject], samples: int, jail: bool) -> dict[str, Any]:
+    """What a plan says of the tasks, and of how often they are asked and judged."""
+    return {"tasks": [planned(subject, samples) for subject in subjects], "samples": samples, "jail": jail}
 
 
 def planned(subject: Subject, samples: int) -> dict[str, Any]:
@@ -117,6 +120,28 @@ def subjects_of(plan: Mapping[str, Any]) -> list[Subject]:
             )
         found.append(subject)
     return found
+
+
+def same(
+    plan: Mapping[str, Any],
+    subjects: Sequence[Subject],
+    status: Status,
+    samples: int = 1,
+    limit: int | None = None,
+    jail: bool = False,
+) -> bool:
+    """Whether a scoring asked just what is asked now, of the same models."""
+    recorded = {task["name"]: task for task in plan["tasks"]}
+    prints = fingerprints(status)
+    names = ("model",) if plan["sides"] == ["base"] else ("model", "adapter")
+    return (
+        list(recorded) == [subject.name for subject in subjects]
+        and (plan["samples"], plan["limit"], plan["jail"]) == (samples, limit, jail)
+        and plan["device"] == status.device
+        and all(plan["fingerprints"][name] == prints[name] for name in names)
+        and all(not changed_parts(one, recorded[one.name]["fingerprints"]) for one in subjects)
+        and all(one.settings.to_dict() == recorded[one.name]["settings"] for one in subjects)
+    )
 
 
 def check_models(plan: Mapping[str, Any], status: Status) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuning.errors import UserError
-from tuning.file_names import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from tuning.file_names import CONFIG_FILE, RECORD_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.files import first_line
 from tuning.runs.run import Run
 
 REPOSITORY = re.compile(r"(?:[\w-][\w.-]{0,95}/)?[\w-][\w.-]{0,95}")
-FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE, "README.md")
+FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE, TEMPLATE_FILE, "README.md")
 NO_TOKEN = "No Hub token is configured: set HF_TOKEN to one that may write, and start the app again."
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 WHOLE = ("modules_to_save", "trainable_token_indices", "use_dora", "lora_bias")
-MEASURED = ("loss_before", "loss_after", "losses")
+MEASURED = ("loss_before", "loss_after", "losses", "score", "scored_on", "evidence")
+"""What a record tells of the adapter as trained, besides all that begins with ``test_``."""
 
 
 def export_at_strength(
@@ -89,6 +90,11 @@ def switched(weights: Path, is_off: Callable[[str], bool]) -> dict[str, torch.Te
     return tensors if found else None
 
 
+def is_measured(name: str) -> bool:
+    """Whether a record's entry was measured at the strength that the adapter was trained with."""
+    return name in MEASURED or name.startswith("test_")
+
+
 def note_strength(folder: Path, strength: float) -> None:
     """Say in the copy's record that it is another adapter than the one that was trained."""
     path = folder / RECORD_FILE
@@ -96,5 +102,5 @@ def note_strength(folder: Path, strength: float) -> None:
         return
     record = json.loads(path.read_text(encoding="utf-8"))
     if isinstance(record, dict):
-        kept = {name: value for name, value in record.items() if name not in MEASURED}
+        kept = {name: value for name, value in record.items() if not is_measured(name)}
         write_json(path, kept | {"name": f"{record.get('name') or folder.name} x{strength:g}", "strength": strength}, 2)

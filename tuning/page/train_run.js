@@ -132,7 +132,7 @@
 		function drawScores(next) {
 			const lines = Object.entries(next.scores.lines);
 			scores.hidden = !lines.length;
-			curve.update(lines.map(([name, points], at) => line(name, points, name === "forgotten" ? "ll-validation" : `ll-line-${1 + (at % 6)}`, { dots: true })));
+			curve.update(lines.map(([name, points], at) => line(name, points, name.startsWith("forgotten") ? "ll-validation" : `ll-line-${1 + (at % 6)}`, { dots: true })));
 			scored.replaceChildren(
 				...next.scores.rows.map((row) => {
 					const use = row.can_use ? button("Use this one", "ll-small", () => does.useCheckpoint(next.run, row.step)) : null;

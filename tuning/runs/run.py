@@ -219,9 +219,9 @@ def create(preset: str, config: Config, folder: Path | None = None, notes: str =
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
+        config = start_adapter.keep(config, folder)
         content = {"preset": preset, "created": round(time.time(), 3), "config": presets.to_dict(anchored(config))}
         text = json.dumps(content | ({"notes": notes} if notes else {}), indent=2)
-        start_adapter.keep(config, folder)
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise UserError(f"The run folder {folder} exists already: choose another --run-dir, or resume it.") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ FILE = "scores.jsonl"
 class TaskScore:
     """The score (0 to 1) of the adapter after ``step`` on a task, with its interval; ``base`` is the base's, where it
     was scored on the same questions. ``beside`` marks a task that is scored to see what got worse, ``unasked`` counts
-    questions that could not be asked."""
+    questions that could not be asked, and ``asked`` (see :func:`asked_of`) tells what was asked from all else."""
 
     step: int
     task: str
@@ -32,6 +34,7 @@ class TaskScore:
     beside: bool = False
     time: float = 0.0
     unasked: int = 0
+    asked: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data."""
@@ -47,21 +50,47 @@ def keep(folder: Path, scores: Iterable[TaskScore]) -> None:
         append(path, score.to_dict() | {"event": "score", "time": round(time.time(), 3)})
 
 
+def asked_of(plan: Mapping[str, Any], task: str | None = None) -> str:
+    """Tells the questions of a scoring's task (the first unless named), how they are judged and how they are answered
+    from all others; '' where its plan does not say."""
+    try:
+        found = next(one for one in plan["tasks"] if task in (None, one["name"]))
+        told = [
+            found["fingerprints"],
+            found["settings"],
+            found.get("samples", plan["samples"]),
+            plan.get("jail", False),
+        ]
+    except (KeyError, TypeError, StopIteration):
+        return ""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def read(folder: Path) -> list[TaskScore]:
     """The newest score of every step and task, by step; lines that are none are passed over."""
+    found = {(one.step, one.task): one for one in lines(folder)}
+    return sorted(found.values(), key=lambda one: (one.step, one.beside, one.task))
+
+
+def of_run(folder: Path, task: str) -> dict[int, TaskScore]:
+    """What a run itself has scored on its task, by step: what is scored later, with the base beside it, may be asked
+    otherwise."""
+    return {one.step: one for one in lines(folder) if one.task == task and one.base is None and not one.beside}
+
+
+def lines(folder: Path) -> Iterator[TaskScore]:
+    """All scores in the order in which they were kept."""
     try:
-        lines = (folder / FILE).read_bytes().splitlines()
+        content = (folder / FILE).read_bytes().splitlines()
     except OSError:
-        return []
-    found: dict[tuple[int, str], TaskScore] = {}
-    for event in parse(lines):
+        return
+    for event in parse(content):
         try:
             one = TaskScore(**{name: value for name, value in event.items() if name != "event"})
             if isinstance(one.step, int) and math.isfinite(one.score):
-                found[one.step, one.task] = one
+                yield one
         except (TypeError, ValueError):
             continue
-    return sorted(found.values(), key=lambda one: (one.step, one.beside, one.task))
 
 
 def of_step(found: Iterable[TaskScore], step: int) -> TaskScore | None:

@@ -11,22 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
-from tuning.file_names import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from tuning.file_names import CONFIG_FILE, RECORD_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.presets import Config
 
 FOLDER = "start"
-FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE)
+FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE, TEMPLATE_FILE)
+TAKEN_OVER = ("rank", "alpha", "rslora", "target_modules")
+"""Settings that a run which goes on from an adapter has from it, whatever is asked."""
 PLAIN = {
-    "use_dora": (None, False),
-    "bias": (None, "none"),
-    "modules_to_save": (None, []),
-    "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}),
-    "layer_replication": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []),
+    *(
+        "peft_type",
+        "peft_version",
+        "task_type",
+        "base_model_name_or_path",
+        "revision",
+        "auto_mapping",
+        "fan_in_fan_out",
+    ),
+    *("r", "lora_alpha", "use_rslora", "lora_dropout", "bias", "inference_mode", "init_lora_weights", "target_modules"),
+    *("exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "ensure_weight_tying"),
+    *("fan_in_fan_out", "unsloth_fixed"),
 }
-"""What an adapter's configuration may say of parts that this loop does not train."""
+"""What an adapter's configuration may say of a layer that is W + scale B A, as this loop trains it. Anything else that
+is set to something may mean another layer."""
+BASE_AS_IT_IS = ("gaussian", "eva", "orthogonal")
+"""Named beginnings that leave the base's weights alone; others (PiSSA, OLoRA) take the factors out of them, so the
+factors mean nothing on the base as it is."""
 
 
 def located(name: str, runs: Path) -> Path:
@@ -56,7 +67,7 @@ def continued(config: Config, runs: Path) -> Config:
     except (OSError, ValueError) as error:
         raise UserError(f"--from-adapter: {FILES[0]} of {folder.name} cannot be read ({error}).") from error
     kind = str(described.get("peft_type", "LORA")).upper()
-    strange = [name for name, usual in PLAIN.items() if described.get(name) not in usual]
+    strange = parts_beyond(described)
     if kind != "LORA" or strange:
         held = f"is of the kind {kind}" if kind != "LORA" else f"has {', '.join(strange)}"
         raise UserError(f"--from-adapter: {folder.name} {held}, which cannot be trained on: begin a new adapter.")
@@ -66,7 +77,7 @@ def continued(config: Config, runs: Path) -> Config:
     if config.dora:
         raise UserError("--dora begins a new adapter: leave it out where --from-adapter goes on from one.")
     return dataclasses.replace(
-        config,
+        as_it_was_asked(config, folder),
         from_adapter=str(folder),
         rank=int(described.get("r", 8)),
         alpha=float(described.get("lora_alpha", 8)),
@@ -75,15 +86,43 @@ def continued(config: Config, runs: Path) -> Config:
     )
 
 
-def keep(config: Config, run: Path) -> None:
-    """Copy the adapter into the run's folder, so that the run needs nothing else to go on."""
+def parts_beyond(described: Mapping[str, Any]) -> list[str]:
+    """What an adapter's configuration says of parts that this loop does not train."""
+    found = sorted(name for name, value in described.items() if value and name not in PLAIN)
+    if described.get("bias") not in (None, "none"):
+        found.append("bias")
+    begun = described.get("init_lora_weights")
+    if isinstance(begun, str) and begun not in BASE_AS_IT_IS:
+        found.append(f"init_lora_weights {begun}")
+    return found
+
+
+def as_it_was_asked(config: Config, folder: Path) -> Config:
+    """``config`` with the chat template and the thinking that the adapter was trained with, unless it has its own."""
+    template = folder / TEMPLATE_FILE
+    if config.chat_template is None and template.is_file():
+        config = dataclasses.replace(config, chat_template=str(template))
+    try:
+        thinking = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))["config"]["thinking"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return config
+    untold = config.thinking == "template" and thinking in ("on", "off")
+    return dataclasses.replace(config, thinking=thinking) if untold else config
+
+
+def keep(config: Config, run: Path) -> Config:
+    """Copy the adapter into the run's folder, so that the run needs nothing else to go on; the settings with the places
+    of what was copied."""
     if config.from_adapter is None:
-        return
+        return config
     (run / FOLDER).mkdir()
     for name in FILES:
         source = Path(config.from_adapter) / name
         if source.is_file():
             shutil.copyfile(source, run / FOLDER / name)
+    if config.chat_template == str(Path(config.from_adapter) / TEMPLATE_FILE):
+        return dataclasses.replace(config, chat_template=str((run / FOLDER / TEMPLATE_FILE).resolve()))
+    return config
 
 
 def called(folder: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from tuning import presets
 from tuning.errors import UserError
 from tuning.presets import nearest
+from tuning.runs.start_adapter import TAKEN_OVER
 
 FIELDS = ("name", "preset", "settings", "grid", "runs", "notes")
 OWN = ("name", "notes")
@@ -45,13 +47,17 @@ def read_sweep(path: Path) -> list[Planned]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = yaml.safe_load(text)
+        twice = named_twice(yaml.compose(text, yaml.SafeLoader))
     except FileNotFoundError:
         raise UserError(f"There is no sweep file {path}: check the path.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" (line {line + 1})" if line is not None else ""
         raise UserError(f"{path.name} is no YAML that can be read{place}: mend it.") from None
+    if twice:
+        raise UserError(f"{path.name} {twice}: name each once.")
     if not isinstance(content, dict):
         raise UserError(f"{path.name} is no sweep: it needs grid, runs or both, such as {{grid: {{rank: [8, 16]}}}}.")
     for name in content:
@@ -61,6 +67,23 @@ def read_sweep(path: Path) -> list[Planned]:
         return planned(content, path.stem)
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
+
+
+def named_twice(node: Any, within: str = "") -> str:
+    """Which key a mapping of a YAML document has twice, of which reading it keeps the last; '' where none has."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        return next(filter(None, (named_twice(part, within) for part in node.value)), "")
+    if not isinstance(node, yaml.MappingNode):
+        return ""
+    names = [str(key.value) for key, _ in node.value]
+    for at, (key, part) in enumerate(node.value):
+        if names[at] in names[:at]:
+            return f"names {names[at]} twice{within} (line {key.start_mark.line + 1})"
+        if found := named_twice(part, f" in {names[at]}"):
+            return found
+    return ""
 
 
 def planned(content: Mapping[str, Any], called: str) -> list[Planned]:
@@ -84,6 +107,12 @@ def planned(content: Mapping[str, Any], called: str) -> list[Planned]:
         twice = next((name for name in chosen if name in points[0]), None)
         if twice is not None:
             raise UserError(f"run {at} names {twice}, which the grid varies: leave it out of one of them.")
+        in_vain = next((name for name in TAKEN_OVER if name in {**chosen, **points[0]}), None)
+        if in_vain is not None and given(common, chosen, points):
+            where = "the grid" if in_vain in points[0] else f"run {at}"
+            raise UserError(
+                f"{where} names {in_vain}, which a run has from the adapter that it goes on from: leave it out."
+            )
         for point in points:
             overrides = common | chosen | point
             label = str(entry.get("name") or "-".join(words_of({**own, **point})))
@@ -105,20 +134,34 @@ def settings_of(values: Any, where: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in kinds:
             raise UserError(f"{where} names the setting {str(key)!r}, which there is not: {nearest(name, kinds)}")
-        found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+        if name in found:
+            raise UserError(f"{where} names one setting twice, with a hyphen and with an underscore: name each once.")
+        found[name] = one_value(name, value, where)
     return found
+
+
+def one_value(name: str, value: Any, where: str) -> Any:
+    """A setting's value as a command line has it: layers may be listed. Raises UserError for other lists."""
+    if not isinstance(value, list):
+        return value
+    if typing.get_origin(presets.field_types()[name]) is not tuple:
+        raise UserError(f"{where} gives {name} several values: name one, or list them under grid.")
+    return ",".join(map(str, value))
+
+
+def given(common: Mapping[str, Any], chosen: Mapping[str, Any], points: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one of the runs goes on from an adapter."""
+    return any({**common, **chosen, **point}.get("from_adapter") not in (None, "", "none") for point in points)
 
 
 def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, the last setting changing fastest. Raises UserError."""
     names = settings_of(dict.fromkeys(grid), "grid")
-    if len(names) < len(grid):
-        raise UserError("grid names one setting twice, with a hyphen and with an underscore: name each once.")
     axes: list[list[Any]] = []
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"grid: {key} needs a list of values, such as [8, 16].")
-        axes.append([",".join(map(str, value)) if isinstance(value, list) else value for value in values])
+        axes.append([one_value(str(key).replace("-", "_"), value, "grid") for value in values])
     count = 1
     for axis in axes:
         count *= len(axis)
@@ -139,9 +182,10 @@ def named_apart(plans: list[Planned], name: str) -> list[Planned]:
     seen: set[str] = set()
     named = []
     for at, plan in enumerate(plans, start=1):
-        label = NOT_IN_NAMES.sub("-", f"{name}-{plan.name}").strip("-.")[:54] or f"run-{at}"
-        if label in seen:
-            label = f"{label}-{at}"
+        label = wanted = NOT_IN_NAMES.sub("-", f"{name}-{plan.name}").strip("-.")[:54] or f"run-{at}"
+        further = itertools.count(at)
+        while label in seen:
+            label = f"{wanted}-{next(further)}"
         seen.add(label)
         named.append(Planned(plan.preset, plan.overrides, label, plan.notes))
     return named

@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol
 
 from tuning.errors import UserError
 from tuning.runs import events, helper_process
+from tuning.runs.scores import asked_of
 
 MODULE = "eval_prompts.learning.for_run"
 PLAN, EVENTS = "plan.json", "events.jsonl"
@@ -42,10 +43,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Answered:
-    """All answers to a request, in the order of questions and samples, and how many questions could not be asked."""
+    """All answers to a request, in the order of questions and samples, and how many questions could not be asked;
+    ``asked`` tells what was asked from all else."""
 
     answers: tuple[Judged, ...]
     unasked: int = 0
+    asked: str = ""
 
 
 class Answerer(Protocol):
@@ -130,11 +133,20 @@ class Progress:
 
 def total(folder: Path) -> int:
     """How many answers a folder is for; 0 while it does not say."""
+    plan = plan_of(folder)
+    try:
+        return int(sum(task["questions"] for task in plan["tasks"]) * plan["samples"] * len(plan["sides"]))
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def plan_of(folder: Path) -> dict[str, Any]:
+    """What is asked in a folder; empty while it does not say."""
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        return int(sum(task["questions"] for task in plan["tasks"]) * plan["samples"] * len(plan["sides"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    except (OSError, ValueError):
+        return {}
+    return plan if isinstance(plan, dict) else {}
 
 
 def read(folder: Path) -> Answered:
@@ -154,7 +166,7 @@ def read(folder: Path) -> Answered:
             passed=None if event["verdict"] == "none" else event["verdict"] == "passes",
             score=event["score"],
         )
-    return Answered(tuple(judged for _, judged in sorted(found.items())), len(unasked))
+    return Answered(tuple(judged for _, judged in sorted(found.items())), len(unasked), asked_of(plan_of(folder)))
 
 
 def every(seconds: float, work: Callable[[int, int], None]) -> Callable[[int, int], None]:

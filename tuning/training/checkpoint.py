@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 VERSION = 1
+TEMPLATE = "chat template"
+"""What an identity calls the template's own text, where that is a file; identities of earlier versions lack it."""
 FREE_SETTINGS = (
     "save_every",
     "keep_checkpoints",
@@ -81,7 +83,9 @@ def identity(config: Config, weights: Weights, rows: DataSet) -> dict[str, str]:
         if name not in FREE_SETTINGS and not (name in LATER_SETTINGS and value == usual[name])
     }
     settings = ", ".join(f"{name}={value}" for name, value in decisive.items())
-    return {"base model": weights.fingerprint, "data": rows.fingerprint, "settings": settings}
+    known = {"base model": weights.fingerprint, "data": rows.fingerprint, "settings": settings}
+    template = Path(config.chat_template).expanduser() if config.chat_template else None
+    return known | ({TEMPLATE: digest(template)[:16]} if template is not None and template.is_file() else {})
 
 
 def save(folder: Path, session: Session, progress: Progress, identity: dict[str, str], keep: int) -> Path:
@@ -169,7 +173,7 @@ def load(path: Path) -> dict[str, Any] | str:
 def check_identity(saved: dict[str, str], now: dict[str, str]) -> None:
     """Raise UserError naming the first thing that is another than when the checkpoint was written."""
     for name, value in now.items():
-        if saved.get(name) != value:
+        if saved.get(name) != value and not (name == TEMPLATE and name not in saved):
             raise UserError(
                 f"This run cannot be resumed: its {name} was {saved.get(name)}, now it is {value}. Start a new run."
             )

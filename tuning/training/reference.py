@@ -6,7 +6,7 @@ Computed once, before the first step, and kept beside the run: a resumed run has
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,29 +21,34 @@ from tuning.training.step import Session, in_passes
 REFERENCE_FILE = "reference.json"
 
 
-def with_references(session: Session, folder: Path, units: dict[str, Unit]) -> dict[str, Unit]:
+def with_references(
+    session: Session, folder: Path, units: dict[str, Unit], identity: Mapping[str, str]
+) -> dict[str, Unit]:
     """The pairs of a run by id, each with its reference; ``session`` holds the model as the run begins.
 
-    Those that ``folder`` knows are read, the rest computed, each process its share, and written by the first. Raises
-    UserError if one pair does not fit into memory.
+    Those that ``folder`` knows of the same base and data (``identity``) are read, the rest computed, each process its
+    share, and written by the first. Raises UserError if one pair does not fit into memory.
     """
-    known = kept(folder)
+    known = kept(folder, identity)
     missing = {name: unit for name, unit in units.items() if name not in known}
     if missing:
         session.say(f"Reference: log p of both answers of {len(missing):,} pairs under the model as it begins.")
         known |= dict(zip(missing, log_probs(session, only_pairs(list(missing.values()))), strict=True))
         if session.ranks.first:
-            write_json(folder / REFERENCE_FILE, known)
+            write_json(folder / REFERENCE_FILE, {"of": dict(identity), "log_probs": known})
     pairs = only_pairs([*units.values()])
     return {name: replace(pair, reference=known[name]) for name, pair in zip(units, pairs, strict=True)}
 
 
-def kept(folder: Path) -> dict[str, tuple[float, float]]:
-    """What a run that has begun knows; empty for one that has not."""
+def kept(folder: Path, identity: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """What a run that has begun knows of that base and data; empty for one that has not, and where they have changed
+    since, as they may before the first checkpoint, or a file of an earlier version does not say."""
     try:
         found = json.loads((folder / REFERENCE_FILE).read_text(encoding="utf-8"))
-        return {name: (float(chosen), float(rejected)) for name, (chosen, rejected) in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        if "of" not in found or found["of"] != dict(identity):
+            return {}
+        return {name: (float(chosen), float(rejected)) for name, (chosen, rejected) in found["log_probs"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -7,6 +7,7 @@ in the run's folder, so a resumed run trains the same; one that was killed while
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections import Counter, defaultdict
@@ -154,10 +155,11 @@ class Rounds:
     def _found(self, number: int, step: int, should_stop: Callable[[], bool]) -> Round | None:
         """What the round kept, by the run's first process; None if it is to stop first."""
         place = self.job.folder / FOLDER / f"{number}.json"
-        try:
-            return Round.from_dict(json.loads(place.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):
-            pass
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            content = json.loads(place.read_text(encoding="utf-8"))
+            # Before the first checkpoint a run may be resumed with other data or another base.
+            if content.pop("of", self.job.identity) == self.job.identity:
+                return Round.from_dict(content)
         if step != self.first[number - 1]:
             raise UserError(f"What round {number} kept is gone ({place.name}): start a new run.")
         found = self._ask(number, step, should_stop)
@@ -177,7 +179,7 @@ class Rounds:
             left_out=dict(left_out),
             unasked=found.unasked,
         )
-        write_json(place, asdict(done))
+        write_json(place, asdict(done) | {"of": self.job.identity})
         shutil.rmtree(self.job.folder / FOLDER / f"adapter-{number}", ignore_errors=True)
         return done
 

@@ -153,7 +153,7 @@ def add_references(job: Job, *ids: Sequence[str]) -> None:
     """Give every pair of the run its reference."""
     parts = (job.session.examples, job.validation, job.test)
     units = {name: unit for part, names in zip(parts, ids, strict=True) for name, unit in zip(names, part, strict=True)}
-    known = with_references(job.session, job.folder, units)
+    known = with_references(job.session, job.folder, units, job.identity)
     found = [[known[name] for name in names] for names in ids]
     job.session.examples, job.validation, job.test = found
 

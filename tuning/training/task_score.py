@@ -32,17 +32,24 @@ def wanted(config: Config, step: int, last: bool = False) -> bool:
 def measure(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> bool:
     """Score the adapter as it stands and take note of it, once for every step; False if it is to stop first.
 
-    ``job.progress`` then says whether this is the best so far, and for how often there was none better.
+    ``job.progress`` then says whether this is the best so far, and for how often there was none better. Raises
+    UserError where the task is another one than before: which score is the best could not be told.
     """
     config, progress = job.config, job.progress
     step = progress.step
     if progress.scored_at == step:
         return True
-    known = next((one for one in scores.read(job.folder) if (one.step, one.task) == (step, config.score_on)), None)
+    earlier = scores.of_run(job.folder, str(config.score_on))
+    known = earlier.pop(step, None)
     ranks = job.session.ranks
     found = ranks.share((known or asked(job, answer, should_stop)) if ranks.first else None)
     if found is None:
         return False
+    if changed := [one.step for one in earlier.values() if one.asked and one.asked != found.asked]:
+        raise UserError(
+            f"--score-on {config.score_on}: the task has changed since step {changed[-1]} was scored: put it back as "
+            "it was and resume, or start a new run."
+        )
     progress.scored_at = step
     best = progress.best_score is None or found.score > progress.best_score
     progress.without_score_gain = 0 if best else progress.without_score_gain + 1
@@ -100,4 +107,4 @@ def score_of(found: Answered, step: int, task: str) -> TaskScore:
     mean = sum(values) / len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
     low, high = max(0.0, mean - Z_LEVEL * spread), min(1.0, mean + Z_LEVEL * spread)
-    return TaskScore(step, task, task, mean, low, high, len(values), unasked=found.unasked)
+    return TaskScore(step, task, task, mean, low, high, len(values), unasked=found.unasked, asked=found.asked)

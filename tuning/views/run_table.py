@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tuning import presets
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
-from tuning.presets import Config
+from tuning.presets import PREFERENCES, Config
 from tuning.runs import scores, start_adapter
 from tuning.runs.progress import number
 from tuning.runs.run import Run, record_of
@@ -18,7 +20,7 @@ from tuning.views import form
 
 NEVER_TOLD = ("data", "model", "sample_question", "threads", "device", "save_every", "keep_checkpoints", "track")
 """Settings that say nothing of what was learned, or have a column of their own."""
-OF_THE_LOSS = ("validation_rows", "max_tokens", "chat_template", "thinking", "train_on")
+OF_THE_LOSS = ("validation_rows", "max_tokens", "thinking", "train_on")
 """Settings that say on which tokens of which rows a validation loss is measured."""
 LONGEST = 60
 
@@ -26,7 +28,7 @@ LONGEST = 60
 @dataclass(frozen=True)
 class Outcome:
     """What came of one run. ``score`` and ``base`` are shares of a task, ``forgotten`` by how much worse it is beside
-    it; ``kind`` are runs whose losses mean the same."""
+    it; ``kind`` are runs whose losses mean the same, and ``asked`` those whose scores do."""
 
     name: str
     loss: float | None
@@ -38,6 +40,7 @@ class Outcome:
     forgotten: float | None
     notes: str
     kind: tuple[str, ...]
+    asked: str = ""
 
 
 Told = tuple[Config, Outcome]
@@ -61,21 +64,34 @@ def outcome_of(run: Run) -> Outcome:
         forgotten=scores.forgotten(found, step),
         notes=settings["notes"],
         kind=kind_of(run.config(), record),
+        asked=own.asked if own else "",
     )
 
 
 def kind_of(config: Config, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """What two runs must share for their validation losses to be comparable: data, base, and what the loss is of."""
-    loss = (
-        "sft"
-        if config.objective in ("sft", "verified")
-        else f"{config.objective} {config.beta} {config.length_normalised}"
-    )
+    """What two runs must share for their validation losses to be comparable: data, base, and what the loss is of, which
+    in ``dpo`` is a gain on the adapter that the run goes on from."""
+    loss = "sft"
+    if config.objective in PREFERENCES:
+        loss = f"{config.objective} {config.beta} {config.length_normalised}"
+    if config.objective == "dpo":
+        loss += f" {config.from_adapter}"
     data = str(record.get("data_fingerprint") or config.data)
     base = str(record.get("base_fingerprint") or config.model)
     told = record.get("prompt_format")
     asked = str(PromptFormat.from_dict(told) if told else PYTHON_FORMAT)  # in which versions before formats trained
-    return data, base, loss, asked, *(str(getattr(config, name)) for name in OF_THE_LOSS)
+    return data, base, loss, asked, template_of(config), *(str(getattr(config, name)) for name in OF_THE_LOSS)
+
+
+def template_of(config: Config) -> str:
+    """A run's chat template by its name, or by its text where that is a file, which may lie in several places."""
+    path = Path(config.chat_template or "").expanduser()
+    try:
+        return (
+            path.read_text(encoding="utf-8") if config.chat_template and path.is_file() else str(config.chat_template)
+        )
+    except (OSError, ValueError):
+        return str(config.chat_template)
 
 
 def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
@@ -103,7 +119,7 @@ def best_of(outcomes: Iterable[Outcome]) -> tuple[str, str]:
     runs (at least two) whose losses mean the same. Of several such groups the largest one counts.
     """
     outcomes = list(outcomes)
-    scored = largest({(one.task, one.questions): [] for one in outcomes if one.score is not None}, outcomes, by_task)
+    scored = largest({by_task(one): [] for one in outcomes if one.score is not None}, outcomes, by_task)
     if scored:
         chosen = max(scored, key=lambda one: one.score or 0.0)
         return chosen.name, f"the score on {chosen.task} of {len(scored)} runs"
@@ -115,8 +131,8 @@ def best_of(outcomes: Iterable[Outcome]) -> tuple[str, str]:
 
 
 def by_task(one: Outcome) -> tuple[Any, ...] | None:
-    """Whose score a run's may be compared with."""
-    return (one.task, one.questions) if one.score is not None else None
+    """Whose score a run's may be compared with: of the same number of questions, where what was asked is not known."""
+    return (one.asked or one.task, one.questions) if one.score is not None else None
 
 
 def by_loss(one: Outcome) -> tuple[Any, ...] | None:
@@ -178,14 +194,24 @@ def points(value: float | None) -> str:
 
 
 def curve(found: Iterable[TaskScore]) -> dict[str, list[tuple[int, float]]]:
-    """Scores by step for a chart, in percent: of each task, and what was forgotten beside it."""
+    """Scores by step for a chart, in percent: a line for each task, and for what was forgotten beside it; several,
+    named apart, where not all steps were asked the same."""
     found = list(found)
-    lines: dict[str, list[tuple[int, float]]] = {}
+    own: dict[tuple[str, str, int], list[tuple[int, float]]] = {}
     for one in found:
         if not one.beside:
-            lines.setdefault(one.title, []).append((one.step, round(100 * one.score, 2)))
+            own.setdefault((one.title, one.asked, one.questions), []).append((one.step, round(100 * one.score, 2)))
+    titles = Counter(title for title, _, _ in own)
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for (title, _, questions), points in own.items():
+        name = title if titles[title] == 1 else f"{title}, {questions:,} questions"
+        lines[name if name not in lines else f"{name}, asked otherwise"] = points
+    beside: dict[tuple[str, ...], list[tuple[int, float]]] = {}
     for step in sorted({one.step for one in found}):
         lost = scores.forgotten(found, step)
         if lost is not None:
-            lines.setdefault("forgotten", []).append((step, round(100 * lost, 2)))
+            tasks = sorted(one.title for one in found if one.step == step and one.beside and one.base is not None)
+            beside.setdefault(tuple(tasks), []).append((step, round(100 * lost, 2)))
+    for together, points in beside.items():
+        lines["forgotten" if len(beside) == 1 else f"forgotten ({', '.join(together)})"] = points
     return lines

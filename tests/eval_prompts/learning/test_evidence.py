@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from eval_prompts.learning import evidence
+from eval_prompts.learning import checkpoints, evidence
+from eval_prompts.learning import page as learning
 from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.learning.passing import passing_settings
 from eval_prompts.models.adapters import AdapterCard
@@ -15,10 +17,13 @@ from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.result import score_data
 from eval_prompts.tasks.catalogue import find_task, python_task
+from eval_prompts.votes.lesson import Lesson
 from tests.eval_prompts.scoring.tables import answer, table_of
 from tuning.errors import UserError
+from tuning.exports.strength import note_strength
+from tuning.models.weights import Choices, fingerprint
 from tuning.presets import configure
-from tuning.runs import run
+from tuning.runs import run, scores
 
 PASSES = [(False, True), (False, True), (True, True), (True, False)]
 
@@ -127,6 +132,114 @@ def test_where_no_evidence_is_nothing_is_said(tmp_path, record):
     assert evidence.read(tmp_path) == {}
     assert evidence.read(tmp_path / "nowhere") == {}
     assert evidence.read(None) == {}
+
+
+def described(folder, alpha=8.0, weights=b"factors"):
+    """An adapter of which the digests alone are looked at."""
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 8, "lora_alpha": alpha}))
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return folder
+
+
+class Scored:
+    """A finished scoring of the adapter that lies in a folder, perhaps at another strength."""
+
+    name = "scored"
+
+    def __init__(self, folder, strength=""):
+        self.table = table_of({"mbpp": PASSES})
+        prints = {"model": "m1", "adapter": fingerprint(folder) + strength, "against": ""}
+        self.table.plan |= {"fingerprints": prints, "against": None}
+
+    def plan(self):
+        return self.table.plan
+
+
+def test_evidence_is_told_of_the_weights_and_base_it_was_measured_on_alone(tmp_path, monkeypatch):
+    adapter = described(tmp_path / "adapter")
+    (adapter / "run_record.json").write_text('{"steps": 3, "base_fingerprint": "m1"}')
+    monkeypatch.setattr(evidence, "table_of", lambda scoring: scoring.table)
+    evidence.keep(Scored(adapter), adapter)
+    line = "On 4 questions of Mbpp"
+    assert evidence.read(adapter, "m1", "CPU fp32")["line"].startswith(line)
+    assert "Here it answers on CPU int8, where an answer may differ." in evidence.read(adapter, "m1", "CPU int8")["how"]
+    assert evidence.read(adapter, "m2")["line"] == evidence.OTHER_BASE
+    for altered in ({"alpha": 4.0}, {"weights": b"trained on"}):
+        described(adapter, **altered)
+        assert evidence.read(adapter, "m1") == {"line": evidence.ALTERED, "how": [], "examples": []}
+    described(adapter)
+    record = json.loads((adapter / "run_record.json").read_text())
+    del record["evidence"]["of"]  # of an earlier version
+    (adapter / "run_record.json").write_text(json.dumps(record))
+    assert evidence.read(adapter, "m1")["line"].startswith(line)
+    assert evidence.read(adapter, "m2")["line"] == evidence.OTHER_BASE
+    note_strength(adapter, 0.5)  # an export that is half as strong
+    assert evidence.read(adapter, "m1") == {}
+
+
+def test_a_scoring_is_kept_with_the_adapter_that_was_scored_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    made = run.create("smoke", configure("smoke", {}), run.named_folder("mine"))
+    described(made.adapter)
+    (made.adapter / "run_record.json").write_text('{"steps": 3}')
+    for module in (evidence, checkpoints):
+        monkeypatch.setattr(module, "table_of", lambda scoring: scoring.table)
+    checkpoints.keep_with_run(Scored(made.adapter, "@0.5"), made.adapter)
+    earlier = Scored(made.adapter)
+    described(made.adapter, weights=b"trained on meanwhile")
+    checkpoints.keep_with_run(earlier, made.adapter)
+    assert (scores.read(made.path), evidence.read(made.adapter)) == ([], {})
+    checkpoints.keep_with_run(Scored(made.adapter), made.adapter)
+    assert [one.step for one in scores.read(made.path)] == [3]
+    assert evidence.read(made.adapter)["line"]
+
+
+class Page:
+    """What answers, and what would be trained: the settings of a run that is started are kept."""
+
+    def __init__(self, answering, choices=None):
+        self.loader = SimpleNamespace(choices=choices)
+        self.answering, self.path, self.name = answering, answering.path, "run"
+
+    def status(self):
+        return SimpleNamespace(fingerprint="b", adapter=self.answering, against=None, model="m", device="CPU")
+
+    def start(self, preset, settings):
+        self.settings = settings
+        return self
+
+
+def test_votes_train_what_was_voted_on_in_the_way_it_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    row = {"prompt": [], "chosen": [], "rejected": []}
+    about = Lesson("mine", "b+a", (row,), 1, 1, 1, {}, None, None)
+    template = tmp_path / "own.jinja"
+    template.write_text("x")
+    monkeypatch.chdir(tmp_path)
+    for choices, asked in (
+        (None, {}),
+        (Choices("plain", False), {"chat_template": "plain", "thinking": "off"}),
+        (Choices("own.jinja", True), {"chat_template": str(template), "thinking": "on"}),
+    ):
+        shown = Page(card(tmp_path, fingerprint="a"), choices)
+        learning.train_on_votes(about, shown, shown)
+        told = {name: shown.settings[name] for name in ("chat_template", "thinking") if name in shown.settings}
+        assert told == asked
+    louder = Page(card(tmp_path, fingerprint="a@2", strength={"strength": 2}))
+    with pytest.raises(UserError, match="put the strength back to 1"):
+        learning.train_on_votes(replace(about, fingerprint="b+a@2"), louder, louder)
+    (tmp_path / "run_record.json").write_text(json.dumps({"evidence": evidence.of_table(table_of({"mbpp": PASSES}))}))
+    assert learning.evidence_of(louder)(None) == {}
+    assert learning.evidence_of(shown)(None) != {}
+
+
+def test_an_adapters_own_template_is_found_with_it_and_not_where_it_was_trained(tmp_path):
+    config = {"data": "python_qa", "chat_template": "/gone/own.jinja"}
+    (tmp_path / "run_record.json").write_text(json.dumps({"config": config}))
+    assert passing_settings(python_task(), card(tmp_path), "m")["chat_template"] == "/gone/own.jinja"
+    (tmp_path / "chat_template.jinja").write_text("x")
+    assert "chat_template" not in passing_settings(python_task(), card(tmp_path), "m")
 
 
 def card(path, **changes):

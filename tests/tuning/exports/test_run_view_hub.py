@@ -96,6 +96,7 @@ def test_a_push_makes_a_private_repository_of_the_adapter_alone(home, stand):
     server = stand()
     made = with_adapter()
     (made.adapter / "private-notes.txt").write_text("mine")
+    (made.adapter / "chat_template.jinja").write_text("its own")
     exports = Exports()
     exports.push(made, "ann/mine", private=True)
     told = finished(exports, made)
@@ -103,7 +104,8 @@ def test_a_push_makes_a_private_repository_of_the_adapter_alone(home, stand):
     assert "(private)" in told["words"]
     assert server.made[0]["name"] == "mine"
     assert server.made[0]["visibility"] == "private"
-    assert set(server.files) == {"adapter_model.safetensors", "adapter_config.json", "README.md"}
+    adapter = {"adapter_model.safetensors", "adapter_config.json", "README.md", "chat_template.jinja"}
+    assert set(server.files) == adapter
     assert server.tokens == {"Bearer hf_only-for-this-test"}
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.tuning.tiny_runs import new_run
 from tuning.__main__ import main
-from tuning.data.chat import PYTHON_FORMAT
 from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import process, queue, run, scores, sweep
@@ -68,6 +67,19 @@ def test_a_grid_and_a_list_make_every_run_with_a_name_of_its_own(tmp_path):
         ("grid: {rank: [1", "no YAML that can be read"),
         ("grid: {rank: [8]}\nruns: [{rank: 4}]", "run 1 names rank, which the grid varies"),
         ("grid: {learning-rate: [1], learning_rate: [2]}", "one setting twice"),
+        ("settings: {max-steps: 1, max_steps: 2}\ngrid: {rank: [8]}", "settings names one setting twice"),
+        ("grid:\n  rank: [8]\n  alpha: [8]\n  rank: [16]", r"names rank twice in grid \(line 4\)"),
+        ("runs: [{rank: 8, rank: 16}]", "names rank twice in runs"),
+        ("grid: {rank: [8]}\ngrid: {alpha: [8]}", "names grid twice"),
+        ("runs: [{rank: yes}]", "--rank is True, but must be a whole number"),
+        ("runs: [{learning_rate: on}]", "--learning-rate is True, but must be a number"),
+        ("runs: [{system: no}]", "--system is False, but must be text"),
+        ("runs: [{system: {a: b}}]", "--system is .* but must be text"),
+        ("runs: [{target_modules: 3}]", "--target-modules is 3, but must be names"),
+        ("settings: {system: [a, b]}\nruns: [{rank: 8}]", "settings gives system several values"),
+        ("grid: {rank: [[8, 16]]}", "grid gives rank several values"),
+        ("settings: {from_adapter: x}\ngrid: {rank: [8, 16]}", "the grid names rank, which a run has from the adapter"),
+        ("runs: [{from_adapter: x, alpha: 8}]", "run 1 names alpha, which a run has from the adapter"),
         (f"grid: {{rank: {list(range(1, 300))}}}", "makes 299 runs; at most 200"),
     ],
 )
@@ -268,21 +280,16 @@ def test_scores_and_forgetting_stand_in_the_table(settings):
     assert run_table.curve(scores.read(made[0].path)) == {"MBPP": [(0, 50.0)], "forgotten": [(0, 5.0)]}
 
 
-def test_losses_of_other_tokens_are_not_compared(settings):
-    config = configure("smoke", settings)
-    record = {"prompt_format": {"system": "a"}}
-    alike = run_table.kind_of(config, record)
-    assert run_table.kind_of(replace(config, rank=2), dict(record)) == alike
-    assert run_table.kind_of(replace(config, validation_rows=64), record) != alike
-    assert run_table.kind_of(config, {"prompt_format": {"system": "b"}}) != alike
-    former = run_table.kind_of(config, {})  # a version without prompt formats
-    assert former == run_table.kind_of(config, {"prompt_format": PYTHON_FORMAT.to_dict()})
-
-
 def test_the_form_queues_no_setting_that_it_does_not_show(settings):
     actions = Actions(Watcher(), lambda run: "", lambda: "", closed="")
     with pytest.raises(UserError, match="no setting 'trust_remote_code'"):
         actions.enqueue("smoke", {}, "", "trust_remote_code=true,false")
+
+
+def test_names_are_apart_whatever_they_are(tmp_path):
+    path = described(tmp_path, "name: s\nruns: [{name: x-3}, {name: x}, {name: x}, {name: x-3}]")
+    names = [plan.name for plan in read_sweep(path)]
+    assert names == ["s-x-3", "s-x", "s-x-4", "s-x-3-4"]
 
 
 def test_a_list_in_a_sweep_is_one_value():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -155,6 +156,17 @@ def test_a_run_goes_on_from_an_adapter_and_dpo_measures_against_it(whole, prefer
     first = of_kind(further.history(), "validation")[0]
     assert first["validation_loss"] == pytest.approx(0.693147, rel=1e-4)
     assert any("It goes on from" in event.get("message", "") for event in of_kind(further.history(), "log"))
+
+
+def test_references_of_other_answers_are_computed_anew(preferences, monkeypatch):
+    """A run that ended before its first checkpoint is resumed with other answers to the same prompts."""
+    chosen = preferences | {"objective": "dpo", "max_steps": 2}
+    broken = interrupted(chosen, 1, monkeypatch)
+    path = Path(preferences["data"])
+    path.write_text(path.read_text().replace("```python", "I would say ").replace("No.", "Never, number"))
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    first = of_kind(broken.history(), "validation")[0]
+    assert (first["step"], first["validation_loss"]) == (0, pytest.approx(0.693147, rel=1e-4))
 
 
 def test_continued_training_begins_at_the_adapters_loss(whole, settings):

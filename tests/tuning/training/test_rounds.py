@@ -116,6 +116,17 @@ def test_a_run_goes_on_exactly_wherever_a_round_was_left(checked, engine, monkey
     assert trained > 0
 
 
+def test_a_round_of_other_data_is_asked_anew(checked, engine, monkeypatch):
+    """A run that ended between its first round and its first checkpoint is resumed with other checks and answers."""
+    engine()
+    broken = interrupted(checked | {"rounds": 1, "max_steps": 2}, 1, monkeypatch)
+    again = engine()
+    path = answering.Path(checked["data"])
+    path.write_text(path.read_text().replace("!", "?"), encoding="utf-8")
+    assert worker.work(broken, Ranks(), quiet=True) == "finished"
+    assert len(again.requests) == 1
+
+
 def test_before_the_first_round_is_asked_no_row_was_met(checked, engine):
     engine(stop_at=1)
     stopped = new_run(checked)

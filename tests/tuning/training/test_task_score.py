@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,26 @@ def test_a_stop_while_it_is_scored_loses_nothing(scored, monkeypatch):
     monkeypatch.setattr(answering, "answer", plain)
     assert worker.work(run, Ranks(), quiet=True) == "finished"
     assert [one.step for one in scores.read(run.path)] == SCORED
+
+
+def test_only_what_the_run_itself_asked_chooses_its_best_and_all_of_it_alike(scored, monkeypatch):
+    """Between stop and resume its checkpoint is scored on five other questions, and its task is changed."""
+    chosen, _ = scored
+    plain = answering.answer
+
+    def stopped(request, *rest):
+        return None if "000004" in request["folder"] else replace(plain(request, *rest), asked="as it was")
+
+    monkeypatch.setattr(answering, "answer", stopped)
+    run = new_run(chosen | {"max_steps": 4})
+    assert worker.work(run, Ranks(), quiet=True) == "stopped"
+    scores.keep(run.path, [scores.TaskScore(4, "python-suite", "Suite", 0.1, 0, 1, 5, base=0.0)])
+    monkeypatch.setattr(answering, "answer", lambda *rest: replace(plain(*rest), asked="changed"))
+    with pytest.raises(UserError, match="the task has changed since step 2 was scored"):
+        worker.work(run, Ranks(), quiet=True)
+    monkeypatch.setattr(answering, "answer", lambda *rest: replace(plain(*rest), asked="as it was"))
+    assert worker.work(run, Ranks(), quiet=True) == "finished"
+    assert [event["score"] for event in of_kind(run.history(), "score")] == [0.2, 0.5, 0.8]
 
 
 def test_what_cannot_be_scored_is_refused():

@@ -1,0 +1,94 @@
+"""The adapter that a run goes on from: what it may be, and how it was asked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tuning.errors import UserError
+from tuning.presets import configure
+from tuning.runs import run
+from tuning.training.checkpoint import check_identity, identity
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    """A folder as peft writes it, of which nobody reads the weights here."""
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
+    folder = tmp_path / "before" / "adapter"
+    folder.mkdir(parents=True)
+    config = {
+        "peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "none", "use_dora": False,
+        "init_lora_weights": True, "megatron_core": "megatron.core", "qalora_group_size": 16, "loftq_config": {},
+        "fan_in_fan_out": True, "alpha_pattern": {}, "modules_to_save": None, "peft_version": "0.21",
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_bytes(b"factors")
+    return folder
+
+
+def changed(folder, **settings):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+def begun(folder, **settings):
+    return run.create("smoke", configure("smoke", {"from_adapter": str(folder), **settings})).config()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"init_lora_weights": "pissa"}, "init_lora_weights pissa"),
+        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights pissa_niter_16"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights olora"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights loftq"),
+        ({"alora_invocation_tokens": [3, 4]}, "alora_invocation_tokens"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"a_setting_of_tomorrow": {"x": 1}}, "a_setting_of_tomorrow"),
+        ({"bias": "all"}, "bias"),
+    ],
+)
+def test_factors_that_mean_something_else_on_the_plain_base_are_refused_by_name(adapter, changes, told):
+    changed(adapter, **changes)
+    with pytest.raises(UserError, match=f"has {told}, which cannot be trained on"):
+        begun(adapter)
+
+
+def test_plain_factors_are_taken_however_they_began(adapter):
+    for how in (False, None, "gaussian", "eva", "orthogonal"):
+        changed(adapter, init_lora_weights=how)
+        assert begun(adapter).rank == 8
+
+
+def test_a_run_goes_on_in_the_template_and_thinking_of_its_adapter(adapter):
+    assert (begun(adapter).chat_template, begun(adapter).thinking) == (None, "template")
+    (adapter / "chat_template.jinja").write_text(TEMPLATE)
+    (adapter / "run_record.json").write_text(json.dumps({"config": {"thinking": "off"}}))
+    made = run.create("smoke", configure("smoke", {"from_adapter": str(adapter)}))
+    own = made.path / "start" / "chat_template.jinja"
+    assert (made.config().chat_template, made.config().thinking) == (str(own), "off")
+    (adapter / "chat_template.jinja").unlink()
+    assert own.read_text() == TEMPLATE
+    (adapter / "chat_template.jinja").write_text("another")
+    chosen = begun(adapter, chat_template="plain", thinking="on")
+    assert (chosen.chat_template, chosen.thinking) == ("plain", "on")
+
+
+def test_a_template_that_changed_ends_a_resume_as_other_data_does(tmp_path):
+    class Known:
+        fingerprint = "f"
+
+    file = tmp_path / "own.jinja"
+    file.write_text(TEMPLATE)
+    config = configure("smoke", {"chat_template": str(file)})
+    before = identity(config, Known, Known)
+    check_identity(before, identity(config, Known, Known))
+    file.write_text(TEMPLATE + " ")
+    with pytest.raises(UserError, match="its chat template was"):
+        check_identity(before, identity(config, Known, Known))
+    older = {name: value for name, value in before.items() if name != "chat template"}
+    check_identity(older, identity(config, Known, Known))
