@@ -19,8 +19,9 @@ from eval_prompts.answers import Settings
 from eval_prompts.decoding.pair_decoder import PairDecoder
 from eval_prompts.models.pair import SIDES, Pair, load_pair
 from eval_prompts.stream import Stream
-from tuning.data.chat import Example, encode_example
+from tuning.data.chat import Example
 from tuning.data.dataset import load
+from tuning.data.encoding import Encoder
 from tuning.models.device import pick_device
 from tuning.models.weights import resolve
 
@@ -49,7 +50,8 @@ def held_out(pair: Pair, rows: int, source: str = "python_qa") -> list[Example]:
     """Examples that no adapter trained on this data has seen."""
     data = load(source)
     kept = [*data.validation, *data.test][:rows]
-    return [encode_example(pair.tokenizer, row.question, row.input, row.answer, 768) for row in kept]
+    encoder = Encoder(pair.tokenizer, data.format, 768)
+    return [example for row in kept for example in encoder.encode(row) or ()]
 
 
 def scores(backend: PairDecoder, examples: Sequence[Example]) -> dict[str, Scores]:

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import torch
 
-from tuning.data.chat import Example, encode_prompt
+from tuning.data.chat import PYTHON_FORMAT, Example, encode_prompt
+from tuning.data.cleaning import Row
+from tuning.data.encoding import Encoder
 from tuning.kernels.dropout import Noise
 from tuning.presets import Config
 from tuning.training.adapter.lora import attach
+
+
+def encoded(tokenizer, question, answer, given_input="", max_tokens=10_000):
+    """The example of one row of the Python task, as training encodes it; None where its prompt leaves no room."""
+    found = Encoder(tokenizer, PYTHON_FORMAT, max_tokens).encode(Row("", question, given_input, answer))
+    return found[0] if found else None
 
 
 def make_examples(tokenizer, count, seed=0, lengths=None):

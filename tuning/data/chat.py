@@ -208,24 +208,3 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, question: str, input: str 
 def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """Token ids of a conversation and the assistant header. Raises UserError for a broken chat template."""
     return chat_template(tokenizer).encode(messages)
-
-
-def encode_example(
-    tokenizer: PreTrainedTokenizerBase, question: str, input: str, answer: str, max_tokens: int
-) -> Example:
-    """One question with its answer as an :class:`Example` of at most ``max_tokens`` tokens.
-
-    An answer that does not fit loses its tail but never what closes it, and the example says so. Raises
-    UserError if the prompt leaves no room for an answer.
-    """
-    template = chat_template(tokenizer)
-    prompt_ids = template.encode(prompt_messages(question, input))
-    closing_ids = template.closing_ids
-    room = max_tokens - len(prompt_ids) - len(closing_ids)
-    if room < 1:
-        raise UserError(
-            f"A prompt of {len(prompt_ids):,} tokens leaves no room for an answer in {max_tokens:,}: "
-            "shorten the question or raise the maximum length."
-        )
-    text_ids = template.encode_answer(trimmed(answer))
-    return Example(prompt_ids, [*text_ids[:room], *closing_ids], truncated=len(text_ids) > room)

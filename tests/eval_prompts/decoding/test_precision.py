@@ -16,7 +16,7 @@ from eval_prompts.serving.lens import Lens
 from eval_prompts.serving.local import LocalLoader
 from tests.benchmarks.fidelity import Scores, compare, gap_change, held_out, scores
 from tests.eval_prompts.models.random_adapter import random_adapter
-from tuning.data.chat import encode_example
+from tests.tuning.rows import encoded
 from tuning.errors import UserError
 from tuning.models.device import has_bf16, pick_device
 from tuning.models.weights import resolve
@@ -77,7 +77,7 @@ def test_fp32_is_fp32_on_every_device():
 @needs_int8
 def test_int8_is_as_near_to_fp32_as_bf16_is(blocky_pair, cpu):
     """Its log-probabilities along random texts stray about as far as those of the same model held in bf16."""
-    examples = [encode_example(blocky_pair.tokenizer, f"question {n}", "", f"{n} ans " * 9, 400) for n in range(9)]
+    examples = [encoded(blocky_pair.tokenizer, f"question {n}", f"{n} ans " * 9, max_tokens=400) for n in range(9)]
     exact, low = (scores(PairDecoder(blocky_pair, precision), examples) for precision in ("fp32", "int8"))
     halved = copy.deepcopy(blocky_pair.base).bfloat16()
     differences = []

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import build_tokenizer
+from tests.tuning.rows import encoded
 from tuning.data.chat import (
     PYTHON_FORMAT,
     SYSTEM_PROMPT,
     PromptFormat,
     check_question,
-    encode_example,
     encode_prompt,
     user_turn,
 )
@@ -31,7 +31,7 @@ TEXTS = st.lists(st.one_of(st.text(max_size=20), CONTROL_LOOKALIKES), max_size=5
 @given(question=TEXTS, given_input=TEXTS, answer=TEXTS)
 def test_decoding_gives_the_parts_back_and_one_end_token_is_trained(name, question, given_input, answer):
     tokenizer = TOKENIZERS[name]
-    example = encode_example(tokenizer, question, given_input, answer, 10_000)
+    example = encoded(tokenizer, question, answer, given_input)
     prompt, trained = tokenizer.decode(example.prompt_ids), tokenizer.decode(example.answer_ids)
     assert prompt == (
         f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
@@ -50,15 +50,15 @@ def test_decoding_gives_the_parts_back_and_one_end_token_is_trained(name, questi
 def test_truncation_keeps_the_closing_token_and_says_so(answer, room):
     tokenizer = TOKENIZERS["pad is end"]
     prompt = encode_prompt(tokenizer, "Question")
-    example = encode_example(tokenizer, "Question", "", answer, len(prompt) + room)
-    whole = encode_example(tokenizer, "Question", "", answer, 10_000)
+    example = encoded(tokenizer, "Question", answer, max_tokens=len(prompt) + room)
+    whole = encoded(tokenizer, "Question", answer)
     assert len(example) <= len(prompt) + room
     assert example.answer_ids[-1] == tokenizer.eos_token_id
     assert example.truncated == (len(whole) > len(prompt) + room)
 
 
 def test_training_and_asking_share_their_prompt(tiny_tokenizer):
-    example = encode_example(tiny_tokenizer, "Reverse it.", "'abc'", "done", 1000)
+    example = encoded(tiny_tokenizer, "Reverse it.", "done", "'abc'")
     assert example.prompt_ids == encode_prompt(tiny_tokenizer, "Reverse it.", "'abc'")
 
 
@@ -71,9 +71,8 @@ def test_an_ordinary_question_is_encoded_as_the_template_alone_would(tiny_tokeni
     assert encode_prompt(tiny_tokenizer, "Why?") == plain
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(tiny_tokenizer):
-    with pytest.raises(UserError, match="no room"):
-        encode_example(tiny_tokenizer, "Question", "", "answer", 20)
+def test_a_prompt_that_leaves_no_room_makes_no_example(tiny_tokenizer):
+    assert encoded(tiny_tokenizer, "Question", "answer", max_tokens=20) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import CHAT_TEMPLATE, build_tokenizer
-from tuning.data.chat import encode_example, encode_prompt
+from tests.tuning.rows import encoded
+from tuning.data.chat import encode_prompt
 from tuning.data.template import chat_template, choose, list_ends
 from tuning.errors import UserError
 
@@ -171,12 +172,12 @@ def test_the_template_names_what_closes_a_turn():
     assert (inst.closing, inst.traits.opening) == (" <|im_end|>", " ")
     other = tokenizer_with(BODY.replace("<|im_end|>", "<|pad|>"))
     assert chat_template(other).end_ids() == {2, 3}
-    assert encode_example(other, "Why?", "", "So.", 1000).answer_ids[-1] == 3
+    assert encoded(other, "Why?", "So.").answer_ids[-1] == 3
 
 
 def test_training_on_a_template_writes_what_the_template_writes():
     tokenizer = tokenizer_with(INST)
-    example = encode_example(tokenizer, "Why?", "", "Because.", 1000)
+    example = encoded(tokenizer, "Why?", "Because.")
     assert tokenizer.decode(example.answer_ids) == " Because. <|im_end|>"
 
 
@@ -192,7 +193,7 @@ def test_a_template_that_ends_nothing_is_said_and_without_any_end_it_cannot_be_t
     tokenizer.eos_token = None
     assert "token cap" in " ".join(chat_template(tokenizer).notes)
     with pytest.raises(UserError, match="no end token"):
-        encode_example(tokenizer, "Why?", "", "Because.", 1000)
+        encoded(tokenizer, "Why?", "Because.")
 
 
 def test_thinking_is_switched_where_the_template_can():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import build_tokenizer
-from tuning.data.chat import encode_example
+from tests.tuning.rows import encoded
 from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.training.adapter.lora import trainable
@@ -47,7 +47,7 @@ SETTINGS = Config(model="x", max_steps=2, batch_size=4, dropout=0.0, rank=4, lea
 @pytest.fixture(scope="module")
 def examples():
     tokenizer = build_tokenizer(pad_is_end=False)
-    return [encode_example(tokenizer, f"q{n}", "", f"answer {n} " * (n + 1), 2000) for n in range(4)]
+    return [encoded(tokenizer, f"q{n}", f"answer {n} " * (n + 1)) for n in range(4)]
 
 
 def random_model(family: str):
