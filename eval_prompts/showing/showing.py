@@ -227,6 +227,9 @@ class Showing:
         begun = any(row.state != "waiting" for row in self.stream.rows)
         if before is not None and begun and before != answering(self.status):
             told += "; the models were changed since the turn before"
+        asked = self.follows.task if self.follows is not None else ""
+        if asked and asked != self.task.name:
+            told += f"; the task {asked} cannot be asked any more, so these answers get no verdict"
         return told
 
     def confidence(self, answer: Answer) -> ConfidenceView | None:

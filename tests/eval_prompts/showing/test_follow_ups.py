@@ -121,7 +121,11 @@ def test_after_a_restart_it_goes_on_from_what_the_database_keeps(lens, pairs):
     page.before = AskedBefore()
     row = page.ask("Then?", "Mine?")
     assert (row["turn"], row["thread"]) == (3, expected.thread.id)
+    assert row["follows"] == "each goes on from its own answer"
     assert len(page.view["rows"]) == 1
+    page.before, page.tasks = AskedBefore(), TaskChoice()  # the task was removed
+    gone = page.ask("And then?", "Then?")
+    assert "the task talk cannot be asked any more, so these answers get no verdict" in gone["follows"]
 
 
 def test_blind_holds_over_all_turns_and_one_vote_reveals_them(lens, pairs):
