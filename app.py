@@ -102,7 +102,7 @@ def build_page(
         visitors.stop(request.session_hash)
 
     with GuardedBlocks(title="LoRA Lens", fill_width=True, delete_cache=KEEP_UPLOADS) as page:
-        functions: list[Callable[..., Any]] = [*seen.of_adapters, learning.evidence_of(lens)]
+        functions: list[Callable[..., Any]] = [*seen.of_adapters, learning.evidence_of(lens, tasks)]
         compare_tab.build_header(lens, lambda: working(watcher, scorings, surveys, lens), owns, tasks, functions)
         if notice:
             gr.Markdown(notice, elem_id="ll-notice")

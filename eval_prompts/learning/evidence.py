@@ -19,6 +19,8 @@ from eval_prompts.scoring.folder import Scoring
 from eval_prompts.scoring.result import date, table_of
 from eval_prompts.scoring.table import SIDES, Outcome, Table, TaskTable
 from eval_prompts.tasks.catalogue import all_tasks
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
+from tuning.errors import UserError
 from tuning.file_names import CONFIG_FILE, RECORD_FILE
 from tuning.files import write_json
 from tuning.models.weights import fingerprint
@@ -35,6 +37,10 @@ SCALE = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pat
 ALTERED = "What its record was measured to be is of other weights than these: score it anew."
 OTHER_BASE = "What its record was measured to be is of another base than this one: score it anew."
 HIDDEN = "Its questions are not open to visitors, so none is shown."
+OTHERWISE = (
+    "Its examples were asked in another prompt than questions are asked in now, so none is shown: the task that they "
+    "are of ({source}) shows them."
+)
 UNKNOWN = "Its questions are not known to be open to visitors, so none is shown."
 
 log = logging.getLogger(__name__)
@@ -68,6 +74,7 @@ def of_table(table: Table) -> dict[str, Any] | None:
         "hidden": hidden,
         "examples": [] if hidden else examples_of(shown, table.tasks[shown.name].questions),
         "examples_of": shown.title,
+        "prompt": None if hidden else {part: plan["tasks"][at].get(part) for part in PROMPT},
         "how": {
             "date": date(plan)[:10],
             "model": plan["model"],
@@ -138,11 +145,12 @@ def mark(adapter: Path) -> str:
     return f"{fingerprint(adapter)}-{hashlib.sha256(scale.encode()).hexdigest()[:8]}"
 
 
-def read(adapter: Path | None, model: str = "", device: str = "") -> dict[str, Any]:
+def read(adapter: Path | None, model: str = "", device: str = "", asked: PromptFormat | None = None) -> dict[str, Any]:
     """What the page shows of an adapter's record: ``line``, ``how`` in sentences, and ``examples``; empty for none.
 
     ``model`` is the fingerprint of the base that answers, and ``device`` what it is computed on: where base or weights
-    are others than were measured, that is the line. Older records say of the weights nothing, and of the base what the
+    are others than were measured, that is the line. Examples that were measured in another prompt than a question would
+    be ``asked`` in are left out, and that is told. Older records say of the weights nothing, and of the base what the
     adapter was trained on.
     """
     if adapter is None:
@@ -158,13 +166,16 @@ def read(adapter: Path | None, model: str = "", device: str = "") -> dict[str, A
         if model and (of.get("model") or content.get("base_fingerprint") or model) != model:
             return {"line": OTHER_BASE, "how": [], "examples": []}
         evidence = shown_to_all(evidence)
+        if asked is not None and evidence.get("examples") and asked not in prompts_of(evidence):
+            otherwise = OTHERWISE.format(source=evidence.get("examples_of", evidence["task"]))
+            evidence |= {"withheld": otherwise, "examples": []}
         told = how(evidence)
         if device and device != evidence["how"]["device"]:
             told.append(f"Here it answers on {device}, where an answer may differ.")
         return {"line": line(evidence), "how": told, "examples": list(evidence.get("examples") or ())}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         log.exception("An adapter's record cannot be read")
         return {}
 
@@ -177,6 +188,15 @@ def shown_to_all(evidence: dict[str, Any]) -> dict[str, Any]:
         named = [task.show for task in all_tasks()[0] if task.words == evidence["task"]]
         withheld = UNKNOWN if not named else "" if all(named) else HIDDEN
     return evidence | {"withheld": withheld, "examples": []} if withheld else evidence
+
+
+def prompts_of(evidence: Mapping[str, Any]) -> list[PromptFormat]:
+    """The prompt that the examples were asked in; of a record written before that was noted, those of the tasks of
+    their title, or the Python task's."""
+    if evidence.get("prompt"):
+        return [PromptFormat.from_dict(evidence["prompt"])]
+    source = evidence.get("examples_of", evidence["task"])
+    return [task.format for task in all_tasks()[0] if task.words == source] or [PYTHON_FORMAT]
 
 
 def line(evidence: Mapping[str, Any]) -> str:

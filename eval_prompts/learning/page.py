@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from eval_prompts.learning import evidence
 from eval_prompts.learning.passing import passing_settings
+from eval_prompts.scoring.plans import fingerprints
 from eval_prompts.tasks.catalogue import find_task
+from eval_prompts.tasks.of_adapter import default_task
 from eval_prompts.votes.lesson import Lesson, run_settings, write
 from tuning.errors import UserError
 from tuning.models.weights import Choices
 from tuning.runs import start_adapter
 
 if TYPE_CHECKING:
+    from eval_prompts.models.adapters import AdapterCard
     from eval_prompts.scoring.in_app.scorings import Scorings
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.shown_pairs import ShownPairs
+    from eval_prompts.tasks.choice import TaskChoice
+    from tuning.data.chat import PromptFormat
     from tuning.runs.run import Run
     from tuning.views.actions import Actions
 
@@ -55,10 +60,15 @@ def as_asked(lens: Lens) -> dict[str, Any]:
 
 
 def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Actions) -> str:
-    """Starts a run that learns from its own answers that pass the task of a scoring, going on from the adapter that
-    answers now, and returns its name. Raises UserError if it cannot start."""
+    """Starts a run that learns from its own answers that pass the task of a scoring, going on from the adapter that was
+    scored, and returns its name. Raises UserError if that does not answer here now, or if the run cannot start."""
     status = lens.status()
     plan = scorings.board(scoring).plan
+    scored, now = plan["fingerprints"], fingerprints(status)
+    if scored["adapter"] and any(scored[name] != now[name] for name in ("model", "adapter")):
+        raise UserError(
+            f"This scoring is of {plan['adapter']['name']}, which does not answer now: compare it again first."
+        )
     task = find_task(plan["tasks"][0]["source"]["task"])
     settings = passing_settings(task, status.adapter, status.model) | as_asked(lens)
     return training.start("quick", settings).name
@@ -76,16 +86,27 @@ def preferred_after(run: Run, lens: Lens, pairs: ShownPairs) -> str:
     return pairs.preferred(f"{status.fingerprint}+{card.fingerprint}", f"{status.fingerprint}+{against.fingerprint}")
 
 
-def evidence_of(lens: Lens) -> Callable[[Any], dict[str, Any]]:
-    """What the page's script calls for the evidence of the adapter that answers, from its own record; there is none of
-    one that is stronger or weaker than it was trained."""
+def evidence_of(lens: Lens, tasks: TaskChoice) -> Callable[[Any], dict[str, Any]]:
+    """What the page's script calls, with the task that it asks, for the evidence of the adapter that answers, from its
+    own record; there is none of one that is stronger or weaker than it was trained."""
 
-    def evidence_now(_: Any) -> dict[str, Any]:
+    def evidence_now(sent: Any) -> dict[str, Any]:
         status = lens.status()
         card = status.adapter
         if card is None or card.strength is not None or status.against is not None:
             return {}
-        return evidence.read(card.path, status.fingerprint, status.device)
+        name = str(sent.get("task") or "") if isinstance(sent, dict) else ""
+        return evidence.read(card.path, status.fingerprint, status.device, asked_in(tasks, name, card))
 
     evidence_now.__name__ = "evidence"
     return evidence_now
+
+
+def asked_in(tasks: TaskChoice, name: str, card: AdapterCard) -> PromptFormat:
+    """The prompt that a question is put in where the page asks the task of that name, '' for the one in use."""
+    if not name and tasks.chosen is None:
+        return default_task(card)[0].format
+    try:
+        return tasks.named(name, owner=True).format
+    except UserError:  # it was removed; the page will choose another
+        return tasks.task.format

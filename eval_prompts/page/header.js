@@ -90,7 +90,7 @@
 			draw(status);
 			if (!document.hidden) timer = setTimeout(poll, status.poll_seconds * 1000);
 		}
-		lens.evidence = () => (server.evidence ? server.evidence({}).catch(() => null) : null);
+		lens.evidence = () => (server.evidence ? server.evidence({ task: lens.task.name }).catch(() => null) : null);
 		lens.pollStatus = poll;
 		document.addEventListener("visibilitychange", () => document.hidden || poll());
 		poll();

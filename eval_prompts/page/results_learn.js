@@ -13,7 +13,7 @@
 			"section",
 			{ class: "ll-panel", hidden: true },
 			el("h3", {}, "Learn from the votes"),
-			el("p", {}, "A run goes on from this adapter and learns to prefer what people preferred (direct preference optimisation). Afterwards compare it, blind, with the adapter before."),
+			el("p", {}, "A run goes on from this adapter and learns to prefer what people preferred (direct preference optimisation). Afterwards the Train tab offers a blind round against the adapter before."),
 			el("div", { class: "ll-learn" }, which, start, said),
 			words,
 			warning

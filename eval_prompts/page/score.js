@@ -82,7 +82,7 @@
 		const remove = lens.button("Delete", "", async () => confirm(`Delete ${current} with all its answers?`) && (await act("delete")()));
 		const teach = lens.button("Train on what passes", "", async () => {
 			const told = await server.train_on_passing({ scoring: current }).catch(() => ({ error: lens.whyNot() }));
-			tell(told?.error || `Run ${told.run} has started: it goes on from this adapter with its own answers to its training questions that pass. Watch it on the Train tab.`);
+			tell(told.error || `Run ${told.run} has started: it goes on from this adapter with its own answers to its training questions that pass. Watch it on the Train tab.`, told.error ? "error" : "info");
 		});
 		teach.title = "The adapter answers the questions it was trained on; what passes this task's checks is trained";
 		const takes = [["report.html", "Report"], ["score.csv", "CSV"], ["score.json", "JSON"]].map(([file, label]) => [file, lens.button(label, "", () => take(file))]);
@@ -103,8 +103,9 @@
 		root.classList.add("ll-score");
 		root.replaceChildren(problem, form.root, empty, verdict, judge.root, now, items.root, history.root);
 
-		function tell(text) {
+		function tell(text, level = "error") {
 			problem.hidden = !text;
+			problem.dataset.level = level;
 			setText(problem, text || "");
 		}
 

@@ -7,19 +7,24 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from eval_prompts.votes.export import conversation, said
+from eval_prompts.votes.export import conversation, parted
 from eval_prompts.votes.names import find_contest
 from eval_prompts.votes.vote_statistics import once_each
+from tuning.data.options import Reading
 from tuning.data.probe_questions import PROBE_QUESTIONS
+from tuning.data.thinking import without_thinking
 from tuning.errors import UserError
 from tuning.files import data_root, write_whole
 
 if TYPE_CHECKING:
     from eval_prompts.votes.records import VotedPair
     from eval_prompts.votes.store import Ratings
+    from tuning.data.dataset import DataSet
 
 USEFUL = 50
 """Pairs below which a run is likelier to learn the voter's few examples than the preference."""
@@ -43,32 +48,72 @@ class Lesson:
 
     def words(self) -> str:
         """Counts and consistency, for people."""
-        told = f"{len(self.rows):,} pairs on {self.questions:,} questions, by {self.raters:,} people"
-        words = [f"{told}, from {self.votes:,} votes."]
+        told = f"{counted(len(self.rows), 'pair')} on {counted(self.questions, 'question')}"
+        words = [f"{told}, by {counted(self.raters, 'person', 'people')}, from {counted(self.votes, 'vote')}."]
         if self.left_out:
             words.append(f"Left out: {'; '.join(counted_words(*each) for each in self.left_out.items())}.")
         if self.agreement is not None and self.kappa is not None:
             words.append(f"Votes on the same answers agree {self.agreement:.0%} of the time (kappa {self.kappa:.2f}).")
         return " ".join(words)
 
+    @cached_property
+    def data(self) -> DataSet | None:
+        """The pairs as a run reads and splits them; None where it finds none to read."""
+        from tuning.data.dataset import load
+
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "votes.jsonl"
+            file.write_text(text_of(self.rows), encoding="utf-8")
+            try:
+                return load(str(file), reading=Reading(preference=True))
+            except UserError:
+                return None
+
+    @property
+    def trained(self) -> int:
+        """How many pairs a run trains."""
+        return len(self.data.train) if self.data else 0
+
+    @property
+    def held_out(self) -> int:
+        """How many pairs a run holds out: their questions are asked in the blind round after it."""
+        return len(self.data) - self.trained if self.data else 0
+
+    def split_words(self) -> str:
+        """What becomes of the pairs in a run, for people; '' where there are none."""
+        if not self.rows:
+            return ""
+        words = f"A run trains {self.trained:,} of them and holds {self.held_out:,} out for the blind round afterwards"
+        dropped = self.data.dropped.items() if self.data else ()
+        return "; ".join([words, *(f"{count:,} left out ({reason})" for reason, count in dropped)]) + "."
+
     def warning(self) -> str:
-        """What speaks against learning from so little, or ''."""
+        """What speaks against learning from these pairs, or ''."""
         if not self.rows:
             return "There is nothing to learn from yet."
+        if not self.trained:
+            return "None of them would be trained: vote on more questions."
+        found = []
+        if not self.held_out:
+            found.append("None of them would be held out, so no blind round could follow: vote on more questions.")
         if len(self.rows) < USEFUL:
-            return f"Fewer than {USEFUL} pairs teach little: expect the adapter to learn them by heart."
+            found.append(f"Fewer than {USEFUL} pairs teach little: expect the adapter to learn them by heart.")
         if self.kappa is not None and self.kappa < 0.2:
-            return "The votes contradict each other nearly as often as chance would: the adapter can learn little here."
-        return ""
+            found.append("The votes contradict each other nearly as often as chance would: they can teach little.")
+        return " ".join(found)
 
     def to_dict(self) -> dict[str, Any]:
         """For the page."""
         return {
-            "adapter": self.adapter,
-            "pairs": len(self.rows),
-            "words": self.words(),
+            "pairs": self.trained,
+            "words": f"{self.words()} {self.split_words()}".strip(),
             "warning": self.warning(),
         }
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number with what it counts."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def counted_words(reason: str, count: int) -> str:
@@ -136,9 +181,10 @@ def unusable(voted: VotedPair) -> str:
         return "votes for an answer that did not end by itself"
     if "tuned_messages" in voted.pair.settings:
         return "votes on later turns where each side went on from its own answer, so that the prompts differ"
-    if better.text.strip() == worse.text.strip():
+    texts = [without_thinking(answer.text).strip() for answer in (better, worse)]
+    if texts[0] == texts[1]:
         return "votes between equal answers"
-    if not better.text.strip() or not worse.text.strip():
+    if not all(texts):
         return "votes on an empty answer"
     return ""
 
@@ -146,14 +192,14 @@ def unusable(voted: VotedPair) -> str:
 def key_of(voted: VotedPair) -> str:
     """What is the same for votes on the same two answers to one prompt."""
     pair = voted.pair
-    return json.dumps([conversation(pair), pair.base.text, pair.tuned.text])
+    return json.dumps([conversation(pair), *(without_thinking(answer.text) for answer in (pair.base, pair.tuned))])
 
 
 def row_of(voted: VotedPair) -> dict[str, Any]:
-    """A vote as a preference pair of messages."""
-    pair, outcome = voted.pair, voted.vote.outcome
-    better, worse = (pair.base, pair.tuned) if outcome == "base" else (pair.tuned, pair.base)
-    return {"prompt": conversation(pair), "chosen": said(better.text), "rejected": said(worse.text)}
+    """A vote as a preference pair of messages, without drafts, as the votes are exported."""
+    outcome = str(voted.vote.outcome)
+    messages = parted(voted.pair, outcome, "tuned" if outcome == "base" else "base")
+    return dict(zip(("prompt", "chosen", "rejected"), messages, strict=True))
 
 
 def consistency(groups: Iterable[Sequence[VotedPair]]) -> tuple[float | None, float | None]:
@@ -184,7 +230,7 @@ def run_settings(found: Lesson, data: Path, model: str, adapter: Path) -> dict[s
         "learning_rate": 1e-4,
         "dropout": 0.0,
         "epochs": 3.0,
-        "batch_size": min(16, len(found.rows)),
+        "batch_size": min(16, max(1, found.trained)),
         "sample_every": 0,
         "warmup_steps": 2,
     }
@@ -194,9 +240,14 @@ def write(found: Lesson) -> Path:
     """The pairs as a file in the data folder, named by its content. Raises UserError if there are none."""
     if not found.rows:
         raise UserError(f"There is nothing to learn from. {found.words()}")
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.rows)
+    text = text_of(found.rows)
     name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     path = data_root() / "preferences" / f"votes-{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
     return path
+
+
+def text_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Pairs as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

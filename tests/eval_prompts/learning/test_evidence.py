@@ -17,8 +17,10 @@ from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.result import score_data
 from eval_prompts.tasks.catalogue import find_task, python_task
+from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.votes.lesson import Lesson
 from tests.eval_prompts.scoring.tables import answer, table_of
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 from tuning.exports.strength import note_strength
 from tuning.models.weights import Choices, fingerprint
@@ -60,6 +62,29 @@ def test_examples_are_not_taken_from_the_file_of_another_where_there_are_own_one
     assert told["how"][-1].startswith("The examples are the first of the questions of Own, asked in the same way, that")
     own[2]["show"] = False
     assert evidence.of_table(table)["examples_of"] == "Mbpp"
+
+
+def test_examples_are_shown_where_questions_go_out_in_the_prompt_they_were_measured_in(tmp_path):
+    table = table_of({"mbpp": PASSES})
+    table.plan["tasks"][0]["system"] = "Code!"
+    found = evidence.of_table(table)
+    kept(tmp_path, found)
+    assert len(evidence.read(tmp_path, asked=PromptFormat("Code!"))["examples"]) == 3
+    other = evidence.read(tmp_path, asked=PromptFormat("Translate!"))
+    assert other["examples"] == []
+    assert other["how"][-1].endswith("so none is shown: the task that they are of (Mbpp) shows them.")
+    del found["prompt"]  # a record of before: the Python task's, as no task has that title
+    kept(tmp_path, found | {"hidden": False})
+    assert len(evidence.read(tmp_path, asked=PYTHON_FORMAT)["examples"]) == 3
+    assert evidence.read(tmp_path, asked=PromptFormat("Code!"))["examples"] == []
+
+
+def test_the_prompt_asked_in_is_the_tasks_or_where_none_was_chosen_the_adapters(tmp_path):
+    own = card(tmp_path, recorded=True, prompt_format=PromptFormat("Own.").to_dict())
+    assert learning.asked_in(TaskChoice(), "", own) == PromptFormat("Own.")
+    assert learning.asked_in(TaskChoice(), "json", own) == find_task("json").format
+    assert learning.asked_in(TaskChoice(find_task("json")), "", own) == find_task("json").format
+    assert learning.asked_in(TaskChoice(), "gone", own) == PYTHON_FORMAT
 
 
 def test_scores_without_passing_are_told_as_scores(tmp_path):
@@ -230,8 +255,8 @@ def test_votes_train_what_was_voted_on_in_the_way_it_was_asked(tmp_path, monkeyp
     with pytest.raises(UserError, match="put the strength back to 1"):
         learning.train_on_votes(replace(about, fingerprint="b+a@2"), louder, louder)
     (tmp_path / "run_record.json").write_text(json.dumps({"evidence": evidence.of_table(table_of({"mbpp": PASSES}))}))
-    assert learning.evidence_of(louder)(None) == {}
-    assert learning.evidence_of(shown)(None) != {}
+    assert learning.evidence_of(louder, TaskChoice())(None) == {}
+    assert learning.evidence_of(shown, TaskChoice())(None) != {}
 
 
 def test_an_adapters_own_template_is_found_with_it_and_not_where_it_was_trained(tmp_path):

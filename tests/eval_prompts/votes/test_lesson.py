@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from eval_prompts.votes.lesson import consistency, of_votes, write
+from eval_prompts.votes.lesson import consistency, of_votes, run_settings, write
 from tests.eval_prompts.votes.kept_pairs import answered, voted
 from tuning.data import dataset
 from tuning.data.options import Reading
@@ -52,12 +52,7 @@ def test_what_teaches_nothing_is_left_out_and_counted():
         vote(1, session="another", ident="p1b"),
         vote(2, blind=False),
         vote(3, "tie"),
-        vote(
-            4,
-            question=PROBE_QUESTIONS["fibonacci"]
-            if "fibonacci" in PROBE_QUESTIONS
-            else next(iter(PROBE_QUESTIONS.values())),
-        ),
+        vote(4, question=next(iter(PROBE_QUESTIONS.values()))),
         vote(5, tuned=cut),
         vote(6, tuned=answered("mine", text="short 6 ")),
         vote(7),
@@ -76,6 +71,39 @@ def test_what_teaches_nothing_is_left_out_and_counted():
     assert found.agreement == pytest.approx(0.5)
     assert "learn them by heart" in found.warning()
     assert len(lesson_of(votes, blind_only=False).rows) == 2
+
+
+def test_it_says_what_a_run_will_train_hold_out_and_leave_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    near_a_probe = f"Please, once more: {next(iter(PROBE_QUESTIONS.values()))}"
+    found = lesson_of([*(vote(number) for number in range(40)), vote(40, question=near_a_probe)])
+    data = dataset.load(str(write(found)), reading=Reading(preference=True))
+    assert (found.trained, found.held_out) == (len(data.train), len(data.validation) + len(data.test))
+    assert 0 < found.held_out < found.trained < 40
+    told = found.to_dict()
+    assert told["pairs"] == found.trained
+    assert told["words"] == (
+        "41 pairs on 41 questions, by 41 people, from 41 votes. "
+        f"A run trains {found.trained} of them and holds {found.held_out} out for the blind round afterwards; "
+        "1 left out (repeats a probe question)."
+    )
+    assert run_settings(found, tmp_path, "m", tmp_path)["batch_size"] == 16
+    one = next(lesson_of([vote(number)]) for number in range(40) if lesson_of([vote(number)]).trained)
+    assert one.words() == "1 pair on 1 question, by 1 person, from 1 vote."
+    assert "no blind round could follow" in one.warning()
+    assert run_settings(one, tmp_path, "m", tmp_path)["batch_size"] == 1
+    none = next(lesson_of([vote(number)]) for number in range(40) if lesson_of([vote(number)]).held_out)
+    assert "None of them would be trained" in none.warning()
+    assert none.to_dict()["pairs"] == 0
+
+
+def test_drafts_are_no_part_of_a_pair():
+    """They are folded away from who votes, and the export leaves them out too."""
+    drafted = "<think>\nhm {}\n</think>\n\n{}"
+    (row,) = lesson_of([vote(1, tuned=answered("mine", text=drafted.format(1, "Yes.")))]).rows
+    assert row["chosen"] == [{"role": "assistant", "content": "Yes."}]
+    alike = [answered(label, text=drafted.format(label, "Yes.")) for label in ("base", "mine")]
+    assert lesson_of([vote(2, base=alike[0], tuned=alike[1])]).left_out == {"votes between equal answers": 1}
 
 
 def test_nothing_to_learn_from_is_one_sentence(tmp_path, monkeypatch):
