@@ -69,7 +69,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         wrong = form.problems(preset, overrides)
         told: Answer = {"errors": wrong, "command": form.command(preset, overrides), "summary": ""}
         if not wrong:
-            config = presets.configure(preset, overrides)
+            config = form.goes_on(presets.configure(preset, overrides))
             told["summary"] = form.summary(config)
             told["estimate"] = actions.estimator.words(config)
             told["measuring"] = estimate.measuring() is not None
@@ -129,11 +129,15 @@ def queueing(actions: Actions) -> list[Callable[[Answer], Answer]]:
         queue.pause(sent.get("on") is True)
         return {}
 
+    def dismiss(_: Answer) -> Answer:
+        queue.dismiss()
+        return {}
+
     def note(sent: Answer) -> Answer:
         set_notes(actions.watcher.named(text(sent, "run")), text(sent, "notes"))
         return {}
 
-    return [enqueue, waiting, drop, pause, note]
+    return [enqueue, waiting, drop, pause, dismiss, note]
 
 
 def watching(actions: Actions) -> list[Callable[[Answer], Answer]]:

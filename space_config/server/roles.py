@@ -114,6 +114,7 @@ ENDPOINTS: dict[str, tuple[Role, Kind]] = {
     "ll-train/enqueue": (Role.OWNER, Kind.WRITE),
     "ll-train/drop": (Role.OWNER, Kind.READ),
     "ll-train/pause": (Role.OWNER, Kind.WRITE),
+    "ll-train/dismiss": (Role.OWNER, Kind.READ),
     "ll-train/note": (Role.OWNER, Kind.WRITE),
     "ll-train/check": (Role.OWNER, Kind.READ),
     "ll-train/calibrate": (Role.OWNER, Kind.WRITE),

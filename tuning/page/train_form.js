@@ -10,8 +10,9 @@
 		if (field.control === "choice") input = el("select", { id }, ...field.choices.map((choice) => el("option", { value: choice }, choice)));
 		else if (field.control === "switch") input = el("input", { id, type: "checkbox" });
 		else input = el("input", { id, type: "text", inputmode: field.control === "number" ? "decimal" : null, autocomplete: "off", spellcheck: "false", placeholder: field.empty || null });
-		input.setAttribute("aria-describedby", error.id);
-		const root = el("div", { class: `ll-field ll-${field.control}`, title: field.help }, el("label", { for: id }, field.label), input, error);
+		const help = el("small", { class: "ll-help", id: `${id}-help` }, field.help);
+		input.setAttribute("aria-describedby", `${error.id} ${help.id}`);
+		const root = el("div", { class: `ll-field ll-${field.control}`, title: field.help }, el("label", { for: id }, field.label), input, error, help);
 		return {
 			root,
 			input,

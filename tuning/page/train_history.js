@@ -8,13 +8,14 @@
 		const body = el("tbody", {});
 		const heads = ["", "Run", "Differs in", "Data", "Steps", "Best validation loss", "Score", "Forgot", "Took", "State", ""].map((name) => el("th", { scope: "col" }, name || el("span", { class: "ll-offscreen" }, "choose")));
 		const table = el("div", { class: "ll-scroll", tabindex: "0", role: "region", "aria-label": "All runs" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body));
+		const by = el("p", { class: "ll-hint" });
 		const overlay = lens.buildChart("Losses of the ticked runs", 220, "Tick runs to lay their losses over each other.");
 		const tuned = el("select", { "aria-label": "Adapter on the tuned side" });
 		const base = el("select", { "aria-label": "What it is compared against" });
 		const now = el("span", { class: "ll-note" });
 		const go = lens.button("Compare these two", "", () => does.compare(tuned.value, base.value));
 		const against = el("div", { class: "ll-against" }, el("label", {}, "Put ", tuned), el("label", {}, " against ", base), go, now);
-		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs"), el("span", { class: "ll-hint" }, "Tick runs to lay their losses over each other; click a name to look at it.")), table, overlay.root, el("div", { class: "ll-choose" }, el("h3", {}, "Which adapter is compared"), against));
+		const root = el("section", { class: "ll-panel ll-run-history", hidden: true }, el("div", { class: "ll-panel-head" }, el("h3", {}, "All runs"), el("span", { class: "ll-hint" }, "Tick runs to lay their losses over each other; click a name to look at it.")), table, by, overlay.root, el("div", { class: "ll-choose" }, el("h3", {}, "Which adapter is compared"), against));
 		for (const select of [tuned, base]) select.addEventListener("change", () => (select.dataset.chosen = select.value));
 		overlay.root.hidden = true;
 		const ticked = new Map();
@@ -55,7 +56,7 @@
 			const swatch = el("i", { class: ticked.get(run.run) || "" });
 			const open = el("button", { type: "button", class: "ll-link", "aria-current": run.run === shown ? "true" : null }, run.run);
 			open.addEventListener("click", () => does.show(run.run));
-			const best = run.chosen ? el("span", { class: "ll-best", title: `Best by ${run.best_by}` }, "best") : null;
+			const best = run.chosen ? el("span", { class: "ll-best", title: `by ${run.best_by}` }, "best") : null;
 			const compare = run.adapter ? lens.button("Compare", "ll-small", () => does.compare(run.run)) : null;
 			return el(
 				"tr",
@@ -66,7 +67,7 @@
 				el("td", {}, run.data),
 				el("td", {}, run.steps),
 				el("td", {}, run.best),
-				el("td", { title: run.task || null }, run.score === "-" ? "\u2013" : run.score),
+				el("td", {}, run.score === "-" ? "\u2013" : run.score, run.score === "-" ? null : el("small", {}, run.task)),
 				el("td", {}, run.forgotten === "-" ? "\u2013" : run.forgotten),
 				el("td", {}, run.took),
 				el("td", {}, el("span", { class: "ll-run-state", "data-state": run.state }, run.words)),
@@ -91,6 +92,8 @@
 			for (const name of ticked.keys()) if (!answer.runs.some((each) => each.run === name)) ticked.delete(name);
 			root.hidden = !answer.runs.length;
 			body.replaceChildren(...answer.runs.map(row));
+			const [best] = answer.runs.filter((each) => each.chosen);
+			setText(by, best ? `best: by ${best.best_by}.` : "");
 			choices(tuned, [["starter", "the starter adapter"]], made, made[0]);
 			choices(base, [["", "the base model"], ["starter", "the starter adapter"]], made, "");
 			setText(now, answer.comparing ? `Now: ${answer.comparing}` : "");

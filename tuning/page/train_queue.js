@@ -8,7 +8,8 @@
 		const grid = el("input", { type: "text", id: "ll-grid", autocomplete: "off", spellcheck: "false", placeholder: HINT });
 		const said = el("p", { class: "ll-note", role: "status", hidden: true });
 		const list = el("ol", { class: "ll-waiting" });
-		const problems = el("p", { class: "ll-notice", hidden: true });
+		const failed = el("span", {});
+		const problems = el("div", { class: "ll-notice", hidden: true }, failed, " ", lens.button("Dismiss", "ll-small", () => change("dismiss", {})));
 		const add = lens.button("Queue it", "", enqueue);
 		const hold = lens.button("Start no other", "ll-small", () => change("pause", { on: hold.dataset.paused !== "true" }));
 		const head = el("div", { class: "ll-queue-head" }, el("b", {}, "Waiting"), hold);
@@ -49,9 +50,10 @@
 			setText(head.firstChild, told.paused ? `${count} waiting, none is started` : `${count} waiting`);
 			list.replaceChildren(...told.waiting.map(row));
 			problems.hidden = !told.problems.length;
-			setText(problems, told.problems.length ? `Not started: ${told.problems.join(" ")}` : "");
-			if (!count || root.dataset.met) return;
-			root.dataset.met = "true"; // it is opened once; what a user closes stays closed
+			setText(failed, told.problems.length ? `Not started: ${told.problems.join(" ")}` : "");
+			const news = count ? "waiting" : failed.textContent;
+			if (!news || root.dataset.met === news) return;
+			root.dataset.met = news; // it is opened once for each; what a user closes stays closed
 			root.open = true;
 		}
 		return { root, refresh };

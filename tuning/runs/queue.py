@@ -131,6 +131,12 @@ def clear() -> int:
     return count
 
 
+def dismiss() -> None:
+    """Forget what could not be started."""
+    with changing() as queue:
+        queue.problems = []
+
+
 def pause(on: bool) -> None:
     """Have no other run started after the one that trains, or go on."""
     with changing() as queue:

@@ -17,6 +17,8 @@ from tuning.data.place import EMBEDDED_SETS, is_place, parse
 from tuning.data.reading.text_files import kind_of
 from tuning.errors import UserError
 from tuning.presets import Config
+from tuning.runs import start_adapter
+from tuning.runs.run import runs_root
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ FIELDS = (
 LONGEST_TEXT = 2000
 USUAL_RATES = {"sft": 1e-3, "dpo": 1e-4, "orpo": 1e-4, "verified": 1e-3}
 FOLDERS = re.compile(r"(?:(?<![\w.:/])|(?<=duckdb:))/(?:[\w.@+-]+/)+(?=[\w.])")
-RULE = re.compile(r"^--[\w-]+ is .*?(?:, but |: )(.*)$", re.DOTALL)
+RULE = re.compile(r"^--[\w-]+(?: is .*?(?:, but |: )|: )(.*)$", re.DOTALL)
 
 
 def form() -> dict[str, Any]:
@@ -159,10 +161,16 @@ def problems(preset: str, overrides: dict[str, Any]) -> dict[str, str]:
             found[name] = rule(str(error))
     if not found:
         try:
-            presets.configure(preset, overrides)
+            goes_on(presets.configure(preset, overrides))
         except UserError as error:
             found[named(str(error), overrides)] = rule(str(error))
     return found
+
+
+def goes_on(config: Config) -> Config:
+    """The settings as a run takes them: with rank, alpha and layers of the adapter that it goes on from. Raises
+    UserError for an adapter that cannot be trained on."""
+    return start_adapter.continued(config, runs_root())
 
 
 def check_source(name: str) -> None:
@@ -227,7 +235,8 @@ def summary(config: Config) -> str:
     if config.epochs is not None:
         counts = f"{config.epochs:g} epochs in steps of {config.batch_size:,} {unit}"
     words = [f"{counts}, from {data_name(config.data)}"]
-    words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}")
+    before = f", going on from {start_adapter.called(config.from_adapter)}" if config.from_adapter else ""
+    words.append(f"LoRA rank {config.rank} on {', '.join(config.target_modules)} of {data_name(config.model)}{before}")
     if config.objective == "verified":
         words.append(
             f"{config.rounds} times the model answers each question that has a check {config.samples} times, and up to "
@@ -241,7 +250,8 @@ def rate_warning(config: Config) -> str:
     """A sentence where the learning rate is far from the usual for the objective; else ''. Far is a rule of thumb of
     ours: ten times ``USUAL_RATES`` with the scale of the adapter counted in, or a hundredth of them."""
     high = USUAL_RATES[config.objective] * 10
-    rate = config.learning_rate * config.lora_plus * (config.alpha / config.rank) ** 0.5
+    scale = config.alpha / (config.rank**0.5 if config.rslora else config.rank)
+    rate = config.learning_rate * config.lora_plus * scale**0.5
     if rate > high:
         return f" The learning rate is very high for {config.objective}: expect the adapter to forget, or to break."
     if config.learning_rate < USUAL_RATES[config.objective] / 100:

@@ -9,6 +9,7 @@ correct. A UserError becomes one line on standard error.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from tuning.runs import helper_process
@@ -26,6 +27,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     from tuning.data.reading.layouts import UnknownColumns
     from tuning.models.of_config import find_weights
     from tuning.models.weights import load_tokenizer
+    from tuning.views import form
     from tuning.views.describe import samples
 
     config = presets.from_dict(asked)
@@ -48,7 +50,10 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
         for spans in samples(dataset, tokenizer, config.max_tokens)
     ]
     columns = [[name, role] for name, role in dataset.used.items()] + [[name, ""] for name in dataset.unused]
-    told = facts(dataset, config.in_steps(len(dataset.train)).max_steps * config.batch_size)
+    whole = replace(config.in_steps(len(dataset.train)), epochs=None)
+    told = facts(dataset, whole.max_steps * whole.batch_size)
+    if config.epochs is not None:
+        told += f"\nIts epochs make {whole.max_steps:,} steps.{form.warm_up_warning(whole)}"
     return {"facts": told, "samples": shown, "columns": columns, "roles": roles(), "wrong": ""}
 
 

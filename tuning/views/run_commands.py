@@ -48,9 +48,11 @@ def run_sweep(options: argparse.Namespace) -> int:
     if options.show:
         return 0
     count = queue.add(plans)
-    print(
-        f"{len(plans)} runs were queued; {count} wait. python -m tuning queue shows them, queue pause stops after one."
-    )
+    told = f"{len(plans)} queued; {runs_wait(count)}"
+    if queue.load().paused:
+        print(f"{told}, and the queue is paused: python -m tuning queue go.")
+    else:
+        print(f"{told}. python -m tuning queue shows them, queue pause stops after one.")
     return 0
 
 
@@ -60,7 +62,7 @@ def run_queue(options: argparse.Namespace) -> int:
         queue.work()
         return 0
     if options.do == "clear":
-        print(f"{queue.clear()} runs were taken out of the queue.")
+        print(f"Taken out of the queue: {queue.clear()}.")
         return 0
     if options.do in ("go", "pause"):
         queue.pause(options.do == "pause")
@@ -77,14 +79,19 @@ def run_queue(options: argparse.Namespace) -> int:
 def queue_words(found: queue.Queue) -> str:
     """How the queue stands."""
     if not found.waiting:
-        return "No run waits."
-    count = f"{len(found.waiting)} {'run waits' if len(found.waiting) == 1 else 'runs wait'}"
+        return "No run waits; the queue is paused: python -m tuning queue go." if found.paused else "No run waits."
+    count = runs_wait(len(found.waiting))
     if found.paused:
         return f"{count}; the queue is paused: python -m tuning queue go."
     if not queue.working():
         return f"{count}, and nobody works on the queue: python -m tuning queue go."
     training = lock.current()
     return f"{count}; {training.name if training else 'another run'} goes first."
+
+
+def runs_wait(count: int) -> str:
+    """How many runs wait, in words."""
+    return f"{count} {'run waits' if count == 1 else 'runs wait'}"
 
 
 def run_runs(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from playwright.sync_api import expect
 from tests.app.training import LONG, RUN, begin, fill, open_train, settings, steps_drawn, wait_for, wait_state
 from tests.app.visiting import CONTRAST, ask, overflow, screenshot, wait_until_done
 from tuning import presets
+from tuning.runs import queue, scores
 
 pytestmark = pytest.mark.browser
 
@@ -182,6 +183,24 @@ def test_a_note_is_kept_with_the_run_it_was_begun_for(train, two_runs, training_
     table, cell = (page.locator(f".ll-run-history {part}").first for part in (".ll-scroll", "td.ll-differs"))
     right = [each.evaluate("each => each.getBoundingClientRect().right") for each in (cell, table)]
     assert right[0] <= right[1]  # on a phone what tells two runs apart is in sight
+
+
+def test_what_the_queue_could_not_start_and_what_runs_scored_is_in_sight(train, two_runs, training_home):
+    for run, share in zip(two_runs, (0.5, 0.25), strict=True):
+        kept = scores.TaskScore(0, "mbpp", "MBPP", share, 0.1, 0.9, 40)
+        scores.keep(training_home / "runs" / run, [kept])
+    (training_home / queue.FILE).write_text(json.dumps(queue.Queue(problems=["mine: its data is gone."]).to_dict()))
+    page = train(width=390)
+    told = page.locator(".ll-queue .ll-notice")
+    expect(told).to_contain_text("Not started: mine: its data is gone.")
+    told.get_by_role("button", name="Dismiss").click()
+    expect(told).to_be_hidden()
+    assert queue.Queue(**json.loads((training_home / queue.FILE).read_text())).problems == []
+    history = page.locator(".ll-run-history")
+    expect(history.locator("tr", has_text=two_runs[0]).locator("td", has_text="50.0%")).to_have_text("50.0%MBPP")
+    expect(history.locator("> .ll-hint")).to_have_text("best: by the score on MBPP of 2 runs.")
+    rank = page.locator("#ll-field-rank")
+    expect(rank).to_have_accessible_description("LoRA rank")
 
 
 def test_an_adapter_is_downloaded(train, two_runs):

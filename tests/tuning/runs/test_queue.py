@@ -145,11 +145,13 @@ def test_runs_go_one_after_the_other_past_what_cannot_start(instant, settings):
     left = queue.load()
     assert left.waiting == []
     assert left.problems == ["rank-4: There is a run 'rank-4' already: choose another name."]
+    queue.dismiss()
+    assert queue.load().problems == []
     assert run.find("rank-8").settings()["notes"] == "a note"
     assert not queue.working()
 
 
-def test_a_paused_queue_stops_after_the_run_and_goes_on_when_told(instant, settings, monkeypatch, capsys):
+def test_a_paused_queue_stops_after_the_run_and_goes_on_when_told(instant, settings, monkeypatch, capsys, tmp_path):
     own = {"model": settings["model"], "data": settings["data"]}
     queue.add([Planned("smoke", own, "first"), Planned("smoke", own, "second")])
     monkeypatch.setattr(run, "begin", lambda made: queue.pause(True))
@@ -159,6 +161,10 @@ def test_a_paused_queue_stops_after_the_run_and_goes_on_when_told(instant, setti
     assert [plan.name for plan in queue.load().waiting] == ["second"]
     assert main(["queue"]) == 0
     assert "1 run waits; the queue is paused" in capsys.readouterr().out
+    sweep_file = described(tmp_path, "preset: smoke\nruns: [{name: third}]\n")
+    assert main(["sweep", str(sweep_file)]) == 0
+    assert "1 queued; 2 runs wait, and the queue is paused: python -m tuning queue go." in capsys.readouterr().out
+    queue.remove(1, "ranks-third")
     instant.clear()
     queue.ensure_worker()
     assert instant == []  # paused: nobody is started, also when the app comes back
@@ -168,6 +174,9 @@ def test_a_paused_queue_stops_after_the_run_and_goes_on_when_told(instant, setti
         queue.remove(0, "first")
     queue.remove(0, "second")
     assert main(["queue", "clear"]) == 0
+    queue.pause(True)
+    assert main(["queue"]) == 0
+    assert "No run waits; the queue is paused" in capsys.readouterr().out
 
 
 def test_a_run_that_was_being_started_when_the_worker_was_killed_is_started(instant, settings, monkeypatch):

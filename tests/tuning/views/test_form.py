@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -82,3 +83,35 @@ def test_a_warm_up_that_never_ends_is_said(steps, warmup, said):
     words = form.warm_up_warning(config)
     assert (said in words) if said else not words
     assert form.summary(config).endswith(f"cosine.{words}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"learning_rate": 6e-3, "alpha": 16}, ""),
+        ({"learning_rate": 6e-3, "alpha": 16, "rslora": True}, "very high for sft"),
+        ({"learning_rate": 5e-3, "objective": "dpo"}, "very high for dpo"),
+        ({"learning_rate": 1e-3, "lora_plus": 16}, "very high"),
+        ({"learning_rate": 1e-6}, "very low for sft"),
+    ],
+)
+def test_a_rate_far_off_is_said_with_the_adapters_scale_counted_in(changes, said):
+    words = form.rate_warning(presets.configure("quick", changes))
+    assert (said in words) if said else not words
+
+
+def test_the_form_goes_by_the_adapter_that_a_run_goes_on_from(tmp_path):
+    missing = form.problems("quick", {"from_adapter": "nowhere"})
+    assert missing == {"from_adapter": "there is no adapter folder and no run of that name"}
+    told = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["v_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    assert form.problems("quick", {"from_adapter": str(tmp_path)}) == {
+        "from_adapter": f"{tmp_path.name} holds no adapter_model.safetensors, the adapter's weights"
+    }
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    changes = {"from_adapter": str(tmp_path)}
+    assert form.problems("quick", changes) == {}
+    words = form.summary(form.goes_on(presets.configure("quick", changes)))
+    assert f"LoRA rank 4 on v_proj of smollm2-135m, going on from {tmp_path.name};" in words
+    assert form.problems("quick", changes | {"dora": True}).keys() == {"dora"}

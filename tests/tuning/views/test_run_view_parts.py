@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import time
 import zipfile
 
@@ -133,6 +134,9 @@ def test_a_preview_marks_exactly_what_is_trained(home, tiny_model_path, tmp_path
         assert answer[0].endswith("<|im_end|>")
     assert "training rows" in told["facts"]
     assert "Nothing was left out" in told["facts"]
+    assert "warm-up" not in told["facts"]
+    epochs = preview.preview(presets.to_dict(config) | {"epochs": 1.0, "warmup_steps": 20, "batch_size": 8})
+    assert re.search(r"Its epochs make [34] steps\. The warm-up is longer than the run", epochs["facts"])
 
 
 def test_a_preview_tells_the_two_answers_of_a_pair_apart(home, tiny_model_path, tmp_path):
