@@ -70,7 +70,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
         told: Answer = {"errors": wrong, "command": form.command(preset, overrides), "summary": ""}
         if not wrong:
             config = form.goes_on(presets.configure(preset, overrides))
-            told["summary"] = form.summary(config)
+            told["summary"], told["warning"] = form.summary(config), form.warning(config)
             told["estimate"] = actions.estimator.words(config)
             told["measuring"] = estimate.measuring() is not None
             if not told["estimate"] and not told["measuring"]:

@@ -37,13 +37,17 @@ def train_on_votes(found: Lesson, lens: Lens, training: Actions) -> str:
     card = status.adapter
     if card is None or f"{status.fingerprint}+{card.fingerprint}" != found.fingerprint:
         raise UserError(f"These votes are about {found.adapter}, which does not answer now: compare it again first.")
-    if card.strength is not None:
-        raise UserError(
-            f"These votes are about {found.adapter}, and a run goes on from it as it was trained: put the strength "
-            "back to 1, and vote on that."
-        )
+    refuse_dialled(card, f"These votes are about {found.adapter}", "vote on that")
     settings = run_settings(found, write(found), status.model, card.path) | as_asked(lens)
     return training.start("quick", settings).name
+
+
+def refuse_dialled(card: AdapterCard, about: str, instead: str) -> None:
+    """Raise UserError where an adapter answers stronger or weaker than it was trained, which no run can go on from."""
+    if card.strength is not None:
+        raise UserError(
+            f"{about}, and a run goes on from it as it was trained: put the strength back to 1, and {instead}."
+        )
 
 
 def as_asked(lens: Lens) -> dict[str, Any]:
@@ -61,7 +65,8 @@ def as_asked(lens: Lens) -> dict[str, Any]:
 
 def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Actions) -> str:
     """Starts a run that learns from its own answers that pass the task of a scoring, going on from the adapter that was
-    scored, and returns its name. Raises UserError if that does not answer here now, or if the run cannot start."""
+    scored, and returns its name. Raises UserError if that does not answer here now as it was trained, or if the run
+    cannot start."""
     status = lens.status()
     plan = scorings.board(scoring).plan
     scored, now = plan["fingerprints"], fingerprints(status)
@@ -69,6 +74,8 @@ def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Act
         raise UserError(
             f"This scoring is of {plan['adapter']['name']}, which does not answer now: compare it again first."
         )
+    if status.adapter is not None:
+        refuse_dialled(status.adapter, f"This scoring is of {status.adapter.name}", "score that")
     task = find_task(plan["tasks"][0]["source"]["task"])
     settings = passing_settings(task, status.adapter, status.model) | as_asked(lens)
     return training.start("quick", settings).name

@@ -40,6 +40,7 @@
 		const main = form.fields.filter((field) => field.main).map((field) => controls[field.name].root);
 		const more = form.fields.filter((field) => !field.main).map((field) => controls[field.name].root);
 		const summary = el("p", { class: "ll-note ll-does", role: "status" });
+		const warning = el("p", { class: "ll-note ll-warning", role: "status" });
 		const estimate = el("p", { class: "ll-note", role: "status" });
 		const measure = lens.button("Measure this machine", "ll-small", async () => {
 			const told = await server.calibrate(asked());
@@ -64,7 +65,7 @@
 			source.root,
 			el("div", { class: "ll-fields" }, ...main, el("div", { class: "ll-field ll-text", title: "What the run is called in the list; letters, digits, dots, hyphens and underscores" }, el("label", { for: "ll-field-name" }, "Name of the run"), called)),
 			others,
-			summary,
+			el("div", {}, summary, warning),
 			el("div", { class: "ll-estimate", hidden: closed }, estimate, measure),
 			el("div", { class: "ll-start", hidden: closed }, start),
 			problem,
@@ -114,6 +115,7 @@
 				source.stale();
 				const wrong = Object.keys(errors).length;
 				setText(summary, wrong ? `${wrong} field${wrong === 1 ? " needs" : "s need"} correcting before this can start.` : told.summary || "");
+				setText(warning, told.warning || "");
 				start.disabled = wrong > 0 || Boolean(told.error);
 				guess(told, wrong);
 				if (form.fields.some((field) => !field.main && errors[field.name])) others.open = true;

@@ -64,7 +64,7 @@
 				el("td", {}, el("label", { class: "ll-tick" }, box, swatch)),
 				el("th", { scope: "row" }, open, best, el("small", {}, `${run.began} \u00b7 ${run.model}`), run.notes ? el("small", { class: "ll-run-note" }, run.notes) : null),
 				el("td", { class: "ll-differs" }, run.differs || "\u2013"),
-				el("td", {}, run.data),
+				el("td", { class: "ll-from" }, run.data),
 				el("td", {}, run.steps),
 				el("td", {}, run.best),
 				el("td", {}, run.score === "-" ? "\u2013" : run.score, run.score === "-" ? null : el("small", {}, run.task)),

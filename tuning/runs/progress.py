@@ -75,7 +75,7 @@ def stepped(event: Event) -> str:
     """A step's figures."""
     return (
         f"step {event['step']}/{event['max_steps']}  epoch {event['epoch']:.2f}  loss {number(event['loss'])}  "
-        f"lr {event['learning_rate']:.2e}  gradient {number(event['grad_norm'])}  {pace(event)}"
+        f"{preferred(event)}lr {event['learning_rate']:.2e}  gradient {number(event['grad_norm'])}  {pace(event)}"
     )
 
 
@@ -87,7 +87,15 @@ def pace(event: Event) -> str:
 def validated(event: Event) -> str:
     """A validation's loss."""
     mark = "  (best so far, adapter saved)" if event.get("kept", event["best"]) else ""
-    return f"step {event['step']}  validation loss {number(event['validation_loss'])}{mark}"
+    told = f"step {event['step']}  validation loss {number(event['validation_loss'])}  {preferred(event)}"
+    return f"{told.rstrip()}{mark}"
+
+
+def preferred(event: Event) -> str:
+    """Of preference training, how many pairs come out right, and by how much; else ''."""
+    if event.get("right") is None or event.get("margin") is None:
+        return ""
+    return f"right {100 * event['right']:.0f}%  margin {number(event['margin'])}  "
 
 
 def sampled(event: Event) -> str:

@@ -49,7 +49,7 @@ FIELDS = (
     Field("keep", "Passing answers kept of each", most=100),
     Field("temperature", "Temperature of own answers"),
     Field("checked_by", "Task that checks own answers", empty="the data's assertions"),
-    Field("epochs", "Epochs in place of steps", most=10_000, empty="as many as the steps take"),
+    Field("epochs", "Epochs in place of steps", most=10_000, empty="by steps"),
     Field("alpha", "LoRA alpha", most=4096),
     Field("rslora", "Rank-stabilised scale"),
     Field("dora", "DoRA"),
@@ -243,7 +243,12 @@ def summary(config: Config) -> str:
             f"{config.keep} passing answers to each are trained as well"
         )
     words.append(f"learning rate up to {config.learning_rate:g}, {config.schedule}")
-    return "; ".join(words) + "." + warm_up_warning(config) + rate_warning(config)
+    return "; ".join(words) + "."
+
+
+def warning(config: Config) -> str:
+    """What speaks against a run, or ''."""
+    return f"{warm_up_warning(config)}{rate_warning(config)}".strip()
 
 
 def rate_warning(config: Config) -> str:

@@ -18,7 +18,10 @@ from tuning.runs.run import Run, record_of
 from tuning.runs.scores import TaskScore
 from tuning.views import form
 
-NEVER_TOLD = ("data", "model", "sample_question", "threads", "device", "save_every", "keep_checkpoints", "track")
+NEVER_TOLD = (
+    "data", "model", "sample_question", "sample_every", "sample_tokens", "threads", "device", "save_every",
+    "keep_checkpoints", "track",
+)  # fmt: skip
 """Settings that say nothing of what was learned, or have a column of their own."""
 OF_THE_LOSS = ("validation_rows", "max_tokens", "thinking", "train_on")
 """Settings that say on which tokens of which rows a validation loss is measured."""
@@ -41,6 +44,7 @@ class Outcome:
     notes: str
     kind: tuple[str, ...]
     asked: str = ""
+    preset: str = ""
 
 
 Told = tuple[Config, Outcome]
@@ -65,6 +69,7 @@ def outcome_of(run: Run) -> Outcome:
         notes=settings["notes"],
         kind=kind_of(run.config(), record),
         asked=own.asked if own else "",
+        preset=presets.name_today(settings["preset"]),
     )
 
 
@@ -94,12 +99,29 @@ def template_of(config: Config) -> str:
         return str(config.chat_template)
 
 
-def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
-    """For each config the settings in which the configs differ, as the form writes them."""
-    values = [form.shown_values(config) for config in configs]
+def differing(told: Sequence[Told]) -> list[dict[str, Any]]:
+    """For each run the settings in which the runs differ, as the form writes them, as far as its preset does not say
+    them; and the preset, where that is all or not the same for all."""
+    values = [comparable(config) for config, _ in told]
     names = [name for name in presets.field_types() if name not in NEVER_TOLD]
-    apart = [name for name in names if len({str(value[name]) for value in values}) > 1]
-    return [{name: value[name] for name in apart} for value in values]
+    apart = [name for name in names if len({str(value.get(name)) for value in values}) > 1]
+    several = len({found.preset for _, found in told}) > 1
+    found = []
+    for value, (_, outcome) in zip(values, told, strict=True):
+        usual = comparable(presets.preset(outcome.preset)) if outcome.preset in presets.PRESETS else {}
+        own = {name: value[name] for name in apart if name in value and value[name] != usual.get(name)}
+        preset = {"preset": outcome.preset} if outcome.preset and (several or (apart and not own)) else {}
+        found.append(preset | own)
+    return found
+
+
+def comparable(config: Config) -> dict[str, Any]:
+    """Settings as the form writes them, those that mean the same alike: layers in one order, and steps only where no
+    epochs stand in their place."""
+    values = form.shown_values(config) | {"target_modules": ",".join(sorted(config.target_modules))}
+    if config.epochs is not None:
+        del values["max_steps"]
+    return values
 
 
 def words(differs: Mapping[str, Any]) -> str:
@@ -163,7 +185,7 @@ def table(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], str]:
 
 def beside(told: Sequence[Told]) -> tuple[list[dict[str, Any]], str]:
     """As :func:`table`, of what is known of the runs already."""
-    apart = differing([config for config, _ in told])
+    apart = differing(told)
     best, why = best_of(outcome for _, outcome in told)
     rows = [
         {

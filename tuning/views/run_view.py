@@ -278,6 +278,8 @@ def figures(fold: Fold, state: RunState) -> list[list[str]]:
         ["Learning rate", f"{step['learning_rate']:.2e}" if step.get("learning_rate") is not None else "-"],
         ["Trained for", duration(fold.seconds)],
     ]
+    if validation.get("right") is not None:
+        pairs.insert(2, ["Held-out pairs right", f"{100 * validation['right']:.0f}%"])
     told = fold.newest.get("round")
     if told:
         pairs.append([f"Round {told['number']} of {told['of']}", f"{told['passed']:,} of {told['answers']:,} pass"])

@@ -13,9 +13,9 @@ from eval_prompts.votes.lesson import Lesson
 from tuning.errors import UserError
 
 
-def lens_with(path, fingerprint):
+def lens_with(path, fingerprint, **changes):
     """A lens on which an adapter answers."""
-    card = AdapterCard("mine", path, "base", 8, 8.0, ("q_proj",), fingerprint=fingerprint)
+    card = AdapterCard("mine", path, "base", 8, 8.0, ("q_proj",), fingerprint=fingerprint, **changes)
     status = SimpleNamespace(adapter=card, against=None, model="smollm2-135m", fingerprint="f")
     return SimpleNamespace(status=lambda: status, loader=None)
 
@@ -38,6 +38,8 @@ def test_a_scoring_teaches_the_adapter_that_was_scored(tmp_path):
     scorings, training = SimpleNamespace(board=lambda name: SimpleNamespace(plan=plan)), Started()
     with pytest.raises(UserError, match="This scoring is of mine, which does not answer now"):
         train_on_passing("s", lens_with(tmp_path, "another"), scorings, training)
+    with pytest.raises(UserError, match="put the strength back to 1, and score that"):
+        train_on_passing("s", lens_with(tmp_path, "a", strength={"strength": 2}), scorings, training)
     assert train_on_passing("s", lens_with(tmp_path, "a"), scorings, training) == "new-run"
     assert training.settings["from_adapter"] == str(tmp_path)
 

@@ -22,10 +22,10 @@ def test_losses_of_other_tokens_are_not_compared(settings):
 
 
 def outcome_with(name, **changes):
-    usual = {"loss": None, "score": None, "asked": "", "kind": ("k",)}
+    usual = {"loss": None, "score": None, "asked": "", "kind": ("k",), "preset": ""}
     told = usual | changes
     return run_table.Outcome(
-        name, told["loss"], None, told["score"], None, "Mine", 20, None, "", told["kind"], told["asked"]
+        name, told["loss"], None, told["score"], None, "Mine", 20, None, "", told["kind"], told["asked"], told["preset"]
     )
 
 
@@ -73,3 +73,20 @@ def test_points_of_a_line_were_asked_the_same():
         for name in names
     ]
     assert run_table.curve(beside) == {"forgotten (g)": [(0, 10.0), (2, 10.0)], "forgotten (g, n)": [(4, 10.0)]}
+
+
+def test_what_a_preset_says_anyway_is_not_repeated_and_no_order_is_a_difference():
+    smoke, dpo = configure("smoke"), configure("quick", {"objective": "dpo", "epochs": 3.0, "max_steps": 9})
+    wide = replace(smoke, rank=32, sample_every=1, target_modules=tuple(reversed(smoke.target_modules)))
+
+    def differs(*configs):
+        told = [(config, outcome_with(f"r{at}", preset=preset)) for at, (preset, config) in enumerate(configs)]
+        return [run_table.words(each) for each in run_table.differing(told)]
+
+    assert differs(("smoke", smoke), ("smoke", wide)) == ["preset smoke", "rank 32"]
+    assert differs(("smoke", smoke), ("smoke", wide), ("quick", dpo)) == [
+        "preset smoke", "preset smoke, rank 32", "preset quick, objective dpo, epochs 3",
+    ]  # fmt: skip
+    assert differs(("smoke", smoke), ("smoke", smoke)) == ["", ""]
+    gone = differs(("gone", replace(smoke, rank=2)), ("smoke", wide))
+    assert gone == ["preset gone, rank 2", "preset smoke, rank 32"]

@@ -166,6 +166,17 @@ def test_the_run_shows_its_own_settings(watcher):
     assert view["command"] == "python -m tuning train --preset smoke --max-steps 77 --learning-rate 0.0002"
 
 
+def test_how_many_pairs_come_out_right_is_told(watcher):
+    pairs = fake_run(objective="dpo")
+    held_out = {"event": "validation", "time": 1.0, "step": 1, "validation_loss": 0.5, "best": True, "kept": True}
+    write(pairs, step(1, 0.6, right=0.75, margin=0.21), held_out | {"right": 0.5, "margin": 0.1})
+    view = watcher.look("a-run", {})
+    assert ["Held-out pairs right", "50%"] in view["figures"]
+    lines = [text for *_, text in view["log"]]
+    assert "loss 0.6  right 75%  margin 0.21  lr" in lines[0]
+    assert lines[1] == "step 1  validation loss 0.5  right 50%  margin 0.1  (best so far, adapter saved)"
+
+
 def test_a_folder_deleted_in_the_middle_is_said(watcher):
     doomed = fake_run()
     write(doomed, step(1))
