@@ -83,7 +83,7 @@ def forming(actions: Actions) -> list[Callable[[Answer], Answer]]:
 
     def preview(sent: Answer) -> Answer:
         preset, overrides = asked_run(sent)
-        config = presets.configure(preset, overrides)
+        config = form.goes_on(presets.configure(preset, overrides))
         try:
             return helper_process.ask("tuning.views.preview", presets.to_dict(config), PREVIEW_SECONDS)
         except UserError as error:

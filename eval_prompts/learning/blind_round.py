@@ -13,6 +13,9 @@ from tuning.errors import UserError
 if TYPE_CHECKING:
     from tuning.runs.run import Run
 
+ASKED = ("question", "input", "messages")
+"""What of a held-out row is asked."""
+
 
 def blind_round(run: Run) -> dict[str, Any]:
     """Keep the questions that a run held out as a task; its name, and how many questions it has.
@@ -24,8 +27,11 @@ def blind_round(run: Run) -> dict[str, Any]:
         found = held_out(config.data, "both", config)
     except UserError as error:
         raise UserError(f"{run.name} held out no question for a blind round ({error})") from error
+    # Several pairs of answers to one question are one question.
+    asked = {repr([row.get(part) for part in ASKED]): row for row in reversed(found.rows)}
+    rows = [row for row in found.rows if asked[repr([row.get(part) for part in ASKED])] is row]
     questions = make_questions(
-        list(enumerate(found.rows, start=1)), found.format, (), source=f"held-out rows of {run.name}", unit="row"
+        list(enumerate(rows, start=1)), found.format, (), source=f"held-out rows of {run.name}", unit="row"
     )
     name = free_name(f"blind-{run.name}")
     about = (

@@ -11,10 +11,18 @@ from eval_prompts.learning.passing import passing_settings
 from eval_prompts.scoring.plans import fingerprints
 from eval_prompts.tasks.catalogue import find_task
 from eval_prompts.tasks.of_adapter import default_task
+from eval_prompts.votes.export import conversation
 from eval_prompts.votes.lesson import Lesson, run_settings, write
+from eval_prompts.votes.vote_statistics import by_kind
+from eval_prompts.votes.words import headline
+from tuning.data.cleaning import ID_DIGITS, row_id
 from tuning.errors import UserError
 from tuning.models.weights import Choices
 from tuning.runs import start_adapter
+from tuning.training import used_rows
+
+HALF = ID_DIGITS // 2
+"""Digits of a row's id that its question alone decides."""
 
 if TYPE_CHECKING:
     from eval_prompts.models.adapters import AdapterCard
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from eval_prompts.serving.lens import Lens
     from eval_prompts.showing.shown_pairs import ShownPairs
     from eval_prompts.tasks.choice import TaskChoice
+    from eval_prompts.votes.records import VotedPair
     from tuning.data.chat import PromptFormat
     from tuning.runs.run import Run
     from tuning.views.actions import Actions
@@ -82,15 +91,27 @@ def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Act
 
 
 def preferred_after(run: Run, lens: Lens, pairs: ShownPairs) -> str:
-    """In words what people prefer who voted on a run's adapter against the one that it went on from; '' where those two
-    do not answer now, or nobody has voted."""
+    """In words what people prefer who voted on a run's adapter against the one that it went on from, on questions that
+    it did not learn from; '' where those two do not answer now, or nobody has voted."""
     status = lens.status()
     card, against = status.adapter, status.against
     if card is None or against is None or card.path.resolve() != run.adapter.resolve() or card.strength is not None:
         return ""
     if against.path.resolve() != (run.path / start_adapter.FOLDER).resolve():
         return ""
-    return pairs.preferred(f"{status.fingerprint}+{card.fingerprint}", f"{status.fingerprint}+{against.fingerprint}")
+    votes = pairs.votes_on(f"{status.fingerprint}+{card.fingerprint}", f"{status.fingerprint}+{against.fingerprint}")
+    learned = {id[:HALF] for id in used_rows.before(run.path).get("train", ())}
+    fresh = [voted for voted in votes if asked_id(voted) not in learned]
+    if not fresh:
+        return "People have voted on nothing but questions that it learned from." if votes else ""
+    left_out = f" Left out: {len(votes) - len(fresh):,} votes on questions that it learned from."
+    return headline(by_kind(fresh)) + (left_out if len(fresh) < len(votes) else "")
+
+
+def asked_id(voted: VotedPair) -> str:
+    """The part of a row's id that stands for what a pair was asked, where it were a row of training data."""
+    asked = [str(turn["content"]) for turn in conversation(voted.pair) if turn["role"] == "user"]
+    return row_id("\n".join(asked), "")[:HALF]
 
 
 def evidence_of(lens: Lens, tasks: TaskChoice) -> Callable[[Any], dict[str, Any]]:

@@ -56,16 +56,22 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         required("tensorboard", "tensorboard")
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer: Any = SummaryWriter(str(folder / TENSORBOARD_FOLDER))
+        self._folder = folder / TENSORBOARD_FOLDER
+        self._writer: Any = None
 
     def figures(self, step: int, values: dict[str, float]) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Steps that a resume does again replace those of before; what was measured before them stays.
+            again = step if "loss" in values else step + 1
+            self._writer = SummaryWriter(str(self._folder), purge_step=again)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def required(package: str, extra: str) -> Any:
@@ -98,10 +104,9 @@ class Mirror:
             return ""
         return self._tried(lambda to: to.figures(int(event["step"]), values))
 
-    def close(self) -> None:
-        """Write what is not written yet."""
-        if self._to is not None:
-            self._tried(lambda to: to.close())
+    def close(self) -> str:
+        """Write what is not written yet; what went wrong, in a sentence, or ''."""
+        return self._tried(lambda to: to.close()) if self._to is not None else ""
 
     def _tried(self, work: Any) -> str:
         try:

@@ -31,7 +31,7 @@ END_SECONDS = 10.0
 @dataclass(frozen=True)
 class Judged:
     """One answer to the question ``id``: whether it ``passed`` (None where nothing passes or fails), its ``score`` (0
-    to 1) as far as that can be told, and whether it ``ended`` by itself."""
+    to 1) as far as that can be told, whether it ``ended`` by itself, and whether it could be ``tried``."""
 
     id: str
     sample: int
@@ -39,6 +39,7 @@ class Judged:
     ended: bool
     passed: bool | None
     score: float | None
+    tried: bool = True
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def read(folder: Path) -> Answered:
             ended=event["state"] == "ended",
             passed=None if event["verdict"] == "none" else event["verdict"] == "passes",
             score=event["score"],
+            tried=event["verdict"] != "not run",
         )
     return Answered(tuple(judged for _, judged in sorted(found.items())), len(unasked), asked_of(plan_of(folder)))
 

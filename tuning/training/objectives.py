@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from tuning.data.chat import Example, Pair, Unit
-from tuning.presets import Config
+from tuning.presets import PREFERENCES, Config
 
 if TYPE_CHECKING:
     from tuning.training.forward import Forward
@@ -161,6 +161,15 @@ def only_pairs(units: Sequence[Unit]) -> list[Pair]:
 def answers(units: Sequence[Unit]) -> list[Example]:
     """What passes through the model for these units: a pair's better answer, then its worse one."""
     return [one for unit in units for one in ((unit.chosen, unit.rejected) if isinstance(unit, Pair) else (unit,))]
+
+
+def unused_words(config: Config) -> str:
+    """A sentence that names the settings which were given and which this objective does not heed; '' for none."""
+    usual = Config()
+    names = [] if config.objective in PREFERENCES else ["beta", "length_normalised"]
+    names += [] if config.objective == "verified" else ["rounds", "samples", "keep", "temperature", "checked_by"]
+    given = ["--" + name.replace("_", "-") for name in names if getattr(config, name) != getattr(usual, name)]
+    return f"Not used by the objective {config.objective}: {', '.join(given)}." if given else ""
 
 
 def objective_of(config: Config) -> Objective:

@@ -45,6 +45,18 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get(RATIO, 1.0)
 
 
+def warm_up_warning(config: Config) -> str:
+    """A sentence where the learning rate never gets where it was meant to get; else ''."""
+    if config.warmup_steps < config.max_steps:
+        return ""
+    top = config.learning_rate * config.max_steps / config.warmup_steps if config.warmup_steps else config.learning_rate
+    if config.warmup_steps == config.max_steps:
+        return "The warm-up takes the whole run: take fewer warm-up steps or more steps."
+    return (
+        f"The warm-up is longer than the run, so the learning rate ends at about {top:.2g}: take fewer warm-up steps."
+    )
+
+
 def learning_rate(config: Config, step: int) -> float:
     """The rate of a step counted from 0: up to the peak over the warm-up steps, then along the schedule towards 0,
     which the step after the last one would reach."""

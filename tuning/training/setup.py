@@ -27,6 +27,8 @@ from tuning.runs.run import record_of
 from tuning.training import checkpoint, used_rows
 from tuning.training.adapter import lora
 from tuning.training.checkpoint import Progress, identity
+from tuning.training.objectives import unused_words
+from tuning.training.optimizer import warm_up_warning
 from tuning.training.parallel import Ranks, join
 from tuning.training.reference import with_references
 from tuning.training.step import Session, open_session
@@ -105,6 +107,8 @@ def setup(folder: Path, config: Config, ranks: Ranks, emit: Emit) -> Job:
 
     if config.epochs is not None:
         say(f"{config.epochs:g} epochs of {len(train.examples):,} examples are {config.max_steps:,} steps.")
+    for words in filter(None, (warm_up_warning(config), unused_words(config))):
+        say(words)
     say(held_out_words(rows, validation, test))
     for note in chat_template(tokenizer).notes_for(rows.format.system):
         say(note)

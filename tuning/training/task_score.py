@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tuning.errors import UserError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FOLDER = "task_score"
 TOLD_SECONDS = 3.0
 Z_LEVEL = 1.959964
+NOISE = 1e-18
+"""A squared error below which numbers are all alike."""
 
 
 def wanted(config: Config, step: int, last: bool = False) -> bool:
@@ -91,12 +93,14 @@ def asked(job: Job, answer: Answerer, should_stop: Callable[[], bool]) -> TaskSc
 
 
 def score_of(found: Answered, step: int, task: str) -> TaskScore:
-    """The share of questions that pass, or the mean score where nothing passes or fails, with a normal 95% interval.
+    """The share of questions that pass, or the mean score where nothing passes or fails, with its 95% interval. An
+    answer that could not be tried counts as not passed, and for no score.
 
     Raises UserError where nothing could be judged.
     """
     by_question: dict[str, list[float]] = defaultdict(list)
-    passing = any(one.passed is not None for one in found.answers)
+    judged = [one for one in found.answers if one.tried]
+    passing = any(one.passed is not None for one in judged) or not judged
     for one in found.answers:
         value = one.passed if passing else one.score
         if value is not None:
@@ -105,6 +109,19 @@ def score_of(found: Answered, step: int, task: str) -> TaskScore:
     if not values:
         raise UserError(f"--score-on {task}: none of its questions could be asked: choose another task.")
     mean = sum(values) / len(values)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
-    low, high = max(0.0, mean - Z_LEVEL * spread), min(1.0, mean + Z_LEVEL * spread)
+    low, high = interval(values)
     return TaskScore(step, task, task, mean, low, high, len(values), unasked=found.unasked, asked=found.asked)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Wilson's interval of a mean of numbers from 0 to 1, at the effective number of questions, m(1-m) over the squared
+    error, as E. Korn and B. Graubard (1998) do for surveys: it is not empty where all are equal."""
+    count = len(values)
+    mean = min(1.0, max(0.0, sum(values) / count))
+    error = sum((value - mean) ** 2 for value in values) / (count * max(1, count - 1))
+    alike = error < NOISE or all(value in (0.0, 1.0) for value in values)
+    effective = count if alike else mean * (1 - mean) / error
+    square = Z_LEVEL**2 / effective
+    middle = (mean + square / 2) / (1 + square)
+    half = math.sqrt(square * (mean * (1 - mean) + square / 4)) / (1 + square)
+    return min(mean, max(0.0, middle - half)), max(mean, min(1.0, middle + half))

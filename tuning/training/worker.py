@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from tuning import presets
@@ -95,9 +95,10 @@ class Channel:
 
     def close(self) -> None:
         """Leave the terminal tidy, and the tracker with all figures."""
+        if self.mirror and (problem := self.mirror.close()):
+            with suppress(UserError):  # the disk is full, and last words are written
+                self.emit("log", message=problem)
         self.reporter.close()
-        if self.mirror:
-            self.mirror.close()
 
 
 def silent(kind: str, **fields: Any) -> None:

@@ -19,6 +19,7 @@ from tuning.errors import UserError
 from tuning.presets import Config
 from tuning.runs import start_adapter
 from tuning.runs.run import runs_root
+from tuning.training.optimizer import warm_up_warning
 
 
 @dataclass(frozen=True)
@@ -247,8 +248,9 @@ def summary(config: Config) -> str:
 
 
 def warning(config: Config) -> str:
-    """What speaks against a run, or ''."""
-    return f"{warm_up_warning(config)}{rate_warning(config)}".strip()
+    """What speaks against a run, or ''. How many steps epochs are is known once the rows are counted."""
+    warm_up = warm_up_warning(config) if config.epochs is None else ""
+    return f"{warm_up}{rate_warning(config)}".strip()
 
 
 def rate_warning(config: Config) -> str:
@@ -262,18 +264,6 @@ def rate_warning(config: Config) -> str:
     if config.learning_rate < USUAL_RATES[config.objective] / 100:
         return f" The learning rate is very low for {config.objective}: expect next to no change."
     return ""
-
-
-def warm_up_warning(config: Config) -> str:
-    """A sentence where the learning rate never gets where it was meant to get; else ''."""
-    if config.warmup_steps < config.max_steps or config.epochs is not None:
-        return ""
-    top = config.learning_rate * config.max_steps / config.warmup_steps if config.warmup_steps else config.learning_rate
-    if config.warmup_steps == config.max_steps:
-        return " The warm-up takes the whole run: take fewer warm-up steps or more steps."
-    return (
-        f" The warm-up is longer than the run, so the learning rate ends at about {top:.2g}: take fewer warm-up steps."
-    )
 
 
 def data_name(name: str) -> str:

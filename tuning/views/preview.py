@@ -27,7 +27,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     from tuning.data.reading.layouts import UnknownColumns
     from tuning.models.of_config import find_weights
     from tuning.models.weights import load_tokenizer
-    from tuning.views import form
+    from tuning.training.optimizer import warm_up_warning
     from tuning.views.describe import samples
 
     config = presets.from_dict(asked)
@@ -53,7 +53,7 @@ def preview(asked: dict[str, Any]) -> dict[str, Any]:
     whole = replace(config.in_steps(len(dataset.train)), epochs=None)
     told = facts(dataset, whole.max_steps * whole.batch_size)
     if config.epochs is not None:
-        told += f"\nIts epochs make {whole.max_steps:,} steps.{form.warm_up_warning(whole)}"
+        told += f"\nIts epochs make {whole.max_steps:,} steps. {warm_up_warning(whole)}".rstrip()
     return {"facts": told, "samples": shown, "columns": columns, "roles": roles(), "wrong": ""}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,12 +17,11 @@ from eval_prompts.scoring.figures import figures_of
 from eval_prompts.scoring.result import score_data
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.choice import TaskChoice
-from eval_prompts.votes.lesson import Lesson
 from tests.eval_prompts.scoring.tables import answer, table_of
 from tuning.data.chat import PYTHON_FORMAT, PromptFormat
 from tuning.errors import UserError
 from tuning.exports.strength import note_strength
-from tuning.models.weights import Choices, fingerprint
+from tuning.models.weights import fingerprint
 from tuning.presets import configure
 from tuning.runs import run, scores
 
@@ -220,45 +218,6 @@ def test_a_scoring_is_kept_with_the_adapter_that_was_scored_alone(tmp_path, monk
     assert evidence.read(made.adapter)["line"]
 
 
-class Page:
-    """What answers, and what would be trained: the settings of a run that is started are kept."""
-
-    def __init__(self, answering, choices=None):
-        self.loader = SimpleNamespace(choices=choices)
-        self.answering, self.path, self.name = answering, answering.path, "run"
-
-    def status(self):
-        return SimpleNamespace(fingerprint="b", adapter=self.answering, against=None, model="m", device="CPU")
-
-    def start(self, preset, settings):
-        self.settings = settings
-        return self
-
-
-def test_votes_train_what_was_voted_on_in_the_way_it_was_asked(tmp_path, monkeypatch):
-    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
-    row = {"prompt": [], "chosen": [], "rejected": []}
-    about = Lesson("mine", "b+a", (row,), 1, 1, 1, {}, None, None)
-    template = tmp_path / "own.jinja"
-    template.write_text("x")
-    monkeypatch.chdir(tmp_path)
-    for choices, asked in (
-        (None, {}),
-        (Choices("plain", False), {"chat_template": "plain", "thinking": "off"}),
-        (Choices("own.jinja", True), {"chat_template": str(template), "thinking": "on"}),
-    ):
-        shown = Page(card(tmp_path, fingerprint="a"), choices)
-        learning.train_on_votes(about, shown, shown)
-        told = {name: shown.settings[name] for name in ("chat_template", "thinking") if name in shown.settings}
-        assert told == asked
-    louder = Page(card(tmp_path, fingerprint="a@2", strength={"strength": 2}))
-    with pytest.raises(UserError, match="put the strength back to 1"):
-        learning.train_on_votes(replace(about, fingerprint="b+a@2"), louder, louder)
-    (tmp_path / "run_record.json").write_text(json.dumps({"evidence": evidence.of_table(table_of({"mbpp": PASSES}))}))
-    assert learning.evidence_of(louder, TaskChoice())(None) == {}
-    assert learning.evidence_of(shown, TaskChoice())(None) != {}
-
-
 def test_an_adapters_own_template_is_found_with_it_and_not_where_it_was_trained(tmp_path):
     config = {"data": "python_qa", "chat_template": "/gone/own.jinja"}
     (tmp_path / "run_record.json").write_text(json.dumps({"config": config}))
@@ -301,11 +260,13 @@ def test_a_blind_round_asks_what_was_held_out(tmp_path, monkeypatch):
         }
         for number in range(40)
     ]
-    pairs.write_text("".join(json.dumps(one) + "\n" for one in said))
+    more = [one | {"chosen": [{"role": "assistant", "content": "indeed"}]} for one in said]
+    pairs.write_text("".join(json.dumps(one) + "\n" for one in (*said, *more)))
     made = run.create("quick", configure("quick", {"data": str(pairs), "objective": "dpo"}), run.named_folder("My.Run"))
     told = blind_round(made)
     task = find_task(told["task"])
     assert 1 <= len(task.questions) == told["questions"] < 20
+    assert len({question.text for question in task.questions}) == told["questions"]
     first = task.prompt(task.questions[0]).messages
     assert first[0]["content"] == "Be kind."
     assert first[1]["content"].startswith("Question ")

@@ -1,23 +1,37 @@
-"""What the page starts: a run goes on from the adapter that votes and scorings are about, and from no other."""
+"""What the page starts: a run goes on from the adapter that votes and scorings are about, and from no other, in the way
+it was asked; and whose votes count afterwards."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from eval_prompts.learning.page import train_on_passing, train_on_votes
+from eval_prompts.learning import evidence
+from eval_prompts.learning.page import evidence_of, preferred_after, train_on_passing, train_on_votes
 from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.votes.lesson import Lesson
+from tests.eval_prompts.scoring.tables import table_of
+from tests.eval_prompts.votes.kept_pairs import voted
+from tuning.data.cleaning import row_id, twin_id
 from tuning.errors import UserError
+from tuning.models.weights import Choices
+from tuning.presets import configure
+from tuning.runs import run
 
 
-def lens_with(path, fingerprint, **changes):
+def card(path, fingerprint, **changes):
+    return AdapterCard("mine", path, "base", 8, 8.0, ("q_proj",), fingerprint=fingerprint, **changes)
+
+
+def lens_with(path, fingerprint, choices=None, against=None, **changes):
     """A lens on which an adapter answers."""
-    card = AdapterCard("mine", path, "base", 8, 8.0, ("q_proj",), fingerprint=fingerprint, **changes)
-    status = SimpleNamespace(adapter=card, against=None, model="smollm2-135m", fingerprint="f")
-    return SimpleNamespace(status=lambda: status, loader=None)
+    adapter = card(path, fingerprint, **changes)
+    status = SimpleNamespace(adapter=adapter, against=against, model="smollm2-135m", fingerprint="f", device="CPU")
+    return SimpleNamespace(status=lambda: status, loader=SimpleNamespace(choices=choices))
 
 
 class Started:
@@ -52,3 +66,55 @@ def test_votes_teach_the_adapter_that_they_are_about(tmp_path, monkeypatch):
         train_on_votes(found, lens_with(tmp_path, "another"), training)
     assert train_on_votes(found, lens_with(tmp_path, "a"), training) == "new-run"
     assert training.settings["from_adapter"] == str(tmp_path)
+
+
+def test_votes_train_in_the_way_in_which_they_were_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    row = {"prompt": [{"role": "user", "content": "Q"}], "chosen": [], "rejected": []}
+    about, training = Lesson("mine", "f+a", (row,), 1, 1, 1, {}, None, None), Started()
+    template = tmp_path / "own.jinja"
+    template.write_text("x")
+    monkeypatch.chdir(tmp_path)
+    for choices, asked in (
+        (None, {}),
+        (Choices("plain", False), {"chat_template": "plain", "thinking": "off"}),
+        (Choices("own.jinja", True), {"chat_template": str(template), "thinking": "on"}),
+    ):
+        train_on_votes(about, lens_with(tmp_path, "a", choices), training)
+        told = {name: training.settings[name] for name in ("chat_template", "thinking") if name in training.settings}
+        assert told == asked
+
+
+def test_an_adapter_at_another_strength_is_another_adapter(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    louder = lens_with(tmp_path, "a@2", strength={"strength": 2})
+    with pytest.raises(UserError, match="put the strength back to 1"):
+        train_on_votes(Lesson("mine", "f+a@2", ({},), 1, 1, 1, {}, None, None), louder, Started())
+    measured = evidence.of_table(table_of({"mbpp": [(False, True)]}))
+    (tmp_path / "run_record.json").write_text(json.dumps({"evidence": measured}))
+    assert evidence_of(louder, TaskChoice())(None) == {}
+    assert evidence_of(lens_with(tmp_path, "a"), TaskChoice())(None) != {}
+
+
+def test_people_are_asked_what_a_run_did_not_learn_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    made = run.create("smoke", configure("smoke", {}), run.named_folder("after"))
+    learned = [row_id(f"Question {number}?", "") for number in (1, 2)]
+    (made.path / "rows.json").write_text(json.dumps({"train": [learned[0], twin_id(learned[1], "f" * 16)]}))
+    votes = [
+        voted("left", ident=f"p{number}", question=f"Question {number}?", blind=True, left="tuned")
+        for number in (1, 2, 3, 4)
+    ]
+    votes = [
+        replace(one, pair=replace(one.pair, settings={"messages": [{"role": "user", "content": one.pair.question}]}))
+        for one in votes
+    ]
+    lens = lens_with(made.adapter, "a", against=card(made.path / "start", "s"))
+
+    def words(given):
+        return preferred_after(made, lens, SimpleNamespace(votes_on=lambda tuned, base: given))
+
+    assert "tuned wins 2 of 2 decided blind votes" in words(votes)
+    assert "Left out: 2 votes on questions that it learned from." in words(votes)
+    assert words(votes[:2]) == "People have voted on nothing but questions that it learned from."
+    assert words([]) == ""

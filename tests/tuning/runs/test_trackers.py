@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from importlib.util import find_spec
 
 import pytest
 
-from tests.tuning.tiny_runs import new_run, of_kind
+from tests.tuning.tiny_runs import interrupted, new_run, of_kind
 from tuning.errors import UserError
 from tuning.runs import trackers
+from tuning.runs.run import Run
 from tuning.training import worker
 from tuning.training.parallel import Ranks
 
@@ -52,11 +54,29 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(settings, monkey
     assert "disk gone" in said[0]
 
 
-def test_tensorboard_has_every_steps_loss(settings):
+def test_a_tracker_that_fails_at_the_end_is_said_too(tmp_path):
+    class Full:
+        def close(self):
+            raise OSError("disk gone")
+
+    class Told(worker.Channel):
+        def emit(self, kind, **fields):
+            said.append(fields["message"])
+
+    said = []
+    (tmp_path / "config.json").write_text("{}")
+    channel = Told(Run(tmp_path), quiet=True)
+    channel.mirror = trackers.Mirror(Full())
+    channel.close()
+    assert "disk gone" in said[0]
+
+
+def test_tensorboard_has_every_steps_loss_once(settings, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = new_run(settings | {"track": "tensorboard", "max_steps": 3})
+    run = interrupted(settings | {"track": "tensorboard", "max_steps": 3, "save_every": 1}, 2, monkeypatch)
+    shutil.rmtree(run.path / "checkpoints/step-000002")  # it was being written when the machine went down
     assert worker.work(run, Ranks(), quiet=True) == "finished"
     read = EventAccumulator(str(run.path / "tensorboard"))
     read.Reload()

@@ -200,11 +200,14 @@ def test_an_adapter_of_another_base_is_refused(whole, settings):
 
 
 def test_epochs_are_told_in_steps_and_kept_for_resuming(settings, monkeypatch):
-    chosen = settings | {"epochs": 0.5, "limit": 31}
+    chosen = settings | {"epochs": 0.5, "limit": 31, "warmup_steps": 8, "beta": 0.5, "checked_by": "python"}
     broken = interrupted(chosen, 2, monkeypatch)
     assert worker.work(broken, Ranks(), quiet=True) == "finished"
     assert broken.state().step == broken.config().max_steps == 4
-    assert any("0.5 epochs of 31 examples are 4 steps" in event.get("message", "") for event in broken.history())
+    told = "\n".join(event.get("message", "") for event in broken.history())
+    assert "0.5 epochs of 31 examples are 4 steps" in told
+    assert "The warm-up is longer than the run, so the learning rate ends at about 0.0005" in told
+    assert "Not used by the objective sft: --beta, --checked-by." in told
 
 
 @pytest.mark.parametrize("recipe", [{"dora": True}, {"rslora": True}, {"lora_plus": 8.0}])

@@ -6,7 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from eval_prompts.scoring.statistics import mean_interval
 from tests.tuning.tiny_runs import interrupted, losses, new_run, of_kind, outcome
 from tuning.errors import UserError
 from tuning.presets import Config
@@ -47,7 +50,7 @@ def test_the_adapter_of_the_best_score_is_kept_and_a_fall_ends_the_run(scored, m
     assert (record["steps"], record["score"], record["scored_on"]) == (4, 0.8, "python-suite")
     assert (asked[0]["adapter"], asked[0]["task"], asked[0]["limit"]) == (None, "python-suite", 10)
     assert [one.step for one in scores.read(whole.path)] == SCORED
-    assert "step 4  score on python-suite 80.0% (55 to 100) of 10 questions  (best so far" in whole.log_path.read_text()
+    assert "step 4  score on python-suite 80.0% (49 to 94) of 10 questions  (best so far" in whole.log_path.read_text()
 
     short = new_run(chosen | {"stop_when_score_falls": 2})
     assert worker.work(short, Ranks(), quiet=True) == "finished"
@@ -112,6 +115,17 @@ def test_passes_count_where_anything_passes_and_scores_elsewhere():
     assert (found.score, found.questions, found.unasked) == (0.5, 2, 2)
     graded = (Judged("a", 0, "x", True, None, 0.9), Judged("b", 0, "x", True, None, 0.2))
     assert task_score.score_of(Answered(graded), 4, "t").score == pytest.approx(0.55)
+    untried = Judged("c", 0, "x", True, False, None, tried=False)
+    assert task_score.score_of(Answered((*graded, untried)), 4, "t").score == pytest.approx(0.55)
+    assert task_score.score_of(Answered((*mixed, untried)), 4, "t").score == pytest.approx(1 / 3)
+    assert task_score.score_of(Answered((untried,)), 4, "t").score == 0
+
+
+@given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=30))
+def test_the_interval_is_that_of_a_scoring(values):
+    expected = mean_interval([[value] for value in values])
+    assert task_score.interval(values) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert expected.low < expected.high
 
 
 def test_a_run_that_ends_early_scores_its_last_state_and_says_what_is_kept(scored, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from tuning import presets
 from tuning.__main__ import build_parser
+from tuning.training.optimizer import warm_up_warning
 from tuning.views import form
 
 
@@ -80,7 +81,7 @@ def test_the_command_line_makes_the_same_run():
 )
 def test_a_warm_up_that_never_ends_is_said(steps, warmup, said):
     config = presets.configure("quick", {"max_steps": steps, "warmup_steps": warmup, "learning_rate": 1e-3})
-    words = form.warm_up_warning(config)
+    words = warm_up_warning(config)
     assert (said in words) if said else not words
     assert form.warning(config) == words.strip()
 
