@@ -94,7 +94,7 @@ def build_page(
         closed=no_training,
         base=lambda: lens.status().model,
         blind=blind_round,
-        people=lambda run: learning.preferred_after(run, lens, pairs),
+        people=lambda run: learning.preferred_after(run, pairs),
     )
 
     def forget(request: gr.Request) -> None:

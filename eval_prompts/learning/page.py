@@ -17,8 +17,9 @@ from eval_prompts.votes.vote_statistics import by_kind
 from eval_prompts.votes.words import headline
 from tuning.data.cleaning import ID_DIGITS, row_id
 from tuning.errors import UserError
-from tuning.models.weights import Choices
+from tuning.models.weights import Choices, fingerprint
 from tuning.runs import start_adapter
+from tuning.runs.run import record_of
 from tuning.training import used_rows
 
 HALF = ID_DIGITS // 2
@@ -90,22 +91,19 @@ def train_on_passing(scoring: str, lens: Lens, scorings: Scorings, training: Act
     return training.start("quick", settings).name
 
 
-def preferred_after(run: Run, lens: Lens, pairs: ShownPairs) -> str:
+def preferred_after(run: Run, pairs: ShownPairs) -> str:
     """In words what people prefer who voted on a run's adapter against the one that it went on from, on questions that
-    it did not learn from; '' where those two do not answer now, or nobody has voted."""
-    status = lens.status()
-    card, against = status.adapter, status.against
-    if card is None or against is None or card.path.resolve() != run.adapter.resolve() or card.strength is not None:
-        return ""
-    if against.path.resolve() != (run.path / start_adapter.FOLDER).resolve():
-        return ""
-    votes = pairs.votes_on(f"{status.fingerprint}+{card.fingerprint}", f"{status.fingerprint}+{against.fingerprint}")
+    it did not learn from, whoever answers now; '' where nobody has. Raises UserError if the votes cannot be read."""
+    base = record_of(run.adapter).get("base_fingerprint")
+    after, before = (f"{base}+{fingerprint(folder)}" for folder in (run.adapter, run.path / start_adapter.FOLDER))
+    votes = pairs.votes_on(after, before)
     learned = {id[:HALF] for id in used_rows.before(run.path).get("train", ())}
     fresh = [voted for voted in votes if asked_id(voted) not in learned]
     if not fresh:
         return "People have voted on nothing but questions that it learned from." if votes else ""
+    names = {"tuned": run.name, "base": start_adapter.called(run.config().from_adapter or "")}
     left_out = f" Left out: {len(votes) - len(fresh):,} votes on questions that it learned from."
-    return headline(by_kind(fresh)) + (left_out if len(fresh) < len(votes) else "")
+    return headline(by_kind(fresh), names) + (left_out if len(fresh) < len(votes) else "")
 
 
 def asked_id(voted: VotedPair) -> str:

@@ -2,6 +2,7 @@
 (function (lens) {
 	const { el, setText } = lens;
 	const SEARCH_MS = 200;
+	const DIGEST = /^[0-9a-f]{16}$/; // the id of a row of data, which names nothing to people
 	const KINDS = { gain: "a gain", tie: "a tie", loss: "a loss" };
 
 	/** One line of what the adapter was measured to be, how a click away, and a question each of gain, tie and loss. */
@@ -43,7 +44,8 @@
 		);
 
 		function item(one) {
-			const ask = el("button", { type: "button", class: "ll-probe", title: "Ask this one", "data-number": one.number }, el("strong", {}, one.title || one.id), el("span", {}, one.question));
+			const name = one.title || (DIGEST.test(one.id) ? "" : one.id);
+			const ask = el("button", { type: "button", class: name ? "ll-probe" : "ll-probe ll-unnamed", title: "Ask this one", "data-number": one.number }, name ? el("strong", {}, name) : null, el("span", {}, one.question));
 			ask.addEventListener("click", () => lens.askOwn(one.question));
 			return el("li", {}, ask);
 		}

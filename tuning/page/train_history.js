@@ -1,6 +1,7 @@
 // All runs: what they were, their losses in one chart, and which adapters stand against each other on the Compare tab.
 (function (lens) {
 	const { el, setText } = lens;
+	const DASH = "\u2013";
 	const STYLES = ["ll-line-1", "ll-line-2", "ll-line-3", "ll-line-4", "ll-line-5", "ll-line-6"];
 
 	/** The history; `does` offers show, compare. `refresh(shown)` fetches the list anew. */
@@ -58,19 +59,21 @@
 			open.addEventListener("click", () => does.show(run.run));
 			const best = run.chosen ? el("span", { class: "ll-best", title: `by ${run.best_by}` }, "best") : null;
 			const compare = run.adapter ? lens.button("Compare", "ll-small", () => does.compare(run.run)) : null;
+			const cell = (name, words, kind, note) => el("td", { class: kind, "data-name": name, "data-empty": words === DASH ? "true" : null }, words, note);
+			const told = (words) => (words === "-" ? DASH : words || DASH);
 			return el(
 				"tr",
 				{ "data-state": run.state },
 				el("td", {}, el("label", { class: "ll-tick" }, box, swatch)),
 				el("th", { scope: "row" }, open, best, el("small", {}, `${run.began} \u00b7 ${run.model}`), run.notes ? el("small", { class: "ll-run-note" }, run.notes) : null),
-				el("td", { class: "ll-differs" }, run.differs || "\u2013"),
-				el("td", { class: "ll-from" }, run.data),
-				el("td", {}, run.steps),
-				el("td", {}, run.best),
-				el("td", {}, run.score === "-" ? "\u2013" : run.score, run.score === "-" ? null : el("small", {}, run.task)),
-				el("td", {}, run.forgotten === "-" ? "\u2013" : run.forgotten),
-				el("td", {}, run.took),
-				el("td", {}, el("span", { class: "ll-run-state", "data-state": run.state }, run.words)),
+				cell("Differs in", told(run.differs), "ll-differs"),
+				cell("Data", run.data, "ll-from"),
+				cell("Steps", run.steps),
+				cell("Best validation loss", told(run.best)),
+				cell("Score", told(run.score), null, told(run.score) === DASH ? null : el("small", {}, run.task)),
+				cell("Forgot", told(run.forgotten)),
+				cell("Took", run.took),
+				cell("State", el("span", { class: "ll-run-state", "data-state": run.state }, run.words)),
 				el("td", {}, compare)
 			);
 		}

@@ -13,7 +13,7 @@ from tuning.views import run_table
 
 COLUMNS = (
     ("", "mark"), ("run", "run"), ("settings that differ", "differs"), ("loss", "loss"), ("test", "test_loss"),
-    ("score", "score"), ("base", "base"), ("forgot", "forgotten"), ("notes", "notes"),
+    ("score", "score"), ("on", "task"), ("base", "base"), ("forgot", "forgotten"), ("notes", "notes"),
 )  # fmt: skip
 WIDEST = 72
 

@@ -215,7 +215,11 @@ def scores_view(chosen: Run) -> dict[str, Any]:
     for one in found:
         if not one.beside:
             alike.setdefault((one.task, one.questions), []).append(one)
-    best = [max(group, key=lambda one: one.score) for group in alike.values() if len(group) > 1]
+    best = []
+    for group in alike.values():
+        top = max(one.score for one in group)
+        winners = [one for one in group if one.score == top]
+        best += winners if len(winners) < len(group) else []  # where all are alike, none is better
     rows = []
     for one in (one for one in found if not one.beside):
         lost = scores.forgotten(found, one.step)

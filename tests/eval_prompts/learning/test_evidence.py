@@ -18,7 +18,7 @@ from eval_prompts.scoring.result import score_data
 from eval_prompts.tasks.catalogue import find_task, python_task
 from eval_prompts.tasks.choice import TaskChoice
 from tests.eval_prompts.scoring.tables import answer, table_of
-from tuning.data.chat import PYTHON_FORMAT, PromptFormat
+from tuning.data.chat import PYTHON_FORMAT, PromptFormat, prompt_messages
 from tuning.errors import UserError
 from tuning.exports.strength import note_strength
 from tuning.models.weights import fingerprint
@@ -270,8 +270,15 @@ def test_a_blind_round_asks_what_was_held_out(tmp_path, monkeypatch):
     first = task.prompt(task.questions[0]).messages
     assert first[0]["content"] == "Be kind."
     assert first[1]["content"].startswith("Question ")
+    for one in said:  # as the Python task asks: the prompt stays the same, and the question is what was typed
+        one["prompt"] = prompt_messages(one["prompt"][1]["content"])
+    pairs.write_text("".join(json.dumps(one) + "\n" for one in said))
+    task = find_task(blind_round(made)["task"])
+    assert task.questions[0].text.startswith("Question ")
+    assert list(task.prompt(task.questions[0]).messages) == prompt_messages(task.questions[0].text)
     pairs.write_text(json.dumps(said[0]) + "\n" + json.dumps(said[1]) + "\n")
-    train_alone = next(one for one in said if one["prompt"][1]["content"] not in {q.text for q in task.questions})
+    held = {prompt_messages(one.text)[1]["content"] for one in task.questions}
+    train_alone = next(one for one in said if one["prompt"][1]["content"] not in held)
     pairs.write_text(json.dumps(train_alone) + "\n")
     with pytest.raises(UserError, match=r"My\.Run held out no question for a blind round"):
         blind_round(made)

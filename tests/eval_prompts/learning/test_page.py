@@ -12,13 +12,14 @@ import pytest
 from eval_prompts.learning import evidence
 from eval_prompts.learning.page import evidence_of, preferred_after, train_on_passing, train_on_votes
 from eval_prompts.models.adapters import AdapterCard
+from eval_prompts.showing.shown_pairs import ShownPairs
 from eval_prompts.tasks.choice import TaskChoice
 from eval_prompts.votes.lesson import Lesson
 from tests.eval_prompts.scoring.tables import table_of
-from tests.eval_prompts.votes.kept_pairs import voted
+from tests.eval_prompts.votes.kept_pairs import answered, shown, voted
 from tuning.data.cleaning import row_id, twin_id
 from tuning.errors import UserError
-from tuning.models.weights import Choices
+from tuning.models.weights import Choices, fingerprint
 from tuning.presets import configure
 from tuning.runs import run
 
@@ -109,12 +110,34 @@ def test_people_are_asked_what_a_run_did_not_learn_from(tmp_path, monkeypatch):
         replace(one, pair=replace(one.pair, settings={"messages": [{"role": "user", "content": one.pair.question}]}))
         for one in votes
     ]
-    lens = lens_with(made.adapter, "a", against=card(made.path / "start", "s"))
 
     def words(given):
-        return preferred_after(made, lens, SimpleNamespace(votes_on=lambda tuned, base: given))
+        return preferred_after(made, SimpleNamespace(votes_on=lambda tuned, base: given))
 
-    assert "tuned wins 2 of 2 decided blind votes" in words(votes)
+    assert "after wins 2 of 2 decided blind votes" in words(votes)
     assert "Left out: 2 votes on questions that it learned from." in words(votes)
     assert words(votes[:2]) == "People have voted on nothing but questions that it learned from."
     assert words([]) == ""
+
+
+def test_what_people_prefer_after_a_run_is_told_by_name_whoever_answers_now(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path))
+    adapter = tmp_path / "before"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 4, "target_modules": ["q_proj"]}')
+    (adapter / "adapter_model.safetensors").write_bytes(b"before")
+    settings = {"objective": "dpo", "data": "votes.jsonl", "from_adapter": str(adapter)}
+    made = run.create("quick", configure("quick", settings), run.named_folder("after"))
+    made.adapter.mkdir()
+    (made.adapter / "adapter_model.safetensors").write_bytes(b"after")
+    (made.adapter / "run_record.json").write_text(json.dumps({"base_fingerprint": "b"}))
+    pairs = ShownPairs(f"sqlite:///{tmp_path / 'ratings.sqlite'}")
+    assert preferred_after(made, pairs) == ""
+    sides = {"base": ("before", adapter), "tuned": ("after", made.adapter)}
+    told = {side: answered(name, fingerprint=f"b+{fingerprint(path)}") for side, (name, path) in sides.items()}
+    pairs.ratings.add_pair(shown("p", blind=True, **told))
+    pairs.ratings.vote("p", "somebody", "right")
+    assert preferred_after(made, pairs).startswith(
+        "Not enough blind votes to tell: after wins 1 of 1 decided blind vote"
+    )
+    pairs.close()

@@ -272,7 +272,7 @@ def test_a_real_queue_trains_its_runs(settings, monkeypatch, capsys):
     assert "best by validation loss, among 2 runs" in told
 
 
-def test_scores_and_forgetting_stand_in_the_table(settings):
+def test_scores_and_forgetting_stand_in_the_table(settings, capsys):
     made = [new_run(settings | {"rank": rank}) for rank in (2, 4)]
     for one, share in zip(made, (0.5, 0.25), strict=True):
         own = TaskScore(0, "mbpp", "MBPP", share, 0.1, 0.9, 40, 0.2)
@@ -286,6 +286,8 @@ def test_scores_and_forgetting_stand_in_the_table(settings):
     assert [row["best"] for row in rows] == [True, False]
     assert why == "the score on MBPP of 2 runs"
     assert [row["differs"] for row in rows] == ["rank 2", "rank 4"]
+    assert main(["runs"]) == 0
+    assert "50.0%  MBPP  20.0%" in capsys.readouterr().out
     assert run_table.curve(scores.read(made[0].path)) == {"MBPP": [(0, 50.0)], "forgotten": [(0, 5.0)]}
 
 

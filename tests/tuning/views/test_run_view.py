@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tuning import files, presets
 from tuning.errors import UserError
-from tuning.runs import lock, process, run
+from tuning.runs import lock, process, run, scores
+from tuning.runs.scores import TaskScore
 from tuning.views.actions import Actions
 from tuning.views.run_fold import LOG_LINES, MOST_BUCKETS, MOST_SAMPLES, Fold, Series
 from tuning.views.run_view import LIVE_POLL_SECONDS, Watcher
@@ -175,6 +176,15 @@ def test_how_many_pairs_come_out_right_is_told(watcher):
     lines = [text for *_, text in view["log"]]
     assert "loss 0.6  right 75%  margin 0.21  lr" in lines[0]
     assert lines[1] == "step 1  validation loss 0.5  right 50%  margin 0.1  (best so far, adapter saved)"
+
+
+@pytest.mark.parametrize(
+    ("shares", "best"), [((0.2, 0.5, 0.5), [False, True, True]), ((0.2, 0.2), [False, False]), ((0.2,), [False])]
+)
+def test_the_best_checkpoints_are_those_that_none_beats(watcher, shares, best):
+    kept = [TaskScore(at, "t", "T", share, 0.0, 1.0, 9) for at, share in enumerate(shares)]
+    scores.keep(fake_run().path, kept)
+    assert [row["best"] for row in watcher.look("a-run", {})["scores"]["rows"]] == best
 
 
 def test_a_folder_deleted_in_the_middle_is_said(watcher):
