@@ -17,7 +17,7 @@ from tuning.command_line import Parser, add_version, program
 from tuning.errors import UserError
 from tuning.exports.command import add_export_command
 from tuning.ingest.cli import add_ingest_command
-from tuning.runs import helper_process, run
+from tuning.runs import helper_process, run, start_adapter
 from tuning.runs.progress import Reporter, duration, number
 from tuning.training import parallel
 from tuning.views.data_cli import add_data_commands
@@ -103,6 +103,8 @@ def run_train(options: argparse.Namespace) -> int:
         find_weights(config)
     if ranks.first:
         created = run.create(options.preset, config, folder, options.notes)
+        if told := start_adapter.in_vain(config, created.config(), overrides):
+            print(told, file=sys.stderr)
     if ranks.count > 1:
         parallel.join(ranks, parallel.device_name(config.device))
         created = run.Run(Path(ranks.share(str(created.path) if ranks.first else "")))

@@ -115,7 +115,10 @@ def scored(
 
 
 def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told, plan: dict[str, Any]) -> list[TaskScore]:
-    """What is kept with the run: the first task is its own, the others are scored beside it."""
+    """What is kept with the run: the first task is its own, the others are scored beside it. The base's score is one of
+    as many questions, or left out. Raises UserError where none of its own task's could be asked."""
+    if not told[subjects[0].name].of:
+        raise UserError(f"None of the questions of {subjects[0].title} could be asked at step {step}: choose another.")
     return [
         TaskScore(
             step=step,
@@ -125,11 +128,12 @@ def as_scores(step: int, subjects: Sequence[Subject], told: Told, base: Told, pl
             low=told[subject.name].low,
             high=told[subject.name].high,
             questions=told[subject.name].of,
-            base=base[subject.name].value,
+            base=base[subject.name].value if base[subject.name].of == told[subject.name].of else None,
             beside=at > 0,
             asked=scores.asked_of(plan, subject.name),
         )
         for at, subject in enumerate(subjects)
+        if told[subject.name].of
     ]
 
 
@@ -148,11 +152,13 @@ def print_table(run: Run, steps: Sequence[int], subjects: Sequence[Subject]) -> 
             f"{100 * one.score:.1f}%",
             f"{100 * one.low:.1f} to {100 * one.high:.1f}",
         ]
-        rows.append(row + ([f"{100 * (lost or 0):+.1f}"] if len(subjects) > 1 else []))
+        rows.append(row + (["–" if lost is None else f"{100 * lost:+.1f}"] if len(subjects) > 1 else []))
     print("\n".join(text_table(rows)))
     best = max((one for one in found if one.task == own), key=lambda one: one.score)
     count = sum(one.score == best.score for one in found if one.task == own)
     also = f", as {count - 1} other{'s' if count > 2 else ''} did" if count > 1 else ""
+    if len({one.questions for one in found if one.task == own}) > 1:
+        also += " (not all steps could be asked as many, so that is not sure)"
     base = "" if best.base is None else f"; the base scores {100 * best.base:.1f}%"
     print(f"Step {best.step} scored best{also}, on {best.questions:,} questions{base}.")
     print(f"Use it: --adapter {checkpoint_adapter.place(run, best.step)}")
@@ -174,6 +180,8 @@ def keep_with_run(scoring: Scoring, adapter: Path | None) -> None:
     for at, task in enumerate(table_of(scoring).tasks.values()):
         sides = task_figures(task).sides
         tuned, base = sides["tuned"].score, sides["base"].score
+        if not tuned.of:
+            continue
         found.append(
             TaskScore(
                 step, task.name, task.title, tuned.value, tuned.low, tuned.high, tuned.of, base.value, at > 0,

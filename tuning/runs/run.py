@@ -32,6 +32,7 @@ Standing = Literal["new", "running", "finished", "stopped", "failed"]
 LOG_LINES = 12
 LONGEST_NAME = 60
 LONGEST_NOTES = 2000
+MAY_BE_FILES = ("chat_template", "score_on", "checked_by")
 RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
 
 
@@ -231,7 +232,11 @@ def create(preset: str, config: Config, folder: Path | None = None, notes: str =
 
 
 def anchored(config: Config) -> Config:
-    """The same settings with the data's whole path, so that a run can go on from any folder."""
+    """The same settings with the whole paths of data, tasks and template, so that a run can go on from any folder."""
+    named = {name: Path(value).expanduser() for name in MAY_BE_FILES if (value := getattr(config, name))}
+    files = {name: path for name, path in named.items() if (path.suffix or len(path.parts) > 1) and path.is_file()}
+    places: dict[str, Any] = {name: str(path.absolute()) for name, path in files.items()}
+    config = dataclasses.replace(config, **places)
     if is_place(config.data):
         place = parse(config.data)
         if place.path is None or place.path.is_absolute():

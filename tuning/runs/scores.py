@@ -21,7 +21,8 @@ FILE = "scores.jsonl"
 class TaskScore:
     """The score (0 to 1) of the adapter after ``step`` on a task, with its interval; ``base`` is the base's, where it
     was scored on the same questions. ``beside`` marks a task that is scored to see what got worse, ``unasked`` counts
-    questions that could not be asked, and ``asked`` (see :func:`asked_of`) tells what was asked from all else."""
+    questions that could not be asked, and ``asked`` (see :func:`asked_of`) tells what was asked from all else.
+    ``by_run`` marks what the run itself asked while it trained."""
 
     step: int
     task: str
@@ -35,6 +36,7 @@ class TaskScore:
     time: float = 0.0
     unasked: int = 0
     asked: str = ""
+    by_run: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON data."""
@@ -48,6 +50,11 @@ def keep(folder: Path, scores: Iterable[TaskScore]) -> None:
         write_whole(path, "")
     for score in scores:
         append(path, score.to_dict() | {"event": "score", "time": round(time.time(), 3)})
+
+
+def task_name(task: str) -> str:
+    """What a run's task is called: as it is named, of a file its name."""
+    return Path(task).name if Path(task).is_absolute() else task
 
 
 def asked_of(plan: Mapping[str, Any], task: str | None = None) -> str:
@@ -73,9 +80,10 @@ def read(folder: Path) -> list[TaskScore]:
 
 
 def of_run(folder: Path, task: str) -> dict[int, TaskScore]:
-    """What a run itself has scored on its task, by step: what is scored later, with the base beside it, may be asked
-    otherwise."""
-    return {one.step: one for one in lines(folder) if one.task == task and one.base is None and not one.beside}
+    """What a run itself has scored on its task, by step: what is scored later may be asked otherwise. In earlier
+    versions that had the base beside it."""
+    found = (one for one in lines(folder) if one.task == task and not one.beside)
+    return {one.step: one for one in found if one.by_run or (one.base is None and not one.asked)}
 
 
 def lines(folder: Path) -> Iterator[TaskScore]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,15 @@ def as_it_was_asked(config: Config, folder: Path) -> Config:
         return config
     untold = config.thinking == "template" and thinking in ("on", "off")
     return dataclasses.replace(config, thinking=thinking) if untold else config
+
+
+def in_vain(asked: Config, taken: Config, given: Iterable[str]) -> str:
+    """Which of the settings that were ``given`` are the adapter's instead, in a sentence; '' for none."""
+    pairs = {name: (getattr(asked, name), getattr(taken, name)) for name in TAKEN_OVER if name in given}
+    pairs |= {name: (set(one), set(other)) for name, (one, other) in pairs.items() if isinstance(one, tuple)}
+    names = [name for name, (one, other) in pairs.items() if one != other]
+    told = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+    return f"Not used, as a run has them from the adapter that it goes on from: {told}." if told else ""
 
 
 def keep(config: Config, run: Path) -> Config:

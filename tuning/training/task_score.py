@@ -110,7 +110,10 @@ def score_of(found: Answered, step: int, task: str) -> TaskScore:
         raise UserError(f"--score-on {task}: none of its questions could be asked: choose another task.")
     mean = sum(values) / len(values)
     low, high = interval(values)
-    return TaskScore(step, task, task, mean, low, high, len(values), unasked=found.unasked, asked=found.asked)
+    return TaskScore(
+        step, task, scores.task_name(task), mean, low, high, len(values), unasked=found.unasked, asked=found.asked,
+        by_run=True,
+    )  # fmt: skip
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

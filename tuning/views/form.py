@@ -290,6 +290,6 @@ def settings_words(preset: str, config: Config) -> list[list[str]]:
     for field in FIELDS:
         value = values[field.name]
         words = ("yes" if value else "no") if isinstance(value, bool) else value or field.empty
-        place = field.name in ("model", "from_adapter")
+        place = field.name in ("model", "from_adapter", "chat_template", "score_on", "checked_by")
         pairs.append([field.label.replace(" … ", " "), data_name(words) if place else words])
     return pairs

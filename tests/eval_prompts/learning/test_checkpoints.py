@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from eval_prompts.__main__ import main
+from eval_prompts.learning.checkpoints import as_scores
 from eval_prompts.scoring import run as scoring_run
+from eval_prompts.scoring.statistics import Interval
+from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import run, scores
 from tuning.training import worker
@@ -60,6 +64,19 @@ def test_every_checkpoint_is_scored_once_and_the_best_is_named(trained, capsys, 
     monkeypatch.setattr(scoring_run.Runner, "run", lambda self: pytest.fail("asked again"))
     assert main(command) == 0
     assert scores.read(made.path)[0].score == found[0].score
+
+
+def test_a_checkpoint_is_compared_with_the_base_on_as_many_questions_or_not_at_all():
+    own, beside = (SimpleNamespace(name=name, title=name) for name in ("own", "beside"))
+    told = {"own": Interval(0.5, 0.3, 0.7, 20), "beside": Interval(0.5, 0.3, 0.7, 19)}
+    base = {"own": Interval(0.25, 0.1, 0.5, 20), "beside": Interval(0.75, 0.5, 0.9, 20)}
+    found = as_scores(2, [own, beside], told, base, {})
+    assert [(one.task, one.base) for one in found] == [("own", 0.25), ("beside", None)]
+    assert scores.forgotten(found, 2) is None
+    nothing = Interval(0.0, 0.0, 1.0, 0)
+    assert [one.task for one in as_scores(2, [own, beside], told | {"beside": nothing}, base, {})] == ["own"]
+    with pytest.raises(UserError, match="None of the questions of own could be asked at step 2"):
+        as_scores(2, [own, beside], told | {"own": nothing}, base, {})
 
 
 def test_what_does_not_go_together_is_refused(trained, capsys):

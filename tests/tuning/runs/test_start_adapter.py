@@ -9,6 +9,7 @@ import pytest
 from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import run
+from tuning.runs.start_adapter import in_vain
 from tuning.training.checkpoint import check_identity, identity
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -76,6 +77,27 @@ def test_a_run_goes_on_in_the_template_and_thinking_of_its_adapter(adapter):
     (adapter / "chat_template.jinja").write_text("another")
     chosen = begun(adapter, chat_template="plain", thinking="on")
     assert (chosen.chat_template, chosen.thinking) == ("plain", "on")
+
+
+def test_settings_that_the_adapter_has_are_said_to_be_in_vain():
+    asked = configure("smoke", {"rank": 16, "alpha": 16, "target_modules": "v_proj,q_proj", "dropout": 0.2})
+    taken = configure("smoke", {"rank": 8, "alpha": 16, "target_modules": "q_proj,v_proj"})
+    told = in_vain(asked, taken, {"rank": 16, "alpha": 16, "target_modules": "", "dropout": 0.2})
+    assert told == "Not used, as a run has them from the adapter that it goes on from: --rank."
+    assert in_vain(asked, taken, {"from_adapter": "x"}) == ""
+
+
+def test_files_are_found_again_from_any_folder_and_names_stay_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORA_LENS_DATA", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.jinja", "task.yaml", "plain", "python"):
+        (tmp_path / name).write_text("x")
+    files = {"chat_template": "own.jinja", "score_on": "./task.yaml", "checked_by": "python"}
+    config = run.create("smoke", configure("smoke", files)).config()
+    assert (config.chat_template, config.score_on) == (str(tmp_path / "own.jinja"), str(tmp_path / "task.yaml"))
+    assert config.checked_by == "python"
+    named = run.create("smoke", configure("smoke", {"chat_template": "plain"}), tmp_path / "r").config()
+    assert named.chat_template == "plain"
 
 
 def test_a_template_that_changed_ends_a_resume_as_other_data_does(tmp_path):

@@ -93,7 +93,8 @@ def test_only_what_the_run_itself_asked_chooses_its_best_and_all_of_it_alike(sco
     monkeypatch.setattr(answering, "answer", stopped)
     run = new_run(chosen | {"max_steps": 4})
     assert worker.work(run, Ranks(), quiet=True) == "stopped"
-    scores.keep(run.path, [scores.TaskScore(4, "python-suite", "Suite", 0.1, 0, 1, 5, base=0.0)])
+    later = scores.TaskScore(4, "python-suite", "Suite", 0.1, 0, 1, 5, asked="later")
+    scores.keep(run.path, [replace(later, asked="", base=0.0), later])
     monkeypatch.setattr(answering, "answer", lambda *rest: replace(plain(*rest), asked="changed"))
     with pytest.raises(UserError, match="the task has changed since step 2 was scored"):
         worker.work(run, Ranks(), quiet=True)
@@ -113,6 +114,7 @@ def test_passes_count_where_anything_passes_and_scores_elsewhere():
     mixed = (Judged("a", 0, "x", True, False, 0.9), Judged("b", 0, "x", True, True, 0.2))
     found = task_score.score_of(Answered(mixed, unasked=2), 4, "t")
     assert (found.score, found.questions, found.unasked) == (0.5, 2, 2)
+    assert task_score.score_of(Answered(mixed), 4, "/home/ann/mine.yaml").title == "mine.yaml"
     graded = (Judged("a", 0, "x", True, None, 0.9), Judged("b", 0, "x", True, None, 0.2))
     assert task_score.score_of(Answered(graded), 4, "t").score == pytest.approx(0.55)
     untried = Judged("c", 0, "x", True, False, None, tried=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tuning import presets
 from tuning.data.template import chat_template
 from tuning.file_names import TEMPLATE_FILE
+from tuning.runs.scores import task_name
 from tuning.training.adapter import lora
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ LIBRARIES = ("torch", "transformers", "peft", "datasets")
 
 def write_adapter(job: Job, folder: Path, steps: int, **tested: float) -> None:
     """Write the adapter as it is to ``folder``, with its card, as trained for ``steps``."""
+    scored_on = job.config.score_on
     record = {
         "name": job.folder.name,
         "steps": steps,
         "loss_before": job.progress.loss_before,
-        "loss_after": job.progress.kept_loss if job.config.score_on else job.progress.best_loss,
-        **({"score": job.progress.best_score, "scored_on": job.config.score_on} if job.config.score_on else {}),
+        "loss_after": job.progress.kept_loss if scored_on else job.progress.best_loss,
+        **({"score": job.progress.best_score, "scored_on": task_name(scored_on)} if scored_on else {}),
         **tested,
         **job.facts,
         "prompt_format": job.prompt_format.to_dict(),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "default"
+PLACES = ("chat_template", "score_on", "checked_by")
+"""Settings that may be files."""
 LOSSES = {
     "sft": "The loss is the mean of -log p over answer tokens, the closing token included.",
     "dpo": "The loss is that of direct preference optimisation (Rafailov et al. 2023), a mean over pairs.",
@@ -184,8 +186,11 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 def published(record: dict[str, Any]) -> dict[str, Any]:
     """The settings without the folders of the machine, which are nobody else's business."""
     settings: dict[str, Any] = record["config"]
+    places = {name: settings[name] for name in PLACES if settings.get(name)}
+    named = {name: Path(place).name if Path(place).is_absolute() else place for name, place in places.items()}
     start = settings.get("from_adapter")
-    return settings | {"data": data_name(record)} | ({"from_adapter": start_adapter.called(start)} if start else {})
+    named |= {"from_adapter": start_adapter.called(start)} if start else {}
+    return settings | {"data": data_name(record)} | named
 
 
 def data_name(record: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ def tags_of(card):
 def test_own_data_is_told_by_name_and_number_and_not_as_python_questions(record):
     own = record | {"data": "/home/ann/secret/pirates.jsonl", "train_rows": 1234}
     own["config"] |= {"data": own["data"], "from_adapter": "/home/ann/secret/first"}
+    own["config"] |= {"chat_template": "/home/ann/secret/own.jinja", "score_on": "/home/ann/t.yaml"}
     own["prompt_format"] = {"system": "Talk like a pirate.", "user": None}
     card = model_card("a/base", own)
     assert "trained with LoRA Lens on pirates.jsonl: 1,234 training rows." in card
