@@ -9,13 +9,15 @@
 	function evidenceOf(told) {
 		if (!told?.line) return [];
 		const examples = told.examples.map((one) => {
-			const ask = el("button", { type: "button", class: "ll-quiet", title: one.question }, KINDS[one.kind] || one.kind);
+			const ask = el("button", { type: "button", class: "ll-quiet", title: one.question }, el("b", {}, KINDS[one.kind] || one.kind), ` ${one.question.split("\n")[0]}`);
 			ask.addEventListener("click", () => lens.askOwn(one.question));
 			return ask;
 		});
+		const without = Object.keys(KINDS).filter((kind) => !told.examples.some((one) => one.kind === kind));
+		const missing = without.length ? el("small", {}, `There is no example of ${without.map((kind) => KINDS[kind]).join(", nor of ")}.`) : "";
 		return [
 			el("details", { class: "ll-evidence" }, el("summary", {}, told.line), ...told.how.map((sentence) => el("p", {}, sentence))),
-			examples.length ? el("p", { class: "ll-evidence-examples" }, "See for yourself: ", ...examples) : "",
+			examples.length ? el("p", { class: "ll-evidence-examples" }, "See for yourself: ", ...examples, missing) : "",
 		];
 	}
 

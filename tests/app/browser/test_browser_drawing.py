@@ -34,6 +34,26 @@ def test_the_diff_is_one_click_away_and_moves_nothing(visit):
     expect(page.locator(".ll-body").first).to_be_visible()
 
 
+EMPTY = """() => {
+    const questions = [{ id: "ec1aaf2516cff806", title: "", question: "Of a row?", number: 1 }];
+    const examples = [{ kind: "gain", question: "Gained?\\nassert x" }, { kind: "tie", question: "Tied?" }];
+    LoraLens.evidence = async () => ({ line: "It gained.", how: [], examples });
+    LoraLens.taskQuestions = async () => ({ questions, count: 1, all: 1, size: 50 });
+    const root = document.createElement("div");
+    root.id = "drawn";
+    document.body.append(root);
+    LoraLens.buildEmpty(root)();
+}"""
+
+
+def test_an_empty_board_names_its_examples_and_what_there_is_none_of(visit):
+    page = visit()
+    page.evaluate(EMPTY)
+    told = page.locator("#drawn .ll-evidence-examples")
+    expect(told).to_have_text("See for yourself: a gain Gained?a tie Tied?There is no example of a loss.")
+    expect(page.locator("#drawn li")).to_have_text("Of a row?")  # a digest names nothing
+
+
 def test_a_draft_is_folded_away_and_one_that_goes_on_is_said(visit):
     draft = "<think>\nFirst <b>weigh</b> it.\n</think>\n\n"
     page = visit(stored=[stored_comparison((draft + "So **yes**.", "<think>Never ending"))])
