@@ -15,10 +15,12 @@ import torch
 from tuning.data.chat import Pair, Unit
 from tuning.files import write_json
 from tuning.kernels.memory import is_out_of_memory
+from tuning.training.answering import every
 from tuning.training.objectives import PairLosses, only_pairs
 from tuning.training.step import Session, in_passes
 
 REFERENCE_FILE = "reference.json"
+TOLD_SECONDS = 15.0
 
 
 def with_references(
@@ -59,8 +61,12 @@ def log_probs(session: Session, pairs: Sequence[Pair]) -> list[tuple[float, floa
     ranks = session.ranks
     found = torch.zeros(len(pairs), 2, device=session.forward.head.device)
     places = {id(pair): at for at, pair in enumerate(pairs)}
+    share = pairs[ranks.rank :: ranks.count]
+    tell = every(TOLD_SECONDS, lambda done, whole: session.say(f"Reference: {done:,} of {whole:,} pairs."))
+    done = 0
 
     def run(rows: list[Unit]) -> bool:
+        nonlocal done
         mine = only_pairs(rows)
         try:
             losses = PairLosses.of(session.forward, mine, range(len(mine)), 0)
@@ -69,8 +75,10 @@ def log_probs(session: Session, pairs: Sequence[Pair]) -> list[tuple[float, floa
                 raise
             return False
         found[[places[id(pair)] for pair in mine]] = -torch.stack([losses.chosen, losses.rejected], dim=1)
+        done += len(mine)
+        tell(done, len(share))
         return True
 
-    in_passes(session, pairs[ranks.rank :: ranks.count], run)
+    in_passes(session, share, run)
     ranks.add([found])
     return [(chosen, rejected) for chosen, rejected in found.tolist()]
