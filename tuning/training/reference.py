@@ -6,6 +6,7 @@ Computed once, before the first step, and kept beside the run: a resumed run has
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,6 @@ import torch
 from tuning.data.chat import Pair, Unit
 from tuning.files import write_json
 from tuning.kernels.memory import is_out_of_memory
-from tuning.training.answering import every
 from tuning.training.objectives import PairLosses, only_pairs
 from tuning.training.step import Session, in_passes
 
@@ -62,11 +62,10 @@ def log_probs(session: Session, pairs: Sequence[Pair]) -> list[tuple[float, floa
     found = torch.zeros(len(pairs), 2, device=session.forward.head.device)
     places = {id(pair): at for at, pair in enumerate(pairs)}
     share = pairs[ranks.rank :: ranks.count]
-    tell = every(TOLD_SECONDS, lambda done, whole: session.say(f"Reference: {done:,} of {whole:,} pairs."))
-    done = 0
+    told, done = time.monotonic(), 0
 
     def run(rows: list[Unit]) -> bool:
-        nonlocal done
+        nonlocal told, done
         mine = only_pairs(rows)
         try:
             losses = PairLosses.of(session.forward, mine, range(len(mine)), 0)
@@ -76,7 +75,9 @@ def log_probs(session: Session, pairs: Sequence[Pair]) -> list[tuple[float, floa
             return False
         found[[places[id(pair)] for pair in mine]] = -torch.stack([losses.chosen, losses.rejected], dim=1)
         done += len(mine)
-        tell(done, len(share))
+        if time.monotonic() - told >= TOLD_SECONDS:
+            told = time.monotonic()
+            session.say(f"Reference: {done:,} of {len(share):,} pairs.")
         return True
 
     in_passes(session, share, run)

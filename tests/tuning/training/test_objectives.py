@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,8 @@ def test_a_killed_run_goes_on_exactly_and_learns_to_prefer(preferences, kind, mo
     assert outcome(broken) == outcome(whole)
 
 
-def test_a_run_goes_on_from_an_adapter_and_dpo_measures_against_it(whole, preferences):
+def test_a_run_goes_on_from_an_adapter_and_dpo_measures_against_it(whole, preferences, monkeypatch):
+    monkeypatch.setattr(reference, "TOLD_SECONDS", 0)
     chosen = preferences | {"objective": "dpo", "from_adapter": whole.name, "rank": 2, "max_steps": 3}
     further = new_run(chosen)
     assert (further.config().rank, further.config().from_adapter) == (4, str(whole.adapter))
@@ -155,7 +157,11 @@ def test_a_run_goes_on_from_an_adapter_and_dpo_measures_against_it(whole, prefer
     assert worker.work(further, Ranks(), quiet=True) == "finished"
     first = of_kind(further.history(), "validation")[0]
     assert first["validation_loss"] == pytest.approx(0.693147, rel=1e-4)
-    assert any("It goes on from" in event.get("message", "") for event in of_kind(further.history(), "log"))
+    told = [event.get("message", "") for event in of_kind(further.history(), "log")]
+    assert any("It goes on from" in message for message in told)
+    shares = [re.fullmatch(r"Reference: (\d+) of (\d+) pairs\.", message) for message in told]
+    done = [tuple(map(int, found.groups())) for found in shares if found]
+    assert done == sorted(done) and done[-1][0] == done[-1][1] > 0
 
 
 def test_references_of_other_answers_are_computed_anew(preferences, monkeypatch):
