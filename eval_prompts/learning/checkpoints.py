@@ -28,7 +28,8 @@ from tuning.errors import UserError
 from tuning.models import tiny
 from tuning.models.weights import fingerprint
 from tuning.runs import scores
-from tuning.runs.run import Run, find, is_run, record_of
+from tuning.runs.record import record_of
+from tuning.runs.run import Run, find, is_run
 from tuning.runs.scores import TaskScore
 from tuning.training.adapter import checkpoint_adapter
 

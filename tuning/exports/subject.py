@@ -14,7 +14,8 @@ from tuning.exports.export import best_adapter
 from tuning.file_names import CONFIG_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.models.weights import Weights, resolve
 from tuning.progress import Progress
-from tuning.runs.run import Run, is_run, record_of, runs_root
+from tuning.runs.record import record_of
+from tuning.runs.run import Run, is_run, runs_root
 from tuning.runs.run import find as find_run
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ from typing import Any, Literal
 from tuning import presets
 from tuning.data.place import EMBEDDED_SETS, is_place, parse
 from tuning.errors import UserError
-from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
+from tuning.file_names import WEIGHTS_FILE
 from tuning.files import data_root, write_json
 from tuning.presets import Config
 from tuning.runs import events, process, start_adapter
 from tuning.runs.folder import ENDINGS, WorkFolder, dated_name, newest_first
 from tuning.runs.lock import refuse_second
 from tuning.runs.process import exit_code, spawn
+from tuning.runs.record import record_of
 
 Standing = Literal["new", "running", "finished", "stopped", "failed"]
 LOG_LINES = 12
@@ -191,16 +192,6 @@ def likely_cause(run: Run, worker: dict[str, Any]) -> str:
     else:
         cause = "it was killed, or the machine ran out of memory"
     return f"The worker is gone: {cause}. Resume continues from the last checkpoint."
-
-
-def record_of(adapter: Path) -> dict[str, Any]:
-    """The record that lies with an adapter: ``steps`` it was trained for, ``loss_after`` (its validation loss) and
-    more. Empty if there is none."""
-    try:
-        found = json.loads((adapter / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def is_trained(adapter: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from tuning.errors import UserError
 from tuning.file_names import CONFIG_FILE, RECORD_FILE, TEMPLATE_FILE, WEIGHTS_FILE
 from tuning.presets import Config
+from tuning.runs.record import record_of
 
 FOLDER = "start"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE, TEMPLATE_FILE)
@@ -135,6 +136,6 @@ def keep(config: Config, run: Path) -> Config:
 
 
 def called(folder: str) -> str:
-    """What an adapter that a run goes on from is called: its run's name, or its folder's."""
+    """What an adapter that a run goes on from is called: its run's name, or the one in its record, or its folder's."""
     path = Path(folder)
-    return path.parent.name if path.name == "adapter" else path.name
+    return path.parent.name if path.name == "adapter" else str(record_of(path).get("name") or path.name)

@@ -23,7 +23,7 @@ from tuning.models.of_config import choose_device, find_weights, longest_example
 from tuning.models.weights import Weights, load_model, load_tokenizer
 from tuning.presets import Config
 from tuning.runs import start_adapter
-from tuning.runs.run import record_of
+from tuning.runs.record import record_of
 from tuning.training import checkpoint, used_rows
 from tuning.training.adapter import lora
 from tuning.training.checkpoint import Progress, identity

@@ -14,7 +14,8 @@ from tuning.errors import UserError
 from tuning.presets import PREFERENCES, Config
 from tuning.runs import scores, start_adapter
 from tuning.runs.progress import number
-from tuning.runs.run import Run, record_of
+from tuning.runs.record import record_of
+from tuning.runs.run import Run
 from tuning.runs.scores import TaskScore
 from tuning.views import form
 

@@ -9,7 +9,7 @@ import pytest
 from tuning.errors import UserError
 from tuning.presets import configure
 from tuning.runs import run
-from tuning.runs.start_adapter import in_vain
+from tuning.runs.start_adapter import called, in_vain
 from tuning.training.checkpoint import check_identity, identity
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -114,3 +114,20 @@ def test_a_template_that_changed_ends_a_resume_as_other_data_does(tmp_path):
         check_identity(before, identity(config, Known, Known))
     older = {name: value for name, value in before.items() if name != "chat template"}
     check_identity(older, identity(config, Known, Known))
+
+
+@pytest.mark.parametrize(
+    ("folder", "record", "name"),
+    [
+        ("my-run/adapter", {"name": "other"}, "my-run"),
+        ("downloaded", {"name": "python-qa"}, "python-qa"),
+        ("downloaded", {"name": None}, "downloaded"),
+        ("downloaded", None, "downloaded"),
+    ],
+)
+def test_it_is_called_by_its_run_its_record_or_its_folder(tmp_path, folder, record, name):
+    holder = tmp_path / folder
+    holder.mkdir(parents=True)
+    if record is not None:
+        (holder / "run_record.json").write_text(json.dumps(record), encoding="utf-8")
+    assert called(str(holder)) == name

@@ -161,7 +161,8 @@ def test_a_run_goes_on_from_an_adapter_and_dpo_measures_against_it(whole, prefer
     assert any("It goes on from" in message for message in told)
     shares = [re.fullmatch(r"Reference: (\d+) of (\d+) pairs\.", message) for message in told]
     done = [tuple(map(int, found.groups())) for found in shares if found]
-    assert done == sorted(done) and done[-1][0] == done[-1][1] > 0
+    assert done == sorted(done)
+    assert done[-1][0] == done[-1][1] > 0
 
 
 def test_references_of_other_answers_are_computed_anew(preferences, monkeypatch):
