@@ -19,7 +19,7 @@ from tuning.data.cleaning import ID_DIGITS, row_id
 from tuning.errors import UserError
 from tuning.models.weights import Choices, fingerprint
 from tuning.runs import start_adapter
-from tuning.runs.run import record_of
+from tuning.runs.record import record_of
 from tuning.training import used_rows
 
 HALF = ID_DIGITS // 2
