@@ -127,6 +127,11 @@ def first_line(error: BaseException | str) -> str:
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
 
 
+def without_folder(place: str) -> str:
+    """A setting that may be a file, as people read it: of a whole path the file's name."""
+    return Path(place).name if Path(place).is_absolute() else place
+
+
 def named_line(error: BaseException) -> str:
     """The error's name and the first line of its text: ``ValueError: not a number``."""
     name, line = type(error).__name__, first_line(error)

@@ -31,13 +31,15 @@ def blind_round(run: Run) -> dict[str, Any]:
     rows, asked = as_python(found)
     # Several pairs of answers to one question are one question.
     first = {repr([row.get(part) for part in ASKED]): row for row in reversed(rows)}
-    rows = [row for row in rows if first[repr([row.get(part) for part in ASKED])] is row]
+    once = [row for row in rows if first[repr([row.get(part) for part in ASKED])] is row]
+    again = f" ({len(rows) - len(once):,} held-out rows ask one of them again.)" if len(once) < len(rows) else ""
     questions = make_questions(
-        list(enumerate(rows, start=1)), asked, (), source=f"held-out rows of {run.name}", unit="row"
+        list(enumerate(once, start=1)), asked, (), source=f"held-out rows of {run.name}", unit="row"
     )
     name = free_name(f"blind-{run.name}")
     about = (
         f"What {run.name} did not learn from: {len(questions)} questions for a blind round against the adapter before."
+        + again
     )
     save_task(Task(name, f"Blind round of {run.name}", about, asked, questions))
     return {"task": name, "questions": len(questions)}

@@ -34,6 +34,7 @@ LOG_LINES = 12
 LONGEST_NAME = 60
 LONGEST_NOTES = 2000
 MAY_BE_FILES = ("chat_template", "score_on", "checked_by")
+"""Settings that name something built in, or a file."""
 RUN_NAME = re.compile(rf"[^\W_][\w.-]{{0,{LONGEST_NAME - 1}}}")
 
 

@@ -52,11 +52,6 @@ def keep(folder: Path, scores: Iterable[TaskScore]) -> None:
         append(path, score.to_dict() | {"event": "score", "time": round(time.time(), 3)})
 
 
-def task_name(task: str) -> str:
-    """What a run's task is called: as it is named, of a file its name."""
-    return Path(task).name if Path(task).is_absolute() else task
-
-
 def asked_of(plan: Mapping[str, Any], task: str | None = None) -> str:
     """Tells the questions of a scoring's task (the first unless named), how they are judged and how they are answered
     from all others; '' where its plan does not say."""

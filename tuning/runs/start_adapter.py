@@ -32,7 +32,7 @@ PLAIN = {
     *("r", "lora_alpha", "use_rslora", "lora_dropout", "bias", "inference_mode", "init_lora_weights", "target_modules"),
     *("exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size"),
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config", "ensure_weight_tying"),
-    *("fan_in_fan_out", "unsloth_fixed"),
+    "unsloth_fixed",
 }
 """What an adapter's configuration may say of a layer that is W + scale B A, as this loop trains it. Anything else that
 is set to something may mean another layer."""

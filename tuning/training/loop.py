@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tuning.errors import UserError
+from tuning.files import without_folder
 from tuning.kernels.memory import is_out_of_memory, used_megabytes
 from tuning.runs import start_adapter
-from tuning.runs.scores import task_name
 from tuning.training import answering, checkpoint, sample, task_score
 from tuning.training.adapter import lora, pissa
 from tuning.training.adapter.keeping import write_adapter
@@ -76,7 +76,7 @@ def falls(job: Job) -> bool:
     most, without = job.config.stop_when_score_falls, job.progress.without_score_gain
     if not 0 < most <= without:
         return False
-    task = task_name(str(job.config.score_on))
+    task = without_folder(str(job.config.score_on))
     job.session.say(f"Stopped early: {without} scores on {task} that were no better than the best.")
     return True
 
@@ -216,7 +216,7 @@ def finish(job: Job) -> None:
         best_step=progress.best_step,
         loss_before=progress.loss_before,
         best_loss=progress.kept_loss if scored_on else progress.best_loss,
-        **({"score": progress.best_score, "scored_on": task_name(scored_on)} if scored_on else {}),
+        **({"score": progress.best_score, "scored_on": without_folder(scored_on)} if scored_on else {}),
         **tested,
         seconds=round(time.monotonic() - job.started, 1),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tuning.errors import UserError
+from tuning.files import without_folder
 from tuning.runs import scores
 from tuning.runs.scores import TaskScore
 from tuning.training.adapter.keeping import write_adapter
@@ -111,7 +112,7 @@ def score_of(found: Answered, step: int, task: str) -> TaskScore:
     mean = sum(values) / len(values)
     low, high = interval(values)
     return TaskScore(
-        step, task, scores.task_name(task), mean, low, high, len(values), unasked=found.unasked, asked=found.asked,
+        step, task, without_folder(task), mean, low, high, len(values), unasked=found.unasked, asked=found.asked,
         by_run=True,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from eval_prompts.learning import checkpoints, evidence
 from eval_prompts.learning import page as learning
 from eval_prompts.learning.blind_round import blind_round
 from eval_prompts.learning.passing import passing_settings
+from eval_prompts.models.adapter_source import STARTER
 from eval_prompts.models.adapters import AdapterCard
 from eval_prompts.scoring.card import card_of
 from eval_prompts.scoring.figures import figures_of
@@ -267,6 +268,7 @@ def test_a_blind_round_asks_what_was_held_out(tmp_path, monkeypatch):
     task = find_task(told["task"])
     assert 1 <= len(task.questions) == told["questions"] < 20
     assert len({question.text for question in task.questions}) == told["questions"]
+    assert f"({told['questions']} held-out rows ask one of them again.)" in task.description
     first = task.prompt(task.questions[0]).messages
     assert first[0]["content"] == "Be kind."
     assert first[1]["content"].startswith("Question ")
@@ -282,3 +284,10 @@ def test_a_blind_round_asks_what_was_held_out(tmp_path, monkeypatch):
     pairs.write_text(json.dumps(train_alone) + "\n")
     with pytest.raises(UserError, match=r"My\.Run held out no question for a blind round"):
         blind_round(made)
+
+
+def test_the_starters_evidence_is_of_the_weights_that_are_shipped():
+    record = json.loads((STARTER / "run_record.json").read_text(encoding="utf-8"))
+    assert record["evidence"]["of"]["adapter"] == evidence.mark(STARTER)
+    told = evidence.read(STARTER, record["base_fingerprint"])
+    assert told["line"].startswith(f"On {record['evidence']['questions']} questions of ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuning import presets
 from tuning.data.template import chat_template
 from tuning.file_names import TEMPLATE_FILE
-from tuning.runs.scores import task_name
+from tuning.files import without_folder
 from tuning.training.adapter import lora
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write_adapter(job: Job, folder: Path, steps: int, **tested: float) -> None:
         "steps": steps,
         "loss_before": job.progress.loss_before,
         "loss_after": job.progress.kept_loss if scored_on else job.progress.best_loss,
-        **({"score": job.progress.best_score, "scored_on": task_name(scored_on)} if scored_on else {}),
+        **({"score": job.progress.best_score, "scored_on": without_folder(scored_on)} if scored_on else {}),
         **tested,
         **job.facts,
         "prompt_format": job.prompt_format.to_dict(),

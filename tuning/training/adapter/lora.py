@@ -15,11 +15,12 @@ from tuning.data.own_sets import OWN_SETS
 from tuning.data.place import is_place, parse
 from tuning.errors import UserError
 from tuning.file_names import RECORD_FILE, WEIGHTS_FILE
-from tuning.files import replacing_folder
+from tuning.files import replacing_folder, without_folder
 from tuning.kernels.dropout import KeyedDropout, Noise
 from tuning.presets import Config
 from tuning.quiet import quiet
 from tuning.runs import start_adapter
+from tuning.runs.run import MAY_BE_FILES
 from tuning.training.adapter.targets import is_transposed, with_targets
 from tuning.training.parallel import Ranks
 from tuning.upstream.bitsandbytes_parts import keep_weight_layout
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "default"
-PLACES = ("chat_template", "score_on", "checked_by")
-"""Settings that may be files."""
 LOSSES = {
     "sft": "The loss is the mean of -log p over answer tokens, the closing token included.",
     "dpo": "The loss is that of direct preference optimisation (Rafailov et al. 2023), a mean over pairs.",
@@ -186,8 +185,7 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 def published(record: dict[str, Any]) -> dict[str, Any]:
     """The settings without the folders of the machine, which are nobody else's business."""
     settings: dict[str, Any] = record["config"]
-    places = {name: settings[name] for name in PLACES if settings.get(name)}
-    named = {name: Path(place).name if Path(place).is_absolute() else place for name, place in places.items()}
+    named = {name: without_folder(settings[name]) for name in MAY_BE_FILES if settings.get(name)}
     start = settings.get("from_adapter")
     named |= {"from_adapter": start_adapter.called(start)} if start else {}
     return settings | {"data": data_name(record)} | named
